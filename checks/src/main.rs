@@ -1,0 +1,3 @@
+//! `synod-check`.
+
+fn main() {}

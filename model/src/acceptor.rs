@@ -1,0 +1,190 @@
+//! The acceptor: what a replica promises, and what it takes.
+//!
+//! Two facts make Paxos safe, and both live here, as a picture of the disk:
+//!
+//! - `promised`, the highest sequence number that this replica has obeyed. It obeys nobody below.
+//! - `accepted`, for each slot above the watermark the entry taken last, and the number it was taken
+//!   under.
+//!
+//! A promise reports what was accepted, so that a new coordinator hears of every value on which
+//! consensus may already have been reached: the majority that it hears from shares a replica with
+//! every majority that can have accepted (Paxos Made Live, 4.1).
+//!
+//! The picture runs ahead of the disk. What of it is durable yet is marked, and only that is told to
+//! anybody.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::entry::{Entry, Value};
+use crate::limits::Limits;
+use crate::message::{self, Promise};
+use crate::numbers::{SequenceNumber, Slot};
+
+/// The promise and the accepted entries of one replica.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Acceptor<V> {
+    promised: SequenceNumber,
+    durable_promise: SequenceNumber,
+    /// The owner of the promised number waits for a promise, with entries from this slot on.
+    owed_promise: Option<Slot>,
+    accepted: BTreeMap<Slot, Held<V>>,
+    size_bytes: u64,
+}
+
+/// An accepted entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Held<V> {
+    pub(crate) s: SequenceNumber,
+    pub(crate) entry: Entry<V>,
+    pub(crate) durable: bool,
+}
+
+/// What an acceptor makes of an entry that it is asked to accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is to be written.
+    Write,
+    /// It is in place already and may be acknowledged.
+    Durable,
+    /// It is in place and will be acknowledged when its record is durable.
+    Waits,
+    /// The same number holds another entry in this slot: the order is forged.
+    Contradicts,
+}
+
+impl<V: Value> Acceptor<V> {
+    pub(crate) fn recovered(
+        promised: SequenceNumber,
+        accepted: impl IntoIterator<Item = (Slot, SequenceNumber, Entry<V>)>,
+    ) -> Self {
+        let mut acceptor = Self {
+            promised,
+            durable_promise: promised,
+            owed_promise: None,
+            accepted: BTreeMap::new(),
+            size_bytes: 0,
+        };
+        for (slot, s, entry) in accepted {
+            acceptor.insert(slot, Held { s, entry, durable: true });
+        }
+        acceptor
+    }
+
+    pub(crate) fn promised(&self) -> SequenceNumber {
+        self.promised
+    }
+
+    pub(crate) fn durable_promise(&self) -> SequenceNumber {
+        self.durable_promise
+    }
+
+    pub(crate) fn accepted(&self) -> &BTreeMap<Slot, Held<V>> {
+        &self.accepted
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Promises `s` in memory and says whether that is new, and so has to be written.
+    pub(crate) fn raise_promise(&mut self, s: SequenceNumber) -> bool {
+        let raised = s > self.promised;
+        if raised {
+            self.promised = s;
+            self.owed_promise = None;
+        }
+        raised
+    }
+
+    /// The owner of the promised number wants a promise, with the entries from `from` on.
+    pub(crate) fn owe_promise(&mut self, from: Slot) {
+        self.owed_promise = Some(from);
+    }
+
+    /// A record with a promise of `s` is durable.
+    pub(crate) fn promise_is_durable(&mut self, s: SequenceNumber) {
+        self.durable_promise = self.durable_promise.max(s);
+    }
+
+    /// Takes the promise that is owed, if it may be given: the slot from which entries are wanted.
+    pub(crate) fn take_owed_promise(&mut self) -> Option<Slot> {
+        if self.durable_promise == self.promised { self.owed_promise.take() } else { None }
+    }
+
+    /// What to do about `entry`, offered for `slot` under `s`, which is not below the promise.
+    pub(crate) fn judge(&self, slot: Slot, s: SequenceNumber, entry: &Entry<V>) -> Taken {
+        match self.accepted.get(&slot) {
+            Some(held) if held.s == s && held.entry != *entry => Taken::Contradicts,
+            Some(held) if held.s == s && held.durable => Taken::Durable,
+            Some(held) if held.s == s => Taken::Waits,
+            _ => Taken::Write,
+        }
+    }
+
+    /// Holds `entry` from now on, under `s`; its record is being written.
+    pub(crate) fn hold(&mut self, slot: Slot, s: SequenceNumber, entry: Entry<V>) {
+        self.insert(slot, Held { s, entry, durable: false });
+    }
+
+    fn insert(&mut self, slot: Slot, held: Held<V>) {
+        self.size_bytes = self.size_bytes.saturating_add(held.entry.size_bytes());
+        if let Some(before) = self.accepted.insert(slot, held) {
+            self.size_bytes = self.size_bytes.saturating_sub(before.entry.size_bytes());
+        }
+    }
+
+    /// The record that holds `slot` under `s` is durable. False if the slot was overwritten since,
+    /// or has left the acceptor.
+    pub(crate) fn is_durable(&mut self, slot: Slot, s: SequenceNumber) -> bool {
+        match self.accepted.get_mut(&slot) {
+            Some(held) if held.s == s => {
+                held.durable = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the entry of `slot` out: it is committed.
+    pub(crate) fn take(&mut self, slot: Slot) -> Option<Held<V>> {
+        let held = self.accepted.remove(&slot)?;
+        self.size_bytes = self.size_bytes.saturating_sub(held.entry.size_bytes());
+        Some(held)
+    }
+
+    /// The last slot in which anything is accepted; `watermark` if there is none.
+    pub(crate) fn last(&self, watermark: Slot) -> Slot {
+        self.accepted.last_key_value().map_or(watermark, |(slot, _)| *slot)
+    }
+
+    /// The promise of the durable number, with the entries from `from` on, in as many frames as the
+    /// limits ask for.
+    ///
+    /// All that it reports rests on durable records: an entry accepted later than the promise has a
+    /// number at least as high, and was accepted by an order that only a coordinator gives, whom a
+    /// promise no longer interests.
+    pub(crate) fn promise(&self, from: Slot, watermark: Slot, limits: &Limits) -> Vec<Promise<V>> {
+        let last = self.last(watermark);
+        let mut after = Slot(from.0.saturating_sub(1)).max(watermark).min(last);
+        let mut frames = Vec::new();
+        let mut accepted = Vec::new();
+        let mut size_bytes: u64 = 0;
+        for (&slot, held) in self.accepted.range(after.next()..) {
+            let more = held.entry.size_bytes();
+            let full = accepted.len() as u64 >= limits.frame_entries_max
+                || size_bytes.saturating_add(more) > limits.frame_bytes_max;
+            if full && !accepted.is_empty() {
+                let through = Slot(slot.0 - 1);
+                let accepted = core::mem::take(&mut accepted);
+                frames.push(Promise { watermark, last, after, through, accepted });
+                after = through;
+                size_bytes = 0;
+            }
+            size_bytes = size_bytes.saturating_add(more);
+            accepted.push(message::Accepted { slot, s: held.s, entry: held.entry.clone() });
+        }
+        frames.push(Promise { watermark, last, after, through: last, accepted });
+        frames
+    }
+}

@@ -1,0 +1,115 @@
+//! What a slot of the log can hold.
+
+use serde::{Deserialize, Serialize};
+
+use crate::configuration::Configuration;
+use crate::numbers::{ReplicaId, Run, SessionId};
+
+/// What clients put in the log. The core never looks into it, and clones only the handle.
+///
+/// A handle should be cheap to clone (bytes behind a reference count, a small integer).
+pub trait Value: Clone + Eq + core::fmt::Debug {
+    /// The length in bytes of the value behind the handle, for the limits.
+    fn size_bytes(&self) -> u64;
+}
+
+impl Value for u8 {
+    fn size_bytes(&self) -> u64 {
+        1
+    }
+}
+
+impl Value for alloc::sync::Arc<[u8]> {
+    fn size_bytes(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Entry<V> {
+    /// Nothing: fills a slot that a new coordinator found empty below one that was not.
+    NoOp,
+    /// A client's value.
+    Request {
+        /// The client's session.
+        session: SessionId,
+        /// The request's number in its session, from 1. The same number is the same request.
+        number: u64,
+        /// The client has an answer to, or has given up, every request of the session below this
+        /// number; their numbers need not be remembered any longer.
+        answered: u64,
+        /// What the client wants in the log.
+        value: V,
+    },
+    /// Opens a session, whose id is the slot of this entry. Known again, when retried, by its three
+    /// fields.
+    Open {
+        /// The replica that the client asked.
+        origin: ReplicaId,
+        /// The run of that replica.
+        run: Run,
+        /// Counts the sessions opened through that run.
+        count: u64,
+    },
+    /// Ends a session: its requests are forgotten.
+    End {
+        /// The session that ends.
+        session: SessionId,
+    },
+    /// A change of the members (later work; no replica submits one yet).
+    Configuration(Configuration),
+}
+
+/// Tells submissions apart: two entries with the same identity are copies of one submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SubmissionId {
+    /// A request, by session and number.
+    Request {
+        /// The client's session.
+        session: SessionId,
+        /// The request's number in its session.
+        number: u64,
+    },
+    /// The opening of a session.
+    Open {
+        /// The replica that the client asked.
+        origin: ReplicaId,
+        /// The run of that replica.
+        run: Run,
+        /// Counts the sessions opened through that run.
+        count: u64,
+    },
+    /// The end of a session.
+    End {
+        /// The session that ends.
+        session: SessionId,
+    },
+}
+
+impl<V: Value> Entry<V> {
+    /// The identity of the submission that this entry is a copy of. What the protocol puts in the
+    /// log by itself has none.
+    #[must_use]
+    pub fn submission_id(&self) -> Option<SubmissionId> {
+        match *self {
+            Self::Request { session, number, .. } => {
+                Some(SubmissionId::Request { session, number })
+            }
+            Self::Open { origin, run, count } => Some(SubmissionId::Open { origin, run, count }),
+            Self::End { session } => Some(SubmissionId::End { session }),
+            Self::NoOp | Self::Configuration(_) => None,
+        }
+    }
+
+    /// How many bytes this entry counts for in the limits: its value, and a fixed part so that
+    /// entries without a value have a limit too.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        const FIXED_BYTES: u64 = 32;
+        match self {
+            Self::Request { value, .. } => FIXED_BYTES.saturating_add(value.size_bytes()),
+            _ => FIXED_BYTES,
+        }
+    }
+}

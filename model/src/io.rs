@@ -1,0 +1,225 @@
+//! What goes into [`Replica::step`](crate::Replica::step), and what comes out.
+//!
+//! Together with the records these are the whole contract between the core and the shell around it:
+//!
+//! 1. Records are appended to the disk in order, and [`Input::Synced`] names a position only when
+//!    everything before it is durable.
+//! 2. The core itself holds back every message that depends on a write, and releases it in the step
+//!    that learns of the sync. The shell sends what it is given, and decides nothing.
+//! 3. After a crash, [`Recovery`](crate::Recovery) is given the newest base and a prefix of what was
+//!    written after it, which includes everything that was reported synced, and which has itself
+//!    been made durable before.
+
+use alloc::vec::Vec;
+
+use crate::entry::{Entry, SubmissionId};
+use crate::message::Message;
+use crate::numbers::{Position, ReadId, ReplicaId, SequenceNumber, Slot, SlotRange};
+use crate::record::Record;
+use crate::sessions::Verdict;
+
+/// What a replica is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input<V> {
+    /// Clients of this replica want these in the log. Openings of sessions name this replica and
+    /// run.
+    Submit(Vec<Entry<V>>),
+    /// Clients of this replica want to read what the log holds now.
+    Read(Vec<ReadId>),
+    /// A peer's message arrived.
+    Receive {
+        /// The peer.
+        from: ReplicaId,
+        /// What it said.
+        message: Message<V>,
+    },
+    /// Everything written up to this position is durable.
+    Synced {
+        /// The position of the last durable record.
+        through: Position,
+    },
+    /// The application has everything up to this slot.
+    Applied {
+        /// The last slot that was applied.
+        through: Slot,
+    },
+    /// The failure detector says "there seems to be no coordinator"; at a coordinator, "your round
+    /// goes unanswered".
+    Suspect,
+    /// The failure detector says "and I should stand".
+    Elect {
+        /// Whether to ask first who would follow. Without, it is an operator's forced election.
+        canvass: bool,
+    },
+    /// Repeat what is still unanswered: lost messages are normal.
+    Resend,
+}
+
+/// What a replica wants done. The caller keeps one and clears it between steps, so that its buffers
+/// are reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output<V> {
+    /// Records to append to the disk, in order. The first has the position after the last one
+    /// written before.
+    pub writes: Vec<Record<V>>,
+    /// Messages that may leave at once.
+    pub messages: Vec<Outgoing<V>>,
+    /// Entries for the application, in slot order, without gaps.
+    pub delivered: Vec<Delivered<V>>,
+    /// Committed slots that a peer asked for and that are no longer in memory: the shell reads them
+    /// from the disk and sends them as [`Message::Committed`].
+    pub serve: Vec<Serve>,
+    /// Reads with their slot, and submissions that are answered without a delivery.
+    pub answers: Vec<Answer>,
+    /// A coordinator was heard: the failure detector starts its time anew.
+    pub coordinator_heard: bool,
+    /// An [`Input::Elect`] was not obeyed.
+    pub elect_refused: Option<ElectRefused>,
+    /// What a right peer cannot have sent.
+    pub contradictions: Vec<Contradiction>,
+}
+
+impl<V> Default for Output<V> {
+    fn default() -> Self {
+        Self {
+            writes: Vec::new(),
+            messages: Vec::new(),
+            delivered: Vec::new(),
+            serve: Vec::new(),
+            answers: Vec::new(),
+            coordinator_heard: false,
+            elect_refused: None,
+            contradictions: Vec::new(),
+        }
+    }
+}
+
+impl<V> Output<V> {
+    /// Empties every list and keeps its buffer.
+    pub fn clear(&mut self) {
+        self.writes.clear();
+        self.messages.clear();
+        self.delivered.clear();
+        self.serve.clear();
+        self.answers.clear();
+        self.coordinator_heard = false;
+        self.elect_refused = None;
+        self.contradictions.clear();
+    }
+
+    pub(crate) fn send(&mut self, to: ReplicaId, message: Message<V>) {
+        self.messages.push(Outgoing { to: To::One(to), message });
+    }
+
+    pub(crate) fn send_to_others(&mut self, message: Message<V>) {
+        self.messages.push(Outgoing { to: To::Others, message });
+    }
+}
+
+/// A message and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing<V> {
+    /// The recipients.
+    pub to: To,
+    /// The message; one for all its recipients, so that it is encoded once.
+    pub message: Message<V>,
+}
+
+/// Recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// One replica.
+    One(ReplicaId),
+    /// Every member of the configuration but the sender.
+    Others,
+}
+
+/// An entry that is committed, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delivered<V> {
+    /// The slot.
+    pub slot: Slot,
+    /// The entry.
+    pub entry: Entry<V>,
+    /// Whether it is the first copy of its submission. No-ops and configurations have no verdict.
+    pub verdict: Option<Verdict>,
+}
+
+/// Committed slots to be read from the disk and sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// Who asked.
+    pub to: ReplicaId,
+    /// What to send, in as many messages as it takes; all of it is durable. Which record of a slot
+    /// counts decides [`Fold`](crate::Fold).
+    pub slots: SlotRange,
+    /// The watermark to send along.
+    pub watermark: Slot,
+}
+
+/// An answer to a client of this replica that is not a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    /// The application has everything that the read must see: serve it now.
+    Read {
+        /// Which read.
+        id: ReadId,
+        /// The slot it was to be served at; the application may be further.
+        slot: Slot,
+    },
+    /// The read was not taken: there are too many already.
+    ReadRefused {
+        /// Which read.
+        id: ReadId,
+    },
+    /// The submission was delivered before, at this slot.
+    Done {
+        /// Which submission.
+        submission: SubmissionId,
+        /// The slot at which it was delivered first.
+        slot: Slot,
+    },
+    /// The submission was not taken. Nothing was written or sent.
+    Refused {
+        /// Which submission; none if the entry was not a submission at all.
+        submission: Option<SubmissionId>,
+        /// Why.
+        reason: SubmitRefused,
+    },
+}
+
+/// Why a submission was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SubmitRefused {
+    /// As many submissions as the limit allows wait already: try again later.
+    TooMany,
+    /// The value has more bytes than the limit allows.
+    TooLarge,
+    /// The session has had a later `answered`: the client has given this request up.
+    GivenUp,
+    /// Not a request, nor the opening or end of a session, or an opening in another's name.
+    NotASubmission,
+}
+
+/// Why a replica does not stand for election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectRefused {
+    /// It coordinates already.
+    Coordinates,
+    /// It is no member of the configuration.
+    NotAMember,
+    /// There is no larger sequence number.
+    NoLargerNumber,
+}
+
+/// A peer said of a committed slot that it holds something else. One of the two disks or programs is
+/// wrong. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The slot.
+    pub slot: Slot,
+    /// Who said so.
+    pub from: ReplicaId,
+    /// The number under which it was said; none if it came as committed.
+    pub s: SequenceNumber,
+}

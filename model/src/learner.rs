@@ -1,0 +1,163 @@
+//! The learner: what is committed, in order, and handed to the application.
+//!
+//! Commit is by prefix: the *watermark* says that every slot up to it is committed, and moves one
+//! slot at a time. The newest committed entries stay in memory, in the *tail*: lagging peers ask for
+//! them, and a late accept for a committed slot is compared with them. Older ones are only on the
+//! disk.
+
+use alloc::collections::VecDeque;
+
+use crate::entry::{Entry, Value};
+use crate::io::{Delivered, Output};
+use crate::limits::Limits;
+use crate::numbers::{SequenceNumber, Slot};
+use crate::sessions::RequestTable;
+
+/// The committed part of one replica's log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Learner<V> {
+    /// The first slot that the log on disk still has.
+    log_starts_at: Slot,
+    watermark: Slot,
+    /// The entries of the last slots up to the watermark, oldest first.
+    tail: VecDeque<Learned<V>>,
+    table: RequestTable,
+    /// The application was given, or had already, everything up to this slot.
+    delivered: Slot,
+    /// The application has everything up to this slot.
+    applied: Slot,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Learned<V> {
+    entry: Entry<V>,
+    /// The number under which the record is written that the entry still waits for, if it waits.
+    waits_for: Option<SequenceNumber>,
+}
+
+/// How an entry that is offered for a slot compares with what is committed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compared {
+    /// The slot is above the watermark.
+    Open,
+    /// It is the committed entry, and durable here.
+    Same,
+    /// It is the committed entry, and its record is not durable yet.
+    SameNotDurable,
+    /// Another entry is committed.
+    Other,
+    /// The slot is older than the tail.
+    Unknown,
+}
+
+impl<V: Value> Learner<V> {
+    /// A learner that has nothing yet but what a snapshot holds.
+    pub(crate) fn new(snapshot: Slot, table: RequestTable, applied: Slot) -> Self {
+        Self {
+            log_starts_at: snapshot.next(),
+            watermark: snapshot,
+            tail: VecDeque::new(),
+            table,
+            delivered: applied,
+            applied,
+        }
+    }
+
+    pub(crate) fn watermark(&self) -> Slot {
+        self.watermark
+    }
+
+    pub(crate) fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    pub(crate) fn log_starts_at(&self) -> Slot {
+        self.log_starts_at
+    }
+
+    pub(crate) fn table(&self) -> &RequestTable {
+        &self.table
+    }
+
+    /// The first slot of the tail; the slot after the watermark if the tail is empty.
+    pub(crate) fn tail_starts_at(&self) -> Slot {
+        Slot(self.watermark.0 + 1 - self.tail.len() as u64)
+    }
+
+    /// The committed entries from `from` on that are in the tail.
+    pub(crate) fn tail_from(&self, from: Slot) -> impl Iterator<Item = (Slot, &Entry<V>)> {
+        let start = self.tail_starts_at();
+        let skip = usize::try_from(from.0.saturating_sub(start.0)).unwrap_or(usize::MAX);
+        let slots = (start.0..).map(Slot);
+        slots.zip(&self.tail).skip(skip).map(|(slot, learned)| (slot, &learned.entry))
+    }
+
+    fn learned(&self, slot: Slot) -> Option<usize> {
+        let ahead = slot.0.checked_sub(self.tail_starts_at().0)?;
+        usize::try_from(ahead).ok().filter(|index| *index < self.tail.len())
+    }
+
+    /// Compares `entry`, offered for `slot`, with what is committed.
+    pub(crate) fn compare(&self, slot: Slot, entry: &Entry<V>) -> Compared {
+        if slot > self.watermark {
+            return Compared::Open;
+        }
+        match self.learned(slot).map(|index| &self.tail[index]) {
+            None => Compared::Unknown,
+            Some(learned) if learned.entry != *entry => Compared::Other,
+            Some(Learned { waits_for: Some(_), .. }) => Compared::SameNotDurable,
+            Some(_) => Compared::Same,
+        }
+    }
+
+    /// Commits the next slot and hands its entry to the application.
+    ///
+    /// `waits_for` is the number of the entry's record if that is not durable yet.
+    pub(crate) fn commit(
+        &mut self,
+        entry: Entry<V>,
+        waits_for: Option<SequenceNumber>,
+        limits: &Limits,
+        out: &mut Output<V>,
+    ) {
+        let slot = self.watermark.next();
+        self.watermark = slot;
+        let verdict = self.table.deliver(slot, &entry, limits);
+        if slot > self.delivered {
+            self.delivered = slot;
+            out.delivered.push(Delivered { slot, entry: entry.clone(), verdict });
+        }
+        self.tail.push_back(Learned { entry, waits_for });
+        self.trim(limits);
+    }
+
+    /// Forgets what is beyond the length of the tail and safe on the disk: peers are served what is
+    /// not in the tail from there.
+    fn trim(&mut self, limits: &Limits) {
+        let tail_slots = usize::try_from(limits.accepted_slots_max.max(1)).unwrap_or(usize::MAX);
+        while self.tail.len() > tail_slots
+            && self.tail.front().is_some_and(|oldest| oldest.waits_for.is_none())
+        {
+            self.tail.pop_front();
+        }
+    }
+
+    /// The record that holds `slot` under `s` is durable. False if the slot does not rest on that
+    /// record.
+    pub(crate) fn is_durable(&mut self, slot: Slot, s: SequenceNumber, limits: &Limits) -> bool {
+        let Some(index) = self.learned(slot) else {
+            return false;
+        };
+        let rests_on_it = self.tail[index].waits_for == Some(s);
+        if rests_on_it {
+            self.tail[index].waits_for = None;
+            self.trim(limits);
+        }
+        rests_on_it
+    }
+
+    /// The application has everything up to `through`.
+    pub(crate) fn apply(&mut self, through: Slot) {
+        self.applied = self.applied.max(through.min(self.delivered));
+    }
+}

@@ -1,0 +1,41 @@
+#![doc = include_str!("lib.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "stateright")]
+extern crate std;
+
+mod acceptor;
+mod configuration;
+mod coordinator;
+mod election;
+mod entry;
+mod io;
+mod learner;
+mod limits;
+mod message;
+mod numbers;
+mod reads;
+mod record;
+mod recovery;
+mod replica;
+mod sessions;
+mod unsynced;
+
+pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
+pub use entry::{Entry, SubmissionId, Value};
+pub use io::{
+    Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
+    To,
+};
+pub use limits::Limits;
+pub use message::{Accepted, Message, Order, Promise, Reply};
+pub use numbers::{
+    ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,
+    Slot, SlotRange,
+};
+pub use record::{Base, Content, Fold, Record, RecordError, Stored};
+pub use recovery::Recovery;
+pub use replica::{Replica, RoleName, Status};
+pub use sessions::{DeliveryRefused, Known, RequestTable, Verdict};

@@ -1,0 +1,165 @@
+//! What replicas tell one another.
+//!
+//! Three kinds. *Orders* are given under a sequence number by its owner; *replies* answer them, to
+//! the owner; both name the configuration that they hold for. The rest carries facts or requests
+//! that hold whoever coordinates: a rejection, committed slots, submissions and reads on their way
+//! to the coordinator and their answers.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, SubmissionId};
+use crate::numbers::{ConfigurationId, ReadId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
+
+/// A message between two replicas.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Message<V> {
+    /// From the owner of `s`, who coordinates or wants to.
+    Order {
+        /// The configuration that the order holds for.
+        configuration: ConfigurationId,
+        /// The number under which it is given.
+        s: SequenceNumber,
+        /// What is ordered.
+        order: Order<V>,
+    },
+    /// To the owner of `s`.
+    Reply {
+        /// The configuration that the order named.
+        configuration: ConfigurationId,
+        /// The number of the order that this answers.
+        s: SequenceNumber,
+        /// What is answered.
+        reply: Reply<V>,
+    },
+    /// Answers any order below the promise.
+    Reject {
+        /// The number to beat.
+        promised: SequenceNumber,
+    },
+    /// Asks for the committed slots from `from` on.
+    Ask {
+        /// The first slot that the asker lacks.
+        from: Slot,
+    },
+    /// Committed slots, in answer to an ask.
+    Committed {
+        /// The first slot that the sender's log still has: older ones are only in a snapshot.
+        log_starts_at: Slot,
+        /// The slot of the first entry.
+        first: Slot,
+        /// The entries of consecutive slots.
+        entries: Vec<Entry<V>>,
+        /// The sender's watermark, so that the asker knows whether to ask for more.
+        watermark: Slot,
+    },
+    /// Submissions of the sender's clients, for the coordinator.
+    Submit {
+        /// Requests, and openings and ends of sessions.
+        submissions: Vec<Entry<V>>,
+    },
+    /// This submission of yours is in the log already.
+    Submitted {
+        /// Which submission.
+        submission: SubmissionId,
+        /// The slot at which it was delivered first.
+        slot: Slot,
+    },
+    /// Reads of the sender's clients, for the coordinator.
+    Read {
+        /// The sender's run: an answer to a former run must not be taken for one to this.
+        run: Run,
+        /// Which reads.
+        ids: Vec<ReadId>,
+    },
+    /// Answers reads: serve them when everything up to `slot` is applied.
+    ReadAt {
+        /// The run that asked.
+        run: Run,
+        /// Which reads.
+        ids: Vec<ReadId>,
+        /// The slot to read at.
+        slot: Slot,
+    },
+}
+
+/// What the owner of a sequence number says under it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Order<V> {
+    /// "Would you follow me?" Asked before a propose, without a write on either side.
+    Canvass,
+    /// Phase 1: "I want to coordinate under s."
+    Propose {
+        /// Entries are wanted from this slot on.
+        from: Slot,
+    },
+    /// Phase 2: "take these values in these slots under s."
+    Accept {
+        /// The slot of the first entry.
+        first: Slot,
+        /// The entries of consecutive slots; never empty.
+        entries: Vec<Entry<V>>,
+        /// The coordinator's watermark.
+        watermark: Slot,
+    },
+    /// Phase 3: "these slots are committed", when no accept is leaving to carry the watermark.
+    Commit {
+        /// The coordinator's watermark.
+        watermark: Slot,
+    },
+    /// "Do you still obey s?"
+    Round {
+        /// Which round.
+        number: RoundNumber,
+        /// The coordinator's watermark.
+        watermark: Slot,
+    },
+}
+
+/// What a replica answers to the owner of a sequence number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reply<V> {
+    /// "I would": answers a canvass.
+    Agree,
+    /// "I will obey nobody below s; here is what I have accepted."
+    Promise(Promise<V>),
+    /// "Durably taken" under s, in exactly these slots.
+    Acknowledge {
+        /// Ascending, and not adjacent.
+        ranges: Vec<SlotRange>,
+    },
+    /// "I do": answers a round.
+    Obey {
+        /// Which round.
+        number: RoundNumber,
+    },
+}
+
+/// One frame of a promise. A promise with many entries takes several frames, and counts only when
+/// the candidate has all slots up to `last`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Promise<V> {
+    /// The promiser's watermark; entries up to it are to be had by catch-up.
+    pub watermark: Slot,
+    /// The last slot above the watermark in which the promiser has accepted anything; the watermark
+    /// itself if there is none.
+    pub last: Slot,
+    /// This frame tells of the slots after `after` ...
+    pub after: Slot,
+    /// ... up to this one.
+    pub through: Slot,
+    /// What is accepted in those slots, ascending. A slot that is not here holds nothing.
+    pub accepted: Vec<Accepted<V>>,
+}
+
+/// An entry that a replica has accepted, as a promise reports it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Accepted<V> {
+    /// The slot.
+    pub slot: Slot,
+    /// The number under which the entry was accepted last.
+    pub s: SequenceNumber,
+    /// The entry.
+    pub entry: Entry<V>,
+}

@@ -1,0 +1,200 @@
+//! What a replica writes, and what its writings amount to.
+//!
+//! The log on disk is a base and the records after it. Every record carries the watermark as it
+//! stood when the record was written, so that knowledge of commits reaches the disk without a write
+//! of its own, and never before the entries that it covers.
+//!
+//! What came by catch-up is written as *committed*. Such a record carries a watermark that covers
+//! its own entries, so whether a promise must report them, or an accept may overwrite them, never
+//! comes up: a replica that has the record has the watermark.
+//!
+//! Which record of a slot counts is decided here and nowhere else: **the last one**. Nothing is
+//! written for a slot at or below the watermark, and above it a later record has a higher number.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::configuration::Configuration;
+use crate::entry::Entry;
+use crate::numbers::{SequenceNumber, Slot};
+use crate::sessions::RequestTable;
+
+/// One record of a replica's log on disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Record<V> {
+    /// Every slot up to here is committed. Never below an earlier record's.
+    pub watermark: Slot,
+    /// What is recorded.
+    pub content: Content<V>,
+}
+
+/// What a record records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Content<V> {
+    /// "I will obey nobody below this number."
+    Promised(SequenceNumber),
+    /// "I have accepted these entries under `s`", which also promises `s`.
+    Accepted {
+        /// The number.
+        s: SequenceNumber,
+        /// The slot of the first entry.
+        first: Slot,
+        /// The entries of consecutive slots.
+        entries: Vec<Entry<V>>,
+    },
+    /// "These entries are committed", as catch-up told. The record's watermark covers them.
+    Committed {
+        /// The slot of the first entry.
+        first: Slot,
+        /// The entries of consecutive slots.
+        entries: Vec<Entry<V>>,
+    },
+}
+
+/// What the log starts from once older records are gone. Until there are snapshots only the model's
+/// disk makes one; a new data directory starts from [`Base::new`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Base<V> {
+    /// The configuration that governs the slots after the snapshot.
+    pub configuration: Configuration,
+    /// Everything up to this slot is in the snapshot, and not in the log.
+    pub snapshot: Slot,
+    /// The request table as it was at the snapshot.
+    pub table: RequestTable,
+    /// What the records before amount to.
+    pub fold: Fold<V>,
+}
+
+impl<V> Base<V> {
+    /// The base of a replica that has never written anything.
+    #[must_use]
+    pub fn new(configuration: Configuration) -> Self {
+        let fold = Fold {
+            promised: SequenceNumber::NONE,
+            watermark: Slot::ZERO,
+            entries: BTreeMap::new(),
+        };
+        Self { configuration, snapshot: Slot::ZERO, table: RequestTable::default(), fold }
+    }
+}
+
+/// What records amount to: the state of the disk, without the history that led there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fold<V> {
+    /// The highest number that was promised.
+    pub promised: SequenceNumber,
+    /// Every slot up to here is committed.
+    pub watermark: Slot,
+    /// The entries, each with the number under which it was accepted.
+    pub entries: BTreeMap<Slot, Stored<V>>,
+}
+
+/// An entry on disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Stored<V> {
+    /// The number under which it was accepted. [`SequenceNumber::NONE`] once the entry is known to
+    /// be committed: from then on its number means nothing.
+    pub s: SequenceNumber,
+    /// The entry.
+    pub entry: Entry<V>,
+}
+
+/// Why records cannot be what a replica wrote. The disk, or the program that read it, is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// The watermark covers a slot that no record has an entry for.
+    CommittedSlotMissing {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The watermark, or a number, is below one recorded before.
+    Backwards {
+        /// The watermark of the record.
+        watermark: Slot,
+    },
+    /// A record names an impossible range of slots.
+    BadRange {
+        /// The slot of the record's first entry.
+        first: Slot,
+    },
+    /// A record overwrites a slot that is committed.
+    CommittedSlotOverwritten {
+        /// The slot.
+        slot: Slot,
+    },
+}
+
+impl core::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::CommittedSlotMissing { slot } => {
+                write!(f, "the log says that slot {slot} is committed and has no entry for it")
+            }
+            Self::Backwards { watermark } => {
+                write!(f, "a record with watermark {watermark} goes back behind an earlier record")
+            }
+            Self::BadRange { first } => {
+                write!(f, "a record that begins at slot {first} names an impossible range of slots")
+            }
+            Self::CommittedSlotOverwritten { slot } => {
+                write!(f, "a record overwrites slot {slot}, which is committed")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RecordError {}
+
+impl<V: Clone + Eq> Fold<V> {
+    /// Folds in the next record.
+    ///
+    /// # Errors
+    ///
+    /// If no replica can have written this record after those before it; nothing is folded then.
+    pub fn apply(&mut self, record: Record<V>) -> Result<(), RecordError> {
+        let Record { watermark, content } = record;
+        if watermark < self.watermark {
+            return Err(RecordError::Backwards { watermark });
+        }
+        let (s, first, entries) = match content {
+            Content::Promised(s) => (s, self.watermark.next(), Vec::new()),
+            Content::Accepted { s, first, entries } => (s, first, entries),
+            Content::Committed { first, entries } => (SequenceNumber::NONE, first, entries),
+        };
+        let count = entries.len() as u64;
+        if first <= self.watermark && count > 0 {
+            return Err(RecordError::CommittedSlotOverwritten { slot: first });
+        }
+        if first.0 > Slot::MAX.0 || first.0.saturating_add(count) > Slot::MAX.0 {
+            return Err(RecordError::BadRange { first });
+        }
+        if s != SequenceNumber::NONE && s < self.promised {
+            return Err(RecordError::Backwards { watermark });
+        }
+        let written = |slot: Slot| first <= slot && slot.0 < first.0 + count;
+        // Every slot in here that is not found ends the loop: a watermark that is forged far ahead
+        // costs nothing.
+        let mut slot = self.watermark.next();
+        while slot <= watermark {
+            if !written(slot) && !self.entries.contains_key(&slot) {
+                return Err(RecordError::CommittedSlotMissing { slot });
+            }
+            slot = slot.next();
+        }
+
+        self.promised = self.promised.max(s);
+        for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+            self.entries.insert(slot, Stored { s, entry });
+        }
+        let newly_committed = self.watermark.next()..=watermark;
+        if !newly_committed.is_empty() {
+            for (_, stored) in self.entries.range_mut(newly_committed) {
+                stored.s = SequenceNumber::NONE;
+            }
+        }
+        self.watermark = watermark;
+        Ok(())
+    }
+}

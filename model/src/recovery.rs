@@ -1,0 +1,85 @@
+//! From what is on the disk to a running replica.
+//!
+//! The shell reads the newest base and the records after it, and feeds them in one by one, so that
+//! memory stays bounded however long the log is. Committed entries that the application does not
+//! have yet are delivered on the way. What the application has decides only where delivery starts:
+//! it makes nothing in the log committed.
+
+use alloc::sync::Arc;
+
+use crate::acceptor::Acceptor;
+use crate::configuration::{Cluster, Configuration};
+use crate::entry::Value;
+use crate::io::Output;
+use crate::learner::Learner;
+use crate::numbers::{ReplicaId, Run, Slot};
+use crate::record::{Base, Fold, Record, RecordError};
+use crate::replica::Replica;
+
+/// A replica that reads its disk.
+#[derive(Clone, Debug)]
+pub struct Recovery<V> {
+    cluster: Arc<Cluster>,
+    configuration: Configuration,
+    me: ReplicaId,
+    run: Run,
+    /// What the records amount to, less the committed entries that the learner has.
+    fold: Fold<V>,
+    learner: Learner<V>,
+}
+
+impl<V: Value> Recovery<V> {
+    /// Begins a new run of replica `me`, whose disk starts from `base` and whose application has
+    /// everything up to `applied`.
+    ///
+    /// Everything that is fed in must be durable: what survived a killed process may still be only
+    /// in the page cache, so the shell syncs before it reads.
+    ///
+    /// # Errors
+    ///
+    /// If the base cannot be what a replica wrote.
+    pub fn new(
+        cluster: Arc<Cluster>,
+        me: ReplicaId,
+        run: Run,
+        applied: Slot,
+        base: Base<V>,
+        out: &mut Output<V>,
+    ) -> Result<Self, RecordError> {
+        let Base { configuration, snapshot, table, fold } = base;
+        let learner = Learner::new(snapshot, table, applied);
+        let mut recovery = Self { cluster, configuration, me, run, fold, learner };
+        recovery.deliver(out)?;
+        Ok(recovery)
+    }
+
+    /// Takes in the next record.
+    ///
+    /// # Errors
+    ///
+    /// If no replica can have written this record after those before it.
+    pub fn record(&mut self, record: Record<V>, out: &mut Output<V>) -> Result<(), RecordError> {
+        self.fold.apply(record)?;
+        self.deliver(out)
+    }
+
+    fn deliver(&mut self, out: &mut Output<V>) -> Result<(), RecordError> {
+        while self.learner.watermark() < self.fold.watermark {
+            let slot = self.learner.watermark().next();
+            let stored = self.fold.entries.remove(&slot);
+            let stored = stored.ok_or(RecordError::CommittedSlotMissing { slot })?;
+            self.learner.commit(stored.entry, None, self.cluster.limits(), out);
+        }
+        Ok(())
+    }
+
+    /// The replica as it was when it wrote the last record, with nothing in flight.
+    #[must_use]
+    pub fn finish(self) -> Replica<V> {
+        let Self { cluster, configuration, me, run, fold, learner } = self;
+        let accepted =
+            fold.entries.into_iter().map(|(slot, stored)| (slot, stored.s, stored.entry));
+        let acceptor = Acceptor::recovered(fold.promised, accepted);
+        Replica::recovered(cluster, configuration, me, run, acceptor, learner)
+    }
+}

@@ -1,0 +1,201 @@
+//! The request table: what makes delivery exactly once.
+//!
+//! The log may rightly hold a request twice. A client that hears nothing retries at another replica,
+//! while the first copy may sit in a slot that a new coordinator must finish. So a copy is told from
+//! the first at *delivery*, where every replica sees the same log and comes to the same verdict.
+//!
+//! The table is a function of the committed prefix alone, it is bounded, and it belongs into every
+//! snapshot. For each session it keeps `answered` (below it the client wants to hear nothing any
+//! more) and the requests at or above it that were delivered, each with its slot. To keep only the
+//! last number would lose request 1 when request 2 overtakes it through another replica.
+
+use alloc::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Entry, SubmissionId};
+use crate::limits::Limits;
+use crate::numbers::{ReplicaId, Run, SessionId, Slot};
+
+/// Whether a delivered entry is the first copy of its submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The first copy: the application acts on it.
+    First,
+    /// A later copy.
+    Duplicate {
+        /// Where the first copy stands.
+        first_slot: Slot,
+    },
+    /// Not to be acted on.
+    Refused {
+        /// Why.
+        reason: DeliveryRefused,
+    },
+}
+
+/// Why a delivered request is not acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum DeliveryRefused {
+    /// There is no such session: it was evicted, has ended, or never was.
+    NoSession,
+    /// The client has given this request up.
+    GivenUp,
+    /// The number is too far above `answered`.
+    TooFarAhead,
+}
+
+/// What every replica remembers of the requests delivered so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestTable {
+    sessions: BTreeMap<SessionId, Session>,
+    /// Finds the session of an opening that comes again.
+    opened: BTreeMap<(ReplicaId, Run, u64), SessionId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Session {
+    opened_by: (ReplicaId, Run, u64),
+    /// The slot of the entry that ended the session. An ended session is kept until its place is
+    /// needed, so that a late copy of its opening does not open another.
+    ended: Option<Slot>,
+    answered: u64,
+    /// Number and slot of what was delivered at or above `answered`.
+    requests: BTreeMap<u64, Slot>,
+    last_delivery: Slot,
+}
+
+impl RequestTable {
+    /// Takes in the entry committed at `slot`, which is the next one, and says what it is.
+    pub fn deliver<V>(&mut self, slot: Slot, entry: &Entry<V>, limits: &Limits) -> Option<Verdict> {
+        match *entry {
+            Entry::NoOp | Entry::Configuration(_) => None,
+            Entry::Open { origin, run, count } => {
+                Some(self.open(slot, (origin, run, count), limits))
+            }
+            Entry::End { session } => Some(self.end(slot, session)),
+            Entry::Request { session, number, answered, .. } => {
+                Some(self.request(slot, session, number, answered, limits))
+            }
+        }
+    }
+
+    fn open(&mut self, slot: Slot, by: (ReplicaId, Run, u64), limits: &Limits) -> Verdict {
+        if let Some(session) = self.opened.get(&by) {
+            return Verdict::Duplicate { first_slot: Slot(session.0) };
+        }
+        if self.sessions.len() as u64 >= limits.sessions_max.max(1) {
+            self.evict();
+        }
+        let session = Session {
+            opened_by: by,
+            ended: None,
+            answered: 1,
+            requests: BTreeMap::new(),
+            last_delivery: slot,
+        };
+        self.opened.insert(by, SessionId(slot.0));
+        self.sessions.insert(SessionId(slot.0), session);
+        Verdict::First
+    }
+
+    /// Gives up one session: an ended one if there is any, and of those the one whose last delivery
+    /// is oldest.
+    ///
+    /// The search is linear. It is made once for a session opened in a full table, and a delivery
+    /// that had to keep an order of sessions would pay for it with every request.
+    fn evict(&mut self) {
+        let oldest = self
+            .sessions
+            .iter()
+            .min_by_key(|(id, session)| (session.ended.is_none(), session.last_delivery, **id))
+            .map(|(id, _)| *id);
+        if let Some(session) = oldest.and_then(|id| self.sessions.remove(&id)) {
+            self.opened.remove(&session.opened_by);
+        }
+    }
+
+    fn end(&mut self, slot: Slot, id: SessionId) -> Verdict {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Verdict::Refused { reason: DeliveryRefused::NoSession };
+        };
+        if let Some(first_slot) = session.ended {
+            return Verdict::Duplicate { first_slot };
+        }
+        session.ended = Some(slot);
+        session.requests.clear();
+        session.last_delivery = slot;
+        Verdict::First
+    }
+
+    fn request(
+        &mut self,
+        slot: Slot,
+        id: SessionId,
+        number: u64,
+        answered: u64,
+        limits: &Limits,
+    ) -> Verdict {
+        let session = self.sessions.get_mut(&id).filter(|session| session.ended.is_none());
+        let Some(session) = session else {
+            return Verdict::Refused { reason: DeliveryRefused::NoSession };
+        };
+        session.last_delivery = slot;
+        if answered > session.answered {
+            session.answered = answered;
+            session.requests = session.requests.split_off(&answered);
+        }
+        if number < session.answered {
+            return Verdict::Refused { reason: DeliveryRefused::GivenUp };
+        }
+        if number - session.answered >= limits.session_requests_max {
+            return Verdict::Refused { reason: DeliveryRefused::TooFarAhead };
+        }
+        if let Some(&first_slot) = session.requests.get(&number) {
+            return Verdict::Duplicate { first_slot };
+        }
+        session.requests.insert(number, slot);
+        Verdict::First
+    }
+
+    /// What is known of a submission before it is in any slot. That a session is unknown proves
+    /// nothing: this replica may lag.
+    #[must_use]
+    pub fn look_up(&self, submission: SubmissionId) -> Known {
+        match submission {
+            SubmissionId::Open { origin, run, count } => self
+                .opened
+                .get(&(origin, run, count))
+                .map_or(Known::Nothing, |id| Known::Delivered { slot: Slot(id.0) }),
+            SubmissionId::End { session } => self
+                .sessions
+                .get(&session)
+                .and_then(|session| session.ended)
+                .map_or(Known::Nothing, |slot| Known::Delivered { slot }),
+            SubmissionId::Request { session, number } => {
+                let Some(session) = self.sessions.get(&session) else {
+                    return Known::Nothing;
+                };
+                match session.requests.get(&number) {
+                    Some(&slot) => Known::Delivered { slot },
+                    None if number < session.answered => Known::GivenUp,
+                    None => Known::Nothing,
+                }
+            }
+        }
+    }
+}
+
+/// What a request table says of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: it may be new.
+    Nothing,
+    /// It was delivered first at this slot.
+    Delivered {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The client has given it up.
+    GivenUp,
+}

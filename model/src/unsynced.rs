@@ -1,0 +1,98 @@
+//! What is written and not yet durable, and what waits for it.
+//!
+//! No fact may be forgotten once a peer has been told of it. So a promise waits for the record that
+//! it rests on, and so does an acknowledgement, and the coordinator's own vote. Nothing else waits.
+//!
+//! Messages themselves are not kept here: only which facts the outstanding records make durable.
+//! When a sync is reported, the replica sends what has become true, once and merged: many slots in
+//! one acknowledgement, and no promise that was overtaken by a higher one.
+
+use alloc::collections::VecDeque;
+
+use crate::entry::{Entry, Value};
+use crate::io::Output;
+use crate::numbers::Slot;
+use crate::numbers::{Position, SequenceNumber, SlotRange};
+use crate::record::{Content, Record};
+
+/// The records that are not durable yet, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Unsynced {
+    /// Everything up to here is durable.
+    synced: Position,
+    records: VecDeque<Outstanding>,
+    size_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Outstanding {
+    fact: Fact,
+    size_bytes: u64,
+}
+
+/// What a record makes true once it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Fact {
+    /// The promise of a number.
+    Promised(SequenceNumber),
+    /// Entries accepted under a number, which promises it too; [`SequenceNumber::NONE`] for entries
+    /// that are written as committed.
+    Holds(SequenceNumber, SlotRange),
+}
+
+impl Unsynced {
+    /// Appends a record to the log on disk.
+    pub(crate) fn write<V: Value>(&mut self, record: Record<V>, out: &mut Output<V>) {
+        let (fact, size_bytes) = match &record.content {
+            Content::Promised(s) => (Fact::Promised(*s), 0),
+            Content::Accepted { s, first, entries } => {
+                (Fact::Holds(*s, range_of(*first, entries)), total_bytes(entries))
+            }
+            Content::Committed { first, entries } => {
+                let range = range_of(*first, entries);
+                (Fact::Holds(SequenceNumber::NONE, range), total_bytes(entries))
+            }
+        };
+        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
+        self.records.push_back(Outstanding { fact, size_bytes });
+        out.writes.push(record);
+    }
+
+    /// Everything up to `through` is durable: takes out the oldest fact that this makes true. To be
+    /// called until there is none. A position behind what is known, or ahead of what was written,
+    /// says nothing new.
+    pub(crate) fn pop(&mut self, through: Position) -> Option<Fact> {
+        if self.synced >= through {
+            return None;
+        }
+        let Outstanding { fact, size_bytes } = self.records.pop_front()?;
+        self.synced.0 += 1;
+        self.size_bytes -= size_bytes;
+        Some(fact)
+    }
+
+    /// How many bytes of values wait for a sync.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The position of the newest record.
+    pub(crate) fn written(&self) -> Position {
+        Position(self.synced.0 + self.records.len() as u64)
+    }
+
+    /// Counts positions from the last durable record on.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn renumber(&mut self) {
+        self.synced = Position(0);
+    }
+}
+
+fn range_of<V>(first: Slot, entries: &[Entry<V>]) -> SlotRange {
+    SlotRange { first, last: first.plus((entries.len() as u64).saturating_sub(1)) }
+}
+
+/// How many bytes `entries` count for in the limits.
+pub(crate) fn total_bytes<V: Value>(entries: &[Entry<V>]) -> u64 {
+    entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.size_bytes()))
+}
