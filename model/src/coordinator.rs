@@ -117,6 +117,12 @@ impl<V> Coordinator<V> {
         }
     }
 
+    /// Whether `replica` has answered the newest round.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn has_obeyed(&self, replica: ReplicaId, configuration: &Configuration) -> bool {
+        configuration.is_in(self.round.obeyed, replica)
+    }
+
     /// Takes in a read that arrives now, to be read at `slot`, unless it waits already.
     pub(crate) fn add_read(&mut self, read: WaitingRead, slot: Slot) {
         if !self.confirmed_by_round.contains_key(&read) {

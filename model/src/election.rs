@@ -99,15 +99,27 @@ impl<V: Clone + Eq> Candidate<V> {
         if after > known_through {
             return;
         }
-        progress.through = known_through.max(through);
+        if through > known_through {
+            progress.through = through;
+        }
         for it in accepted {
-            if it.slot > watermark {
+            if it.slot > known_through {
                 let best = self.best.entry(it.slot).or_insert((it.s, it.entry.clone()));
                 if best.0 < it.s {
                     *best = (it.s, it.entry);
                 }
             }
         }
+    }
+
+    /// Whether `frame` tells nothing that `from` has not told before.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn knows(&self, from: ReplicaId, frame: &Promise<V>) -> bool {
+        self.promises.get(&from).is_some_and(|progress| {
+            progress.watermark >= frame.watermark
+                && progress.last >= frame.last
+                && progress.through.max(progress.watermark) >= frame.through
+        })
     }
 
     fn is_whole(progress: &Progress, watermark: Slot) -> bool {

@@ -67,6 +67,11 @@ impl<V: Value> Learner<V> {
         self.watermark
     }
 
+    #[cfg(feature = "stateright")]
+    pub(crate) fn delivered(&self) -> Slot {
+        self.delivered
+    }
+
     pub(crate) fn applied(&self) -> Slot {
         self.applied
     }

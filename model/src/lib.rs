@@ -22,6 +22,8 @@ mod recovery;
 mod replica;
 mod sessions;
 mod unsynced;
+#[cfg(feature = "stateright")]
+pub mod world;
 
 pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use entry::{Entry, SubmissionId, Value};

@@ -34,6 +34,18 @@ impl Reads {
         self.asked.iter().copied().collect()
     }
 
+    /// Whether no read waits for anything.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.told.is_empty()
+    }
+
+    /// Whether no read waits for its slot to be applied.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn told_is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
     /// The read is to be served at `slot`. A read that nobody waits for is ignored.
     pub(crate) fn tell(&mut self, id: ReadId, slot: Slot) {
         if self.asked.remove(&id) {

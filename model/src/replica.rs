@@ -13,7 +13,7 @@ mod clients;
 mod coordinating;
 mod following;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 use crate::acceptor::Acceptor;
@@ -34,30 +34,29 @@ use crate::unsynced::{Fact, Unsynced};
 /// [`step`](Self::step), watched by [`status`](Self::status).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica<V> {
-    cluster: Arc<Cluster>,
-    configuration: Configuration,
-    me: ReplicaId,
-    run: Run,
-    acceptor: Acceptor<V>,
-    learner: Learner<V>,
-    unsynced: Unsynced,
-    role: Role<V>,
-    /// The highest number heard of; the next one picked is above it. At least the promise.
-    heard: SequenceNumber,
-    /// The highest number under which an accept or a round was heard: its owner gets submissions.
-    followed: SequenceNumber,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) configuration: Configuration,
+    pub(crate) me: ReplicaId,
+    pub(crate) run: Run,
+    pub(crate) acceptor: Acceptor<V>,
+    pub(crate) learner: Learner<V>,
+    pub(crate) unsynced: Unsynced,
+    pub(crate) role: Role<V>,
+    /// The highest number that anybody is known to have promised, or to have given orders under:
+    /// the next one picked is above it, and its owner gets submissions. At least the promise.
+    pub(crate) heard: SequenceNumber,
     /// Whether this replica believes that nobody coordinates.
-    suspects: bool,
+    pub(crate) suspects: bool,
     /// Committed slots were asked for, and no answer has come.
-    asked: bool,
+    pub(crate) asked: bool,
     /// What this replica's clients submitted and was not delivered yet.
-    submissions: BTreeMap<SubmissionId, Entry<V>>,
-    reads: Reads,
+    pub(crate) submissions: BTreeMap<SubmissionId, Entry<V>>,
+    pub(crate) reads: Reads,
 }
 
 /// What a replica does besides accepting and learning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Role<V> {
+pub(crate) enum Role<V> {
     Follower,
     Canvassing(Canvassing),
     Candidate(Candidate<V>),
@@ -84,7 +83,6 @@ impl<V: Value> Replica<V> {
             unsynced: Unsynced::default(),
             role: Role::Follower,
             heard,
-            followed: SequenceNumber::NONE,
             suspects: false,
             asked: false,
             submissions: BTreeMap::new(),
@@ -143,7 +141,7 @@ impl<V: Value> Replica<V> {
 
     /// Records up to `through` are durable: what rests on them may be told.
     fn synced(&mut self, through: Position, out: &mut Output<V>) {
-        let mut acknowledged = BTreeMap::new();
+        let mut acknowledged = BTreeSet::new();
         while let Some(fact) = self.unsynced.pop(through) {
             match fact {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
@@ -153,13 +151,13 @@ impl<V: Value> Replica<V> {
                         let holds = self.acceptor.is_durable(slot, s)
                             || self.learner.is_durable(slot, s, self.cluster.limits());
                         if holds && s != SequenceNumber::NONE {
-                            acknowledged.entry((s, slot)).or_insert(());
+                            acknowledged.insert((s, slot));
                         }
                     }
                 }
             }
         }
-        self.acknowledge_all(acknowledged.into_keys(), out);
+        self.acknowledge_all(acknowledged.into_iter(), out);
         self.give_owed_promise(out);
         self.propose_when_durable(out);
     }
@@ -232,7 +230,7 @@ impl<V: Value> Replica<V> {
                     round_is_answered: coordinator.round_is_answered(&self.configuration),
                 },
             },
-            coordinator: self.cluster.owner(self.followed),
+            coordinator: self.cluster.owner(self.heard),
             promised: self.acceptor.promised(),
             watermark: self.learner.watermark(),
             applied: self.learner.applied(),
@@ -257,7 +255,7 @@ pub struct Status {
     pub run: Run,
     /// What it does besides accepting and learning.
     pub role: RoleName,
-    /// Whom it takes for the coordinator: the last one that it heard an accept or a round of.
+    /// Whom it takes for the coordinator: the owner of the highest number that it heard of.
     pub coordinator: Option<ReplicaId>,
     /// It obeys nobody below this number.
     pub promised: SequenceNumber,

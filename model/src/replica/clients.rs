@@ -64,8 +64,7 @@ impl<V: Value> Replica<V> {
 
     /// Sends submissions to the coordinator, if one is known; a resend repeats them.
     fn forward(&self, submissions: Vec<Entry<V>>, out: &mut Output<V>) {
-        let Some(owner) = self.cluster.owner(self.followed).filter(|owner| *owner != self.me)
-        else {
+        let Some(owner) = self.cluster.owner(self.heard).filter(|owner| *owner != self.me) else {
             return;
         };
         for submissions in self.in_frames(submissions) {
@@ -167,7 +166,7 @@ impl<V: Value> Replica<V> {
     fn forward_reads(&mut self, ids: Vec<ReadId>, out: &mut Output<V>) {
         if matches!(self.role, Role::Coordinator(_)) {
             self.read_for(self.me, self.run, &ids);
-        } else if let Some(owner) = self.cluster.owner(self.followed)
+        } else if let Some(owner) = self.cluster.owner(self.heard)
             && owner != self.me
             && !ids.is_empty()
         {

@@ -162,6 +162,16 @@ impl<V: Value> Replica<V> {
         }
     }
 
+    /// Whether a majority has promised, and this candidate must catch up before it coordinates.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn lags_as_candidate(&self) -> bool {
+        let Role::Candidate(candidate) = &self.role else {
+            return false;
+        };
+        let standing = candidate.standing(self.me, self.learner.watermark(), &self.configuration);
+        candidate.proposed && matches!(standing, Standing::Lags { .. })
+    }
+
     /// Phase 2 begins: chooses the values that a former coordinator may have got through.
     ///
     /// In every slot above its own watermark, as that stands now, the value accepted under the
@@ -188,7 +198,6 @@ impl<V: Value> Replica<V> {
             entries.push(entry);
             slot = slot.next();
         }
-        self.followed = s;
         self.suspects = false;
         let mut coordinator = Coordinator::new(s, last);
         coordinator.known.extend(entries.iter().filter_map(Entry::submission_id));

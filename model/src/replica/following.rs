@@ -23,11 +23,13 @@ impl<V: Value> Replica<V> {
         order: Order<V>,
         out: &mut Output<V>,
     ) {
-        self.heard = self.heard.max(s);
         let promised = self.acceptor.promised();
         if s < promised {
             out.send(from, Message::Reject { promised });
             return;
+        }
+        if !matches!(order, Order::Canvass) {
+            self.heard = self.heard.max(s);
         }
         match order {
             Order::Canvass => self.on_canvass(from, s, out),
@@ -56,7 +58,6 @@ impl<V: Value> Replica<V> {
         if matches!(self.role, Role::Canvassing(_)) {
             self.role = Role::Follower;
         }
-        self.followed = self.followed.max(s);
         self.suspects = false;
         out.coordinator_heard = true;
     }

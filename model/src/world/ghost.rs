@@ -1,0 +1,258 @@
+//! History: what the properties must remember and no replica does.
+//!
+//! The ghost sees what became durable, what was committed and what was answered, in every cluster
+//! state's past. It is part of the state, so it keeps no more than a property can still need: a
+//! vote goes once its number can get no majority any more or has got it, a read once it is answered.
+
+use std::vec::Vec;
+
+use super::local::{EntryId, Summary};
+use super::scenario::{REPLICAS_MAX, Replicas};
+use crate::entry::SubmissionId;
+use crate::numbers::{ReadId, SequenceNumber, Slot};
+use crate::sessions::Verdict;
+
+/// What a run of the cluster has led to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Ghost {
+    /// For each slot from 1 on, what some replica has committed.
+    pub(crate) committed: Vec<Option<Commit>>,
+    /// For each slot from 1 on, the entry that a majority has durably accepted under one number.
+    pub(crate) chosen: Vec<Option<EntryId>>,
+    /// Who has durably accepted what under a number that may still get a majority, ascending.
+    votes: Vec<Votes>,
+    /// Reads under way: which, of whom, and the slot that the answer must cover.
+    reads: Vec<(ReadId, usize, Slot)>,
+}
+
+/// A committed slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Commit {
+    pub(crate) entry: EntryId,
+    pub(crate) verdict: Option<Verdict>,
+    /// Who has ever committed it.
+    pub(crate) by: Replicas,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Votes {
+    s: SequenceNumber,
+    slot: Slot,
+    entry: EntryId,
+    by: Replicas,
+}
+
+/// What one step of one replica adds to history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effects {
+    /// Entries that became durable as accepted under a number.
+    pub(crate) votes: Vec<(SequenceNumber, Slot, EntryId)>,
+    /// Slots committed in memory, in order.
+    pub(crate) committed: Vec<CommitSeen>,
+    /// Reads answered.
+    pub(crate) reads: Vec<(ReadId, Slot)>,
+    /// The reads of this replica are forgotten: it crashed.
+    pub(crate) forgets_reads: bool,
+    /// The durable promise rose, so that votes may have become impossible.
+    pub(crate) promise_rose: bool,
+    /// What the step itself did wrong.
+    pub(crate) broken: Broken,
+}
+
+/// A slot that a replica commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CommitSeen {
+    pub(crate) slot: Slot,
+    pub(crate) entry: EntryId,
+    /// What it was delivered as; none if the application had it already.
+    pub(crate) verdict: Option<Option<Verdict>>,
+}
+
+impl Effects {
+    /// Whether history is not touched.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Properties that are known to be broken, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Broken(pub(crate) u16);
+
+impl Broken {
+    pub(crate) const TWO_COMMITTED: Self = Self(1 << 0);
+    pub(crate) const TWO_CHOSEN: Self = Self(1 << 1);
+    pub(crate) const COMMITTED_NOT_CHOSEN: Self = Self(1 << 2);
+    pub(crate) const NOT_SUBMITTED: Self = Self(1 << 3);
+    pub(crate) const PROMISE_FELL: Self = Self(1 << 4);
+    pub(crate) const TWO_UNDER_ONE_NUMBER: Self = Self(1 << 5);
+    pub(crate) const OUT_OF_ORDER: Self = Self(1 << 6);
+    pub(crate) const FIRST_TWICE: Self = Self(1 << 7);
+    pub(crate) const STALE_READ: Self = Self(1 << 8);
+    pub(crate) const PANIC: Self = Self(1 << 9);
+    pub(crate) const CONTRADICTION: Self = Self(1 << 10);
+    pub(crate) const RECOVERY_DIFFERS: Self = Self(1 << 11);
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What a ghost must know of the cluster to take in a step.
+pub(crate) struct Around<'a> {
+    pub(crate) replicas: usize,
+    /// The summaries of all replicas after the step.
+    pub(crate) summaries: [Option<&'a Summary>; REPLICAS_MAX],
+    /// The identity of the submission that an entry is a copy of.
+    pub(crate) submission: &'a dyn Fn(EntryId) -> Option<SubmissionId>,
+    /// Whether an entry may be in the log: submitted by now, or the protocol's own.
+    pub(crate) may_be_in_log: &'a dyn Fn(EntryId) -> bool,
+}
+
+impl Around<'_> {
+    fn is_majority(&self, set: Replicas) -> bool {
+        2 * set.count() > self.replicas
+    }
+}
+
+impl Ghost {
+    /// The highest slot that anybody has committed.
+    fn highest_committed(&self) -> Slot {
+        Slot(self.committed.iter().rposition(Option::is_some).map_or(0, |at| at as u64 + 1))
+    }
+
+    /// A read is asked of replica `who` now.
+    pub(crate) fn begin_read(&mut self, id: ReadId, who: usize) {
+        self.reads.push((id, who, self.highest_committed()));
+        self.reads.sort_unstable();
+    }
+
+    /// The committed entry of `slot`.
+    pub(crate) fn commit(&self, slot: Slot) -> Option<&Commit> {
+        self.committed.get(place(slot)?)?.as_ref()
+    }
+
+    /// Takes in what a step of replica `who` did, and says what that broke.
+    pub(crate) fn take(&mut self, who: usize, effects: &Effects, around: &Around<'_>) -> Broken {
+        let mut broken = effects.broken;
+        for &(s, slot, entry) in &effects.votes {
+            broken.add(self.vote(who, s, slot, entry));
+        }
+        broken.add(self.count(around));
+        for &commit in &effects.committed {
+            broken.add(self.take_commit(who, commit, around));
+        }
+        for &(id, slot) in &effects.reads {
+            if let Some(at) = self.reads.iter().position(|read| read.0 == id) {
+                let (_, _, floor) = self.reads.remove(at);
+                if slot < floor {
+                    broken.add(Broken::STALE_READ);
+                }
+            }
+        }
+        if effects.forgets_reads {
+            self.reads.retain(|read| read.1 != who);
+        }
+        self.forget(around);
+        broken
+    }
+
+    fn vote(&mut self, who: usize, s: SequenceNumber, slot: Slot, entry: EntryId) -> Broken {
+        match self.votes.iter_mut().find(|votes| votes.s == s && votes.slot == slot) {
+            Some(votes) if votes.entry != entry => return Broken::TWO_UNDER_ONE_NUMBER,
+            Some(votes) => votes.by.0 |= 1 << who,
+            None => {
+                self.votes.push(Votes { s, slot, entry, by: Replicas(1 << who) });
+                self.votes.sort_unstable();
+            }
+        }
+        Broken::default()
+    }
+
+    /// Records what has got a majority.
+    fn count(&mut self, around: &Around<'_>) -> Broken {
+        let mut broken = Broken::default();
+        for votes in &self.votes {
+            let Some(place) = place(votes.slot).filter(|_| around.is_majority(votes.by)) else {
+                continue;
+            };
+            match grown(&mut self.chosen, place) {
+                Some(chosen) if *chosen != votes.entry => broken.add(Broken::TWO_CHOSEN),
+                chosen => *chosen = Some(votes.entry),
+            }
+        }
+        broken
+    }
+
+    fn take_commit(&mut self, who: usize, commit: CommitSeen, around: &Around<'_>) -> Broken {
+        let CommitSeen { slot, entry, verdict } = commit;
+        let mut broken = Broken::default();
+        let Some(place) = place(slot) else {
+            return broken;
+        };
+        if self.chosen.get(place).copied().flatten() != Some(entry) {
+            broken.add(Broken::COMMITTED_NOT_CHOSEN);
+        }
+        if !(around.may_be_in_log)(entry) {
+            broken.add(Broken::NOT_SUBMITTED);
+        }
+        if let (Some(Some(Verdict::First)), Some(id)) = (verdict, (around.submission)(entry)) {
+            let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
+                commit.is_some_and(|commit| {
+                    at != place
+                        && commit.verdict == Some(Verdict::First)
+                        && (around.submission)(commit.entry) == Some(id)
+                })
+            });
+            if elsewhere {
+                broken.add(Broken::FIRST_TWICE);
+            }
+        }
+        match grown(&mut self.committed, place) {
+            Some(commit) if commit.entry != entry => broken.add(Broken::TWO_COMMITTED),
+            // Every replica comes to the same verdict.
+            Some(commit) if verdict.is_some_and(|it| it != commit.verdict) => {
+                broken.add(Broken::FIRST_TWICE);
+            }
+            Some(commit) => commit.by.0 |= 1 << who,
+            commit @ None => {
+                *commit = Some(Commit { entry, verdict: verdict.flatten(), by: Replicas(1 << who) })
+            }
+        }
+        broken
+    }
+
+    /// Forgets votes that can make no difference any more: those whose majority is recorded, and
+    /// those of a number that too many replicas have durably promised never to accept under.
+    fn forget(&mut self, around: &Around<'_>) {
+        self.votes.retain(|votes| {
+            let may_still = |who: usize| {
+                around.summaries[who].is_some_and(|summary| summary.durable_promise <= votes.s)
+            };
+            let mut possible = votes.by;
+            for who in 0..around.replicas {
+                if may_still(who) {
+                    possible.0 |= 1 << who;
+                }
+            }
+            !around.is_majority(votes.by) && around.is_majority(possible)
+        });
+    }
+}
+
+/// The place of a slot in a list of slots.
+fn place(slot: Slot) -> Option<usize> {
+    usize::try_from(slot.0).ok()?.checked_sub(1)
+}
+
+/// The element at `place`, with the list grown that far.
+fn grown<T>(list: &mut Vec<Option<T>>, place: usize) -> &mut Option<T> {
+    while list.len() <= place {
+        list.push(None);
+    }
+    &mut list[place]
+}

@@ -1,0 +1,202 @@
+//! Liveness: from every reachable state, a majority that is left in peace agrees.
+//!
+//! The paper promises that "if eventually a majority of the replicas run for long enough without
+//! crashing and there are no failures, all running replicas are guaranteed to agree on one of the
+//! values that was submitted". That is checked as it stands: for every majority, and for all, the
+//! others are silent from now on, and a fair schedule without failures runs: sync all, resend,
+//! deliver all; while nobody coordinates, suspect at all and elect at the lowest id; and again.
+//! Within a bound every submission and read that its origin keeps must be answered, all watermarks
+//! be equal, and nobody hold an accepted entry above them.
+//!
+//! (stateright's own `eventually` is not used: it overlooks cycles and joins.)
+//!
+//! What is in flight is dropped at the start, for all of it may be lost. Then the run depends on the
+//! local states of the majority alone, and runs that meet join: every tuple of local states that is
+//! known to end well is remembered. From a sample of the states the run is made a second time, with
+//! what is in flight delivered first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::vec::Vec;
+
+use dashmap::DashSet;
+use rustc_hash::FxBuildHasher;
+
+use super::intern::{Id, digest};
+use super::local::{Local, RoleKind};
+use super::scenario::{REPLICAS_MAX, Replicas};
+use super::state::ClusterState;
+use super::{EventKey, World};
+
+/// After so many rounds of the schedule something is stuck: a run without failures needs an election
+/// or two, and catches up a slot or more a round.
+const ROUNDS_MAX: usize = 64;
+
+/// After so many messages within one round something answers itself for ever.
+const MESSAGES_MAX: usize = 20_000;
+
+/// One state in so many is also tried with its messages delivered.
+const SAMPLE_EVERY: u128 = 64;
+
+/// What is known about which states end well.
+#[derive(Default)]
+pub(crate) struct Liveness {
+    /// Digests of majorities with their local states that end well.
+    ends_well: DashSet<u128, FxBuildHasher>,
+    sampled: AtomicU64,
+}
+
+impl World {
+    /// Whether every majority that is left in peace from `state` on comes to agree.
+    pub(super) fn is_live(&self, state: &ClusterState) -> bool {
+        let is_sampled = state.digest % SAMPLE_EVERY == 0;
+        if is_sampled {
+            self.liveness.sampled.fetch_add(1, Ordering::Relaxed);
+        }
+        self.majorities().all(|majority| {
+            self.ends_well(majority, state.locals, Vec::new())
+                && (!is_sampled || self.ends_well(majority, state.locals, state.in_flight.to_vec()))
+        })
+    }
+
+    /// From how many states the schedule was also run with messages in flight, and how many tuples
+    /// of local states are remembered.
+    #[must_use]
+    pub fn liveness_effort(&self) -> (u64, usize) {
+        (self.liveness.sampled.load(Ordering::Relaxed), self.liveness.ends_well.len())
+    }
+
+    /// The smallest majorities, and all replicas.
+    fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
+        let replicas = self.scenario.replicas;
+        let smallest = replicas / 2 + 1;
+        (1..1_u8 << replicas)
+            .map(Replicas)
+            .filter(move |set| set.count() == smallest || set.count() == replicas)
+    }
+
+    fn ends_well(
+        &self,
+        majority: Replicas,
+        locals: [Id; REPLICAS_MAX],
+        in_flight: Vec<Id>,
+    ) -> bool {
+        let mut run = Peace { world: self, majority, locals, in_flight };
+        let mut passed = Vec::new();
+        if !run.in_flight.is_empty() && !run.deliver_all() {
+            return false;
+        }
+        for _ in 0..ROUNDS_MAX {
+            let key = run.key();
+            if self.liveness.ends_well.contains(&key) || run.agrees() {
+                passed.push(key);
+                for key in passed {
+                    self.liveness.ends_well.insert(key);
+                }
+                return true;
+            }
+            if passed.contains(&key) {
+                return false;
+            }
+            passed.push(key);
+            if !run.round() {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+/// A majority in peace.
+struct Peace<'a> {
+    world: &'a World,
+    majority: Replicas,
+    locals: [Id; REPLICAS_MAX],
+    in_flight: Vec<Id>,
+}
+
+impl Peace<'_> {
+    fn members(&self) -> impl Iterator<Item = usize> + use<> {
+        let majority = self.majority;
+        (0..REPLICAS_MAX).filter(move |replica| majority.contains(*replica))
+    }
+
+    fn local(&self, replica: usize) -> &Local {
+        &self.world.locals.get(self.locals[replica]).content
+    }
+
+    fn key(&self) -> u128 {
+        let members = self.members();
+        let digests = members.map(|it| self.world.locals.get(self.locals[it]).digest);
+        digest(&(self.majority, digests.collect::<Vec<_>>()))
+    }
+
+    fn happen(&mut self, replica: usize, key: EventKey) {
+        let outcome = self.world.outcome(self.locals[replica], key);
+        self.locals[replica] = outcome.local;
+        self.in_flight.extend(&outcome.sent);
+    }
+
+    fn sync_all(&mut self) {
+        for replica in self.members() {
+            let unsynced = self.local(replica).unsynced.len();
+            if unsynced > 0 {
+                self.happen(replica, EventKey::Sync(unsynced));
+            }
+        }
+    }
+
+    /// Delivers what is in flight, and what comes of it, among the majority; false if that does not
+    /// end.
+    fn deliver_all(&mut self) -> bool {
+        for _ in 0..MESSAGES_MAX {
+            if self.in_flight.is_empty() {
+                return true;
+            }
+            for id in std::mem::take(&mut self.in_flight) {
+                let route = self.world.envelopes.get(id).derived;
+                if self.majority.contains(route.from) && self.majority.contains(route.to) {
+                    self.happen(route.to, EventKey::Deliver(id));
+                }
+            }
+            self.sync_all();
+        }
+        false
+    }
+
+    /// One round of the schedule.
+    fn round(&mut self) -> bool {
+        self.sync_all();
+        for replica in self.members() {
+            self.happen(replica, EventKey::Resend);
+        }
+        if !self.deliver_all() {
+            return false;
+        }
+        let coordinates =
+            |it: usize| self.world.summary(self.locals[it]).role == RoleKind::Coordinator;
+        if !self.members().any(coordinates) {
+            for replica in self.members() {
+                self.happen(replica, EventKey::Suspect);
+            }
+            if let Some(lowest) = self.members().next() {
+                self.happen(lowest, EventKey::Elect { canvass: self.world.scenario.canvass });
+            }
+            self.sync_all();
+            return self.deliver_all();
+        }
+        true
+    }
+
+    /// Whether nothing is left to be done.
+    fn agrees(&self) -> bool {
+        let mut watermarks = self.members().map(|it| self.local(it).replica.learner.watermark());
+        let first = watermarks.next();
+        watermarks.all(|watermark| Some(watermark) == first)
+            && self.members().all(|it| {
+                let replica = &self.local(it).replica;
+                replica.submissions.is_empty()
+                    && replica.reads.is_empty()
+                    && replica.acceptor.accepted().is_empty()
+            })
+    }
+}

@@ -1,0 +1,141 @@
+//! One replica of the model with its disk, and what is read off them.
+
+use std::vec::Vec;
+
+use super::scenario::SLOTS_MAX;
+use crate::entry::Entry;
+use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
+use crate::record::{Base, Record};
+use crate::replica::{Replica, Role};
+
+/// A replica and its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Local {
+    pub(crate) replica: Replica<u8>,
+    /// What is durable, folded; so that every crash checks that recovery from the folded base is
+    /// recovery from the records. None once the replica cannot crash any more: what only the disk
+    /// knows can then never matter again.
+    pub(crate) disk: Option<Base<u8>>,
+    /// What is written and not durable, oldest first.
+    pub(crate) unsynced: Vec<Record<u8>>,
+}
+
+/// The index of an entry in the table of entries of a model.
+pub(crate) type EntryId = u8;
+
+/// What the model asks of a local state again and again, laid out flat.
+///
+/// A *floor* is what the replica will never go below, whatever happens: what is on its disk if it may
+/// crash, and what is in its memory if not.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    pub(crate) promised: SequenceNumber,
+    pub(crate) durable_promise: SequenceNumber,
+    pub(crate) promise_floor: SequenceNumber,
+    pub(crate) heard_floor: SequenceNumber,
+    pub(crate) watermark: Slot,
+    pub(crate) watermark_floor: Slot,
+    pub(crate) role: RoleKind,
+    /// The number under which it canvasses, stands or coordinates.
+    pub(crate) own: SequenceNumber,
+    pub(crate) next_number: Option<SequenceNumber>,
+    /// For each slot, the number under which an entry above the watermark is held for good: durable,
+    /// or in memory if the replica cannot crash.
+    pub(crate) held_for_good: [SequenceNumber; SLOTS_MAX + 1],
+    /// For each slot, the entry on the disk.
+    pub(crate) on_disk: [Option<EntryId>; SLOTS_MAX + 1],
+    /// The slot after the open ones and those that wait, of a coordinator.
+    pub(crate) next_slot: u64,
+    pub(crate) unsynced: usize,
+    pub(crate) run: Run,
+    pub(crate) reads: Vec<ReadId>,
+    pub(crate) round: u64,
+    pub(crate) round_is_answered: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoleKind {
+    Follower,
+    Canvassing,
+    Candidate,
+    Coordinator,
+}
+
+impl Local {
+    pub(crate) fn me(&self) -> ReplicaId {
+        self.replica.me
+    }
+
+    /// The entry committed in `slot`, if this replica still has it in memory.
+    pub(crate) fn committed(&self, slot: Slot) -> Option<&Entry<u8>> {
+        let learner = &self.replica.learner;
+        if slot > learner.watermark() || slot < learner.tail_starts_at() {
+            return None;
+        }
+        learner.tail_from(slot).next().map(|(_, entry)| entry)
+    }
+
+    pub(crate) fn summary(&self, entry_id: impl Fn(&Entry<u8>) -> EntryId) -> Summary {
+        let replica = &self.replica;
+        let promised = replica.acceptor.promised();
+        let durable_promise = replica.acceptor.durable_promise();
+        let watermark = replica.learner.watermark();
+        let (promise_floor, heard_floor, watermark_floor) = match &self.disk {
+            Some(disk) => (disk.fold.promised, disk.fold.promised, disk.fold.watermark),
+            None => (promised, replica.heard, watermark),
+        };
+        let mut held_for_good = [SequenceNumber::NONE; SLOTS_MAX + 1];
+        for (slot, held) in replica.acceptor.accepted() {
+            if (held.durable || self.disk.is_none()) && index(*slot) <= SLOTS_MAX {
+                held_for_good[index(*slot)] = held.s;
+            }
+        }
+        let mut on_disk = [None; SLOTS_MAX + 1];
+        if let Some(disk) = &self.disk {
+            for (slot, stored) in &disk.fold.entries {
+                if index(*slot) <= SLOTS_MAX {
+                    on_disk[index(*slot)] = Some(entry_id(&stored.entry));
+                }
+            }
+        }
+        let (role, own) = match &replica.role {
+            Role::Follower => (RoleKind::Follower, SequenceNumber::NONE),
+            Role::Canvassing(canvassing) => (RoleKind::Canvassing, canvassing.s),
+            Role::Candidate(candidate) => (RoleKind::Candidate, candidate.s),
+            Role::Coordinator(coordinator) => (RoleKind::Coordinator, coordinator.s),
+        };
+        let coordinator = match &replica.role {
+            Role::Coordinator(coordinator) => Some(coordinator),
+            _ => None,
+        };
+        let last_open = coordinator
+            .and_then(|it| it.open.last_key_value())
+            .map_or(watermark, |(slot, _)| *slot);
+        let queued = coordinator.map_or(0, |it| it.queue.len() as u64);
+        Summary {
+            promised,
+            durable_promise,
+            promise_floor,
+            heard_floor,
+            watermark,
+            watermark_floor,
+            role,
+            own,
+            next_number: replica.next_number(),
+            held_for_good,
+            on_disk,
+            next_slot: last_open.next().0 + queued,
+            unsynced: self.unsynced.len(),
+            run: replica.run,
+            reads: replica.reads.unanswered(),
+            round: coordinator.map_or(0, |it| it.round().0),
+            round_is_answered: coordinator
+                .is_some_and(|it| it.round_is_answered(&replica.configuration)),
+        }
+    }
+}
+
+/// The place of a slot in an array of slots.
+pub(crate) fn index(slot: Slot) -> usize {
+    usize::try_from(slot.0).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,64 @@
+//! The state of a cluster: a few numbers that name what is interned.
+
+use std::hash::{Hash, Hasher};
+
+use smallvec::SmallVec;
+
+use super::ghost::Broken;
+use super::intern::Id;
+use super::scenario::REPLICAS_MAX;
+
+/// A state of the model of a cluster.
+///
+/// Two states are the same if their contents are; the contents stand behind the numbers, so the
+/// digest, which is made from contents alone, is what is hashed and compared.
+#[derive(Clone, Debug)]
+pub struct ClusterState {
+    pub(crate) locals: [Id; REPLICAS_MAX],
+    /// The messages in flight, in the order of their routes.
+    pub(crate) in_flight: SmallVec<[Id; 24]>,
+    pub(crate) ghost: Id,
+    pub(crate) left: Left,
+    pub(crate) broken: Broken,
+    pub(crate) digest: u128,
+}
+
+/// What may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Left {
+    pub(crate) crashes: u8,
+    /// For each submission, where it was submitted.
+    pub(crate) submitted: [u8; SUBMISSIONS_MAX],
+    /// Which reads were asked.
+    pub(crate) read: u8,
+}
+
+/// The most submissions that a model can have.
+pub(crate) const SUBMISSIONS_MAX: usize = 6;
+
+impl Left {
+    /// All of it in one word.
+    fn word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.submitted;
+        u64::from_le_bytes([self.crashes, a, b, c, d, e, f, self.read])
+    }
+
+    /// What it adds to the digest of a state.
+    pub(crate) fn digest(self, broken: Broken) -> u128 {
+        super::intern::digest(&(self.word(), broken.0))
+    }
+}
+
+impl PartialEq for ClusterState {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for ClusterState {}
+
+impl Hash for ClusterState {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u128(self.digest);
+    }
+}

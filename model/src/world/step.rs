@@ -1,0 +1,196 @@
+//! One step of one replica with its disk: pure, so computed once and looked up ever after.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::vec::Vec;
+
+use super::envelope::Envelope;
+use super::ghost::{Broken, CommitSeen, Effects};
+use super::local::{EntryId, Local};
+use crate::configuration::Cluster;
+use crate::entry::Entry;
+use crate::io::{Answer, Input, Output, To};
+use crate::message::Message;
+use crate::numbers::{Position, ReplicaId, Run, Slot};
+use crate::record::{Base, Content};
+use crate::recovery::Recovery;
+use crate::replica::Replica;
+
+/// What happens to one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The replica is told something.
+    Input(Input<u8>),
+    /// The oldest so many of its records become durable, and it is told so.
+    Sync(usize),
+    /// It stops, loses what was not durable, and starts again.
+    Crash {
+        /// Whether the application keeps what it has.
+        durable_application: bool,
+    },
+    /// It cannot crash any more.
+    Survive,
+}
+
+/// What came of it.
+pub(crate) struct Stepped {
+    pub(crate) local: Local,
+    pub(crate) sent: Vec<Envelope>,
+    pub(crate) effects: Effects,
+}
+
+/// Lets `event` happen to `before`.
+pub(crate) fn step(
+    cluster: &Arc<Cluster>,
+    before: &Local,
+    event: Event,
+    entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
+) -> Stepped {
+    let result = catch_unwind(AssertUnwindSafe(|| step_or_panic(cluster, before, event, entry_id)));
+    result.unwrap_or_else(|_| {
+        let effects = Effects { broken: Broken::PANIC, ..Effects::default() };
+        Stepped { local: before.clone(), sent: Vec::new(), effects }
+    })
+}
+
+fn step_or_panic(
+    cluster: &Arc<Cluster>,
+    before: &Local,
+    event: Event,
+    entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
+) -> Stepped {
+    let mut local = before.clone();
+    let mut out = Output::default();
+    let mut effects = Effects::default();
+    let mut delivered_before = before.replica.learner.delivered();
+    match event {
+        Event::Input(input) => local.replica.step(input, &mut out),
+        Event::Sync(count) => {
+            let synced: Vec<_> = local.unsynced.drain(..count).collect();
+            for record in &synced {
+                if let Content::Accepted { s, first, entries } = &record.content {
+                    for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+                        effects.votes.push((*s, slot, entry_id(entry)));
+                    }
+                }
+                if let Some(disk) = &mut local.disk
+                    && disk.fold.apply(record.clone()).is_err()
+                {
+                    effects.broken.add(Broken::RECOVERY_DIFFERS);
+                }
+            }
+            let through = Position(count as u64);
+            local.replica.step(Input::Synced { through }, &mut out);
+        }
+        Event::Crash { durable_application } => {
+            local.unsynced.clear();
+            effects.forgets_reads = true;
+            let applied =
+                if durable_application { before.replica.learner.applied() } else { Slot::ZERO };
+            delivered_before = applied;
+            let run = Run(before.replica.run.0 + 1);
+            let me = before.me();
+            match before.disk.clone().map(|disk| recover(cluster, me, run, applied, disk, &mut out))
+            {
+                Some(Ok(replica)) => local.replica = replica,
+                _ => effects.broken.add(Broken::RECOVERY_DIFFERS),
+            }
+        }
+        Event::Survive => local.disk = None,
+    }
+    // What is delivered is applied at once.
+    let mut applied_out = Output::default();
+    let through = local.replica.learner.watermark();
+    local.replica.step(Input::Applied { through }, &mut applied_out);
+    out.answers.append(&mut applied_out.answers);
+    // Positions are only compared with one another, so where they are counted from changes nothing.
+    local.replica.unsynced.renumber();
+    local.unsynced.append(&mut out.writes);
+
+    observe(before, &local, delivered_before, &out, entry_id, &mut effects);
+    let sent = envelopes(&local, out);
+    Stepped { local, sent, effects }
+}
+
+fn recover(
+    cluster: &Arc<Cluster>,
+    me: ReplicaId,
+    run: Run,
+    applied: Slot,
+    base: Base<u8>,
+    out: &mut Output<u8>,
+) -> Result<Replica<u8>, crate::record::RecordError> {
+    Ok(Recovery::new(Arc::clone(cluster), me, run, applied, base, out)?.finish())
+}
+
+/// Notes what history and the properties need of a step.
+fn observe(
+    before: &Local,
+    after: &Local,
+    delivered_before: Slot,
+    out: &Output<u8>,
+    entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
+    effects: &mut Effects,
+) {
+    let crashed = after.replica.run != before.replica.run;
+    let promise_before = before.replica.acceptor.durable_promise();
+    let promise_after = after.replica.acceptor.durable_promise();
+    effects.promise_rose = promise_after > promise_before;
+    if promise_after < promise_before {
+        effects.broken.add(Broken::PROMISE_FELL);
+    }
+    if !out.contradictions.is_empty() {
+        effects.broken.add(Broken::CONTRADICTION);
+    }
+    // Delivery goes on where the application stopped, slot by slot.
+    let mut next = delivered_before.next();
+    for delivered in &out.delivered {
+        if delivered.slot != next {
+            effects.broken.add(Broken::OUT_OF_ORDER);
+        }
+        next = delivered.slot.next();
+    }
+    // Commits that recovery repeats were history before.
+    if !crashed {
+        let committed =
+            before.replica.learner.watermark().next().0..=after.replica.learner.watermark().0;
+        for slot in committed.map(Slot) {
+            let delivered = out.delivered.iter().find(|delivered| delivered.slot == slot);
+            // The application may have had it before a crash, and so had history.
+            let entry = delivered.map(|it| &it.entry).or_else(|| after.committed(slot));
+            match entry {
+                Some(entry) => effects.committed.push(CommitSeen {
+                    slot,
+                    entry: entry_id(entry),
+                    verdict: delivered.map(|it| it.verdict),
+                }),
+                None => effects.broken.add(Broken::OUT_OF_ORDER),
+            }
+        }
+    }
+    for answer in &out.answers {
+        if let Answer::Read { id, slot } = answer {
+            effects.reads.push((*id, *slot));
+        }
+    }
+}
+
+/// One envelope for each recipient of each message; slots that the shell would read from the disk
+/// are left out, for the world serves them itself.
+fn envelopes(local: &Local, out: Output<u8>) -> Vec<Envelope> {
+    let from = local.me();
+    let members = local.replica.configuration.members();
+    let mut sent = Vec::new();
+    let mut send = |to: ReplicaId, message: Message<u8>| sent.push(Envelope { from, to, message });
+    for outgoing in out.messages {
+        match outgoing.to {
+            To::One(to) => send(to, outgoing.message),
+            To::Others => {
+                for &to in members.iter().filter(|member| **member != from) {
+                    send(to, outgoing.message.clone());
+                }
+            }
+        }
+    }
+    sent
+}

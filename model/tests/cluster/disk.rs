@@ -1,0 +1,100 @@
+//! The disk of one replica: a base, the records after it, and how many of them are durable.
+
+use std::collections::BTreeMap;
+
+use synod_model::{Base, Content, Entry, Fold, Position, Record, SequenceNumber, Slot};
+
+use super::V;
+
+/// Keeps every record there ever was on it, so that a test can recover from any cut.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    base: Base<V>,
+    records: Vec<Record<V>>,
+    durable: usize,
+    /// How many records there were when the present run began: positions count from there.
+    run_begins: usize,
+    /// What the durable records amount to.
+    fold: Fold<V>,
+}
+
+/// A slot of the log as it was last written.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// None if the entry came by catch-up.
+    pub(crate) s: Option<SequenceNumber>,
+    pub(crate) entry: Entry<V>,
+    pub(crate) durable: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(base: Base<V>) -> Self {
+        let fold = base.fold.clone();
+        Self { base, records: Vec::new(), durable: 0, run_begins: 0, fold }
+    }
+
+    pub(crate) fn append(&mut self, record: Record<V>) {
+        self.records.push(record);
+    }
+
+    pub(crate) fn unsynced(&self) -> usize {
+        self.records.len() - self.durable
+    }
+
+    /// Makes the next `count` records durable and says up to which position all are.
+    pub(crate) fn sync(&mut self, count: usize) -> Position {
+        for record in &self.records[self.durable..][..count] {
+            self.fold.apply(record.clone()).expect("a replica writes only possible records");
+        }
+        self.durable += count;
+        Position((self.durable - self.run_begins) as u64)
+    }
+
+    /// Loses what is not durable, but for the next `keep` records: they got to the disk although
+    /// nobody was told.
+    pub(crate) fn crash(&mut self, keep: usize) {
+        self.sync(keep.min(self.unsynced()));
+        self.records.truncate(self.durable);
+        self.run_begins = self.durable;
+    }
+
+    /// What is durable.
+    pub(crate) fn fold(&self) -> &Fold<V> {
+        &self.fold
+    }
+
+    pub(crate) fn records(&self) -> &[Record<V>] {
+        &self.records
+    }
+
+    /// The base that the first `count` records fold into.
+    pub(crate) fn base_after(&self, count: usize) -> Base<V> {
+        let mut base = self.base.clone();
+        for record in &self.records[..count] {
+            base.fold.apply(record.clone()).expect("a replica writes only possible records");
+        }
+        base
+    }
+
+    /// The position of the newest record.
+    pub(crate) fn written(&self) -> Position {
+        Position((self.records.len() - self.run_begins) as u64)
+    }
+
+    /// Every slot as it was last written, durable or not.
+    pub(crate) fn log(&self) -> BTreeMap<Slot, Written> {
+        let mut log = BTreeMap::new();
+        for (index, record) in self.records.iter().enumerate() {
+            let durable = index < self.durable;
+            let (s, first, entries) = match &record.content {
+                Content::Promised(_) => continue,
+                Content::Accepted { s, first, entries } => (Some(*s), first, entries),
+                Content::Committed { first, entries } => (None, first, entries),
+            };
+            for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+                log.insert(slot, Written { s, entry: entry.clone(), durable });
+            }
+        }
+        log
+    }
+}

@@ -1,0 +1,335 @@
+//! A small cluster of cores in one thread, for the scripts and the property tests.
+//!
+//! It is the shell around the core, as plain as the contract allows: records go to a [`Disk`] that
+//! loses what is not synced, messages to a [`Network`] that keeps every one of them, and deliveries
+//! to an application that has them at once, unless told otherwise. What happens, and when, is the
+//! test's to say; whatever happens, [`Ghost`] watches that no promise of Paxos is broken.
+
+#![allow(dead_code, reason = "each test crate uses its part of this")]
+
+pub(crate) mod disk;
+pub(crate) mod ghost;
+pub(crate) mod network;
+pub(crate) mod text;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use synod_model::{
+    Answer, Base, Cluster as Constants, Configuration, ConfigurationId, Contradiction, Delivered,
+    ElectRefused, Entry, Input, Limits, Message, Output, ReadId, Recovery, Replica, ReplicaId,
+    RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+};
+
+use disk::Disk;
+use ghost::Ghost;
+use network::Network;
+
+/// What clients put in the log.
+pub(crate) type V = Arc<[u8]>;
+
+/// The session that every cluster starts with, so that a test need not open one.
+pub(crate) const SESSION: SessionId = SessionId(0);
+
+pub(crate) struct Cluster {
+    pub(crate) constants: Arc<Constants>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) ghost: Ghost,
+    /// What people want to hear of, since it was last taken.
+    pub(crate) events: Vec<(ReplicaId, Event)>,
+    /// Whether applications take in deliveries by themselves.
+    pub(crate) applies_at_once: bool,
+    out: Output<V>,
+}
+
+/// A replica, and what survives it.
+pub(crate) struct Node {
+    pub(crate) id: ReplicaId,
+    pub(crate) run: Run,
+    /// None while it is down.
+    pub(crate) replica: Option<Replica<V>>,
+    pub(crate) disk: Disk,
+    /// What the application has, and keeps over a crash.
+    pub(crate) applied: Slot,
+    /// What it was given last, applied or not.
+    pub(crate) delivered: Slot,
+    /// What clients of this run submitted and have no answer to.
+    pub(crate) submissions: BTreeSet<SubmissionId>,
+    /// What clients of this run want to read.
+    pub(crate) reads: BTreeSet<ReadId>,
+    /// Whether nothing gets through from it or to it.
+    pub(crate) isolated: bool,
+}
+
+/// Something that people want to hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    Delivered(Delivered<V>),
+    Answered(Answer),
+    Served(Serve),
+    ElectRefused(ElectRefused),
+    Contradiction(Contradiction),
+}
+
+impl Cluster {
+    /// A cluster with replicas 0 to `replicas` - 1, none of which has ever written anything.
+    pub(crate) fn new(replicas: u16, limits: Limits) -> Self {
+        let members = (0..replicas).map(ReplicaId).collect();
+        let first = Configuration::new(ConfigurationId(1), members).expect("members differ");
+        let constants = Constants::new(u64::from(replicas), first, limits).expect("a right stride");
+        let constants = Arc::new(constants);
+        let nodes = (0..replicas).map(|id| {
+            let mut base = Base::new(constants.first_configuration().clone());
+            base.table = table_with_session(constants.limits());
+            Node {
+                id: ReplicaId(id),
+                run: Run(0),
+                replica: None,
+                disk: Disk::new(base),
+                applied: Slot::ZERO,
+                delivered: Slot::ZERO,
+                submissions: BTreeSet::new(),
+                reads: BTreeSet::new(),
+                isolated: false,
+            }
+        });
+        let mut cluster = Self {
+            nodes: nodes.collect(),
+            constants: Arc::clone(&constants),
+            network: Network::default(),
+            ghost: Ghost::default(),
+            events: Vec::new(),
+            applies_at_once: true,
+            out: Output::default(),
+        };
+        for at in 0..cluster.nodes.len() {
+            cluster.restart(at);
+        }
+        cluster
+    }
+
+    /// Has replica `at` take one input, and does what it wants done. A replica that is down takes
+    /// nothing.
+    pub(crate) fn step(&mut self, at: usize, input: Input<V>) {
+        let node = &mut self.nodes[at];
+        let Some(replica) = &mut node.replica else {
+            return;
+        };
+        match &input {
+            Input::Submit(entries) => {
+                node.submissions.extend(entries.iter().filter_map(Entry::submission_id));
+            }
+            Input::Read(ids) => {
+                node.reads.extend(ids);
+                self.ghost.read_arrived(node.id, node.run, ids);
+            }
+            _ => {}
+        }
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        replica.step(input, &mut out);
+        self.act(at, &mut out);
+        self.out = out;
+        let node = &self.nodes[at];
+        if self.applies_at_once && node.applied < node.delivered {
+            self.apply(at, node.delivered);
+        }
+    }
+
+    /// Has the application of `at` take in its deliveries up to `through`.
+    pub(crate) fn apply(&mut self, at: usize, through: Slot) {
+        let node = &mut self.nodes[at];
+        node.applied = node.applied.max(through.min(node.delivered));
+        let through = node.applied;
+        self.step(at, Input::Applied { through });
+    }
+
+    /// Does what replica `at` wants done.
+    fn act(&mut self, at: usize, out: &mut Output<V>) {
+        let members = self.constants.first_configuration().members();
+        let node = &mut self.nodes[at];
+        for record in out.writes.drain(..) {
+            self.ghost.wrote(&record);
+            node.disk.append(record);
+        }
+        let me = node.id;
+        for it in out.messages.drain(..) {
+            self.ghost.sent(me, &it.message, self.constants.limits());
+            match it.to {
+                To::One(to) => self.network.send(me, to, it.message),
+                To::Others => {
+                    for &to in members.iter().filter(|to| **to != me) {
+                        self.network.send(me, to, it.message.clone());
+                    }
+                }
+            }
+        }
+        for it in out.serve.drain(..) {
+            self.events.push((me, Event::Served(it.clone())));
+            for message in committed_from_disk(&node.disk, &it, self.constants.limits()) {
+                self.network.send(me, it.to, message);
+            }
+        }
+        for delivered in out.delivered.drain(..) {
+            assert_eq!(delivered.slot, node.delivered.next(), "r{me} delivers in order");
+            node.delivered = delivered.slot;
+            self.ghost.delivered(&delivered);
+            if let Some(submission) = delivered.entry.submission_id() {
+                node.submissions.remove(&submission);
+            }
+            self.events.push((me, Event::Delivered(delivered)));
+        }
+        for answer in out.answers.drain(..) {
+            match answer {
+                Answer::Read { id, slot } => {
+                    assert!(slot <= node.applied, "r{me} serves a read once it is applied");
+                    assert!(node.reads.remove(&id), "r{me} answers a read once");
+                    self.ghost.read_answered(me, node.run, id, slot);
+                }
+                Answer::ReadRefused { id } => _ = node.reads.remove(&id),
+                Answer::Done { submission, .. }
+                | Answer::Refused { submission: Some(submission), .. } => {
+                    node.submissions.remove(&submission);
+                }
+                Answer::Refused { submission: None, .. } => {}
+            }
+            self.events.push((me, Event::Answered(answer)));
+        }
+        if let Some(reason) = out.elect_refused.take() {
+            self.events.push((me, Event::ElectRefused(reason)));
+        }
+        for contradiction in out.contradictions.drain(..) {
+            self.ghost.contradicted(me, contradiction);
+            self.events.push((me, Event::Contradiction(contradiction)));
+        }
+        let status = node.replica.as_ref().expect("it is up").status();
+        assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
+        self.ghost.committed(status.watermark, self.nodes.iter().map(|node| node.disk.fold()));
+    }
+
+    /// Delivers a message, pending or not.
+    pub(crate) fn deliver(&mut self, index: usize) {
+        let envelope = &mut self.network.sent[index];
+        envelope.pending = false;
+        let (from, to) = (envelope.from, usize::from(envelope.to.0));
+        let message = envelope.message.clone();
+        let cut = self.nodes[to].isolated
+            || self.nodes.get(usize::from(from.0)).is_some_and(|node| node.isolated);
+        if !cut {
+            self.step(to, Input::Receive { from, message });
+        }
+    }
+
+    /// Makes the next `count` records of `at` durable, or as many as there are.
+    pub(crate) fn sync(&mut self, at: usize, count: usize) {
+        let node = &mut self.nodes[at];
+        let count = count.min(node.disk.unsynced());
+        if count > 0 && node.replica.is_some() {
+            let through = node.disk.sync(count);
+            self.step(at, Input::Synced { through });
+        }
+    }
+
+    /// Replica `at` stops. Of what is not synced, the next `keep` records have got to the disk.
+    pub(crate) fn crash(&mut self, at: usize, keep: usize) {
+        let node = &mut self.nodes[at];
+        node.replica = None;
+        node.disk.crash(keep);
+        node.submissions.clear();
+        node.reads.clear();
+    }
+
+    /// Replica `at`, which is down, begins a new run.
+    pub(crate) fn restart(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        assert!(node.replica.is_none(), "r{at} is up");
+        node.run.0 += 1;
+        let written = node.disk.records().len();
+        let (replica, delivered) = recover(&self.constants, node, written);
+        // From the folded base, or with every record read one by one: it comes to the same.
+        assert_eq!(recover(&self.constants, node, 0), (replica.clone(), delivered.clone()));
+        node.delivered = node.applied;
+        let mut out = Output { delivered, ..Output::default() };
+        self.ghost.recovered(node.id, &replica.status());
+        node.replica = Some(replica);
+        self.act(at, &mut out);
+        let node = &self.nodes[at];
+        if self.applies_at_once && node.applied < node.delivered {
+            self.apply(at, node.delivered);
+        }
+    }
+
+    /// Syncs and delivers, until there is nothing left to sync or to deliver.
+    ///
+    /// # Panics
+    ///
+    /// If that takes more than any sound cluster should need.
+    pub(crate) fn stabilize(&mut self) {
+        for _ in 0..1_000 {
+            for at in 0..self.nodes.len() {
+                self.sync(at, usize::MAX);
+            }
+            let pending = self.network.pending();
+            if pending.is_empty() {
+                return;
+            }
+            for index in pending {
+                self.deliver(index);
+            }
+        }
+        panic!("the replicas talk for ever:\n{}", text::pending(self));
+    }
+
+    /// Whether replica `at` coordinates.
+    pub(crate) fn coordinates(&self, at: usize) -> bool {
+        let replica = self.nodes[at].replica.as_ref();
+        replica.is_some_and(|it| matches!(it.status().role, RoleName::Coordinator { .. }))
+    }
+}
+
+/// A new run from the disk of `node`, whose first `folded` records have become a base.
+pub(crate) fn recover(
+    constants: &Arc<Constants>,
+    node: &Node,
+    folded: usize,
+) -> (Replica<V>, Vec<Delivered<V>>) {
+    let mut out = Output::default();
+    let base = node.disk.base_after(folded);
+    let recovery =
+        Recovery::new(Arc::clone(constants), node.id, node.run, node.applied, base, &mut out);
+    let mut recovery = recovery.expect("a possible base");
+    for record in &node.disk.records()[folded..] {
+        recovery.record(record.clone(), &mut out).expect("a possible record");
+    }
+    (recovery.finish(), out.delivered)
+}
+
+/// What a shell reads from its disk for a peer that lags.
+fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Vec<Message<V>> {
+    let fold = disk.fold();
+    assert!(serve.slots.last <= serve.watermark, "only what is committed is served");
+    let slots: Vec<Slot> = serve.slots.iter().collect();
+    let frame = usize::try_from(limits.frame_entries_max).unwrap_or(usize::MAX);
+    let messages = slots.chunks(frame).map(|slots| Message::Committed {
+        log_starts_at: Slot(1),
+        first: slots[0],
+        entries: slots.iter().map(|slot| fold.entries[slot].entry.clone()).collect(),
+        watermark: serve.watermark,
+    });
+    messages.collect()
+}
+
+/// A request table in which [`SESSION`] is open.
+fn table_with_session(limits: &Limits) -> RequestTable {
+    let mut table = RequestTable::default();
+    let open: Entry<V> = Entry::Open { origin: ReplicaId(0), run: Run(0), count: 0 };
+    table.deliver(Slot(SESSION.0), &open, limits);
+    table
+}
+
+/// Request `number` of [`SESSION`]; its value is the letter with that place in the alphabet.
+pub(crate) fn request(letter: u8) -> Entry<V> {
+    let number = u64::from(letter - b'a') + 1;
+    Entry::Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) }
+}

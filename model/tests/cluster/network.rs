@@ -1,0 +1,58 @@
+//! Every message that was ever sent. A sent message can be delivered any number of times, or never.
+
+use synod_model::{Message, Order, ReplicaId, Reply};
+
+use super::V;
+
+/// What was sent, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Network {
+    pub(crate) sent: Vec<Envelope>,
+}
+
+/// A message under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) from: ReplicaId,
+    pub(crate) to: ReplicaId,
+    pub(crate) message: Message<V>,
+    /// Neither delivered nor dropped yet.
+    pub(crate) pending: bool,
+}
+
+impl Network {
+    pub(crate) fn send(&mut self, from: ReplicaId, to: ReplicaId, message: Message<V>) {
+        self.sent.push(Envelope { from, to, message, pending: true });
+    }
+
+    /// The messages that are neither delivered nor dropped, oldest first.
+    pub(crate) fn pending(&self) -> Vec<usize> {
+        (0..self.sent.len()).filter(|index| self.sent[*index].pending).collect()
+    }
+}
+
+/// The name of a kind of message.
+pub(crate) fn kind(message: &Message<V>) -> &'static str {
+    match message {
+        Message::Order { order, .. } => match order {
+            Order::Canvass => "canvass",
+            Order::Propose { .. } => "propose",
+            Order::Accept { .. } => "accept",
+            Order::Commit { .. } => "commit",
+            Order::Round { .. } => "round",
+        },
+        Message::Reply { reply, .. } => match reply {
+            Reply::Agree => "agree",
+            Reply::Promise(_) => "promise",
+            Reply::Acknowledge { .. } => "acknowledge",
+            Reply::Obey { .. } => "obey",
+        },
+        Message::Reject { .. } => "reject",
+        Message::Ask { .. } => "ask",
+        Message::Committed { .. } => "committed",
+        Message::Submit { .. } => "submit",
+        Message::Submitted { .. } => "submitted",
+        Message::Read { .. } => "read",
+        Message::ReadAt { .. } => "read_at",
+    }
+}
