@@ -11,7 +11,7 @@
 use alloc::collections::BTreeMap;
 
 use crate::configuration::{Configuration, MemberSet};
-use crate::entry::Entry;
+use crate::entry::{Entry, Value};
 use crate::limits::Limits;
 use crate::message::Promise;
 use crate::numbers::{ReplicaId, SequenceNumber, Slot};
@@ -44,6 +44,8 @@ struct Progress {
     last: Slot,
     /// Every slot up to here is told of.
     through: Slot,
+    /// How many entries were told.
+    entries: u64,
 }
 
 /// Whether a candidate may coordinate.
@@ -60,7 +62,7 @@ pub(crate) enum Standing {
     Elected,
 }
 
-impl<V: Clone + Eq> Candidate<V> {
+impl<V: Value> Candidate<V> {
     pub(crate) fn new(s: SequenceNumber) -> Self {
         Self { s, proposed: false, promises: BTreeMap::new(), best: BTreeMap::new() }
     }
@@ -83,8 +85,9 @@ impl<V: Clone + Eq> Candidate<V> {
             && after <= through
             && through <= last
             && last <= Slot::MAX
-            && accepted.len() as u64 <= limits.accepted_slots_max
-            && accepted.iter().all(|it| after < it.slot && it.slot <= through && it.s < self.s);
+            && accepted.len() as u64 <= limits.frame_entries_max
+            && accepted.iter().all(|it| after < it.slot && it.slot <= through && it.s < self.s)
+            && accepted.iter().all(|it| it.entry.is_within(limits));
         if !possible {
             return;
         }
@@ -92,16 +95,19 @@ impl<V: Clone + Eq> Candidate<V> {
             watermark: theirs,
             last,
             through: watermark,
+            entries: 0,
         });
         progress.watermark = progress.watermark.max(theirs);
         progress.last = progress.last.max(last);
         let known_through = progress.through.max(progress.watermark).max(watermark);
-        if after > known_through {
+        // Nobody who obeys `s` has accepted more than the limit in all.
+        let entries = progress.entries.saturating_add(accepted.len() as u64);
+        if after > known_through || through <= known_through || entries > limits.accepted_slots_max
+        {
             return;
         }
-        if through > known_through {
-            progress.through = through;
-        }
+        progress.entries = entries;
+        progress.through = through;
         for it in accepted {
             if it.slot > known_through {
                 let best = self.best.entry(it.slot).or_insert((it.s, it.entry.clone()));
@@ -123,7 +129,7 @@ impl<V: Clone + Eq> Candidate<V> {
     }
 
     fn is_whole(progress: &Progress, watermark: Slot) -> bool {
-        progress.through.max(watermark) >= progress.last
+        progress.through.max(progress.watermark).max(watermark) >= progress.last
     }
 
     /// From which slot on `replica` is still to tell what it has accepted; none if its promise is
@@ -131,7 +137,7 @@ impl<V: Clone + Eq> Candidate<V> {
     pub(crate) fn missing_from(&self, replica: ReplicaId, watermark: Slot) -> Option<Slot> {
         match self.promises.get(&replica) {
             Some(progress) if Self::is_whole(progress, watermark) => None,
-            Some(progress) => Some(progress.through.max(watermark).next()),
+            Some(progress) => Some(progress.through.max(progress.watermark).max(watermark).next()),
             None => Some(watermark.next()),
         }
     }
@@ -166,9 +172,10 @@ impl<V: Clone + Eq> Candidate<V> {
         }
     }
 
-    /// The last slot that any promise reported.
-    pub(crate) fn last_reported(&self) -> Slot {
-        self.promises.values().map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
+    /// The last slot that any of the promises reported that count.
+    pub(crate) fn last_reported(&self, watermark: Slot) -> Slot {
+        let whole = self.promises.values().filter(|it| Self::is_whole(it, watermark));
+        whole.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
     }
 
     /// Takes the entry that was reported for `slot` under the highest number.

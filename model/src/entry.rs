@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::limits::Limits;
 use crate::numbers::{ReplicaId, Run, SessionId};
 
 /// What clients put in the log. The core never looks into it, and clones only the handle.
@@ -99,6 +100,14 @@ impl<V: Value> Entry<V> {
             Self::Open { origin, run, count } => Some(SubmissionId::Open { origin, run, count }),
             Self::End { session } => Some(SubmissionId::End { session }),
             Self::NoOp | Self::Configuration(_) => None,
+        }
+    }
+
+    /// Whether the value has no more bytes than the limit allows.
+    pub(crate) fn is_within(&self, limits: &Limits) -> bool {
+        match self {
+            Self::Request { value, .. } => value.size_bytes() <= limits.value_bytes_max,
+            _ => true,
         }
     }
 

@@ -109,7 +109,7 @@ pub enum RecordError {
         /// The slot.
         slot: Slot,
     },
-    /// The watermark, or a number, is below one recorded before.
+    /// The watermark or the number is below one recorded before, or a promise is repeated.
     Backwards {
         /// The watermark of the record.
         watermark: Slot,
@@ -159,20 +159,28 @@ impl<V: Clone + Eq> Fold<V> {
             return Err(RecordError::Backwards { watermark });
         }
         let (s, first, entries) = match content {
-            Content::Promised(s) => (s, self.watermark.next(), Vec::new()),
-            Content::Accepted { s, first, entries } => (s, first, entries),
-            Content::Committed { first, entries } => (SequenceNumber::NONE, first, entries),
+            Content::Promised(s) if s > self.promised => (s, watermark.next(), Vec::new()),
+            Content::Accepted { s, first, entries }
+                if s >= self.promised && s != SequenceNumber::NONE =>
+            {
+                self.check_range(first, &entries)?;
+                if first <= watermark {
+                    return Err(RecordError::CommittedSlotOverwritten { slot: first });
+                }
+                (s, first, entries)
+            }
+            Content::Promised(_) | Content::Accepted { .. } => {
+                return Err(RecordError::Backwards { watermark });
+            }
+            Content::Committed { first, entries } => {
+                self.check_range(first, &entries)?;
+                if first.0 + entries.len() as u64 != watermark.next().0 {
+                    return Err(RecordError::BadRange { first });
+                }
+                (SequenceNumber::NONE, first, entries)
+            }
         };
         let count = entries.len() as u64;
-        if first <= self.watermark && count > 0 {
-            return Err(RecordError::CommittedSlotOverwritten { slot: first });
-        }
-        if first.0 > Slot::MAX.0 || first.0.saturating_add(count) > Slot::MAX.0 {
-            return Err(RecordError::BadRange { first });
-        }
-        if s != SequenceNumber::NONE && s < self.promised {
-            return Err(RecordError::Backwards { watermark });
-        }
         let written = |slot: Slot| first <= slot && slot.0 < first.0 + count;
         // Every slot in here that is not found ends the loop: a watermark that is forged far ahead
         // costs nothing.
@@ -195,6 +203,17 @@ impl<V: Clone + Eq> Fold<V> {
             }
         }
         self.watermark = watermark;
+        Ok(())
+    }
+
+    fn check_range(&self, first: Slot, entries: &[Entry<V>]) -> Result<(), RecordError> {
+        let count = entries.len() as u64;
+        if first <= self.watermark {
+            return Err(RecordError::CommittedSlotOverwritten { slot: first });
+        }
+        if count == 0 || first.0.saturating_add(count) > Slot::MAX.0 {
+            return Err(RecordError::BadRange { first });
+        }
         Ok(())
     }
 }

@@ -47,6 +47,12 @@ impl<V: Value> Recovery<V> {
         out: &mut Output<V>,
     ) -> Result<Self, RecordError> {
         let Base { configuration, snapshot, table, fold } = base;
+        if fold.watermark < snapshot {
+            return Err(RecordError::Backwards { watermark: fold.watermark });
+        }
+        if let Some((&slot, _)) = fold.entries.range(..=snapshot).next() {
+            return Err(RecordError::CommittedSlotOverwritten { slot });
+        }
         let learner = Learner::new(snapshot, table, applied);
         let mut recovery = Self { cluster, configuration, me, run, fold, learner };
         recovery.deliver(out)?;

@@ -42,8 +42,8 @@ pub struct Replica<V> {
     pub(crate) learner: Learner<V>,
     pub(crate) unsynced: Unsynced,
     pub(crate) role: Role<V>,
-    /// The highest number that anybody is known to have promised, or to have given orders under:
-    /// the next one picked is above it, and its owner gets submissions. At least the promise.
+    /// The highest number that anybody is known to have promised; the next one picked is above it.
+    /// At least the own promise.
     pub(crate) heard: SequenceNumber,
     /// Whether this replica believes that nobody coordinates.
     pub(crate) suspects: bool,
@@ -230,7 +230,7 @@ impl<V: Value> Replica<V> {
                     round_is_answered: coordinator.round_is_answered(&self.configuration),
                 },
             },
-            coordinator: self.cluster.owner(self.heard),
+            coordinator: self.cluster.owner(self.acceptor.promised()),
             promised: self.acceptor.promised(),
             watermark: self.learner.watermark(),
             applied: self.learner.applied(),
@@ -255,7 +255,7 @@ pub struct Status {
     pub run: Run,
     /// What it does besides accepting and learning.
     pub role: RoleName,
-    /// Whom it takes for the coordinator: the owner of the highest number that it heard of.
+    /// Whom it takes for the coordinator: the owner of the number that it has promised.
     pub coordinator: Option<ReplicaId>,
     /// It obeys nobody below this number.
     pub promised: SequenceNumber,

@@ -42,9 +42,7 @@ impl<V: Value> Replica<V> {
         {
             return refused(SubmitRefused::NotASubmission);
         }
-        if let Entry::Request { value, .. } = entry
-            && value.size_bytes() > self.limits().value_bytes_max
-        {
+        if !entry.is_within(self.limits()) {
             return refused(SubmitRefused::TooLarge);
         }
         match self.learner.table().look_up(id) {
@@ -64,7 +62,9 @@ impl<V: Value> Replica<V> {
 
     /// Sends submissions to the coordinator, if one is known; a resend repeats them.
     fn forward(&self, submissions: Vec<Entry<V>>, out: &mut Output<V>) {
-        let Some(owner) = self.cluster.owner(self.heard).filter(|owner| *owner != self.me) else {
+        let Some(owner) =
+            self.cluster.owner(self.acceptor.promised()).filter(|owner| *owner != self.me)
+        else {
             return;
         };
         for submissions in self.in_frames(submissions) {
@@ -123,8 +123,7 @@ impl<V: Value> Replica<V> {
 
     /// Lets a submission wait for a slot, unless it waits or is in an open slot already.
     pub(super) fn enqueue(&mut self, entry: Entry<V>) {
-        let too_large = matches!(&entry, Entry::Request { value, .. }
-            if value.size_bytes() > self.limits().value_bytes_max);
+        let too_large = !entry.is_within(self.limits());
         let queued_max = self.limits().queued_submissions_max;
         if let (Role::Coordinator(coordinator), Some(id)) = (&mut self.role, entry.submission_id())
             && !too_large
@@ -166,7 +165,7 @@ impl<V: Value> Replica<V> {
     fn forward_reads(&mut self, ids: Vec<ReadId>, out: &mut Output<V>) {
         if matches!(self.role, Role::Coordinator(_)) {
             self.read_for(self.me, self.run, &ids);
-        } else if let Some(owner) = self.cluster.owner(self.heard)
+        } else if let Some(owner) = self.cluster.owner(self.acceptor.promised())
             && owner != self.me
             && !ids.is_empty()
         {

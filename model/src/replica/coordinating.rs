@@ -184,7 +184,7 @@ impl<V: Value> Replica<V> {
         let mut candidate = candidate;
         let s = candidate.s;
         let watermark = self.learner.watermark();
-        let last = self.acceptor.last(watermark).max(candidate.last_reported());
+        let last = self.acceptor.last(watermark).max(candidate.last_reported(watermark));
         let mut entries = Vec::new();
         let mut slot = watermark.next();
         while slot <= last {
@@ -281,15 +281,22 @@ impl<V: Value> Replica<V> {
         };
         let first = coordinator.open.last_key_value().map_or(watermark, |(slot, _)| *slot).next();
         let window_ends = watermark.plus(limits.open_slots_max.min(limits.accepted_slots_max));
-        let room = (window_ends.next().above(first)).min(coordinator.queue.len() as u64);
-        if room == 0
-            || self.unsynced.size_bytes() > limits.unsynced_bytes_max
-            || self.acceptor.size_bytes() > limits.accepted_bytes_max / 2
+        let room = window_ends.next().above(first);
+        let mut unsynced_bytes = self.unsynced.size_bytes();
+        let mut accepted_bytes = self.acceptor.size_bytes();
+        let mut entries = Vec::new();
+        while (entries.len() as u64) < room
+            && unsynced_bytes <= limits.unsynced_bytes_max
+            && accepted_bytes <= limits.accepted_bytes_max / 2
+            && let Some(entry) = coordinator.queue.pop_front()
         {
+            unsynced_bytes = unsynced_bytes.saturating_add(entry.size_bytes());
+            accepted_bytes = accepted_bytes.saturating_add(entry.size_bytes());
+            entries.push(entry);
+        }
+        if entries.is_empty() {
             return;
         }
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let entries: Vec<_> = coordinator.queue.drain(..room).collect();
         self.open(first, entries, out);
     }
 

@@ -42,17 +42,19 @@ impl<V: Value> Replica<V> {
             }
             Order::Commit { watermark } => {
                 self.heed(s, out);
+                self.promise(s, out);
                 self.follow_watermark(from, s, watermark, out);
             }
             Order::Round { number, watermark } => {
                 self.heed(s, out);
+                self.promise(s, out);
                 self.reply(s, Reply::Obey { number }, out);
                 self.follow_watermark(from, s, watermark, out);
             }
         }
     }
 
-    /// Somebody coordinates under `s`, which is at or above the promise.
+    /// Somebody coordinates under `s`, or wants to, which is at or above the promise.
     fn heed(&mut self, s: SequenceNumber, out: &mut Output<V>) {
         self.step_down_below(s);
         if matches!(self.role, Role::Canvassing(_)) {
@@ -60,6 +62,14 @@ impl<V: Value> Replica<V> {
         }
         self.suspects = false;
         out.coordinator_heard = true;
+    }
+
+    /// Whoever obeys an order promises its number, and so knows by its promise whom to follow. An
+    /// accept does it with its own record.
+    fn promise(&mut self, s: SequenceNumber, out: &mut Output<V>) {
+        if self.acceptor.raise_promise(s) {
+            self.write(Content::Promised(s), out);
+        }
     }
 
     pub(super) fn reply(&self, s: SequenceNumber, reply: Reply<V>, out: &mut Output<V>) {
@@ -82,12 +92,8 @@ impl<V: Value> Replica<V> {
     ///
     /// An equal number is promised again: the first promise may have been lost.
     fn on_propose(&mut self, s: SequenceNumber, slot: Slot, out: &mut Output<V>) {
-        self.step_down_below(s);
-        self.suspects = false;
-        out.coordinator_heard = true;
-        if self.acceptor.raise_promise(s) {
-            self.write(Content::Promised(s), out);
-        }
+        self.heed(s, out);
+        self.promise(s, out);
         self.acceptor.owe_promise(slot);
         self.give_owed_promise(out);
     }
@@ -139,9 +145,14 @@ impl<V: Value> Replica<V> {
             }
             match self.acceptor.judge(slot, s, &entry) {
                 Taken::Write => {
-                    size_bytes = size_bytes.saturating_add(entry.size_bytes());
-                    if slot.above(watermark) > self.limits().accepted_slots_max
-                        || size_bytes > self.limits().accepted_bytes_max
+                    let overwritten = self.acceptor.accepted().get(&slot);
+                    size_bytes = size_bytes
+                        .saturating_sub(overwritten.map_or(0, |held| held.entry.size_bytes()))
+                        .saturating_add(entry.size_bytes());
+                    // The lowest slot is always taken, or nothing might ever be committed again.
+                    let ahead = slot.above(watermark);
+                    if ahead > self.limits().accepted_slots_max
+                        || (ahead > 1 && size_bytes > self.limits().accepted_bytes_max)
                     {
                         beyond_limit = true;
                         break;
@@ -182,14 +193,10 @@ impl<V: Value> Replica<V> {
     /// Whether a right peer could have sent these entries for the slots from `first` on.
     pub(super) fn is_possible(&self, first: Slot, entries: &[Entry<V>]) -> bool {
         let count = entries.len() as u64;
-        let fits = |entry: &Entry<V>| match entry {
-            Entry::Request { value, .. } => value.size_bytes() <= self.limits().value_bytes_max,
-            _ => true,
-        };
         first > Slot::ZERO
             && (1..=self.limits().frame_entries_max).contains(&count)
             && first.plus(count) <= Slot::MAX
-            && entries.iter().all(fits)
+            && entries.iter().all(|entry| entry.is_within(self.limits()))
     }
 
     /// Takes `entries` under `s`, which is promised, and writes them.

@@ -1,0 +1,143 @@
+//! What must never happen, whatever the world does: the promises of Paxos, watched from outside.
+
+use std::collections::BTreeMap;
+
+use synod_model::{
+    Content, Contradiction, Delivered, Entry, Fold, Limits, Message, Order, ReadId, Record,
+    ReplicaId, Reply, Run, SequenceNumber, Slot, Status, SubmissionId, Verdict,
+};
+
+use super::V;
+
+/// All that was ever said and done, as far as a promise rests on it.
+#[derive(Debug)]
+pub(crate) struct Ghost {
+    /// Whether every replica keeps to the protocol. Nothing is promised against one that lies.
+    pub(crate) honest: bool,
+    /// The last slot that any replica knew to be committed.
+    pub(crate) committed: Slot,
+    /// What was delivered by whoever delivered it first.
+    pub(crate) log: BTreeMap<Slot, (Entry<V>, Option<Verdict>)>,
+    firsts: BTreeMap<SubmissionId, Slot>,
+    proposed: BTreeMap<(SequenceNumber, Slot), Entry<V>>,
+    /// The highest number that others were told a replica obeys.
+    told: BTreeMap<ReplicaId, SequenceNumber>,
+    /// What was committed when a read arrived.
+    reads: BTreeMap<(ReplicaId, Run, ReadId), Slot>,
+}
+
+impl Default for Ghost {
+    fn default() -> Self {
+        Self {
+            honest: true,
+            committed: Slot::ZERO,
+            log: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            told: BTreeMap::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+}
+
+impl Ghost {
+    /// No two replicas deliver differently, and a submission comes first at most once.
+    pub(crate) fn delivered(&mut self, delivered: &Delivered<V>) {
+        let Delivered { slot, ref entry, verdict } = *delivered;
+        if !self.honest {
+            return;
+        }
+        let before = self.log.entry(slot).or_insert_with(|| (entry.clone(), verdict));
+        assert_eq!(*before, (entry.clone(), verdict), "agreement in slot {slot}");
+        if let (Some(Verdict::First), Some(submission)) = (verdict, entry.submission_id()) {
+            let first = *self.firsts.entry(submission).or_insert(slot);
+            assert_eq!(first, slot, "{submission:?} is delivered as first once");
+        }
+    }
+
+    /// A replica knows that everything up to `watermark` is committed: a majority of the disks holds
+    /// it.
+    pub(crate) fn committed<'a>(
+        &mut self,
+        watermark: Slot,
+        disks: impl ExactSizeIterator<Item = &'a Fold<V>> + Clone,
+    ) {
+        while self.honest && self.committed < watermark {
+            let slot = self.committed.next();
+            let (entry, _) = &self.log[&slot];
+            let holds =
+                |disk: &&Fold<V>| disk.entries.get(&slot).is_some_and(|it| it.entry == *entry);
+            let holders = disks.clone().filter(holds).count();
+            assert!(2 * holders > disks.len(), "slot {slot} is committed on {holders} disks only");
+            self.committed = slot;
+        }
+    }
+
+    /// Under one number there is one value for a slot.
+    pub(crate) fn wrote(&mut self, record: &Record<V>) {
+        if let Content::Accepted { s, first, entries } = &record.content {
+            self.proposed(*s, *first, entries);
+        }
+    }
+
+    fn proposed(&mut self, s: SequenceNumber, first: Slot, entries: &[Entry<V>]) {
+        for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+            let before = self.proposed.entry((s, slot)).or_insert_with(|| entry.clone());
+            assert!(*before == *entry || !self.honest, "one value for slot {slot} under {s}");
+        }
+    }
+
+    /// Messages keep the limits, and what they tell is kept in mind.
+    pub(crate) fn sent(&mut self, me: ReplicaId, message: &Message<V>, limits: &Limits) {
+        let in_frame = |entries: &mut dyn Iterator<Item = &Entry<V>>| {
+            let sizes: Vec<u64> = entries.map(Entry::size_bytes).collect();
+            assert!(sizes.len() as u64 <= limits.frame_entries_max, "too many: {message:?}");
+            let fits = sizes.len() <= 1 || sizes.iter().sum::<u64>() <= limits.frame_bytes_max;
+            assert!(fits, "too large: {message:?}");
+        };
+        match message {
+            Message::Order { s, order: Order::Accept { first, entries, .. }, .. } => {
+                assert!(!entries.is_empty(), "an accept accepts something");
+                in_frame(&mut entries.iter());
+                self.proposed(*s, *first, entries);
+            }
+            Message::Committed { entries, .. } => in_frame(&mut entries.iter()),
+            Message::Submit { submissions } => in_frame(&mut submissions.iter()),
+            Message::Reply { s, reply, .. } => match reply {
+                Reply::Promise(promise) => {
+                    in_frame(&mut promise.accepted.iter().map(|it| &it.entry));
+                    let told = self.told.entry(me).or_default();
+                    *told = (*told).max(*s);
+                }
+                Reply::Acknowledge { ranges } => {
+                    let sorted = ranges.is_sorted_by(|a, b| a.last.next() < b.first);
+                    assert!(sorted && !ranges.is_empty(), "ranges ascend, and are not adjacent");
+                }
+                Reply::Agree | Reply::Obey { .. } => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// What a replica told others of its promise survives a crash.
+    pub(crate) fn recovered(&self, me: ReplicaId, status: &Status) {
+        let told = self.told.get(&me).copied().unwrap_or_default();
+        assert!(told <= status.promised, "r{me} told of {told} and has promised less");
+    }
+
+    pub(crate) fn read_arrived(&mut self, me: ReplicaId, run: Run, ids: &[ReadId]) {
+        for &id in ids {
+            self.reads.entry((me, run, id)).or_insert(self.committed);
+        }
+    }
+
+    /// A read sees whatever anybody had committed when it arrived.
+    pub(crate) fn read_answered(&self, me: ReplicaId, run: Run, id: ReadId, slot: Slot) {
+        let must_see = self.reads[&(me, run, id)];
+        assert!(slot >= must_see || !self.honest, "read {id} of r{me} misses slot {must_see}");
+    }
+
+    pub(crate) fn contradicted(&self, me: ReplicaId, contradiction: Contradiction) {
+        assert!(!self.honest, "r{me} is contradicted: {contradiction:?}");
+    }
+}

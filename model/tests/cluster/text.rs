@@ -1,0 +1,214 @@
+//! A cluster, in words: one line a replica, one line an event, one line a message.
+
+use std::fmt::Write as _;
+
+use synod_model::{
+    Answer, DeliveryRefused, ElectRefused, Entry, Message, Order, ReadId, Reply, RoleName, Slot,
+    SubmissionId, SubmitRefused, Verdict,
+};
+
+use super::network::{Envelope, kind};
+use super::{Cluster, Event, SESSION, V};
+
+/// One line a replica: its role, its promise, its log, and how much of it is committed. A star marks
+/// what is not durable yet; an entry without a number came by catch-up.
+pub(crate) fn status(cluster: &Cluster) -> String {
+    let mut rows = Vec::new();
+    for node in &cluster.nodes {
+        let mut row = [format!("r{}", node.id), String::new(), String::new(), String::new()];
+        let Some(replica) = &node.replica else {
+            row[1] = "down".into();
+            rows.push(row);
+            continue;
+        };
+        let status = replica.status();
+        row[1] = match status.role {
+            RoleName::Follower => String::new(),
+            RoleName::Canvassing { s } => format!("canvasses s={s}"),
+            RoleName::Candidate { s } => format!("stands s={s}"),
+            RoleName::Coordinator { s, .. } => format!("coordinates s={s}"),
+        };
+        if status.suspects && status.role == RoleName::Follower {
+            row[1].push_str("suspects");
+        }
+        let star = if node.disk.fold().promised < status.promised { "*" } else { "" };
+        row[2] = format!("promised={}{star}", status.promised);
+        let log = node.disk.log();
+        let last = log.last_key_value().map_or(0, |(slot, _)| slot.0);
+        let slots: Vec<String> = (1..=last)
+            .map(|slot| match log.get(&Slot(slot)) {
+                None => "_".into(),
+                Some(it) => {
+                    let number = it.s.map_or(String::new(), |s| format!("@{s}"));
+                    let star = if it.durable { "" } else { "*" };
+                    format!("{}{number}{star}", entry(&it.entry))
+                }
+            })
+            .collect();
+        row[3] = format!("log=[{}]  committed={}", slots.join(" "), status.watermark);
+        if node.applied < status.watermark {
+            write!(row[3], "  applied={}", node.applied).expect("a string");
+        }
+        rows.push(row);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    let mut text = String::new();
+    for [name, role, promise, rest] in &rows {
+        let line = format!(
+            "{name:<0$}  {role:<1$}  {promise:<2$}  {rest}",
+            widths[0], widths[1], widths[2]
+        );
+        writeln!(text, "{}", line.trim_end()).expect("a string");
+    }
+    text
+}
+
+/// The messages that are neither delivered nor dropped.
+pub(crate) fn pending(cluster: &Cluster) -> String {
+    let sent = cluster.network.sent.iter().filter(|envelope| envelope.pending);
+    sent.map(|it| envelope(it) + "\n").collect()
+}
+
+pub(crate) fn envelope(it: &Envelope) -> String {
+    format!("r{} -> r{}: {}", it.from, it.to, message(&it.message))
+}
+
+pub(crate) fn message(message: &Message<V>) -> String {
+    let kind = kind(message);
+    match message {
+        Message::Order { s, order, .. } => match order {
+            Order::Canvass => format!("{kind} s={s}"),
+            Order::Propose { from } => format!("{kind} s={s} from={from}"),
+            Order::Accept { first, entries: it, watermark } => {
+                format!("{kind} s={s} {} committed={watermark}", entries(*first, it))
+            }
+            Order::Commit { watermark } => format!("{kind} s={s} committed={watermark}"),
+            Order::Round { number, watermark } => {
+                format!("{kind} s={s} number={number} committed={watermark}")
+            }
+        },
+        Message::Reply { s, reply, .. } => match reply {
+            Reply::Agree => format!("{kind} s={s}"),
+            Reply::Promise(it) => {
+                let mut text = format!("{kind} s={s} committed={}", it.watermark);
+                if it.watermark < it.last {
+                    let first = it.after.next();
+                    write!(text, " slots {first}-{} of {}:", it.through, it.last)
+                        .expect("a string");
+                }
+                for it in &it.accepted {
+                    write!(text, " {}:{}@{}", it.slot, entry(&it.entry), it.s).expect("a string");
+                }
+                text
+            }
+            Reply::Acknowledge { ranges } => {
+                let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
+                format!("{kind} s={s} {}", ranges.join(" "))
+            }
+            Reply::Obey { number } => format!("{kind} s={s} number={number}"),
+        },
+        Message::Reject { promised } => format!("{kind} promised={promised}"),
+        Message::Ask { from } => format!("{kind} from={from}"),
+        Message::Committed { first, entries: it, watermark, .. } => {
+            format!("{kind} {} committed={watermark}", entries(*first, it))
+        }
+        Message::Submit { submissions } => {
+            let submissions: Vec<_> = submissions.iter().map(entry).collect();
+            format!("{kind} {}", submissions.join(" "))
+        }
+        Message::Submitted { submission: it, slot } => {
+            format!("{kind} {} at={slot}", submission(*it))
+        }
+        Message::Read { run, ids } => format!("{kind} {} run={run}", reads(ids)),
+        Message::ReadAt { run, ids, slot } => {
+            format!("{kind} {} run={run} at={slot}", reads(ids))
+        }
+    }
+}
+
+fn reads(ids: &[ReadId]) -> String {
+    let ids: Vec<_> = ids.iter().map(ReadId::to_string).collect();
+    ids.join(" ")
+}
+
+fn entries(first: Slot, entries: &[Entry<V>]) -> String {
+    let slots = (first.0..).zip(entries);
+    let texts: Vec<_> = slots.map(|(slot, it)| format!("{slot}:{}", entry(it))).collect();
+    texts.join(" ")
+}
+
+/// An entry: its value, and unless it belongs to the session that was always there, whose it is.
+pub(crate) fn entry(entry: &Entry<V>) -> String {
+    match entry {
+        Entry::NoOp => "no-op".into(),
+        Entry::Request { session, number, value, .. } => {
+            let value = String::from_utf8_lossy(value);
+            if *session == SESSION { value.into() } else { format!("{value}#{session}.{number}") }
+        }
+        Entry::Open { .. } | Entry::End { .. } => {
+            entry.submission_id().map_or_else(String::new, submission)
+        }
+        Entry::Configuration(configuration) => format!("configuration#{}", configuration.id()),
+    }
+}
+
+fn submission(submission: SubmissionId) -> String {
+    match submission {
+        SubmissionId::Request { session: SESSION, number } => u8::try_from(number)
+            .map_or_else(|_| number.to_string(), |it| char::from(b'a' + it - 1).into()),
+        SubmissionId::Request { session, number } => format!("#{session}.{number}"),
+        SubmissionId::Open { origin, run, count } => format!("open({origin}.{run}.{count})"),
+        SubmissionId::End { session } => format!("end#{session}"),
+    }
+}
+
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::Delivered(it) => {
+            let what = format!("delivers {}:{}", it.slot, entry(&it.entry));
+            match it.verdict {
+                None | Some(Verdict::First) => what,
+                Some(Verdict::Duplicate { first_slot }) => {
+                    format!("{what}, a duplicate of slot {first_slot}")
+                }
+                Some(Verdict::Refused { reason }) => {
+                    let reason = match reason {
+                        DeliveryRefused::NoSession => "no such session",
+                        DeliveryRefused::GivenUp => "given up",
+                        DeliveryRefused::TooFarAhead => "too far ahead",
+                    };
+                    format!("{what}, refused: {reason}")
+                }
+            }
+        }
+        Event::Answered(answer) => match answer {
+            Answer::Read { id, slot } => format!("serves read {id} at {slot}"),
+            Answer::ReadRefused { id } => format!("refuses read {id}"),
+            Answer::Done { submission: it, slot } => {
+                format!("answers {}: done at {slot}", submission(*it))
+            }
+            Answer::Refused { submission: it, reason } => {
+                let reason = match reason {
+                    SubmitRefused::TooMany => "too many",
+                    SubmitRefused::TooLarge => "too large",
+                    SubmitRefused::GivenUp => "given up",
+                    SubmitRefused::NotASubmission => "not a submission",
+                };
+                format!("refuses {}: {reason}", it.map_or_else(|| "it".into(), submission))
+            }
+        },
+        Event::Served(it) => format!("reads {:?} from its disk for r{}", it.slots, it.to),
+        Event::ElectRefused(reason) => {
+            let reason = match reason {
+                ElectRefused::Coordinates => "it coordinates already",
+                ElectRefused::NotAMember => "it is no member",
+                ElectRefused::NoLargerNumber => "there is no larger number",
+            };
+            format!("does not stand: {reason}")
+        }
+        Event::Contradiction(it) => {
+            format!("is contradicted by r{} in slot {} under {}", it.from, it.slot, it.s)
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Stories of a small cluster, each a script that can be read on its own.
+//!
+//! A script is a list of commands, and after each block of them what came of it: what was delivered
+//! and answered, and then one line a replica. `UPDATE_GOLDENFILES=1 cargo test` writes what comes of
+//! a new script; it is to be read against `docs/` before it is kept.
+//!
+//! The values `a`, `b`, ... are the requests 1, 2, ... of a session that is always open. The same
+//! letter is the same request, so submitting it again is a retry. In a log, `a@4` was accepted under
+//! 4, `a` alone came by catch-up, and a star marks what is not durable yet.
+
+mod cluster;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use goldenscript::Context;
+use synod_model::{Entry, Input, Limits, ReadId, ReplicaId, SessionId, Slot};
+
+use cluster::network::{Envelope, kind};
+use cluster::{Cluster, request, text};
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name));
+            }
+        )*
+
+        /// The scripts that run, to be compared with those that are there.
+        const SCRIPTS: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+scripts! {
+    clean_run,
+}
+
+fn run(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name);
+    goldenscript::run(&mut Story { cluster: None }, path).expect("a script that runs");
+}
+
+#[test]
+fn every_script_is_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let files = std::fs::read_dir(folder).expect("the scripts");
+    let mut names: Vec<_> =
+        files.map(|it| it.expect("a file").file_name().into_string().expect("a name")).collect();
+    names.sort();
+    let mut listed = SCRIPTS.to_vec();
+    listed.sort_unstable();
+    assert_eq!(names, listed);
+}
+
+/// The commands of a script. Without a number, one concerns every replica.
+#[derive(goldenscript::Command)]
+enum Command {
+    /// A new cluster, with small limits if told.
+    Cluster {
+        #[arg(key)]
+        replicas: u16,
+        #[arg(key)]
+        open_slots: Option<u64>,
+        #[arg(key)]
+        accepted_slots: Option<u64>,
+        #[arg(key)]
+        accepted_bytes: Option<u64>,
+        #[arg(key)]
+        frame_entries: Option<u64>,
+        #[arg(key)]
+        sessions: Option<u64>,
+        /// Whether applications wait for the command `apply`.
+        #[arg(key, optional)]
+        applies_later: bool,
+    },
+    /// The failure detector: there is no coordinator.
+    Suspect(#[arg(optional)] Vec<usize>),
+    /// A replica stands without asking first.
+    Elect(usize),
+    /// A replica asks who would follow it, and stands if a majority would.
+    Canvass(usize),
+    /// Clients of a replica want these values in the log.
+    Submit(usize, Vec<String>),
+    /// A client of a replica opens a session. A copy of an old opening names its run.
+    Open {
+        at: usize,
+        #[arg(key)]
+        count: u64,
+    },
+    /// A client makes a request of a session that it opened.
+    Request {
+        at: usize,
+        #[arg(key)]
+        session: u64,
+        #[arg(key)]
+        number: u64,
+        #[arg(key)]
+        answered: Option<u64>,
+        #[arg(key)]
+        value: String,
+    },
+    /// A client ends its session.
+    End {
+        at: usize,
+        #[arg(key)]
+        session: u64,
+    },
+    /// Clients of a replica want to read.
+    Read(usize, Vec<u64>),
+    /// Delivers messages and names them: those that were not delivered or dropped yet, of one kind,
+    /// from or to a replica, or the one that carries a value; with `again`, the others.
+    Deliver {
+        kind: Option<String>,
+        #[arg(key)]
+        from: Option<u16>,
+        #[arg(key)]
+        to: Option<u16>,
+        #[arg(key)]
+        with: Option<String>,
+        #[arg(key, optional)]
+        again: bool,
+    },
+    /// Loses messages, chosen in the same way. `deliver again=true` finds them still.
+    Drop {
+        kind: Option<String>,
+        #[arg(key)]
+        from: Option<u16>,
+        #[arg(key)]
+        to: Option<u16>,
+        #[arg(key)]
+        with: Option<String>,
+    },
+    /// Names the messages that are neither delivered nor dropped.
+    Messages,
+    /// Makes records durable, all or the oldest few.
+    Sync {
+        at: Option<usize>,
+        #[arg(key)]
+        count: Option<usize>,
+    },
+    /// An application takes in what it was given.
+    Apply {
+        at: usize,
+        #[arg(key)]
+        through: Option<u64>,
+    },
+    /// A replica stops; what it has not synced is gone.
+    Crash(usize),
+    /// A replica begins a new run from its disk.
+    Restart(usize),
+    /// Repeats what is unanswered.
+    Resend(#[arg(optional)] Vec<usize>),
+    /// From now on nothing reaches a replica or leaves it.
+    Isolate(usize),
+    /// Ends its isolation. What was under way is lost.
+    Heal(usize),
+    /// Syncs and delivers until there is nothing more to sync or to deliver.
+    Stabilize,
+}
+
+/// A story as far as it is told.
+struct Story {
+    cluster: Option<Cluster>,
+}
+
+impl goldenscript::Runner for Story {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        if let Command::Cluster { replicas, applies_later, .. } = command {
+            let mut cluster = Cluster::new(*replicas, limits(command));
+            cluster.applies_at_once = !applies_later;
+            self.cluster = Some(cluster);
+            return Ok(String::new());
+        }
+        let cluster = self.cluster.as_mut().ok_or("there is no cluster yet")?;
+        let mut output = String::new();
+        match command {
+            Command::Cluster { .. } => {}
+            Command::Suspect(at) => each(cluster, at, &Input::Suspect),
+            Command::Elect(at) => cluster.step(*at, Input::Elect { canvass: false }),
+            Command::Canvass(at) => cluster.step(*at, Input::Elect { canvass: true }),
+            Command::Submit(at, values) => {
+                let entries = values.iter().map(|value| request(value.as_bytes()[0])).collect();
+                cluster.step(*at, Input::Submit(entries));
+            }
+            Command::Open { at, count } => {
+                let run = cluster.nodes[*at].run;
+                let open = Entry::Open { origin: cluster.nodes[*at].id, run, count: *count };
+                cluster.step(*at, Input::Submit(vec![open]));
+            }
+            Command::Request { at, session, number, answered, value } => {
+                let request = Entry::Request {
+                    session: SessionId(*session),
+                    number: *number,
+                    answered: answered.unwrap_or(1),
+                    value: Arc::from(value.as_bytes()),
+                };
+                cluster.step(*at, Input::Submit(vec![request]));
+            }
+            Command::End { at, session } => {
+                let end = Entry::End { session: SessionId(*session) };
+                cluster.step(*at, Input::Submit(vec![end]));
+            }
+            Command::Read(at, ids) => {
+                cluster.step(*at, Input::Read(ids.iter().copied().map(ReadId).collect()));
+            }
+            Command::Deliver { kind, from, to, with, again } => {
+                let chosen = choose(cluster, kind.as_deref(), *from, *to, with.as_deref(), *again);
+                for index in chosen? {
+                    writeln!(output, "{}", text::envelope(&cluster.network.sent[index]))?;
+                    cluster.deliver(index);
+                    output += &events(cluster);
+                }
+            }
+            Command::Drop { kind, from, to, with } => {
+                let chosen = choose(cluster, kind.as_deref(), *from, *to, with.as_deref(), false);
+                for index in chosen? {
+                    cluster.network.sent[index].pending = false;
+                }
+            }
+            Command::Messages => output += &text::pending(cluster),
+            Command::Sync { at, count } => {
+                let all = 0..cluster.nodes.len();
+                for at in at.map_or(all, |at| at..at + 1) {
+                    cluster.sync(at, count.unwrap_or(usize::MAX));
+                }
+            }
+            Command::Apply { at, through } => {
+                cluster.apply(*at, Slot(through.unwrap_or(u64::MAX)));
+            }
+            Command::Crash(at) => cluster.crash(*at, 0),
+            Command::Restart(at) => cluster.restart(*at),
+            Command::Resend(at) => each(cluster, at, &Input::Resend),
+            Command::Isolate(at) => cluster.nodes[*at].isolated = true,
+            Command::Heal(at) => {
+                cluster.nodes[*at].isolated = false;
+                let id = cluster.nodes[*at].id;
+                for envelope in &mut cluster.network.sent {
+                    envelope.pending &= envelope.from != id && envelope.to != id;
+                }
+            }
+            Command::Stabilize => cluster.stabilize(),
+        }
+        output += &events(cluster);
+        Ok(output)
+    }
+
+    fn end_block(&mut self, _: &goldenscript::Block) -> Result<String, Box<dyn Error>> {
+        Ok(self.cluster.as_ref().map_or_else(String::new, text::status))
+    }
+}
+
+fn limits(command: &Command) -> Limits {
+    let mut limits = Limits::default();
+    if let &Command::Cluster {
+        open_slots,
+        accepted_slots,
+        accepted_bytes,
+        frame_entries,
+        sessions,
+        ..
+    } = command
+    {
+        limits.open_slots_max = open_slots.unwrap_or(limits.open_slots_max);
+        limits.accepted_slots_max = accepted_slots.unwrap_or(limits.accepted_slots_max);
+        limits.accepted_bytes_max = accepted_bytes.unwrap_or(limits.accepted_bytes_max);
+        limits.frame_entries_max = frame_entries.unwrap_or(limits.frame_entries_max);
+        limits.sessions_max = sessions.unwrap_or(limits.sessions_max);
+    }
+    limits
+}
+
+/// Gives the replicas `at`, or all, the same input.
+fn each(cluster: &mut Cluster, at: &[usize], input: &Input<cluster::V>) {
+    let all: Vec<usize> = (0..cluster.nodes.len()).collect();
+    for &at in if at.is_empty() { &all } else { at } {
+        cluster.step(at, input.clone());
+    }
+}
+
+/// The messages that a command means, oldest first.
+fn choose(
+    cluster: &Cluster,
+    of_kind: Option<&str>,
+    from: Option<u16>,
+    to: Option<u16>,
+    with: Option<&str>,
+    again: bool,
+) -> Result<Vec<usize>, Box<dyn Error>> {
+    let is_meant = |envelope: &Envelope| {
+        of_kind.is_none_or(|it| it == kind(&envelope.message))
+            && from.is_none_or(|it| ReplicaId(it) == envelope.from)
+            && to.is_none_or(|it| ReplicaId(it) == envelope.to)
+            && with.is_none_or(|it| text::message(&envelope.message).contains(it))
+            && envelope.pending != again
+    };
+    let sent = cluster.network.sent.iter().enumerate();
+    let chosen: Vec<usize> = sent.filter(|(_, it)| is_meant(it)).map(|(index, _)| index).collect();
+    if chosen.is_empty() {
+        return Err("there is no such message".into());
+    }
+    Ok(chosen)
+}
+
+/// What has happened since it was last told.
+fn events(cluster: &mut Cluster) -> String {
+    let events = std::mem::take(&mut cluster.events);
+    events.iter().map(|(id, event)| format!("r{id} {}\n", text::event(event))).collect()
+}
