@@ -15,9 +15,25 @@ pub const MEMBERS_MAX: usize = 16;
 /// Whoever needs a quorum asks a configuration for it, and never counts by itself: which members
 /// count depends on the slot as soon as membership can change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "AnyConfiguration")]
 pub struct Configuration {
     id: ConfigurationId,
     members: Vec<ReplicaId>,
+}
+
+/// A configuration as it comes from outside, before it is known to be one.
+#[derive(Deserialize)]
+struct AnyConfiguration {
+    id: ConfigurationId,
+    members: Vec<ReplicaId>,
+}
+
+impl TryFrom<AnyConfiguration> for Configuration {
+    type Error = ConfigurationError;
+
+    fn try_from(any: AnyConfiguration) -> Result<Self, ConfigurationError> {
+        Self::new(any.id, any.members)
+    }
 }
 
 impl Configuration {
@@ -112,6 +128,11 @@ pub enum ConfigurationError {
         /// The member that was named again.
         member: ReplicaId,
     },
+    /// A limit of zero would let nothing through.
+    LimitIsZero {
+        /// The name of the limit.
+        limit: &'static str,
+    },
     /// An id that the stride has no residue for.
     MemberBeyondStride {
         /// The member whose id is not below the stride.
@@ -127,6 +148,9 @@ impl core::fmt::Display for ConfigurationError {
                 write!(f, "{count} members are more than a configuration can have ({MEMBERS_MAX})")
             }
             Self::MemberTwice { member } => write!(f, "member {member} is named twice"),
+            Self::LimitIsZero { limit } => {
+                write!(f, "the limit {limit} is zero, and would let nothing through")
+            }
             Self::MemberBeyondStride { member } => {
                 write!(
                     f,
@@ -142,10 +166,27 @@ impl core::error::Error for ConfigurationError {}
 /// What all replicas of a cluster agree on before they first speak to one another, and what never
 /// changes after.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "AnyCluster")]
 pub struct Cluster {
     stride: u64,
     first: Configuration,
     limits: Limits,
+}
+
+/// A cluster as it comes from outside, before it is known to be one.
+#[derive(Deserialize)]
+struct AnyCluster {
+    stride: u64,
+    first: Configuration,
+    limits: Limits,
+}
+
+impl TryFrom<AnyCluster> for Cluster {
+    type Error = ConfigurationError;
+
+    fn try_from(any: AnyCluster) -> Result<Self, ConfigurationError> {
+        Self::new(any.stride, any.first, any.limits)
+    }
 }
 
 impl Cluster {
@@ -154,12 +195,16 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// If a member's id is not below the stride: two replicas would own the same numbers.
+    /// If a member's id is not below the stride, for two replicas would own the same numbers; or if a
+    /// limit is zero.
     pub fn new(
         stride: u64,
         first: Configuration,
         limits: Limits,
     ) -> Result<Self, ConfigurationError> {
+        if let Some(limit) = limits.find_zero() {
+            return Err(ConfigurationError::LimitIsZero { limit });
+        }
         match first.members().iter().find(|member| u64::from(member.0) >= stride) {
             Some(&member) => Err(ConfigurationError::MemberBeyondStride { member }),
             None => Ok(Self { stride, first, limits }),

@@ -13,7 +13,8 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::configuration::{Configuration, MemberSet};
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, SubmissionId, Value};
+use crate::limits::Limits;
 use crate::numbers::{ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
 
 /// A replica that coordinates under `s`.
@@ -25,12 +26,15 @@ pub(crate) struct Coordinator<V> {
     pub(crate) last_promised: Slot,
     /// Who has acknowledged each open slot. The entries are in the acceptor.
     pub(crate) open: BTreeMap<Slot, MemberSet>,
-    /// Submissions that wait for the window.
+    /// Submissions that wait for the window, and how many bytes they have.
     pub(crate) queue: VecDeque<Entry<V>>,
+    queue_bytes: u64,
     /// The submissions in the queue and in open slots, none of which is to get a second slot.
     pub(crate) known: BTreeSet<SubmissionId>,
     /// The others were told that every slot up to here is committed.
     pub(crate) announced: Slot,
+    /// A resend repeats open slots up to here: the last that was open at the resend before.
+    pub(crate) repeat_through: Slot,
     round: Round,
     /// Reads that the newest round confirms once it is answered, each with the slot to read at.
     confirmed_by_round: BTreeMap<WaitingRead, Slot>,
@@ -53,19 +57,51 @@ pub(crate) struct WaitingRead {
     pub(crate) id: ReadId,
 }
 
-impl<V> Coordinator<V> {
+impl<V: Value> Coordinator<V> {
     pub(crate) fn new(s: SequenceNumber, last_promised: Slot) -> Self {
         Self {
             s,
             last_promised,
             open: BTreeMap::new(),
             queue: VecDeque::new(),
+            queue_bytes: 0,
             known: BTreeSet::new(),
             announced: Slot::ZERO,
+            repeat_through: Slot::ZERO,
             round: Round { number: RoundNumber(0), obeyed: MemberSet::default() },
             confirmed_by_round: BTreeMap::new(),
             confirmed_by_next_round: BTreeMap::new(),
         }
+    }
+
+    /// The slot that is opened next.
+    pub(crate) fn next_slot(&self, watermark: Slot) -> Slot {
+        self.open.last_key_value().map_or(watermark, |(slot, _)| *slot).next()
+    }
+
+    /// Lets a submission wait for the window, unless it waits or is in an open slot already, or too
+    /// much waits.
+    pub(crate) fn enqueue(&mut self, id: SubmissionId, entry: Entry<V>, limits: &Limits) {
+        let queue_bytes = self.queue_bytes.saturating_add(entry.size_bytes());
+        if (self.queue.len() as u64) < limits.queued_submissions_max
+            && queue_bytes <= limits.queued_bytes_max
+            && self.known.insert(id)
+        {
+            self.queue_bytes = queue_bytes;
+            self.queue.push_back(entry);
+        }
+    }
+
+    /// Takes the submission that has waited longest.
+    pub(crate) fn dequeue(&mut self) -> Option<Entry<V>> {
+        let entry = self.queue.pop_front()?;
+        self.queue_bytes = self.queue_bytes.saturating_sub(entry.size_bytes());
+        Some(entry)
+    }
+
+    /// How many submissions wait for the window.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queue.len() as u64
     }
 
     /// `replica` has durably taken what was asked for in these slots.

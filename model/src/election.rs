@@ -101,7 +101,8 @@ impl<V: Value> Candidate<V> {
         progress.last = progress.last.max(last);
         let known_through = progress.through.max(progress.watermark).max(watermark);
         // Nobody who obeys `s` has accepted more than the limit in all.
-        let entries = progress.entries.saturating_add(accepted.len() as u64);
+        let news = accepted.iter().filter(|it| it.slot > known_through).count() as u64;
+        let entries = progress.entries.saturating_add(news);
         if after > known_through || through <= known_through || entries > limits.accepted_slots_max
         {
             return;
@@ -142,40 +143,50 @@ impl<V: Value> Candidate<V> {
         }
     }
 
+    /// Whether the promise of `progress` counts for a candidate with `watermark`: it is whole, and
+    /// what it reports begins at or below the slots that the candidate will choose values for.
+    fn counts(progress: &Progress, watermark: Slot) -> bool {
+        Self::is_whole(progress, watermark) && progress.watermark <= watermark
+    }
+
     /// Whether `me`, with `watermark` and a durable promise of its own, may coordinate.
     ///
-    /// It must know of every commit that its promisers know of: it will choose values for all slots
-    /// above its own watermark, and what they report begins above theirs.
+    /// A promise counts only once the candidate knows of every commit that its promiser knew of: it
+    /// chooses values for all slots above its own watermark, and a promise reports what is above the
+    /// promiser's.
     pub(crate) fn standing(
         &self,
         me: ReplicaId,
         watermark: Slot,
         configuration: &Configuration,
     ) -> Standing {
+        let mut counted = MemberSet::default();
         let mut promised = MemberSet::default();
+        configuration.insert(&mut counted, me);
         configuration.insert(&mut promised, me);
         let mut ahead: Option<(Slot, ReplicaId)> = None;
         for (&replica, progress) in &self.promises {
+            if Self::counts(progress, watermark) {
+                configuration.insert(&mut counted, replica);
+            }
             if Self::is_whole(progress, watermark) {
                 configuration.insert(&mut promised, replica);
-                if progress.watermark > watermark
-                    && ahead.is_none_or(|(highest, _)| progress.watermark > highest)
-                {
+                if ahead.is_none_or(|(highest, _)| progress.watermark > highest) {
                     ahead = Some((progress.watermark, replica));
                 }
             }
         }
         match ahead {
-            _ if !configuration.is_majority(promised) => Standing::Waits,
-            Some((_, behind)) => Standing::Lags { behind },
-            None => Standing::Elected,
+            _ if configuration.is_majority(counted) => Standing::Elected,
+            Some((_, behind)) if configuration.is_majority(promised) => Standing::Lags { behind },
+            _ => Standing::Waits,
         }
     }
 
     /// The last slot that any of the promises reported that count.
     pub(crate) fn last_reported(&self, watermark: Slot) -> Slot {
-        let whole = self.promises.values().filter(|it| Self::is_whole(it, watermark));
-        whole.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
+        let counted = self.promises.values().filter(|it| Self::counts(it, watermark));
+        counted.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
     }
 
     /// Takes the entry that was reported for `slot` under the highest number.

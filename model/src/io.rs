@@ -150,9 +150,12 @@ pub struct Delivered<V> {
 pub struct Serve {
     /// Who asked.
     pub to: ReplicaId,
-    /// What to send, in as many messages as it takes; all of it is durable. Which record of a slot
-    /// counts decides [`Fold`](crate::Fold).
+    /// What to send: one message with the first of these slots, and as many more as a frame holds;
+    /// the peer asks on. All of it is durable. Which record of a slot counts decides
+    /// [`Fold`](crate::Fold): the last.
     pub slots: SlotRange,
+    /// The first slot that the log still has, to send along.
+    pub log_starts_at: Slot,
     /// The watermark to send along.
     pub watermark: Slot,
 }
@@ -178,6 +181,12 @@ pub enum Answer {
         submission: SubmissionId,
         /// The slot at which it was delivered first.
         slot: Slot,
+    },
+    /// The submission was taken, and then the client gave it up: its session has had a later
+    /// `answered`. Whether it was delivered is not known any more.
+    GivenUp {
+        /// Which submission.
+        submission: SubmissionId,
     },
     /// The submission was not taken. Nothing was written or sent.
     Refused {

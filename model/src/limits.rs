@@ -31,9 +31,13 @@ pub struct Limits {
     /// How many submissions of its own clients a replica keeps until they are delivered; more are
     /// refused. Default 65,536.
     pub submissions_max: u64,
+    /// How many bytes of values those submissions have. Default 64 MiB.
+    pub submissions_bytes_max: u64,
     /// How many submissions wait at a coordinator for the window; more are dropped, and their
     /// origins repeat them. Default 65,536.
     pub queued_submissions_max: u64,
+    /// How many bytes of values those submissions have. Default 64 MiB.
+    pub queued_bytes_max: u64,
     /// How many requests of one session are remembered, and so may be in flight at once. Default
     /// 1,024.
     pub session_requests_max: u64,
@@ -44,9 +48,34 @@ pub struct Limits {
     /// all; more are refused or dropped. Default 65,536.
     pub reads_max: u64,
     /// How many bytes of values may be written and not yet synced before a coordinator opens no more
-    /// slots: one with a stalled disk could otherwise commit through the others for ever. Default
-    /// 64 MiB.
+    /// slots, and a follower takes no more: one with a stalled disk could otherwise go on in memory
+    /// for ever while the others commit. Default 64 MiB.
     pub unsynced_bytes_max: u64,
+}
+
+impl Limits {
+    /// The name of a limit that lets nothing through, if there is one. A cluster with it would stand
+    /// still.
+    pub(crate) fn find_zero(&self) -> Option<&'static str> {
+        let limits = [
+            ("open_slots_max", self.open_slots_max),
+            ("accepted_slots_max", self.accepted_slots_max),
+            ("accepted_bytes_max", self.accepted_bytes_max),
+            ("frame_entries_max", self.frame_entries_max),
+            ("frame_bytes_max", self.frame_bytes_max),
+            ("value_bytes_max", self.value_bytes_max),
+            ("resend_bytes_max", self.resend_bytes_max),
+            ("submissions_max", self.submissions_max),
+            ("submissions_bytes_max", self.submissions_bytes_max),
+            ("queued_submissions_max", self.queued_submissions_max),
+            ("queued_bytes_max", self.queued_bytes_max),
+            ("session_requests_max", self.session_requests_max),
+            ("sessions_max", self.sessions_max),
+            ("reads_max", self.reads_max),
+            ("unsynced_bytes_max", self.unsynced_bytes_max),
+        ];
+        limits.into_iter().find(|(_, limit)| *limit == 0).map(|(name, _)| name)
+    }
 }
 
 impl Default for Limits {
@@ -61,7 +90,9 @@ impl Default for Limits {
             value_bytes_max: MIB,
             resend_bytes_max: MIB,
             submissions_max: 65_536,
+            submissions_bytes_max: 64 * MIB,
             queued_submissions_max: 65_536,
+            queued_bytes_max: 64 * MIB,
             session_requests_max: 1024,
             sessions_max: 65_536,
             reads_max: 65_536,

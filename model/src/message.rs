@@ -133,6 +133,9 @@ pub enum Reply<V> {
     Obey {
         /// Which round.
         number: RoundNumber,
+        /// The last slot in which the follower has accepted anything; its watermark if there is
+        /// none.
+        last: Slot,
     },
 }
 

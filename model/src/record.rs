@@ -119,6 +119,13 @@ pub enum RecordError {
         /// The slot of the record's first entry.
         first: Slot,
     },
+    /// The application lacks slots that only the snapshot has: it is to be given the snapshot first.
+    ApplicationBehindSnapshot {
+        /// What the application has.
+        applied: Slot,
+        /// What only the snapshot has.
+        snapshot: Slot,
+    },
     /// A record overwrites a slot that is committed.
     CommittedSlotOverwritten {
         /// The slot.
@@ -137,6 +144,12 @@ impl core::fmt::Display for RecordError {
             }
             Self::BadRange { first } => {
                 write!(f, "a record that begins at slot {first} names an impossible range of slots")
+            }
+            Self::ApplicationBehindSnapshot { applied, snapshot } => {
+                write!(
+                    f,
+                    "the application has slots up to {applied}, and the log starts after {snapshot}"
+                )
             }
             Self::CommittedSlotOverwritten { slot } => {
                 write!(f, "a record overwrites slot {slot}, which is committed")

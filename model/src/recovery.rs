@@ -53,6 +53,9 @@ impl<V: Value> Recovery<V> {
         if let Some((&slot, _)) = fold.entries.range(..=snapshot).next() {
             return Err(RecordError::CommittedSlotOverwritten { slot });
         }
+        if applied < snapshot {
+            return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot });
+        }
         let learner = Learner::new(snapshot, table, applied);
         let mut recovery = Self { cluster, configuration, me, run, fold, learner };
         recovery.deliver(out)?;

@@ -47,10 +47,11 @@ pub struct Replica<V> {
     pub(crate) heard: SequenceNumber,
     /// Whether this replica believes that nobody coordinates.
     pub(crate) suspects: bool,
-    /// Committed slots were asked for, and no answer has come.
+    /// Committed slots were asked for, and nothing was committed since.
     pub(crate) asked: bool,
     /// What this replica's clients submitted and was not delivered yet.
     pub(crate) submissions: BTreeMap<SubmissionId, Entry<V>>,
+    pub(crate) submissions_bytes: u64,
     pub(crate) reads: Reads,
 }
 
@@ -86,6 +87,7 @@ impl<V: Value> Replica<V> {
             suspects: false,
             asked: false,
             submissions: BTreeMap::new(),
+            submissions_bytes: 0,
             reads: Reads::default(),
         }
     }
@@ -183,11 +185,14 @@ impl<V: Value> Replica<V> {
     /// Commits the next slot with `entry`. Whoever submitted it here needs it repeated no longer.
     fn commit(&mut self, entry: Entry<V>, waits_for: Option<SequenceNumber>, out: &mut Output<V>) {
         if let Some(submission) = entry.submission_id() {
-            self.submissions.remove(&submission);
+            if let Some(kept) = self.submissions.remove(&submission) {
+                self.submissions_bytes = self.submissions_bytes.saturating_sub(kept.size_bytes());
+            }
             if let Role::Coordinator(coordinator) = &mut self.role {
                 coordinator.known.remove(&submission);
             }
         }
+        self.asked = false;
         self.learner.commit(entry, waits_for, self.cluster.limits(), out);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(self.learner.watermark());
@@ -227,6 +232,7 @@ impl<V: Value> Replica<V> {
                 Role::Coordinator(coordinator) => RoleName::Coordinator {
                     s: coordinator.s,
                     open_slots: coordinator.open.len() as u64,
+                    queued: coordinator.queued(),
                     round_is_answered: coordinator.round_is_answered(&self.configuration),
                 },
             },
@@ -236,6 +242,8 @@ impl<V: Value> Replica<V> {
             applied: self.learner.applied(),
             suspects: self.suspects,
             written: self.unsynced.written(),
+            synced: self.unsynced.synced(),
+            unsynced_bytes: self.unsynced.size_bytes(),
         }
     }
 
@@ -267,6 +275,10 @@ pub struct Status {
     pub suspects: bool,
     /// The position of the newest record that it wrote.
     pub written: Position,
+    /// The position of the newest record that is durable.
+    pub synced: Position,
+    /// How many bytes of values wait for a sync.
+    pub unsynced_bytes: u64,
 }
 
 /// A role, for people.
@@ -290,6 +302,8 @@ pub enum RoleName {
         s: SequenceNumber,
         /// How many slots are proposed and not committed.
         open_slots: u64,
+        /// How many submissions wait for the window.
+        queued: u64,
         /// Whether a majority has answered the newest round.
         round_is_answered: bool,
     },

@@ -76,6 +76,11 @@ impl Unsynced {
         self.size_bytes
     }
 
+    /// The position of the newest durable record.
+    pub(crate) fn synced(&self) -> Position {
+        self.synced
+    }
+
     /// The position of the newest record.
     pub(crate) fn written(&self) -> Position {
         Position(self.synced.0 + self.records.len() as u64)

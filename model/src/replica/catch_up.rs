@@ -34,7 +34,7 @@ impl<V: Value> Replica<V> {
             // What is older than the tail is durable: the tail keeps what is not.
             let frame = first.plus(self.limits().frame_entries_max.saturating_sub(1));
             let slots = SlotRange { first, last: Slot(tail_starts_at.0 - 1).min(frame) };
-            out.serve.push(Serve { to: peer, slots, watermark });
+            out.serve.push(Serve { to: peer, slots, log_starts_at, watermark });
             return;
         }
         let mut entries = Vec::new();
@@ -67,7 +67,9 @@ impl<V: Value> Replica<V> {
     ) {
         let watermark = self.learner.watermark();
         let starts_in_reach = first <= watermark.next() && log_starts_at <= first;
-        if !self.is_possible(first, &entries) || theirs > Slot::MAX || !starts_in_reach {
+        let is_stalled = self.unsynced.size_bytes() > self.limits().unsynced_bytes_max;
+        let is_possible = self.is_possible(first, &entries) && theirs <= Slot::MAX;
+        if !is_possible || !starts_in_reach || is_stalled {
             return;
         }
         for (slot, entry) in (first.0..=watermark.0).map(Slot).zip(&entries) {
@@ -76,7 +78,6 @@ impl<V: Value> Replica<V> {
                 return;
             }
         }
-        self.asked = false;
         let known = usize::try_from(watermark.next().above(first)).unwrap_or(usize::MAX);
         let news: Vec<_> = entries.into_iter().skip(known).collect();
         if news.is_empty() {

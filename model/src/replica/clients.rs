@@ -53,9 +53,13 @@ impl<V: Value> Replica<V> {
         if self.submissions.contains_key(&id) {
             return Ok(false);
         }
-        if self.submissions.len() as u64 >= self.limits().submissions_max {
+        let submissions_bytes = self.submissions_bytes.saturating_add(entry.size_bytes());
+        if self.submissions.len() as u64 >= self.limits().submissions_max
+            || submissions_bytes > self.limits().submissions_bytes_max
+        {
             return refused(SubmitRefused::TooMany);
         }
+        self.submissions_bytes = submissions_bytes;
         self.submissions.insert(id, entry.clone());
         Ok(true)
     }
@@ -123,14 +127,11 @@ impl<V: Value> Replica<V> {
 
     /// Lets a submission wait for a slot, unless it waits or is in an open slot already.
     pub(super) fn enqueue(&mut self, entry: Entry<V>) {
-        let too_large = !entry.is_within(self.limits());
-        let queued_max = self.limits().queued_submissions_max;
+        let limits = self.cluster.limits();
         if let (Role::Coordinator(coordinator), Some(id)) = (&mut self.role, entry.submission_id())
-            && !too_large
-            && (coordinator.queue.len() as u64) < queued_max
-            && coordinator.known.insert(id)
+            && entry.is_within(limits)
         {
-            coordinator.queue.push_back(entry);
+            coordinator.enqueue(id, entry, limits);
         }
     }
 
@@ -169,7 +170,10 @@ impl<V: Value> Replica<V> {
             && owner != self.me
             && !ids.is_empty()
         {
-            out.send(owner, Message::Read { run: self.run, ids });
+            let frame = usize::try_from(self.limits().frame_entries_max).unwrap_or(usize::MAX);
+            for ids in ids.chunks(frame.max(1)) {
+                out.send(owner, Message::Read { run: self.run, ids: ids.to_vec() });
+            }
         }
     }
 
@@ -195,17 +199,16 @@ impl<V: Value> Replica<V> {
     /// meanwhile.
     pub(super) fn resend_clients(&mut self, out: &mut Output<V>) {
         let table = self.learner.table();
-        self.submissions.retain(|&submission, _| match table.look_up(submission) {
-            Known::Nothing => true,
-            Known::Delivered { slot } => {
-                out.answers.push(Answer::Done { submission, slot });
-                false
-            }
-            Known::GivenUp => {
-                let reason = SubmitRefused::GivenUp;
-                out.answers.push(Answer::Refused { submission: Some(submission), reason });
-                false
-            }
+        let bytes = &mut self.submissions_bytes;
+        self.submissions.retain(|&submission, entry| {
+            let answer = match table.look_up(submission) {
+                Known::Nothing => return true,
+                Known::Delivered { slot } => Answer::Done { submission, slot },
+                Known::GivenUp => Answer::GivenUp { submission },
+            };
+            out.answers.push(answer);
+            *bytes = bytes.saturating_sub(entry.size_bytes());
+            false
         });
         let mut size_bytes: u64 = 0;
         let submissions: Vec<_> = self

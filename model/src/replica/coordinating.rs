@@ -111,6 +111,9 @@ impl<V: Value> Replica<V> {
     pub(super) fn rejected(&mut self, promised: SequenceNumber) {
         self.heard = self.heard.max(promised);
         self.step_down_below(promised);
+        if matches!(&self.role, Role::Canvassing(canvassing) if canvassing.s <= promised) {
+            self.role = Role::Follower;
+        }
     }
 
     /// Takes an answer to an order that this replica gave under `s`.
@@ -136,12 +139,26 @@ impl<V: Value> Replica<V> {
             (Role::Coordinator(coordinator), Reply::Acknowledge { ranges })
                 if coordinator.s == s =>
             {
+                // Ranges ascend; the rest of a list that does not is forged.
+                let mut after = Slot::ZERO;
                 for range in ranges {
+                    if range.first <= after {
+                        break;
+                    }
+                    after = range.last;
                     coordinator.acknowledge(from, range, &self.configuration);
                 }
             }
-            (Role::Coordinator(coordinator), Reply::Obey { number }) if coordinator.s == s => {
+            (Role::Coordinator(coordinator), Reply::Obey { number, last })
+                if coordinator.s == s =>
+            {
+                let was_answered = coordinator.round_is_answered(&self.configuration);
                 coordinator.obeyed(from, number, &self.configuration);
+                // That a majority obeys is how a coordinator hears of itself.
+                if !was_answered && coordinator.round_is_answered(&self.configuration) {
+                    out.coordinator_heard = true;
+                }
+                self.fill_up_to(last, out);
             }
             _ => {}
         }
@@ -279,7 +296,7 @@ impl<V: Value> Replica<V> {
         let Role::Coordinator(coordinator) = &mut self.role else {
             return;
         };
-        let first = coordinator.open.last_key_value().map_or(watermark, |(slot, _)| *slot).next();
+        let first = coordinator.next_slot(watermark);
         let window_ends = watermark.plus(limits.open_slots_max.min(limits.accepted_slots_max));
         let room = window_ends.next().above(first);
         let mut unsynced_bytes = self.unsynced.size_bytes();
@@ -288,7 +305,7 @@ impl<V: Value> Replica<V> {
         while (entries.len() as u64) < room
             && unsynced_bytes <= limits.unsynced_bytes_max
             && accepted_bytes <= limits.accepted_bytes_max / 2
-            && let Some(entry) = coordinator.queue.pop_front()
+            && let Some(entry) = coordinator.dequeue()
         {
             unsynced_bytes = unsynced_bytes.saturating_add(entry.size_bytes());
             accepted_bytes = accepted_bytes.saturating_add(entry.size_bytes());
@@ -298,6 +315,22 @@ impl<V: Value> Replica<V> {
             return;
         }
         self.open(first, entries, out);
+    }
+
+    /// A follower holds an entry in slot `last`, above everything that this coordinator has opened:
+    /// left over from an older one, and not chosen, or this election had heard of it. No-ops in the
+    /// slots up to there let go of it.
+    fn fill_up_to(&mut self, last: Slot, out: &mut Output<V>) {
+        let watermark = self.learner.watermark();
+        let Role::Coordinator(coordinator) = &self.role else {
+            return;
+        };
+        let first = coordinator.next_slot(watermark);
+        let last = last.min(watermark.plus(self.limits().open_slots_max));
+        let count = usize::try_from(last.next().above(first)).unwrap_or(0);
+        if count > 0 {
+            self.open(first, alloc::vec![Entry::NoOp; count], out);
+        }
     }
 
     fn begin_round(&mut self, out: &mut Output<V>) {
@@ -318,8 +351,12 @@ impl<V: Value> Replica<V> {
     /// Tells the reads that the newest round confirms their slot, and begins a round for those that
     /// arrived after it began.
     fn confirm_reads(&mut self, out: &mut Output<V>) {
+        let watermark = self.learner.watermark();
+        // A read may be told of a slot that an election must finish. Until that is committed it may
+        // still be lost with this coordinator, and the read would wait for it for ever.
         while let Role::Coordinator(coordinator) = &mut self.role
             && coordinator.round_is_answered(&self.configuration)
+            && coordinator.last_promised <= watermark
         {
             let confirmed = coordinator.take_confirmed();
             let wants_round = coordinator.wants_round();
@@ -371,6 +408,10 @@ impl<V: Value> Replica<V> {
             Role::Coordinator(coordinator) => {
                 let answered = coordinator.round_is_answered(&self.configuration);
                 self.resend_accepts(out);
+                let watermark = self.learner.watermark();
+                if let Role::Coordinator(coordinator) = &mut self.role {
+                    coordinator.repeat_through = Slot(coordinator.next_slot(watermark).0 - 1);
+                }
                 if answered {
                     self.begin_round(out);
                 } else {
@@ -380,8 +421,8 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Sends each other replica the open entries that it has not acknowledged, as many as the limit
-    /// allows and at least one.
+    /// Sends each other replica the open entries that it has not acknowledged since before the last
+    /// resend, as many as the limit allows and at least one. What was opened later is on its way.
     fn resend_accepts(&self, out: &mut Output<V>) {
         let Role::Coordinator(coordinator) = &self.role else {
             return;
@@ -393,7 +434,7 @@ impl<V: Value> Replica<V> {
             }
             let mut size_bytes: u64 = 0;
             let mut runs: Vec<(Slot, Vec<Entry<V>>)> = Vec::new();
-            for (&slot, &acknowledged) in &coordinator.open {
+            for (&slot, &acknowledged) in coordinator.open.range(..=coordinator.repeat_through) {
                 let Some(held) = self.acceptor.accepted().get(&slot) else {
                     continue;
                 };

@@ -48,7 +48,8 @@ impl<V: Value> Replica<V> {
             Order::Round { number, watermark } => {
                 self.heed(s, out);
                 self.promise(s, out);
-                self.reply(s, Reply::Obey { number }, out);
+                let last = self.acceptor.last(self.learner.watermark());
+                self.reply(s, Reply::Obey { number, last }, out);
                 self.follow_watermark(from, s, watermark, out);
             }
         }
@@ -129,6 +130,7 @@ impl<V: Value> Replica<V> {
         let mut beyond_limit = false;
         let mut overtaken: Option<Slot> = None;
         let mut size_bytes = self.acceptor.size_bytes();
+        let is_stalled = self.unsynced.size_bytes() > self.limits().unsynced_bytes_max;
         for (slot, entry) in (first.0..).map(Slot).zip(entries) {
             match self.learner.compare(slot, &entry) {
                 Compared::Open => {}
@@ -151,7 +153,8 @@ impl<V: Value> Replica<V> {
                         .saturating_add(entry.size_bytes());
                     // The lowest slot is always taken, or nothing might ever be committed again.
                     let ahead = slot.above(watermark);
-                    if ahead > self.limits().accepted_slots_max
+                    if is_stalled
+                        || ahead > self.limits().accepted_slots_max
                         || (ahead > 1 && size_bytes > self.limits().accepted_bytes_max)
                     {
                         beyond_limit = true;
@@ -264,6 +267,5 @@ impl<V: Value> Replica<V> {
                 return;
             }
         }
-        self.asked = false;
     }
 }

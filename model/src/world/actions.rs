@@ -87,7 +87,7 @@ impl World {
                 }
                 Event::Input(Input::Submit(Vec::from([entry])))
             }
-            EventKey::Read(index) => Event::Input(Input::Read(Vec::from([ReadId(index as u64)]))),
+            EventKey::Read => Event::Input(Input::Read(Vec::from([READ]))),
             EventKey::Suspect => Event::Input(Input::Suspect),
             EventKey::Elect { canvass } => Event::Input(Input::Elect { canvass }),
             EventKey::Resend => Event::Input(Input::Resend),
@@ -118,8 +118,13 @@ impl World {
         for &envelope in &state.in_flight {
             let interned = self.envelopes.get(envelope);
             let to = interned.derived.to;
-            let opens_a_slot = matches!(interned.content.message, Message::Submit { .. });
-            if !opens_a_slot || self.has_room(self.summary(state.locals[to])) {
+            let summary = self.summary(state.locals[to]);
+            let is_within = match interned.content.message {
+                Message::Submit { .. } => self.has_room(summary),
+                Message::Read { .. } => self.may_begin_round(summary),
+                _ => true,
+            };
+            if is_within {
                 actions.push(Action::Deliver { to: small(to), envelope });
             }
         }
@@ -128,13 +133,13 @@ impl World {
             let summary = self.summary(state.locals[replica]);
             self.list_syncs(replica, summary, actions);
             self.list_submits(replica, summary, state, ghost, actions);
-            self.list_reads(replica, state, actions);
+            self.list_reads(replica, summary, state, actions);
             if self.server_of(replica, summary, ghost).is_some() {
                 actions.push(Action::Serve { to: small(replica) });
             }
             self.list_elections(replica, summary, actions);
-            let resends = self.scenario.resend_rounds;
-            if resends.is_some_and(|most| !summary.round_is_answered || summary.round < most) {
+            let begins_round = summary.round_is_answered;
+            if self.scenario.resend && (!begins_round || self.may_begin_round(summary)) {
                 actions.push(Action::Resend { at: small(replica) });
             }
             if self.may_crash(replica, state.left.crashes) {
@@ -188,9 +193,25 @@ impl World {
         }
     }
 
-    fn list_reads(&self, replica: usize, state: &ClusterState, actions: &mut Vec<Action>) {
+    /// Whether a coordinator that is given a read begins no round beyond the bound.
+    fn may_begin_round(&self, summary: &Summary) -> bool {
+        summary.role != RoleKind::Coordinator || summary.round < self.scenario.rounds
+    }
+
+    fn list_reads(
+        &self,
+        replica: usize,
+        summary: &Summary,
+        state: &ClusterState,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.may_begin_round(summary) {
+            return;
+        }
         for (index, at) in self.scenario.reads.iter().enumerate() {
-            if at.contains(replica) && state.left.read & (1 << index) == 0 {
+            let run = index as u64 + 1;
+            let is_asked = state.left.read & (1 << index) != 0;
+            if at.contains(replica) && !is_asked && summary.run.0 == run {
                 actions.push(Action::Read { at: small(replica), read: small(index) });
             }
         }
@@ -233,8 +254,8 @@ impl World {
             }
             Action::Read { at, read } => {
                 left.read |= 1 << read;
-                begins_read = Some(ReadId(u64::from(read)));
-                (at, EventKey::Read(usize::from(read)))
+                begins_read = Some(READ);
+                (at, EventKey::Read)
             }
             Action::Serve { to } => {
                 let summary = self.summary(before.locals[usize::from(to)]);
@@ -337,6 +358,9 @@ impl World {
         state.in_flight.iter().any(|id| self.envelopes.get(*id).content.kind() == kind)
     }
 }
+
+/// The reads of all runs have the same id: so it is with a shell that counts anew in every run.
+const READ: ReadId = ReadId(0);
 
 /// An index as a byte; models have few of anything.
 fn small(index: usize) -> u8 {

@@ -54,12 +54,8 @@ pub(crate) fn is_dead(
             !may_coordinate(scenario, recipient)
                 || submissions.iter().all(|entry| is_settled(entry, recipient))
         }
-        Message::Read { run, ids } => {
-            !may_coordinate(scenario, recipient)
-                || *run != sender.summary.run
-                || ids.iter().all(|id| !sender.summary.reads.contains(id))
-        }
-        // An answer matters to the run that asked, as long as it waits. A read is asked only once.
+        Message::Read { .. } => !may_coordinate(scenario, recipient),
+        // An answer matters to the run that asked, as long as it waits. A run asks only once.
         Message::ReadAt { run, ids, .. } => {
             *run != recipient.summary.run
                 || ids.iter().all(|id| !recipient.summary.reads.contains(id))
@@ -97,10 +93,11 @@ fn order_is_dead(
     let heard_for_good = to.heard_floor >= s && (to.own == SequenceNumber::NONE || to.own >= s);
     match order {
         Order::Canvass => true,
-        // Promised for good: it would only be promised again, and a promise interests a candidate
-        // alone.
+        // Promised for good, and durable, so that nothing is owed: it would only be promised again,
+        // and a promise interests a candidate alone.
         Order::Propose { .. } => {
             to.promise_floor == s
+                && to.durable_promise == s
                 && heard_for_good
                 && !(owner.own == s && owner.role == RoleKind::Candidate)
                 && (is_over(owner, s) || owner.own == s)
@@ -161,7 +158,7 @@ fn reply_is_dead(
             })
         }
         // An answer to another round than the newest says nothing, and rounds only grow.
-        (Reply::Obey { number }, Role::Coordinator(coordinator)) if coordinator.s == s => {
+        (Reply::Obey { number, .. }, Role::Coordinator(coordinator)) if coordinator.s == s => {
             coordinator.round() > *number
                 || coordinator.has_obeyed(from, &local.replica.configuration)
         }

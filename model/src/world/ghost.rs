@@ -147,7 +147,7 @@ impl Ghost {
             broken.add(self.take_commit(who, commit, around));
         }
         for &(id, slot) in &effects.reads {
-            if let Some(at) = self.reads.iter().position(|read| read.0 == id) {
+            if let Some(at) = self.reads.iter().position(|read| (read.0, read.1) == (id, who)) {
                 let (_, _, floor) = self.reads.remove(at);
                 if slot < floor {
                     broken.add(Broken::STALE_READ);

@@ -21,7 +21,7 @@ use std::vec::Vec;
 use dashmap::DashSet;
 use rustc_hash::FxBuildHasher;
 
-use super::intern::{Id, digest};
+use super::intern::Id;
 use super::local::{Local, RoleKind};
 use super::scenario::{REPLICAS_MAX, Replicas};
 use super::state::ClusterState;
@@ -35,7 +35,7 @@ const ROUNDS_MAX: usize = 64;
 const MESSAGES_MAX: usize = 20_000;
 
 /// One state in so many is also tried with its messages delivered.
-const SAMPLE_EVERY: u128 = 64;
+const SAMPLE_EVERY: u128 = 256;
 
 /// What is known about which states end well.
 #[derive(Default)]
@@ -48,7 +48,7 @@ pub(crate) struct Liveness {
 impl World {
     /// Whether every majority that is left in peace from `state` on comes to agree.
     pub(super) fn is_live(&self, state: &ClusterState) -> bool {
-        let is_sampled = state.digest % SAMPLE_EVERY == 0;
+        let is_sampled = state.digest.is_multiple_of(SAMPLE_EVERY);
         if is_sampled {
             self.liveness.sampled.fetch_add(1, Ordering::Relaxed);
         }
@@ -81,6 +81,10 @@ impl World {
         in_flight: Vec<Id>,
     ) -> bool {
         let mut run = Peace { world: self, majority, locals, in_flight };
+        // Nearly every tuple was met before.
+        if run.in_flight.is_empty() && self.liveness.ends_well.contains(&run.key()) {
+            return true;
+        }
         let mut passed = Vec::new();
         if !run.in_flight.is_empty() && !run.deliver_all() {
             return false;
@@ -124,10 +128,11 @@ impl Peace<'_> {
         &self.world.locals.get(self.locals[replica]).content
     }
 
+    /// Names the majority with its local states. Local states know whose they are, so a sum of their
+    /// digests is a digest of them all, of the majority too.
     fn key(&self) -> u128 {
-        let members = self.members();
-        let digests = members.map(|it| self.world.locals.get(self.locals[it]).digest);
-        digest(&(self.majority, digests.collect::<Vec<_>>()))
+        let digests = self.members().map(|it| self.world.locals.get(self.locals[it]).digest);
+        digests.fold(0, u128::wrapping_add)
     }
 
     fn happen(&mut self, replica: usize, key: EventKey) {

@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 use super::scenario::SLOTS_MAX;
+use crate::coordinator::Coordinator;
 use crate::entry::Entry;
 use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
 use crate::record::{Base, Record};
@@ -29,7 +30,6 @@ pub(crate) type EntryId = u8;
 /// crash, and what is in its memory if not.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
-    pub(crate) promised: SequenceNumber,
     pub(crate) durable_promise: SequenceNumber,
     pub(crate) promise_floor: SequenceNumber,
     pub(crate) heard_floor: SequenceNumber,
@@ -39,8 +39,8 @@ pub(crate) struct Summary {
     /// The number under which it canvasses, stands or coordinates.
     pub(crate) own: SequenceNumber,
     pub(crate) next_number: Option<SequenceNumber>,
-    /// For each slot, the number under which an entry above the watermark is held for good: durable,
-    /// or in memory if the replica cannot crash.
+    /// For each slot, the number under which an entry is held for good: on the disk, or in memory if
+    /// the replica cannot crash.
     pub(crate) held_for_good: [SequenceNumber; SLOTS_MAX + 1],
     /// For each slot, the entry on the disk.
     pub(crate) on_disk: [Option<EntryId>; SLOTS_MAX + 1],
@@ -85,9 +85,15 @@ impl Local {
             None => (promised, replica.heard, watermark),
         };
         let mut held_for_good = [SequenceNumber::NONE; SLOTS_MAX + 1];
-        for (slot, held) in replica.acceptor.accepted() {
-            if (held.durable || self.disk.is_none()) && index(*slot) <= SLOTS_MAX {
-                held_for_good[index(*slot)] = held.s;
+        let mut hold = |slot: Slot, s| {
+            if index(slot) <= SLOTS_MAX {
+                held_for_good[index(slot)] = s;
+            }
+        };
+        match &self.disk {
+            Some(disk) => disk.fold.entries.iter().for_each(|(slot, stored)| hold(*slot, stored.s)),
+            None => {
+                replica.acceptor.accepted().iter().for_each(|(slot, held)| hold(*slot, held.s));
             }
         }
         let mut on_disk = [None; SLOTS_MAX + 1];
@@ -108,12 +114,8 @@ impl Local {
             Role::Coordinator(coordinator) => Some(coordinator),
             _ => None,
         };
-        let last_open = coordinator
-            .and_then(|it| it.open.last_key_value())
-            .map_or(watermark, |(slot, _)| *slot);
-        let queued = coordinator.map_or(0, |it| it.queue.len() as u64);
+        let queued = coordinator.map_or(0, Coordinator::queued);
         Summary {
-            promised,
             durable_promise,
             promise_floor,
             heard_floor,
@@ -124,7 +126,7 @@ impl Local {
             next_number: replica.next_number(),
             held_for_good,
             on_disk,
-            next_slot: last_open.next().0 + queued,
+            next_slot: coordinator.map_or(0, |it| it.next_slot(watermark).0) + queued,
             unsynced: self.unsynced.len(),
             run: replica.run,
             reads: replica.reads.unanswered(),

@@ -21,12 +21,17 @@
 mod actions;
 mod dead;
 mod envelope;
+mod explorer;
 mod ghost;
 mod intern;
 mod liveness;
 mod local;
+mod picture;
 mod properties;
+#[cfg(test)]
+mod reduction_tests;
 mod scenario;
+mod show;
 mod state;
 mod step;
 
@@ -38,9 +43,11 @@ use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
 pub use actions::Action;
+pub use explorer::{Explored, ExploredAction, ExploredState};
 pub use properties::{Kind as PropertyKind, PropertyInfo};
 pub use scenario::{
     ASIDE, Kind, Kinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario, Submission,
+    small_limits,
 };
 pub use state::ClusterState;
 
@@ -92,7 +99,7 @@ struct Outcome {
 enum EventKey {
     Deliver(Id),
     Submit(usize),
-    Read(usize),
+    Read,
     Suspect,
     Elect { canvass: bool },
     Resend,
@@ -113,7 +120,7 @@ impl EventKey {
         match self {
             Self::Deliver(id) => of(0, id),
             Self::Submit(index) => of(1, small(index)),
-            Self::Read(index) => of(2, small(index)),
+            Self::Read => of(2, 0),
             Self::Suspect => of(3, 0),
             Self::Elect { canvass } => of(4, u32::from(canvass)),
             Self::Resend => of(5, 0),

@@ -128,6 +128,25 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     sometimes!(10, "all crashes have happened", |world, state| {
         world.scenario.crashes > 0 && state.left.crashes == 0
     }),
+    sometimes!(11, "a submission is forwarded", |world, state| {
+        world.in_flight(state, MessageKind::Submit)
+    }),
+    sometimes!(13, "a request overtakes an earlier one", |world, state| {
+        let ghost = &world.ghosts.get(state.ghost).content;
+        let numbers =
+            ghost.committed.iter().flatten().filter_map(|commit| match world.entry(commit.entry) {
+                Some(Entry::Request { number, .. }) => Some(*number),
+                _ => None,
+            });
+        !numbers.is_sorted()
+    }),
+    sometimes!(12, "a session ends and a late copy follows", |world, state| {
+        let ghost = &world.ghosts.get(state.ghost).content;
+        let mut entries =
+            ghost.committed.iter().flatten().filter_map(|commit| world.entry(commit.entry));
+        entries.any(|entry| matches!(entry, Entry::End { .. }))
+            && entries.any(|entry| matches!(entry, Entry::Request { .. } | Entry::Open { .. }))
+    }),
 ];
 
 /// Which `sometimes` were found already. stateright's depth-first search would store a path for

@@ -189,7 +189,7 @@ pub struct Scenario {
     /// Whether something may be submitted where nobody coordinates. Without, clients wait until the
     /// replica that they ask coordinates, which leaves out the ways to wait but none to commit.
     pub submit_anywhere: bool,
-    /// Where a read may be asked, one element a read.
+    /// Where a read may be asked: the first in a replica's first run, the second in its second.
     pub reads: Vec<Replicas>,
     /// How many crashes there may be in all ...
     pub crashes: u8,
@@ -199,8 +199,10 @@ pub struct Scenario {
     pub durable_application: bool,
     /// Whether one sync may cover any number of records, not only the oldest.
     pub sync_any: bool,
-    /// Whether replicas may repeat what is unanswered, and up to which number of rounds.
-    pub resend_rounds: Option<u64>,
+    /// Whether replicas may repeat what is unanswered.
+    pub resend: bool,
+    /// Reads and resends begin no round of a coordinator above this one.
+    pub rounds: u64,
     /// Who may be brought committed slots by catch-up.
     pub catch_up: Replicas,
     /// For each replica, whom it hears.
@@ -231,7 +233,8 @@ impl Scenario {
             may_crash: Replicas::ALL,
             durable_application: false,
             sync_any: false,
-            resend_rounds: None,
+            resend: false,
+            rounds: 2,
             catch_up: Replicas::ALL,
             hears: [Replicas::ALL; REPLICAS_MAX],
             loses: ASIDE,
@@ -250,7 +253,8 @@ impl Scenario {
 
 /// Limits for models: one entry a message, so that every interleaving is explored, and the window
 /// wide enough for every slot that a model has.
-fn small_limits() -> Limits {
+#[must_use]
+pub fn small_limits() -> Limits {
     Limits {
         open_slots_max: SLOTS_MAX as u64,
         accepted_slots_max: SLOTS_MAX as u64,

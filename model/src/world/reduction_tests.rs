@@ -1,0 +1,168 @@
+//! The reductions against the plain model, on small bounds.
+//!
+//! In the plain model dead messages stay in the set. Every state of it is visited, and of every
+//! message that [`dead`](super::dead) calls dead it is asserted that delivering it changes nothing
+//! and sends nothing that is not dead too, and that it is still dead after every action. Then the
+//! local states that can be reached together are compared: with and without removal they are the
+//! same.
+
+use std::collections::HashSet;
+use std::vec::Vec;
+
+use super::actions::Action;
+use super::intern::digest;
+use super::scenario::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission};
+use super::{ClusterState, EventKey, World};
+
+fn request(number: u8, at: &[u16]) -> Submission {
+    Submission::request(u64::from(number), b'a' + number - 1, Replicas::of(at))
+}
+
+/// What is reached, by digest of the local states, and how many states that is.
+fn explore(world: &World, mut visit: impl FnMut(&ClusterState)) -> (HashSet<u128>, usize) {
+    let first = world.first_state();
+    let mut seen = HashSet::from([first.digest]);
+    let mut frontier = Vec::from([first]);
+    let mut together = HashSet::new();
+    let mut actions = Vec::new();
+    while let Some(state) = frontier.pop() {
+        visit(&state);
+        let locals = world.replicas().map(|it| world.locals.get(state.locals[it]).digest);
+        together.insert(digest(&locals.collect::<Vec<_>>()));
+        actions.clear();
+        world.list_actions(&state, &mut actions);
+        for action in actions.drain(..) {
+            let Some(next) = world.act(&state, action) else {
+                continue;
+            };
+            if world.keeps_dead {
+                assert_still_dead(world, &state, action, &next);
+            }
+            if seen.insert(next.digest) {
+                frontier.push(next);
+            }
+        }
+    }
+    (together, seen.len())
+}
+
+fn assert_still_dead(world: &World, state: &ClusterState, action: Action, next: &ClusterState) {
+    for &id in &state.in_flight {
+        if world.is_dead(id, &state.locals) {
+            assert!(
+                world.is_dead(id, &next.locals),
+                "{:?} comes back to life after {action:?}, at {:#?}",
+                world.envelopes.get(id).content,
+                world.locals.get(state.locals[world.envelopes.get(id).derived.to]).content,
+            );
+        }
+    }
+}
+
+/// No message that is called dead acts in `state`.
+fn assert_dead_never_act(world: &World, state: &ClusterState) {
+    for &id in &state.in_flight {
+        if !world.is_dead(id, &state.locals) {
+            continue;
+        }
+        let interned = world.envelopes.get(id);
+        let to = interned.derived.to;
+        let outcome = world.outcome(state.locals[to], EventKey::Deliver(id));
+        let before = world.locals.get(state.locals[to]);
+        assert!(
+            outcome.local == state.locals[to],
+            "{:?} is called dead and changes {:#?} to {:#?}",
+            interned.content,
+            before.content,
+            world.locals.get(outcome.local).content,
+        );
+        for sent in &outcome.kept {
+            assert!(
+                world.is_dead(*sent, &state.locals) || state.in_flight.contains(sent),
+                "{:?} is called dead and sends {:?} from {:#?}",
+                interned.content,
+                world.envelopes.get(*sent).content,
+                before.content,
+            );
+        }
+    }
+}
+
+fn check(scenario: Scenario) {
+    let mut plain = World::new(scenario.clone());
+    plain.keeps_dead = true;
+    let mut dead_seen = 0_usize;
+    let (plainly, plain_states) = explore(&plain, |state| {
+        dead_seen += state.in_flight.iter().filter(|id| plain.is_dead(**id, &state.locals)).count();
+        assert_dead_never_act(&plain, state);
+    });
+    let (reduced, reduced_states) = explore(&World::new(scenario), |_| {});
+    std::println!("{plain_states} states in the plain model, {reduced_states} without the dead");
+    assert!(dead_seen > 0, "no message ever died: this tests nothing");
+    assert_eq!(plainly, reduced, "the same local states are reached together");
+}
+
+#[test]
+fn rivals() {
+    let submissions = Vec::from([request(1, &[0]), request(2, &[1])]);
+    check(Scenario { submissions, ..Scenario::new(3, 1, &[1, 3]) });
+}
+
+#[test]
+fn a_crash() {
+    let submissions = Vec::from([request(1, &[0])]);
+    check(Scenario { submissions, crashes: 1, ..Scenario::new(3, 1, &[3]) });
+}
+
+#[test]
+fn a_crash_of_a_coordinator_that_stands_again() {
+    let submissions = Vec::from([request(1, &[0]), request(2, &[1])]);
+    let may_crash = Replicas::of(&[0]);
+    let catch_up = Replicas::NONE;
+    check(Scenario {
+        submissions,
+        crashes: 1,
+        may_crash,
+        catch_up,
+        ..Scenario::new(3, 1, &[3, 4])
+    });
+}
+
+#[test]
+fn two_slots() {
+    let submissions = Vec::from([request(1, &[0]), request(2, &[0])]);
+    let hears = [Replicas::ALL, Replicas::of(&[0]), Replicas::NONE, Replicas::NONE, Replicas::NONE];
+    let catch_up = Replicas::of(&[1]);
+    check(Scenario { submissions, hears, catch_up, ..Scenario::new(3, 2, &[3]) });
+}
+
+#[test]
+fn rejections() {
+    let submissions = Vec::from([request(1, &[0])]);
+    let loses = ASIDE.without(Kinds::of(&[Kind::Reject]));
+    check(Scenario { submissions, loses, ..Scenario::new(3, 1, &[1, 2]) });
+}
+
+#[test]
+fn canvass() {
+    let submissions = Vec::from([request(1, &[0])]);
+    let loses = ASIDE.without(Kinds::of(&[Kind::Canvass, Kind::Agree]));
+    let canvass = true;
+    check(Scenario { submissions, canvass, loses, ..Scenario::new(3, 1, &[3]) });
+}
+
+#[test]
+fn reads() {
+    let loses = ASIDE.without(Kinds::of(&[Kind::Round, Kind::Obey, Kind::Read, Kind::ReadAt]));
+    let reads = Vec::from([Replicas::of(&[0, 1])]);
+    check(Scenario { reads, loses, ..Scenario::new(3, 1, &[3]) });
+}
+
+#[test]
+fn forwarding() {
+    let submissions = Vec::from([request(1, &[0, 1])]);
+    let loses = ASIDE.without(Kinds::of(&[Kind::Submit]));
+    let submit_anywhere = true;
+    let resend = true;
+    check(Scenario { submissions, loses, submit_anywhere, resend, ..Scenario::new(3, 1, &[3]) });
+}

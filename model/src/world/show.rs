@@ -1,0 +1,87 @@
+//! What people see of the model: states, steps and whole paths as text.
+//!
+//! A cluster state is a few numbers behind which contents stand, so nothing of it can be read
+//! without the [`World`] that it belongs to. Here it becomes text:
+//!
+//! - [`World::sentence`] says what an action is;
+//! - [`World::describe`] says what a state is, in lines, and marks those that a step changed;
+//! - [`World::tell`] tells a path, step by step, and of each step only what it changed.
+//!
+//! The picture of a path is made next door, in `picture`; the states for stateright's explorer, in
+//! `explorer`.
+
+mod details;
+mod lines;
+mod sentence;
+pub(crate) mod words;
+
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::{Action, ClusterState, World};
+use lines::{About, Line, NOTHING};
+
+/// Explains the signs in a state's text.
+const SIGNS: &str = "✓ committed   * not yet synced   1: a@3  slot 1 holds a, accepted under 3";
+
+/// Where the texts of lines begin.
+const HEADING_COLUMNS: usize = 14;
+
+impl World {
+    /// `state` for people: what each replica is, has promised, holds, has not synced, and is sent;
+    /// and what the cluster as a whole has come to. With the state `before` a step, the lines that
+    /// the step changed are marked.
+    #[must_use]
+    pub fn describe(&self, state: &ClusterState, before: Option<&ClusterState>) -> String {
+        let before = before.map(|before| self.lines(before));
+        let is_changed = |line: &Line| before.as_ref().is_some_and(|it| !it.contains(line));
+        let mut rows = Vec::new();
+        for line in self.lines(state) {
+            // The first thing that is said of the cluster as a whole.
+            if line.about == About::Chosen {
+                rows.push("  cluster".into());
+            }
+            let mark = if is_changed(&line) { '»' } else { ' ' };
+            rows.push(match (line.about, line.replica) {
+                (About::Role, Some(replica)) => format!("{mark} r{replica}  {}", line.text),
+                (about, _) => {
+                    format!("{mark}     {:HEADING_COLUMNS$}{}", about.heading(), line.text)
+                }
+            });
+        }
+        rows.push(format!("\n  {SIGNS}"));
+        if before.is_some() {
+            rows.push("  » changed by this step".into());
+        }
+        rows.join("\n") + "\n"
+    }
+
+    /// A path as text: for each step its number, the action as a sentence, and the lines that it
+    /// changed. `path` is what [`Path::into_vec`](stateright::Path::into_vec) gives.
+    #[must_use]
+    pub fn tell(&self, path: &[(ClusterState, Option<Action>)]) -> String {
+        let mut rows = Vec::new();
+        for (number, pair) in (1..).zip(path.windows(2)) {
+            let [(before, Some(action)), (after, _)] = pair else {
+                continue;
+            };
+            rows.push(format!("{number:3}  {}", self.sentence(before, *action)));
+            let known = self.lines(before);
+            // That a message has arrived is what the sentence says.
+            let arrived = |line: &Line| line.about == About::InFlight && line.text == NOTHING;
+            let lines = self.lines(after);
+            let new = lines.iter().filter(|line| !arrived(line) && !known.contains(line));
+            rows.extend(new.map(changed));
+        }
+        rows.push(format!("\n     {SIGNS}"));
+        rows.join("\n") + "\n"
+    }
+}
+
+/// A line by itself, behind whom it is about.
+fn changed(line: &Line) -> String {
+    let who = line.replica.map_or_else(|| "cluster".into(), |it| format!("r{it}"));
+    let heading = if line.about == About::Role { "role" } else { line.about.heading() };
+    format!("       {who:9}{heading:HEADING_COLUMNS$}{}", line.text)
+}

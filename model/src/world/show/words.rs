@@ -1,0 +1,208 @@
+//! Entries, records and messages in words. Values are letters.
+//!
+//! A request of the session that is open from the start is its value alone, `a`; one of another
+//! session says which, `a#3`. The words are those of the table of names in `docs/`.
+
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use crate::entry::{Entry, SubmissionId};
+use crate::message::{Message, Order, Promise, Reply};
+use crate::numbers::{ReadId, Run, SequenceNumber, Slot};
+use crate::record::{Content, Record};
+use crate::sessions::Verdict;
+use crate::world::OPEN_SESSION;
+use crate::world::envelope::Envelope;
+
+/// An entry: `a`, `no-op`, `open(r0)`.
+pub(crate) fn entry(entry: &Entry<u8>) -> String {
+    match entry {
+        Entry::NoOp => "no-op".into(),
+        Entry::Request { session, value, .. } if *session == OPEN_SESSION => letter(*value),
+        Entry::Request { session, value, .. } => format!("{}#{session}", letter(*value)),
+        Entry::Open { origin, run, .. } if run.0 == 1 => format!("open(r{origin})"),
+        Entry::Open { origin, run, .. } => format!("open(r{origin} run {run})"),
+        Entry::End { session } => format!("end#{session}"),
+        Entry::Configuration(configuration) => format!("configuration {}", configuration.id()),
+    }
+}
+
+fn letter(value: u8) -> String {
+    if value.is_ascii_graphic() { char::from(value).into() } else { value.to_string() }
+}
+
+/// An entry in its slot, with the number it was accepted under: `1: a@3`.
+pub(crate) fn in_slot(slot: Slot, it: &Entry<u8>, s: SequenceNumber) -> String {
+    if s == SequenceNumber::NONE {
+        format!("{slot}: {}", entry(it))
+    } else {
+        format!("{slot}: {}@{s}", entry(it))
+    }
+}
+
+/// What became of an entry when it was delivered, unless it is plainly the first of its kind.
+pub(crate) fn verdict(verdict: Option<Verdict>) -> Option<String> {
+    match verdict {
+        None | Some(Verdict::First) => None,
+        Some(Verdict::Duplicate { first_slot }) => Some(format!("duplicate of {first_slot}")),
+        Some(Verdict::Refused { .. }) => Some("refused".into()),
+    }
+}
+
+/// A record as an event of the past: `accepted a in slot 1 under 3`.
+pub(crate) fn record(record: &Record<u8>) -> String {
+    match &record.content {
+        Content::Promised(s) => format!("promised {s}"),
+        Content::Accepted { s, first, entries } => {
+            format!("accepted {} under {s}", in_slots(*first, entries))
+        }
+        Content::Committed { first, entries } => {
+            format!("learned that {} is committed", in_slots(*first, entries))
+        }
+    }
+}
+
+/// A record in a picture, in as few letters as can be: `1: a@3`.
+pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
+    let all = |s, first: &Slot, entries: &[Entry<u8>]| {
+        let slots = (first.0..).map(Slot).zip(entries);
+        slots.map(|(slot, it)| in_slot(slot, it, s)).collect()
+    };
+    match &record.content {
+        Content::Promised(s) => Vec::from([format!("promise {s}")]),
+        Content::Accepted { s, first, entries } => all(*s, first, entries),
+        Content::Committed { first, entries } => all(SequenceNumber::NONE, first, entries),
+    }
+}
+
+/// A message on its way, as a sentence: `r1 tells r2: accept b in slot 1 under 4`.
+pub(crate) fn envelope(envelope: &Envelope) -> String {
+    let Envelope { from, to, message } = envelope;
+    let verb = match message {
+        Message::Order { order: Order::Canvass | Order::Round { .. }, .. }
+        | Message::Ask { .. }
+        | Message::Read { .. } => "asks",
+        Message::Order { .. } | Message::Committed { .. } | Message::Submit { .. } => "tells",
+        Message::Reply { .. }
+        | Message::Reject { .. }
+        | Message::Submitted { .. }
+        | Message::ReadAt { .. } => "answers",
+    };
+    format!("r{from} {verb} r{to}: {}", self::message(message))
+}
+
+/// A message: `accept b in slot 1 under 4`.
+pub(crate) fn message(message: &Message<u8>) -> String {
+    match message {
+        Message::Order { s, order, .. } => self::order(*s, order),
+        Message::Reply { s, reply, .. } => match reply {
+            Reply::Agree => format!("agree to {s}"),
+            Reply::Promise(it) => promise(*s, it),
+            Reply::Acknowledge { ranges } => {
+                let slots = ranges.iter().flat_map(|range| range.iter());
+                format!("acknowledge {} under {s}", slots_text(&slots.collect::<Vec<_>>()))
+            }
+            Reply::Obey { number, last } => {
+                format!("obey {s} in round {number}, holding up to slot {last}")
+            }
+        },
+        Message::Reject { promised } => format!("reject, promised {promised}"),
+        Message::Ask { from } => format!("ask for what is committed from slot {from} on"),
+        Message::Committed { first, entries, watermark, .. } => {
+            format!("committed {}{}", in_slots(*first, entries), watermark_text(*watermark))
+        }
+        Message::Submit { submissions } => {
+            let entries: Vec<_> = submissions.iter().map(entry).collect();
+            format!("submit {}", entries.join(", "))
+        }
+        Message::Submitted { submission: it, slot } => {
+            format!("submitted {} is in slot {slot} already", submission(*it))
+        }
+        Message::Read { run, ids } => format!("{}{}", reads(ids), run_text(*run)),
+        Message::ReadAt { run, ids, slot } => {
+            format!("{} at slot {slot}{}", reads(ids), run_text(*run))
+        }
+    }
+}
+
+fn order(s: SequenceNumber, order: &Order<u8>) -> String {
+    match order {
+        Order::Canvass => format!("canvass for {s}"),
+        Order::Propose { from } if *from <= Slot(1) => format!("propose {s}"),
+        Order::Propose { from } => format!("propose {s}, from slot {from} on"),
+        Order::Accept { first, entries, watermark } => {
+            let what = in_slots(*first, entries);
+            format!("accept {what} under {s}{}", watermark_text(*watermark))
+        }
+        Order::Commit { watermark } => format!("commit up to slot {watermark} under {s}"),
+        Order::Round { number, watermark } => {
+            format!("round {number} under {s}{}", watermark_text(*watermark))
+        }
+    }
+}
+
+fn promise(s: SequenceNumber, promise: &Promise<u8>) -> String {
+    let Promise { watermark, last, after, through, accepted } = promise;
+    let accepted: Vec<_> = accepted.iter().map(|it| in_slot(it.slot, &it.entry, it.s)).collect();
+    let accepted = match accepted.as_slice() {
+        [] => "nothing accepted".into(),
+        all => format!("accepted {}", all.join("  ")),
+    };
+    // A frame of several says which slots it tells of.
+    let frame = if after > watermark || through < last {
+        format!(" (slots {} to {through}, last {last})", after.next())
+    } else {
+        String::new()
+    };
+    format!("promise {s}, {accepted}{frame}{}", watermark_text(*watermark))
+}
+
+fn watermark_text(watermark: Slot) -> String {
+    if watermark == Slot::ZERO { String::new() } else { format!(", watermark {watermark}") }
+}
+
+/// The run that a read belongs to, unless it is the first.
+fn run_text(run: Run) -> String {
+    if run.0 == 1 { String::new() } else { format!(", for run {run}") }
+}
+
+/// Entries of consecutive slots: `a in slot 1`, `a, b in slots 1 to 2`.
+fn in_slots(first: Slot, entries: &[Entry<u8>]) -> String {
+    let texts: Vec<_> = entries.iter().map(entry).collect();
+    let slots: Vec<_> = (first.0..).map(Slot).take(entries.len()).collect();
+    format!("{} in {}", texts.join(", "), slots_text(&slots))
+}
+
+/// Ascending slots: `slot 1`, `slots 1 to 3`, `slots 1, 3`.
+fn slots_text(slots: &[Slot]) -> String {
+    match slots {
+        [] => "no slot".into(),
+        [slot] => format!("slot {slot}"),
+        [first, .., last] if last.above(*first) == slots.len() as u64 - 1 => {
+            format!("slots {first} to {last}")
+        }
+        slots => {
+            let slots: Vec<_> = slots.iter().map(Slot::to_string).collect();
+            format!("slots {}", slots.join(", "))
+        }
+    }
+}
+
+fn submission(submission: SubmissionId) -> String {
+    match submission {
+        SubmissionId::Request { session, number } if session == OPEN_SESSION => {
+            format!("request {number}")
+        }
+        SubmissionId::Request { session, number } => {
+            format!("request {number} of session {session}")
+        }
+        SubmissionId::Open { origin, .. } => format!("open(r{origin})"),
+        SubmissionId::End { session } => format!("end#{session}"),
+    }
+}
+
+fn reads(ids: &[ReadId]) -> String {
+    let ids: Vec<_> = ids.iter().map(ReadId::to_string).collect();
+    format!("read {}", ids.join(", "))
+}

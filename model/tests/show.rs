@@ -1,0 +1,325 @@
+//! What people see of the model: its text, its pictures, and the states of the explorer.
+#![cfg(feature = "stateright")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stateright::{Checker, Model};
+use synod_model::world::{
+    Action, ClusterState, Explored, Kinds, Replicas, Scenario, Submission, World,
+};
+use synod_model::{Entry, ReplicaId, Run, SessionId};
+
+type Path = Vec<(ClusterState, Option<Action>)>;
+
+/// The path on which each action is the first whose sentence begins so.
+fn walk(world: &World, sentences: &[&str]) -> Path {
+    let mut path = Vec::new();
+    let mut state = world.init_states().remove(0);
+    for begins in sentences {
+        let steps = world.next_steps(&state);
+        let possible: Vec<_> = steps.iter().map(|step| world.sentence(&state, step.0)).collect();
+        let index = possible.iter().position(|sentence| sentence.starts_with(begins));
+        let index = index.unwrap_or_else(|| panic!("{begins} is none of {possible:#?}"));
+        path.push((state, Some(steps[index].0)));
+        state = steps[index].1.clone();
+    }
+    path.push((state, None));
+    path
+}
+
+/// A path of so many steps, or fewer if there are no more, each of them any.
+fn wander(world: &World, steps_max: usize, mut seed: u64) -> Path {
+    let mut path = Vec::new();
+    let mut state = world.init_states().remove(0);
+    for _ in 0..steps_max {
+        let mut steps = world.next_steps(&state);
+        if steps.is_empty() {
+            break;
+        }
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let choice = usize::try_from(seed >> 33).expect("31 bits") % steps.len();
+        let (action, next) = steps.swap_remove(choice);
+        path.push((state, Some(action)));
+        state = next;
+    }
+    path.push((state, None));
+    path
+}
+
+fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
+    Scenario {
+        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0, 2]))],
+        crashes: 1,
+        liveness: false,
+        ..Scenario::new(replicas, 1, numbers)
+    }
+}
+
+/// Everything at once that a scenario can have.
+fn rich_scenario(replicas: usize) -> Scenario {
+    let session = SessionId(1);
+    let open = Entry::Open { origin: ReplicaId(0), run: Run(1), count: 0 };
+    let submission = |entry, after| Submission { entry, at: Replicas::ALL, places: 2, after };
+    let request = Entry::Request { session, number: 1, answered: 1, value: b'b' };
+    Scenario {
+        slots: 4,
+        canvass: true,
+        submissions: vec![
+            Submission { places: 2, ..Submission::request(1, b'a', Replicas::ALL) },
+            submission(open, None),
+            submission(request, Some(1)),
+            submission(Entry::End { session }, Some(2)),
+        ],
+        submit_anywhere: true,
+        reads: vec![Replicas::ALL, Replicas::ALL],
+        crashes: 2,
+        sync_any: true,
+        resend: true,
+        loses: Kinds::of(&[]),
+        ..scenario(replicas, &(1..30).collect::<Vec<_>>())
+    }
+}
+
+/// r0 is elected with r1, commits `a` with r1, and r2, which crashes, hears of it by catch-up.
+const STORY: &[&str] = &[
+    "r0 stands",
+    "r0's oldest write",
+    "r0 tells r1: propose",
+    "r1's oldest write",
+    "r1 answers r0: promise",
+    "a client submits a at r0",
+    "r0 tells r1: accept",
+    "r0 tells r2: accept",
+    "r1's oldest write",
+    "r0's oldest write",
+    "r1 answers r0: acknowledge",
+    "r2 crashes",
+    "r0 tells r2: committed",
+];
+
+#[test]
+fn a_path_is_told_by_what_each_step_changes() {
+    let world = World::new(scenario(3, &[3]));
+    let told = world.tell(&walk(&world, STORY));
+    assert_eq!(
+        told,
+        "
+  1  r0 stands for election under 3
+       r0       role          candidate under 3, its own promise not yet durable
+       r0       promised      3*
+       r0       not synced    promised 3
+  2  r0's oldest write becomes durable: promised 3
+       r0       role          candidate under 3, promised by r0
+       r0       promised      3
+       r0       not synced    nothing
+       r1       in flight     from r0: propose 3
+       r2       in flight     from r0: propose 3
+  3  r0 tells r1: propose 3
+       r1       promised      3*
+       r1       not synced    promised 3
+  4  r1's oldest write becomes durable: promised 3
+       r0       in flight     from r1: promise 3, nothing accepted
+       r1       promised      3
+       r1       not synced    nothing
+  5  r1 answers r0: promise 3, nothing accepted
+       r0       role          coordinator under 3
+  6  a client submits a at r0
+       r0       log           1: a@3*
+       r0       open slots    1: acknowledged by nobody
+       r0       clients       wait for a
+       r0       not synced    accepted a in slot 1 under 3
+       r1       in flight     from r0: accept a in slot 1 under 3
+       r2       in flight     from r0: accept a in slot 1 under 3
+       cluster  submitted     a at r0
+  7  r0 tells r1: accept a in slot 1 under 3
+       r1       log           1: a@3*
+       r1       not synced    accepted a in slot 1 under 3
+  8  r0 tells r2: accept a in slot 1 under 3
+       r2       promised      3*
+       r2       log           1: a@3*
+       r2       not synced    accepted a in slot 1 under 3
+  9  r1's oldest write becomes durable: accepted a in slot 1 under 3
+       r0       in flight     from r1: acknowledge slot 1 under 3
+       r1       log           1: a@3
+       r1       not synced    nothing
+ 10  r0's oldest write becomes durable: accepted a in slot 1 under 3
+       r0       log           1: a@3
+       r0       open slots    1: acknowledged by r0
+       r0       not synced    nothing
+       cluster  chosen        1: a
+ 11  r1 answers r0: acknowledge slot 1 under 3
+       r0       log           1: a ✓
+       r1       in flight     from r0: commit up to slot 1 under 3
+       r2       in flight     from r0: commit up to slot 1 under 3
+       cluster  committed     1: a by r0
+ 12  r2 crashes and forgets 1 unsynced write
+       r2       role          follower, run 2
+       r2       promised      nothing
+       r2       log           empty
+       r2       not synced    nothing
+       cluster  crashes left  0
+ 13  r0 tells r2: committed a in slot 1 (catch-up)
+       r2       log           1: a* ✓
+       r2       not synced    learned that a in slot 1 is committed
+       cluster  committed     1: a by r0 r2
+
+     ✓ committed   * not yet synced   1: a@3  slot 1 holds a, accepted under 3
+"
+        .trim_start_matches('\n')
+    );
+}
+
+#[test]
+fn a_step_marks_the_lines_that_it_changes() {
+    let world = World::new(scenario(3, &[3]));
+    let path = walk(&world, &STORY[..7]);
+    let described = world.describe(&path[7].0, Some(&path[6].0));
+    let expected = "
+  r0  coordinator under 3
+      promised      3
+      log           1: a@3*
+      open slots    1: acknowledged by nobody
+      clients       wait for a
+      not synced    accepted a in slot 1 under 3
+      in flight     nothing
+  r1  follower
+      promised      3
+»     log           1: a@3*
+»     not synced    accepted a in slot 1 under 3
+      in flight     from r0: accept a in slot 1 under 3
+  r2  follower
+      promised      nothing
+      log           empty
+      not synced    nothing
+      in flight     from r0: propose 3
+      in flight     from r0: accept a in slot 1 under 3
+  cluster
+      chosen        nothing
+      committed     nothing
+      submitted     a at r0
+      crashes left  1
+
+  ✓ committed   * not yet synced   1: a@3  slot 1 holds a, accepted under 3
+  » changed by this step
+";
+    assert_eq!(described, expected.trim_start_matches('\n'));
+}
+
+/// Whatever happens, sentences are for people: nothing in them is as the compiler would print it.
+#[test]
+fn sentences_are_words() {
+    for seed in 0..300 {
+        let world = World::new(rich_scenario(3));
+        let path = wander(&world, 60, seed);
+        for (state, action) in &path {
+            let Some(action) = action else { continue };
+            let sentence = world.sentence(state, *action);
+            assert!(!sentence.contains(['{', '[', '"']), "{sentence}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
+    for replicas in [3, 5] {
+        for seed in 0..20 {
+            let world = World::new(rich_scenario(replicas));
+            let path = wander(&world, 60, seed);
+            let svg = world.draw(&path);
+            let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
+            let named = |name: &'static str| {
+                document.descendants().filter(move |node| node.tag_name().name() == name)
+            };
+            let is_time_line =
+                |node: &roxmltree::Node<'_, '_>| node.attribute("class") == Some("time-line");
+            assert_eq!(named("line").filter(is_time_line).count(), replicas);
+            assert_eq!(named("script").count(), 0);
+            let texts: Vec<_> =
+                named("text").filter_map(|node| Some(node.text()?.trim())).collect();
+            for number in 1..path.len() {
+                assert!(texts.contains(&number.to_string().as_str()), "step {number}");
+            }
+            let pixels = document.root_element().attribute("width").expect("a width");
+            let pixels: f64 = pixels.parse().expect("a number");
+            assert!((600.0..1000.0).contains(&pixels), "{pixels} pixels");
+        }
+    }
+}
+
+#[test]
+fn a_picture_of_nothing_is_a_picture() {
+    let world = World::new(scenario(3, &[3]));
+    let svg = world.draw(&walk(&world, &[]));
+    assert!(roxmltree::Document::parse(&svg).is_ok());
+}
+
+#[test]
+fn text_is_escaped() {
+    let submissions = vec![Submission::request(1, b'<', Replicas::of(&[0]))];
+    let world = World::new(Scenario { submissions, ..scenario(3, &[3]) });
+    let story = [&STORY[..5], &["a client submits < at r0"]].concat();
+    let svg = world.draw(&walk(&world, &story));
+    let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
+    assert!(
+        document
+            .descendants()
+            .any(|it| it.text().map(str::trim) == Some("a client submits < at r0"))
+    );
+}
+
+/// Explores everything: two states have the same text if and only if they are the same.
+#[test]
+fn the_text_of_a_state_is_complete() {
+    let explored = Explored::new(Arc::new(World::new(scenario(3, &[3]))));
+    let mut texts: HashMap<ClusterState, String> = HashMap::new();
+    let mut states: HashMap<String, ClusterState> = HashMap::new();
+    let mut queue = explored.init_states();
+    while let Some(shown) = queue.pop() {
+        let text = format!("{shown:#?}");
+        // The digest would tell any two apart: it must not be needed.
+        let (readable, _) = text.rsplit_once("digest ").expect("a digest");
+        if let Some(there) = texts.get(&shown.state) {
+            assert_eq!(there, readable, "a state has two texts");
+            continue;
+        }
+        texts.insert(shown.state.clone(), readable.into());
+        let there = states.insert(readable.into(), shown.state.clone());
+        assert!(there.is_none(), "two states have one text:\n{text}");
+        queue.extend(explored.next_states(&shown));
+    }
+    assert!(texts.len() > 1_000, "{} states", texts.len());
+}
+
+#[test]
+fn what_is_explored_is_what_is_checked() {
+    let world = || World::new(scenario(3, &[3]));
+    let checked = world().checker().spawn_bfs().join();
+    let explored = Explored::new(Arc::new(world())).checker().spawn_bfs().join();
+    assert_eq!(explored.unique_state_count(), checked.unique_state_count());
+    assert_eq!(explored.state_count(), checked.state_count());
+
+    let (world, explored) = (checked.model(), explored.model());
+    let plain = world.properties().into_iter().map(|it| (format!("{:?}", it.expectation), it.name));
+    let shown =
+        explored.properties().into_iter().map(|it| (format!("{:?}", it.expectation), it.name));
+    assert_eq!(shown.collect::<Vec<_>>(), plain.collect::<Vec<_>>());
+
+    // The same index is the same action, and leads to the same state.
+    let mut shown = explored.init_states().remove(0);
+    for (state, action) in wander(world, 40, 3) {
+        let Some(action) = action else { break };
+        let mut plain_actions = Vec::new();
+        world.actions(&state, &mut plain_actions);
+        let mut shown_actions = Vec::new();
+        explored.actions(&shown, &mut shown_actions);
+        let sentences: Vec<_> =
+            plain_actions.iter().map(|it| world.sentence(&state, *it)).collect();
+        let shown_sentences: Vec<_> =
+            shown_actions.iter().map(|it| explored.format_action(it)).collect();
+        assert_eq!(shown_sentences, sentences);
+        let index =
+            plain_actions.iter().position(|it| *it == action).expect("an action of its state");
+        shown = explored.next_state(&shown, shown_actions[index].clone()).expect("a step");
+    }
+}
