@@ -1,3 +1,45 @@
-//! `synod-check`.
+//! `synod-check`: see the crate's library, or `synod-check --help`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use synod_checks::cli::{Cli, Command, Exit, RunArgs};
+use synod_checks::{bench, explore, list, run, trace};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        None => run::run(&RunArgs::default()),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::List) => list::list(),
+        Some(Command::Explore(args)) => explore::explore(&args),
+        Some(Command::Trace(args)) => trace::trace(&args),
+        Some(Command::Bench(args)) => bench::bench(&args),
+        Some(Command::BenchWorkload(args)) => bench::workload(&args),
+    };
+    let exit = done.unwrap_or_else(|error| {
+        // Whoever closed the pipe, such as `head`, has read enough.
+        let is_closed_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+        if !error.root_cause().downcast_ref().is_some_and(is_closed_pipe) {
+            tell(&error);
+        }
+        Exit::Failed
+    });
+    exit.into()
+}
+
+/// Says what went wrong in one sentence, its causes behind, and below what to do about it.
+fn tell(error: &anyhow::Error) {
+    let text = error.to_string();
+    let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
+    eprint!("error: {what}");
+    for cause in error.chain().skip(1) {
+        eprint!(": {cause}");
+    }
+    eprintln!();
+    if !advice.is_empty() {
+        eprintln!("{advice}");
+    }
+}

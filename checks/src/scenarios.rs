@@ -4,7 +4,10 @@
 //! states is a measurement: when it changes, the protocol or a reduction did, so a run whose count
 //! differs fails.
 
-use synod_model::world::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission};
+use synod_model::world::{
+    ASIDE, Kind, Kinds, REPLICAS_MAX, Replicas, Scenario, Submission, small_limits,
+};
+use synod_model::{Entry, Limits, ReplicaId, Run, SessionId};
 
 /// How long a scenario takes, and so when it is run. A tier includes none of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,10 +55,10 @@ pub const TABLE: &[Row] = &[
         name: "rivals",
         shows: "two coordinators compete for one slot",
         tier: Tier::Quick,
-        states: States::Counted(878_175),
+        states: States::Counted(1_101_744),
         scenario: || Scenario {
             submissions: two_values(),
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES],
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LAGS],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
@@ -63,7 +66,7 @@ pub const TABLE: &[Row] = &[
         name: "crashes",
         shows: "two crashes, unsynced writes lost",
         tier: Tier::Quick,
-        states: States::Counted(326_713),
+        states: States::Counted(364_106),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
@@ -73,9 +76,9 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         name: "rejections",
-        shows: "orders below the promise are rejected",
+        shows: "orders below the promise are rejected, and what that leads to",
         tier: Tier::Quick,
-        states: States::Counted(0),
+        states: States::Counted(435_202),
         scenario: || Scenario {
             submissions: two_values(),
             loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
@@ -83,14 +86,360 @@ pub const TABLE: &[Row] = &[
             ..Scenario::new(3, 1, &[1, 2, 3])
         },
     },
+    Row {
+        name: "gaps",
+        shows: "two slots, one of them left empty by a dead coordinator",
+        tier: Tier::Quick,
+        states: States::Counted(2_471_914),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[0, 1])],
+            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            ..Scenario::new(3, 2, &[3, 4])
+        },
+    },
+    Row {
+        name: "pipeline",
+        shows: "three slots open at once when their coordinator fails",
+        tier: Tier::Quick,
+        states: States::Counted(71_037),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
+            hears: AROUND_0,
+            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            ..Scenario::new(3, 3, &[1, 2])
+        },
+    },
+    Row {
+        name: "ranges",
+        shows: "ranges of two slots, any number of writes synced at once",
+        tier: Tier::Quick,
+        states: States::Counted(200_078),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[0])],
+            submit_anywhere: true,
+            sync_any: true,
+            catch_up: Replicas::NONE,
+            limits: Limits { frame_entries_max: 2, ..small_limits() },
+            reaches: vec![COMMITTED_EVERYWHERE, FINISHES],
+            ..Scenario::new(3, 2, &[3, 4])
+        },
+    },
+    Row {
+        name: "candidate",
+        shows: "a candidate that must catch up, or learns of a commit while it collects",
+        tier: Tier::Quick,
+        states: States::Counted(780_762),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1]), request(2, &[0])],
+            crashes: 1,
+            may_crash: Replicas::of(&[0]),
+            reaches: vec![COMMITTED_EVERYWHERE, LAGS, LOSES],
+            ..Scenario::new(3, 2, &[1, 3])
+        },
+    },
+    Row {
+        name: "catch-up",
+        shows: "a lagging follower catches up and crashes",
+        tier: Tier::Quick,
+        states: States::Counted(137_590),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[0])],
+            crashes: 1,
+            may_crash: Replicas::of(&[2]),
+            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 2, &[3])
+        },
+    },
+    Row {
+        name: "application",
+        shows: "an application that keeps what it has over a crash",
+        tier: Tier::Quick,
+        states: States::Counted(81_161),
+        scenario: || Scenario {
+            submissions: two_values(),
+            crashes: 1,
+            durable_application: true,
+            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[3, 4])
+        },
+    },
+    Row {
+        name: "retry",
+        shows: "a request retried at another replica",
+        tier: Tier::Quick,
+        states: States::Counted(641_182),
+        scenario: || Scenario {
+            submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }, request(2, &[2])],
+            hears: AROUND_0,
+            reaches: vec![TWICE, TWO_COORDINATE],
+            ..Scenario::new(3, 2, &[1, 2, 3])
+        },
+    },
+    Row {
+        name: "forwarding",
+        shows: "submissions at a follower, forwarded and repeated",
+        tier: Tier::Quick,
+        states: States::Counted(64_441),
+        scenario: || Scenario {
+            submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }],
+            submit_anywhere: true,
+            resend: true,
+            rounds: 1,
+            loses: ASIDE.without(Kinds::of(&[Kind::Submit])),
+            reaches: vec![TWO_COORDINATE, FORWARDED],
+            ..Scenario::new(3, 2, &[3, 4])
+        },
+    },
+    Row {
+        name: "overtaking",
+        shows: "two requests of one session that overtake each other",
+        tier: Tier::Quick,
+        states: States::Counted(448_152),
+        scenario: || Scenario {
+            submissions: vec![Submission { places: 2, ..request(1, &[0, 1]) }, request(2, &[1])],
+            reaches: vec![OVERTAKES, COMMITTED_EVERYWHERE],
+            ..Scenario::new(3, 2, &[3, 4])
+        },
+    },
+    Row {
+        name: "sessions",
+        shows: "a session opened and ended, with a late copy in flight",
+        tier: Tier::Quick,
+        states: States::Counted(4_456),
+        scenario: || Scenario {
+            submissions: vec![
+                Submission { places: 2, ..open_session(&[1]) },
+                Submission { places: 2, ..in_session(1, &[1, 2]) },
+                end_session(&[2]),
+            ],
+            hears: AROUND_0,
+            reaches: vec![TWO_COORDINATE, SESSION_ENDED],
+            ..Scenario::new(3, 4, &[1, 2])
+        },
+    },
+    Row {
+        name: "reads",
+        shows: "linearizable reads across a change of coordinator",
+        tier: Tier::Quick,
+        states: States::Counted(1_141_145),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1])],
+            reads: vec![Replicas::of(&[1, 2])],
+            loses: ASIDE.without(READS),
+            reaches: vec![TWO_COORDINATE, READ],
+            ..Scenario::new(3, 1, &[1, 2])
+        },
+    },
+    Row {
+        name: "read-restart",
+        shows: "a forwarded read whose origin restarts",
+        tier: Tier::Quick,
+        states: States::Counted(574_656),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1])],
+            reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],
+            crashes: 1,
+            may_crash: Replicas::of(&[2]),
+            hears: AROUND_1,
+            rounds: 3,
+            loses: ASIDE.without(READS),
+            reaches: vec![READ, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[1])
+        },
+    },
+    Row {
+        name: "canvass",
+        shows: "a replica returns from isolation and asks before it stands",
+        tier: Tier::Quick,
+        states: States::Counted(224_080),
+        scenario: || Scenario {
+            submissions: two_values(),
+            canvass: true,
+            loses: ASIDE.without(CANVASS),
+            reaches: vec![COMMITTED_EVERYWHERE, AGREED],
+            ..Scenario::new(3, 1, &[1, 3])
+        },
+    },
+    Row {
+        name: "step-down",
+        shows: "a coordinator whose round goes unanswered steps down, and is asked again",
+        tier: Tier::Quick,
+        states: States::Counted(80_117),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1])],
+            canvass: true,
+            loses: ASIDE.without(CANVASS.and(Kinds::of(&[Kind::Round, Kind::Obey]))),
+            reaches: vec![COMMITTED_EVERYWHERE, AGREED],
+            ..Scenario::new(3, 1, &[1])
+        },
+    },
+    Row {
+        name: "overtaken",
+        shows: "five replicas: an old coordinator with an open slot hears of another's commit",
+        tier: Tier::Quick,
+        states: States::Counted(2_360),
+        scenario: || five(Replicas::of(&[1]), Replicas::NONE),
+    },
+    Row {
+        name: "overwritten",
+        shows: "five replicas: an old accept reaches one that has caught up, and crashes",
+        tier: Tier::Quick,
+        states: States::Counted(6_620),
+        scenario: || five(Replicas::of(&[0, 1]), Replicas::of(&[0])),
+    },
+    Row {
+        name: "crashes-4",
+        shows: "two crashes, anybody's, under four numbers",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: two_values(),
+            crashes: 2,
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[1, 2, 3, 4])
+        },
+    },
+    Row {
+        name: "crash-4",
+        shows: "one crash, anybody's, under four numbers",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: two_values(),
+            crashes: 1,
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[1, 2, 3, 4])
+        },
+    },
+    Row {
+        name: "gaps-4",
+        shows: "two slots under four numbers",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: two_values(),
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES],
+            ..Scenario::new(3, 2, &[1, 2, 3, 4])
+        },
+    },
+    Row {
+        name: "five",
+        shows: "five replicas, everybody hears everybody",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[2])],
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            ..Scenario::new(5, 1, &[5, 7])
+        },
+    },
+    Row {
+        name: "rejections-4",
+        shows: "rejections under four numbers",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: two_values(),
+            loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
+            reaches: vec![COMMITTED_EVERYWHERE, REJECTED],
+            ..Scenario::new(3, 1, &[1, 2, 3, 4])
+        },
+    },
+    Row {
+        name: "pipeline-all",
+        shows: "three slots open at once when their coordinator fails, everybody hears everybody",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
+            catch_up: Replicas::of(&[2]),
+            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            ..Scenario::new(3, 3, &[1, 2])
+        },
+    },
+    Row {
+        name: "sessions-all",
+        shows: "a session opened and ended, with a late copy in flight, everybody hears everybody",
+        tier: Tier::Full,
+        states: States::Counted(0),
+        scenario: || Scenario {
+            submissions: vec![
+                Submission { places: 2, ..open_session(&[1]) },
+                Submission { places: 2, ..in_session(1, &[1, 2]) },
+                end_session(&[2]),
+            ],
+            catch_up: Replicas::of(&[2]),
+            reaches: vec![TWO_COORDINATE, SESSION_ENDED],
+            ..Scenario::new(3, 4, &[1, 2])
+        },
+    },
+    Row {
+        name: "crashes-deep",
+        shows: "three crashes under five numbers",
+        tier: Tier::Deep,
+        states: States::Estimated(2_000_000_000),
+        scenario: || Scenario {
+            submissions: two_values(),
+            crashes: 3,
+            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[1, 2, 3, 4, 5])
+        },
+    },
+    Row {
+        name: "gaps-deep",
+        shows: "two slots under four numbers, with a crash",
+        tier: Tier::Deep,
+        states: States::Estimated(1_000_000_000),
+        scenario: || Scenario {
+            submissions: two_values(),
+            crashes: 1,
+            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 2, &[1, 2, 3, 4])
+        },
+    },
+    Row {
+        name: "five-deep",
+        shows: "five replicas under three numbers",
+        tier: Tier::Deep,
+        states: States::Estimated(2_000_000_000),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[2])],
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            ..Scenario::new(5, 1, &[5, 6, 7])
+        },
+    },
 ];
 
 const COMMITTED_EVERYWHERE: &str = "everything is committed everywhere";
 const TWO_COORDINATE: &str = "two replicas coordinate at once";
 const FINISHES: &str = "a coordinator finishes another's value";
+const NO_OP: &str = "a no-op fills a gap";
 const LOSES: &str = "a crash can lose what is not synced";
 const REJECTED: &str = "an order is rejected";
+const TWICE: &str = "a request is in the log twice";
+const OVERTAKES: &str = "a request overtakes an earlier one";
+const READ: &str = "a read is confirmed by a round";
+const AGREED: &str = "a canvass is agreed to";
+const LAGS: &str = "a candidate lacks what a promiser knows";
 const ALL_CRASHED: &str = "all crashes have happened";
+const FORWARDED: &str = "a submission is forwarded";
+const SESSION_ENDED: &str = "a session ends and a late copy follows";
+
+const CANVASS: Kinds = Kinds::of(&[Kind::Canvass, Kind::Agree]);
+
+/// Three replicas of which r1 and r2 hear r0, and not one another.
+const AROUND_0: [Replicas; REPLICAS_MAX] = around(0);
+
+/// Three replicas of which r0 and r2 hear r1, and not one another.
+const AROUND_1: [Replicas; REPLICAS_MAX] = around(1);
+
+const fn around(middle: u16) -> [Replicas; REPLICAS_MAX] {
+    let mut hears = [Replicas::of(&[middle]); REPLICAS_MAX];
+    hears[middle as usize] = Replicas::ALL;
+    hears
+}
+
+const READS: Kinds = Kinds::of(&[Kind::Round, Kind::Obey, Kind::Read, Kind::ReadAt]);
 
 /// Value `a` of replicas 0 and 2, and value `b` of replica 1.
 fn two_values() -> Vec<Submission> {
@@ -100,4 +449,48 @@ fn two_values() -> Vec<Submission> {
 /// Request `number`, whose value is a letter, at one of these replicas.
 fn request(number: u8, at: &[u16]) -> Submission {
     Submission::request(u64::from(number), b'a' + number - 1, Replicas::of(at))
+}
+
+fn submission(entry: Entry<u8>, at: &[u16]) -> Submission {
+    Submission { entry, at: Replicas::of(at), places: 1, after: None }
+}
+
+/// Opens a session. The replica that is asked puts itself and its run in the entry.
+fn open_session(at: &[u16]) -> Submission {
+    submission(Entry::Open { origin: ReplicaId(0), run: Run(0), count: 1 }, at)
+}
+
+/// The session that is opened in slot 1.
+const OPENED: SessionId = SessionId(1);
+
+/// A request of the opened session, once its client knows that it is open.
+fn in_session(number: u8, at: &[u16]) -> Submission {
+    let (number, value) = (u64::from(number), b'a' + number - 1);
+    let entry = Entry::Request { session: OPENED, number, answered: 1, value };
+    Submission { after: Some(0), ..submission(entry, at) }
+}
+
+/// Ends the opened session, once its request is answered.
+fn end_session(at: &[u16]) -> Submission {
+    Submission { after: Some(1), ..submission(Entry::End { session: OPENED }, at) }
+}
+
+/// Five replicas, of which r1 coordinates under 1 with r0 and r3, and r2 under 2 with r3 and r4, so
+/// that neither hears of the other but through r3, and r0 takes orders of r1 alone.
+fn five(catch_up: Replicas, may_crash: Replicas) -> Scenario {
+    Scenario {
+        submissions: vec![request(1, &[1]), request(2, &[2])],
+        hears: [
+            Replicas::of(&[1, 3]),
+            Replicas::of(&[0, 3]),
+            Replicas::of(&[3, 4]),
+            Replicas::of(&[1, 2]),
+            Replicas::of(&[2]),
+        ],
+        catch_up,
+        crashes: u8::from(may_crash != Replicas::NONE),
+        may_crash,
+        reaches: vec![TWO_COORDINATE],
+        ..Scenario::new(5, 1, &[1, 2])
+    }
 }

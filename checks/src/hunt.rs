@@ -1,0 +1,149 @@
+//! Looking for a short path to a state that shows, or breaks, one property.
+//!
+//! A breadth-first search meets states in the order of their distance, so the first that it finds
+//! is as near as any. Three things about stateright would spoil that, and so the search runs on a
+//! model of its own, [`Hunt`], which is the world with a single property:
+//!
+//! - several threads do not keep the order, so there is one;
+//! - a violation that is found again, a little later and farther away, takes the place of the first:
+//!   `Hunt` reports only the first;
+//! - a search looks only now and then whether it has found everything: with a single property, it
+//!   returns where it finds it.
+//!
+//! It keeps a path for every state that waits, some 200 bytes. Where that is too much, a depth-first
+//! search takes its place; its path is right, and may be much longer than needed.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stateright::{Checker, Model, Property};
+use synod_model::world::{Action, ClusterState, PropertyInfo, PropertyKind, Scenario, World};
+
+use crate::search::{Bounds, Ended, Sofar, Stopped, watch};
+
+/// A path, as the explorer names it: the number of the first state, then of an action at each state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indices(pub Vec<usize>);
+
+impl Indices {
+    /// From what [`stateright::Path::encode`] makes of a path.
+    pub fn decode(encoded: &str) -> Self {
+        Self(encoded.split('/').filter_map(|index| index.parse().ok()).collect())
+    }
+
+    /// How many steps it has.
+    pub fn steps(&self) -> usize {
+        self.0.len().saturating_sub(1)
+    }
+
+    /// The page of the explorer at `address` that shows where it leads.
+    pub fn page(&self, address: impl std::fmt::Display) -> String {
+        let indices: Vec<_> = self.0.iter().map(usize::to_string).collect();
+        format!("http://{address}/#/steps/{}", indices.join("/"))
+    }
+}
+
+/// How a hunt ended.
+#[derive(Debug)]
+pub struct Hunted {
+    /// The path, if there is one.
+    pub path: Option<Indices>,
+    /// Whether no path is shorter.
+    pub is_shortest: bool,
+    /// Why not everything was searched, if so.
+    pub stopped: Option<Stopped>,
+    /// How many states were searched.
+    pub sofar: Sofar,
+}
+
+/// Looks for a path to a state that shows `property`, if that must sometimes hold, or breaks it.
+///
+/// First the shortest, within `bounds`; when they are exceeded, any, within `bounds_of_any`.
+pub fn hunt(
+    scenario: &Scenario,
+    property: &PropertyInfo,
+    threads: NonZeroUsize,
+    bounds: &Bounds,
+    bounds_of_any: Option<&Bounds>,
+    show: impl Fn(&Sofar),
+) -> Hunted {
+    let shortest = finish(Hunt::new(scenario, property).checker().spawn_bfs(), bounds, true, &show);
+    let too_large = matches!(shortest.stopped, Some(Stopped::Memory | Stopped::Deadline));
+    match bounds_of_any {
+        Some(bounds) if too_large && shortest.path.is_none() => {
+            let checker = Hunt::new(scenario, property).checker().threads(threads.get());
+            finish(checker.spawn_dfs(), bounds, false, &show)
+        }
+        _ => shortest,
+    }
+}
+
+fn finish<C: Checker<Hunt>>(
+    mut checker: C,
+    bounds: &Bounds,
+    is_shortest: bool,
+    show: &impl Fn(&Sofar),
+) -> Hunted {
+    let stop = |checker: &C| checker.model().is_stopped.store(true, Ordering::Relaxed);
+    let Ended { stopped, sofar, .. } = watch(&mut checker, bounds, stop, show);
+    // Or the path could not be walked again.
+    checker.model().is_stopped.store(false, Ordering::Relaxed);
+    let path = checker.discovery(ASKED).map(|path| Indices::decode(&path.encode(checker.model())));
+    Hunted { path, is_shortest, stopped, sofar }
+}
+
+/// The one property of a [`Hunt`].
+const ASKED: &str = "what is asked for";
+
+/// The world, with a single property: that what is asked for is reached.
+struct Hunt {
+    world: World,
+    condition: fn(&World, &ClusterState) -> bool,
+    /// What the condition says of a state that is asked for.
+    asked: bool,
+    is_found: AtomicBool,
+    is_stopped: AtomicBool,
+}
+
+impl Hunt {
+    fn new(scenario: &Scenario, property: &PropertyInfo) -> Self {
+        let world = World::new(scenario.clone());
+        Self {
+            condition: world.property(property.name).condition,
+            world,
+            asked: property.kind == PropertyKind::Sometimes,
+            is_found: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether `state` is asked for, and the first.
+    fn is_first(&self, state: &ClusterState) -> bool {
+        !self.is_found.load(Ordering::Relaxed)
+            && (self.condition)(&self.world, state) == self.asked
+            && !self.is_found.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Model for Hunt {
+    type State = ClusterState;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<ClusterState> {
+        self.world.init_states()
+    }
+
+    fn actions(&self, state: &ClusterState, actions: &mut Vec<Action>) {
+        if !self.is_stopped.load(Ordering::Relaxed) {
+            self.world.actions(state, actions);
+        }
+    }
+
+    fn next_state(&self, state: &ClusterState, action: Action) -> Option<ClusterState> {
+        self.world.next_state(state, action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::sometimes(ASKED, Self::is_first)]
+    }
+}

@@ -1,0 +1,34 @@
+//! `synod-check list`: the table of scenarios.
+
+use std::io::{self, Write};
+
+use indicatif::HumanCount;
+
+use crate::cli::{Exit, tier_name};
+use crate::report::columns::{Side, line_up};
+use crate::scenarios::{States, TABLE};
+
+/// Prints it.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub fn list() -> anyhow::Result<Exit> {
+    let mut rows = vec![["scenario", "tier", "states", "what it shows"].map(str::to_owned)];
+    rows.extend(TABLE.iter().map(|row| {
+        let states = match row.states {
+            States::Counted(0) => "not counted".to_owned(),
+            States::Counted(states) => HumanCount(states).to_string(),
+            States::Estimated(states) => format!("~{}", HumanCount(states)),
+        };
+        [row.name.to_owned(), tier_name(row.tier).to_owned(), states, row.shows.to_owned()]
+    }));
+    let text = line_up([Side::Left, Side::Left, Side::Right, Side::Left], &rows);
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    writeln!(
+        out,
+        "\n~ estimated. `synod-check run NAME` checks one, `synod-check explore NAME` opens it."
+    )?;
+    Ok(Exit::Holds)
+}

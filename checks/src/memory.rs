@@ -1,0 +1,174 @@
+//! How much memory the process holds, and how much it may hold.
+//!
+//! A search remembers every state that it has seen, so its memory grows until it ends, and a machine
+//! that swaps never ends. So there is always a limit, and a search that comes near it is stopped and
+//! reported as incomplete.
+//!
+//! What is measured is resident memory, as Linux tells it in `/proc/self/status`. Linux also keeps
+//! the highest value that there was, and that can be set back; so the peak of each scenario is
+//! exact: it is what the process held at most while that scenario ran. (Where it cannot be set back,
+//! the peak is the highest value that was seen by looking often.) What an earlier scenario of the
+//! same run left behind in the allocator is in it; run a scenario alone to measure it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::bail;
+use bytesize::ByteSize;
+
+/// Below this nothing can be said of any scenario.
+const LIMIT_MIN: u64 = 64 << 20;
+
+/// When this little of the machine is left, somebody else took it, and it is time to stop.
+const LEFT_FRACTION: u64 = 32;
+
+/// How much the process may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    bytes: u64,
+    left_min: u64,
+}
+
+impl Limit {
+    /// The limit that was `asked` for; without, four fifths of what is available now.
+    ///
+    /// # Errors
+    ///
+    /// If that is too little, or if it is unknown how much there is.
+    pub fn new(asked: Option<ByteSize>) -> anyhow::Result<Self> {
+        let available = available();
+        let bytes = match (asked, available) {
+            (Some(asked), _) => asked.as_u64(),
+            (None, Some(available)) => held().unwrap_or(0) + available / 5 * 4,
+            (None, None) => bail!(
+                "it is unknown how much memory this machine has\n  say how much may be used: --memory-max 6GiB"
+            ),
+        };
+        if bytes < LIMIT_MIN {
+            let (limit, least) = (ByteSize(bytes), ByteSize(LIMIT_MIN));
+            bail!(
+                "too little memory: the limit is {limit}\n  every search needs some {least} to begin with: free some, or give more with --memory-max"
+            );
+        }
+        if let Some(available) = available
+            && asked.is_some_and(|asked| asked.as_u64() > available)
+        {
+            let (limit, available) = (ByteSize(bytes), ByteSize(available));
+            bail!(
+                "too little memory: the limit is {limit}, and {available} are available\n  beyond that the machine would swap: lower --memory-max, or free some"
+            );
+        }
+        let left_min = if asked.is_some() { 0 } else { total().unwrap_or(0) / LEFT_FRACTION };
+        Ok(Self { bytes, left_min })
+    }
+
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the process holds more, or the machine has hardly any left.
+    pub fn is_exceeded(self) -> bool {
+        held().is_some_and(|held| held > self.bytes)
+            || self.left_min > 0 && available().is_some_and(|left| left < self.left_min)
+    }
+}
+
+/// Measures the most that the process holds while something runs.
+#[derive(Debug)]
+pub struct Peak {
+    /// Whether Linux counts from where this began.
+    is_exact: bool,
+    seen: Option<u64>,
+}
+
+impl Peak {
+    /// Begins to measure.
+    pub fn begin() -> Self {
+        // proc(5): writing 5 sets the highest value back to the present one.
+        Self { is_exact: fs::write("/proc/self/clear_refs", "5").is_ok(), seen: held() }
+    }
+
+    /// Looks how much there is now.
+    pub fn look(&mut self) -> Option<u64> {
+        let held = held();
+        self.seen = self.seen.max(held);
+        held
+    }
+
+    /// The most that there was.
+    pub fn end(mut self) -> Option<u64> {
+        self.look();
+        if self.is_exact { status("VmHWM:").max(self.seen) } else { self.seen }
+    }
+}
+
+/// How much the process holds.
+pub fn held() -> Option<u64> {
+    status("VmRSS:")
+}
+
+fn status(field: &str) -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, field)
+}
+
+fn total() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// How much could be taken without swapping: of the machine, and of the control group, such as a
+/// container, that the process is in.
+fn available() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok();
+    let machine = meminfo.and_then(|text| kilobytes(&text, "MemAvailable:"));
+    match (machine, control_group()) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (machine, group) => machine.or(group),
+    }
+}
+
+/// What is left of the limit of the control group, if it has one.
+fn control_group() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let directory = Path::new("/sys/fs/cgroup").join(own);
+    let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
+    let max: u64 = read("memory.max")?.trim().parse().ok()?;
+    let current: u64 = read("memory.current")?.trim().parse().ok()?;
+    // Files that were read count as current, and are given back on demand.
+    let files = read("memory.stat").and_then(|text| plain(&text, "inactive_file")).unwrap_or(0);
+    Some(max.saturating_sub(current.saturating_sub(files)))
+}
+
+/// The value of a line such as `VmRSS:     1234 kB`, in bytes.
+fn kilobytes(text: &str, field: &str) -> Option<u64> {
+    plain(text, field).map(|kilobytes| kilobytes * 1024)
+}
+
+fn plain(text: &str, field: &str) -> Option<u64> {
+    let mut fields = text.lines().map(str::split_whitespace);
+    let mut of_line = fields.find_map(|mut line| (line.next() == Some(field)).then_some(line))?;
+    of_line.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_says_is_understood() {
+        let status = "Name:\tsynod\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!(kilobytes(status, "VmRSS:"), Some(1 << 20));
+        assert_eq!(kilobytes(status, "VmHWM:"), Some(2 << 20));
+        assert_eq!(kilobytes(status, "VmSwap:"), None);
+        assert_eq!(plain("active_file 7\ninactive_file 9\n", "inactive_file"), Some(9));
+    }
+
+    #[test]
+    fn a_limit_that_is_too_small_or_too_large_is_refused() {
+        let error = |asked| Limit::new(Some(asked)).map(|_| ()).unwrap_err().to_string();
+        assert!(error(ByteSize::mib(1)).starts_with("too little memory: the limit is 1.0 MiB"));
+        assert!(error(ByteSize::pib(1)).starts_with("too little memory: the limit is 1.0 PiB"));
+        assert!(Limit::new(None).is_ok());
+    }
+}

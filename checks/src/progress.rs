@@ -1,0 +1,74 @@
+//! How far a run is, on standard error: a bar for the scenario that runs, if that is a terminal, and
+//! a line for each that has ended.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::scenarios::{Row, States};
+use crate::search::Sofar;
+
+/// The bar of one scenario.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    name: &'static str,
+}
+
+impl Progress {
+    /// Begins the bar of `row`. It is full at the number of states that the table says.
+    pub fn begin(row: &Row) -> Self {
+        let (States::Counted(states) | States::Estimated(states)) = row.states;
+        Self::with_length(row.name, states)
+    }
+
+    /// Begins a bar that is full at `states`; if that is 0, nobody knows when.
+    pub fn with_length(name: &'static str, states: u64) -> Self {
+        let (bar, template) = if states > 0 {
+            (ProgressBar::new(states), "{prefix:<14} {bar:20} {percent:>3}%  {msg}")
+        } else {
+            (ProgressBar::new_spinner(), "{prefix:<14} {spinner:20}       {msg}")
+        };
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        bar.set_style(style(template));
+        bar.set_prefix(name);
+        Self { bar, name }
+    }
+
+    /// Shows how far it is.
+    pub fn show(&self, sofar: &Sofar) {
+        self.bar.set_position(sofar.unique_states);
+        self.bar.set_message(message(sofar));
+    }
+
+    /// Puts a line in the place of the bar.
+    pub fn end(&self, sofar: &Sofar, verdict: &str) {
+        self.bar.finish_and_clear();
+        let line = format!("{:<14} {}  {verdict}", self.name, message(sofar));
+        // That nobody reads it is no reason to stop.
+        let _ = writeln!(io::stderr(), "{}", line.trim_end());
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template);
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+}
+
+fn message(sofar: &Sofar) -> String {
+    let memory = sofar.held.map(|held| format!("  {}", ByteSize(held))).unwrap_or_default();
+    format!(
+        "{:>11} states  {:>9} states/s  depth {:>3}{memory}",
+        HumanCount(sofar.unique_states).to_string(),
+        HumanCount(rate(sofar.unique_states, sofar.elapsed)).to_string(),
+        sofar.max_depth,
+    )
+}
+
+/// How many a second.
+pub fn rate(count: u64, elapsed: Duration) -> u64 {
+    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    count.saturating_mul(1000) / milliseconds
+}

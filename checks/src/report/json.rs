@@ -1,0 +1,37 @@
+//! A report as one JSON document, for machines.
+
+use std::io::{self, Write};
+
+use serde::Serializer;
+use synod_model::world::PropertyKind;
+
+use super::Report;
+use crate::cli::tier_name;
+use crate::scenarios::Tier;
+
+/// Prints it.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    writeln!(out)
+}
+
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(super) fn tier<S: Serializer>(tier: &Option<Tier>, out: S) -> Result<S::Ok, S::Error> {
+    match tier {
+        Some(tier) => out.serialize_str(tier_name(*tier)),
+        None => out.serialize_none(),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(super) fn kind<S: Serializer>(kind: &PropertyKind, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(match kind {
+        PropertyKind::Always => "always",
+        PropertyKind::Sometimes => "sometimes",
+        PropertyKind::Liveness => "liveness",
+    })
+}

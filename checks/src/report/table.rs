@@ -1,0 +1,165 @@
+//! A report as a table, for people.
+
+use std::fmt::Write as _;
+
+use indicatif::HumanCount;
+
+use super::columns::{Side, line_up};
+use super::{PropertyVerdict, Report, ScenarioReport, Verdict};
+use crate::progress::rate;
+use crate::scenarios::States;
+use crate::search::Stopped;
+
+/// The table, the totals, and what is to be said of each scenario that does not hold.
+pub fn text(report: &Report) -> String {
+    let mut rows = vec![
+        ["scenario", "what it shows", "states", "transitions", "depth", "time", "verdict"]
+            .map(str::to_owned),
+    ];
+    rows.extend(report.scenarios.iter().map(row));
+    let sides =
+        [Side::Left, Side::Left, Side::Right, Side::Right, Side::Right, Side::Right, Side::Left];
+    let mut text = line_up(sides, &rows);
+    text.push_str(&totals(report));
+    for scenario in &report.scenarios {
+        notes(scenario, &mut text);
+    }
+    text
+}
+
+fn row(scenario: &ScenarioReport) -> [String; 7] {
+    [
+        scenario.name.to_owned(),
+        scenario.shows.to_owned(),
+        HumanCount(scenario.unique_states).to_string(),
+        HumanCount(scenario.transitions).to_string(),
+        scenario.max_depth.to_string(),
+        format!("{:.1}s", scenario.seconds),
+        verdict(scenario).to_owned(),
+    ]
+}
+
+/// The verdict in a word or two.
+pub fn verdict(scenario: &ScenarioReport) -> &'static str {
+    let is_wrong = scenario.properties.iter().any(|property| property.verdict.is_wrong());
+    match scenario.verdict {
+        Verdict::Holds => "holds",
+        Verdict::Violated if !is_wrong => "count differs",
+        Verdict::Violated => "violated",
+        Verdict::Incomplete => "incomplete",
+    }
+}
+
+fn totals(report: &Report) -> String {
+    let scenarios = &report.scenarios;
+    let emptied = scenarios.iter().filter(|it| it.complete).count();
+    let frontiers = if report.complete {
+        "every frontier emptied".to_owned()
+    } else {
+        format!("INCOMPLETE: {emptied} of {} frontiers emptied", scenarios.len())
+    };
+    let states = scenarios.iter().map(|it| it.unique_states).sum();
+    let transitions = scenarios.iter().map(|it| it.transitions).sum();
+    let seconds: f64 = scenarios.iter().map(|it| it.seconds).sum();
+    let elapsed = std::time::Duration::from_secs_f64(seconds);
+    let mut text = format!(
+        "{frontiers} · {} · {} states · {} transitions/s · {seconds:.1} s\n",
+        counted(scenarios.len(), "scenario"),
+        in_short(states),
+        in_short(rate(transitions, elapsed)),
+    );
+    let _ = writeln!(
+        text,
+        "chance that a fingerprint collision hid a state: {:.0e}",
+        report.collision_probability
+    );
+    let lively: Vec<_> = scenarios.iter().filter_map(|it| it.liveness).collect();
+    if !lively.is_empty() {
+        let sampled: u64 = lively.iter().map(|(sampled, _)| sampled).sum();
+        let remembered: usize = lively.iter().map(|(_, remembered)| remembered).sum();
+        let _ = writeln!(
+            text,
+            "liveness: from every state met; with its messages delivered first, from a sample of {}; {} endings remembered",
+            HumanCount(sampled),
+            HumanCount(remembered as u64)
+        );
+    }
+    text
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A number in three digits: 24.8 M.
+fn in_short(number: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", number / unit, number % unit * 10 / unit);
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..1_000_000 => format!("{} k", tenths(1_000)),
+        1_000_000..1_000_000_000 => format!("{} M", tenths(1_000_000)),
+        _ => format!("{} G", tenths(1_000_000_000)),
+    }
+}
+
+/// Why a scenario does not hold.
+fn notes(scenario: &ScenarioReport, text: &mut String) {
+    let name = scenario.name;
+    for property in &scenario.properties {
+        let what = property.name;
+        let note = match property.verdict {
+            PropertyVerdict::Violated => format!("violated: {what}"),
+            PropertyVerdict::Unreached => format!("never reached: {what}"),
+            _ => continue,
+        };
+        let _ = writeln!(text, "\n{name}: {note}");
+    }
+    if scenario.is_miscounted()
+        && let States::Counted(expected) = scenario.expected
+    {
+        let _ = writeln!(
+            text,
+            "\n{name}: {} unique states, but {} in the table of scenarios\n  the protocol or a reduction changed; if that was meant, put {} in checks/src/scenarios.rs",
+            HumanCount(scenario.unique_states),
+            HumanCount(expected),
+            grouped(scenario.unique_states)
+        );
+    }
+    if !scenario.complete {
+        let (States::Counted(all) | States::Estimated(all)) = scenario.expected;
+        let of = if all > 0 { format!(" of {}", HumanCount(all)) } else { String::new() };
+        let why = match &scenario.stopped {
+            Some(Stopped::Interrupted) => "stopped by Ctrl-C".to_owned(),
+            Some(Stopped::Memory) => {
+                "stopped at the memory limit\n  --memory-max allows more".to_owned()
+            }
+            Some(Stopped::Deadline) => "stopped for want of time".to_owned(),
+            Some(Stopped::Panicked(said)) => format!("a thread of the checker panicked: {said}"),
+            None if scenario.verdict == Verdict::Violated => "stopped at what it found".to_owned(),
+            None => "not begun".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "\n{name}: incomplete after {}{of} states: {why}",
+            HumanCount(scenario.unique_states)
+        );
+    }
+}
+
+/// A number as Rust writes it: `1_234`.
+fn grouped(number: u64) -> String {
+    HumanCount(number).to_string().replace(',', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(in_short(999), "999");
+        assert_eq!(in_short(24_849_999), "24.8 M");
+        assert_eq!(in_short(1_000), "1.0 k");
+        assert_eq!(grouped(76_210), "76_210");
+    }
+}

@@ -1,0 +1,237 @@
+//! `synod-check run`: checks scenarios one after another, each to its end.
+//!
+//! A scenario is searched until its frontier is empty, or something stops it: a violation, after
+//! which there is nothing more to learn from counting; Ctrl-C; the memory limit; a panic. What is
+//! stopped is never complete, whatever was found until then.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use stateright::{Checker, HasDiscoveries, Model};
+use synod_model::world::{PropertyKind, Scenario, World};
+
+use crate::cli::{Exit, RunArgs, tier_name};
+use crate::hunt::{Indices, hunt};
+use crate::interrupt::Interrupt;
+use crate::memory::Limit;
+use crate::paths;
+use crate::progress::Progress;
+use crate::report::{PropertyReport, PropertyVerdict, Report, ScenarioReport, Verdict};
+use crate::report::{json, table};
+use crate::scenarios::{Row, TABLE, Tier};
+use crate::search::{Bounds, Ended, Sofar, watch};
+
+/// For so long a run looks for a shorter path to what is violated.
+const HUNT: Duration = Duration::from_secs(20);
+
+/// Runs what was asked for and prints what came of it.
+///
+/// # Errors
+///
+/// If what was asked for makes no sense, or the report cannot be written.
+pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let (tier, rows) = chosen(args)?;
+    let memory = Limit::new(args.resources.memory_max)?;
+    let bounds = Bounds { interrupt: Interrupt::listen()?, memory, deadline: None };
+    let threads = args.resources.threads();
+    let mut traces = String::new();
+    let mut scenarios = Vec::new();
+    for row in rows {
+        let (scenario, trace) = check(row, threads, &bounds);
+        scenarios.push(scenario);
+        traces.push_str(&trace);
+    }
+    let report = Report::new(tier, scenarios);
+    let mut out = io::stdout().lock();
+    if args.json {
+        io::stderr().write_all(traces.as_bytes())?;
+        json::print(&report, &mut out)?;
+    } else {
+        out.write_all(table::text(&report).as_bytes())?;
+        out.write_all(traces.as_bytes())?;
+    }
+    out.flush()?;
+    Ok(report.exit())
+}
+
+/// The scenarios that were asked for, and their tier if they have one in common.
+fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static Row>)> {
+    if args.scenarios.is_empty() {
+        let tier = args.tier.unwrap_or(Tier::Quick);
+        let rows: Vec<_> = TABLE.iter().filter(|row| row.tier == tier).collect();
+        if rows.is_empty() {
+            bail!("tier {} has no scenarios\n  `synod-check list` shows them all", tier_name(tier));
+        }
+        return Ok((Some(tier), rows));
+    }
+    let mut rows: Vec<&'static Row> = Vec::new();
+    for &row in &args.scenarios {
+        if let Some(tier) = args.tier
+            && row.tier != tier
+        {
+            let (is, asked) = (tier_name(row.tier), tier_name(tier));
+            bail!(
+                "scenario {} is in tier {is}, not in {asked}\n  leave --tier out: a scenario that is named is run",
+                row.name
+            );
+        }
+        if !rows.iter().any(|known| known.name == row.name) {
+            rows.push(row);
+        }
+    }
+    let first = rows[0].tier;
+    let tier = rows.iter().all(|row| row.tier == first).then_some(first);
+    Ok((tier, rows))
+}
+
+/// Checks one scenario: what came of it, and the trace of each property that is violated.
+pub fn check(row: &Row, threads: NonZeroUsize, bounds: &Bounds) -> (ScenarioReport, String) {
+    if bounds.interrupt.is_set() {
+        return (not_begun(row), String::new());
+    }
+    let scenario = (row.scenario)();
+    let progress = Progress::begin(row);
+    let (mut report, paths) = search(row, &scenario, threads, bounds, |sofar| progress.show(sofar));
+    let sofar = Sofar {
+        unique_states: report.unique_states,
+        transitions: report.transitions,
+        max_depth: report.max_depth,
+        elapsed: Duration::from_secs_f64(report.seconds),
+        held: report.peak_memory_bytes,
+    };
+    progress.end(&sofar, table::verdict(&report));
+    let mut traces = String::new();
+    for property in &mut report.properties {
+        if property.verdict == PropertyVerdict::Violated
+            && let Some(path) = paths.get(property.name)
+        {
+            traces.push_str(&trace(row, &scenario, property, path, bounds));
+        }
+    }
+    (report, traces)
+}
+
+/// Searches everything, and returns what was found, with the paths to it.
+fn search(
+    row: &Row,
+    scenario: &Scenario,
+    threads: NonZeroUsize,
+    bounds: &Bounds,
+    show: impl FnMut(&Sofar),
+) -> (ScenarioReport, HashMap<&'static str, Indices>) {
+    let world = World::new(scenario.clone());
+    let checker = world.checker().threads(threads.get()).finish_when(HasDiscoveries::AnyFailures);
+    let mut checker = checker.spawn_dfs();
+    // A world that was stopped has no actions, so paths cannot be walked in it any more.
+    let before_stop = RefCell::new(None);
+    let Ended { stopped, sofar, peak } = watch(
+        &mut checker,
+        bounds,
+        |checker| {
+            before_stop.replace(Some(paths_found(checker)));
+            checker.model().stop();
+        },
+        show,
+    );
+    let paths = before_stop.into_inner().unwrap_or_else(|| paths_found(&checker));
+    let world = checker.model();
+    let infos = world.property_infos();
+    let is_violated = |it: &&_| {
+        let info: &synod_model::world::PropertyInfo = it;
+        info.kind != PropertyKind::Sometimes && paths.contains_key(info.name)
+    };
+    let complete = stopped.is_none() && !world.is_stopped() && !infos.iter().any(is_violated);
+    let properties = infos.iter().map(|info| {
+        let path = paths.get(info.name);
+        PropertyReport {
+            name: info.name,
+            kind: info.kind,
+            verdict: PropertyVerdict::new(info.kind, path.is_some(), complete),
+            steps: path.map(Indices::steps),
+        }
+    });
+    let mut report = ScenarioReport {
+        verdict: Verdict::Incomplete,
+        complete,
+        unique_states: sofar.unique_states,
+        transitions: sofar.transitions,
+        max_depth: sofar.max_depth,
+        seconds: sofar.elapsed.as_secs_f64(),
+        peak_memory_bytes: peak,
+        properties: properties.collect(),
+        stopped,
+        liveness: scenario.liveness.then(|| world.liveness_effort()),
+        ..not_begun(row)
+    };
+    report.judge();
+    (report, paths)
+}
+
+/// The paths to everything that was found.
+fn paths_found(checker: &impl Checker<World>) -> HashMap<&'static str, Indices> {
+    let discoveries = checker.discoveries().into_iter();
+    let decode = |encoded: String| Indices::decode(&encoded);
+    discoveries.map(|(name, path)| (name, decode(path.encode(checker.model())))).collect()
+}
+
+/// The report of a scenario that nobody came to.
+fn not_begun(row: &Row) -> ScenarioReport {
+    let world = World::new((row.scenario)());
+    let properties = world.property_infos().into_iter().map(|info| PropertyReport {
+        name: info.name,
+        kind: info.kind,
+        verdict: PropertyVerdict::Incomplete,
+        steps: None,
+    });
+    ScenarioReport {
+        name: row.name,
+        shows: row.shows,
+        verdict: Verdict::Incomplete,
+        complete: false,
+        unique_states: 0,
+        transitions: 0,
+        max_depth: 0,
+        seconds: 0.0,
+        peak_memory_bytes: None,
+        properties: properties.collect(),
+        expected: row.states,
+        stopped: None,
+        liveness: None,
+    }
+}
+
+/// The trace of a violated property: the shortest, if that is soon found, else `path`.
+fn trace(
+    row: &Row,
+    scenario: &Scenario,
+    property: &mut PropertyReport,
+    path: &Indices,
+    bounds: &Bounds,
+) -> String {
+    let bounds = Bounds { deadline: Some(Instant::now() + HUNT), ..bounds.clone() };
+    let world = World::new(scenario.clone());
+    let info = world.property_infos().into_iter().find(|info| info.name == property.name);
+    let progress = Progress::with_length("a short trace", 0);
+    let shortest = info.and_then(|info| {
+        let show = |sofar: &Sofar| progress.show(sofar);
+        let hunted = hunt(scenario, info, NonZeroUsize::MIN, &bounds, None, show);
+        progress.end(&hunted.sofar, property.name);
+        hunted.path
+    });
+    let path = shortest.as_ref().unwrap_or(path);
+    property.steps = Some(path.steps());
+    let heading = format!(
+        "\n{}: {}\nviolated after {} steps{}\n\n",
+        row.name,
+        property.name,
+        path.steps(),
+        if shortest.is_some() { ", the fewest there are" } else { "" }
+    );
+    let described = paths::described(row.name, property.name, scenario, path, None);
+    // The report comes first: it must not be lost for a picture.
+    heading + &described.unwrap_or_else(|error| format!("not shown: {error:#}\n"))
+}

@@ -1,0 +1,78 @@
+//! A hunt finds the nearest state, and the path to it can be walked.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use synod_checks::hunt::{Indices, hunt};
+use synod_checks::interrupt::Interrupt;
+use synod_checks::memory::Limit;
+use synod_checks::paths;
+use synod_checks::search::{Bounds, Stopped};
+use synod_model::world::{PropertyInfo, Replicas, Scenario, Submission, World};
+
+const COMMITTED: &str = "everything is committed everywhere";
+
+fn scenario() -> Scenario {
+    Scenario {
+        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
+        reaches: vec![COMMITTED, "two replicas coordinate at once"],
+        ..Scenario::new(3, 1, &[3])
+    }
+}
+
+fn property(name: &str) -> &'static PropertyInfo {
+    let properties = World::new(scenario()).property_infos();
+    properties.into_iter().find(|property| property.name == name).expect("it has it")
+}
+
+fn bounds() -> Bounds {
+    let memory = Limit::new(None).expect("a machine with memory");
+    Bounds { interrupt: Interrupt::default(), memory, deadline: None }
+}
+
+#[test]
+fn the_nearest_state_is_found() {
+    let bounds = bounds();
+    let hunted = hunt(&scenario(), property(COMMITTED), NonZeroUsize::MIN, &bounds, None, |_| ());
+    assert!(hunted.is_shortest && hunted.stopped.is_none());
+    let path = hunted.path.expect("a path");
+    let file = paths::default_file("tiny", COMMITTED);
+    let text = paths::described("tiny", COMMITTED, &scenario(), &path, Some(&file));
+    let text = text.expect("the target directory can be written to");
+    assert!(text.contains(&format!("\n{:3}  ", path.steps())), "{text}");
+    assert!(!text.contains(&format!("\n{:3}  ", path.steps() + 1)), "{text}");
+    assert!(text.contains(&path.page("127.0.0.1:3000")), "{text}");
+    let svg = std::fs::read_to_string(&file).expect("the picture");
+    assert!(svg.contains("<svg"), "{svg}");
+
+    // Nothing is nearer: depth first, within the same bounds, does not find a shorter way either.
+    let passed = Bounds { deadline: Some(Instant::now()), ..bounds.clone() };
+    let two = NonZeroUsize::new(2).expect("two");
+    let any = hunt(&scenario(), property(COMMITTED), two, &passed, Some(&bounds), |_| ());
+    assert!(any.path.is_none_or(|any| any.steps() >= path.steps()));
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    for name in ["two replicas coordinate at once", "no two values are chosen in a slot"] {
+        let hunted = hunt(&scenario(), property(name), NonZeroUsize::MIN, &bounds(), None, |_| ());
+        assert_eq!((hunted.path, hunted.stopped), (None, None), "{name}");
+    }
+}
+
+#[test]
+fn a_hunt_that_was_stopped_says_so() {
+    let bounds = bounds();
+    bounds.interrupt.set();
+    let large = Scenario { crashes: 2, ..Scenario::new(3, 2, &[1, 2, 3, 4]) };
+    let property = property("no two values are chosen in a slot");
+    let hunted = hunt(&large, property, NonZeroUsize::MIN, &bounds, Some(&bounds), |_| ());
+    assert_eq!((hunted.path, hunted.stopped), (None, Some(Stopped::Interrupted)));
+}
+
+#[test]
+fn a_path_is_named_as_the_explorer_names_it() {
+    let path = Indices::decode("0/12/3");
+    assert_eq!(path.steps(), 2);
+    assert_eq!(path.page("127.0.0.1:3000"), "http://127.0.0.1:3000/#/steps/0/12/3");
+}

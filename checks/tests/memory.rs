@@ -1,0 +1,18 @@
+//! In a process of its own, for memory is measured of a whole process.
+
+use synod_checks::memory::Peak;
+
+#[test]
+fn a_peak_covers_what_was_given_back_and_not_what_was_there_before() {
+    let touched = |bytes: usize| {
+        let memory = vec![1_u8; bytes];
+        assert_eq!(memory.iter().map(|&byte| usize::from(byte)).sum::<usize>(), bytes);
+    };
+    touched(96 << 20);
+    let mut peak = Peak::begin();
+    let before = peak.look().expect("Linux");
+    touched(32 << 20);
+    let peak = peak.end().expect("Linux");
+    assert!(peak > before + (30 << 20), "{before}, then {peak}");
+    assert!(peak < before + (64 << 20), "{before}, then {peak}");
+}
