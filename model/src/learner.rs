@@ -67,7 +67,6 @@ impl<V: Value> Learner<V> {
         self.watermark
     }
 
-    #[cfg(feature = "stateright")]
     pub(crate) fn delivered(&self) -> Slot {
         self.delivered
     }

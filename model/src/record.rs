@@ -126,6 +126,11 @@ pub enum RecordError {
         /// What only the snapshot has.
         snapshot: Slot,
     },
+    /// Two records hold different entries for one slot under one number.
+    TwoUnderOneNumber {
+        /// The slot.
+        slot: Slot,
+    },
     /// A record overwrites a slot that is committed.
     CommittedSlotOverwritten {
         /// The slot.
@@ -150,6 +155,9 @@ impl core::fmt::Display for RecordError {
                     f,
                     "the application has slots up to {applied}, and the log starts after {snapshot}"
                 )
+            }
+            Self::TwoUnderOneNumber { slot } => {
+                write!(f, "two records hold different entries for slot {slot} under one number")
             }
             Self::CommittedSlotOverwritten { slot } => {
                 write!(f, "a record overwrites slot {slot}, which is committed")
@@ -193,6 +201,14 @@ impl<V: Clone + Eq> Fold<V> {
                 (SequenceNumber::NONE, first, entries)
             }
         };
+        for (slot, entry) in (first.0..).map(Slot).zip(&entries) {
+            if let Some(stored) = self.entries.get(&slot)
+                && stored.s == s
+                && stored.entry != *entry
+            {
+                return Err(RecordError::TwoUnderOneNumber { slot });
+            }
+        }
         let count = entries.len() as u64;
         let written = |slot: Slot| first <= slot && slot.0 < first.0 + count;
         // Every slot in here that is not found ends the loop: a watermark that is forged far ahead

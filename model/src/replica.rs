@@ -184,16 +184,19 @@ impl<V: Value> Replica<V> {
 
     /// Commits the next slot with `entry`. Whoever submitted it here needs it repeated no longer.
     fn commit(&mut self, entry: Entry<V>, waits_for: Option<SequenceNumber>, out: &mut Output<V>) {
-        if let Some(submission) = entry.submission_id() {
-            if let Some(kept) = self.submissions.remove(&submission) {
-                self.submissions_bytes = self.submissions_bytes.saturating_sub(kept.size_bytes());
-            }
+        let submission = entry.submission_id();
+        let is_delivered = self.learner.watermark().next() > self.learner.delivered();
+        self.asked = false;
+        self.learner.commit(entry, waits_for, self.cluster.limits(), out);
+        if let Some(submission) = submission {
             if let Role::Coordinator(coordinator) = &mut self.role {
                 coordinator.known.remove(&submission);
             }
+            // What the application had before this run is not delivered, and so answered here.
+            if is_delivered || self.answer_from_table(submission, out) {
+                self.forget_submission(submission);
+            }
         }
-        self.asked = false;
-        self.learner.commit(entry, waits_for, self.cluster.limits(), out);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(self.learner.watermark());
         }

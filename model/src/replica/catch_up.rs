@@ -69,7 +69,7 @@ impl<V: Value> Replica<V> {
         let starts_in_reach = first <= watermark.next() && log_starts_at <= first;
         let is_stalled = self.unsynced.size_bytes() > self.limits().unsynced_bytes_max;
         let is_possible = self.is_possible(first, &entries) && theirs <= Slot::MAX;
-        if !is_possible || !starts_in_reach || is_stalled {
+        if !is_possible || !starts_in_reach {
             return;
         }
         for (slot, entry) in (first.0..=watermark.0).map(Slot).zip(&entries) {
@@ -80,7 +80,7 @@ impl<V: Value> Replica<V> {
         }
         let known = usize::try_from(watermark.next().above(first)).unwrap_or(usize::MAX);
         let news: Vec<_> = entries.into_iter().skip(known).collect();
-        if news.is_empty() {
+        if news.is_empty() || is_stalled {
             return;
         }
         // A coordinator whose watermark moves in any way but by its own acknowledgements has been

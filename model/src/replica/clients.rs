@@ -159,13 +159,13 @@ impl<V: Value> Replica<V> {
                 out.answers.push(Answer::ReadRefused { id });
             }
         }
-        self.forward_reads(taken, out);
+        self.forward_reads(&taken, out);
     }
 
     /// Hands reads to the coordinator: this replica, or another if one is known.
-    fn forward_reads(&mut self, ids: Vec<ReadId>, out: &mut Output<V>) {
+    fn forward_reads(&mut self, ids: &[ReadId], out: &mut Output<V>) {
         if matches!(self.role, Role::Coordinator(_)) {
-            self.read_for(self.me, self.run, &ids);
+            self.read_for(self.me, self.run, ids);
         } else if let Some(owner) = self.cluster.owner(self.acceptor.promised())
             && owner != self.me
             && !ids.is_empty()
@@ -195,21 +195,36 @@ impl<V: Value> Replica<V> {
         }
     }
 
+    /// Answers a submission of a client of this replica if the log has answered it.
+    pub(super) fn answer_from_table(&self, submission: SubmissionId, out: &mut Output<V>) -> bool {
+        if !self.submissions.contains_key(&submission) {
+            return false;
+        }
+        let answer = match self.learner.table().look_up(submission) {
+            Known::Nothing => return false,
+            Known::Delivered { slot } => Answer::Done { submission, slot },
+            Known::GivenUp => Answer::GivenUp { submission },
+        };
+        out.answers.push(answer);
+        true
+    }
+
+    /// Keeps a submission no longer, if it is kept.
+    pub(super) fn forget_submission(&mut self, submission: SubmissionId) {
+        if let Some(kept) = self.submissions.remove(&submission) {
+            self.submissions_bytes = self.submissions_bytes.saturating_sub(kept.size_bytes());
+        }
+    }
+
     /// Repeats what the coordinator has not answered, and answers what the log has answered
     /// meanwhile.
     pub(super) fn resend_clients(&mut self, out: &mut Output<V>) {
-        let table = self.learner.table();
-        let bytes = &mut self.submissions_bytes;
-        self.submissions.retain(|&submission, entry| {
-            let answer = match table.look_up(submission) {
-                Known::Nothing => return true,
-                Known::Delivered { slot } => Answer::Done { submission, slot },
-                Known::GivenUp => Answer::GivenUp { submission },
-            };
-            out.answers.push(answer);
-            *bytes = bytes.saturating_sub(entry.size_bytes());
-            false
-        });
+        let kept: Vec<_> = self.submissions.keys().copied().collect();
+        for submission in kept {
+            if self.answer_from_table(submission, out) {
+                self.forget_submission(submission);
+            }
+        }
         let mut size_bytes: u64 = 0;
         let submissions: Vec<_> = self
             .submissions
@@ -229,6 +244,6 @@ impl<V: Value> Replica<V> {
             self.forward(submissions, out);
         }
         let unanswered = self.reads.unanswered();
-        self.forward_reads(unanswered, out);
+        self.forward_reads(&unanswered, out);
     }
 }

@@ -276,7 +276,7 @@ impl World {
         let mut state = before.clone();
         state.locals[at] = outcome.local;
         state.left = left;
-        if left.crashes == 0 && before.left.crashes > 0 {
+        if left.crashes == 0 && before.left.crashes > 0 && !self.keeps_disks {
             for replica in self.replicas() {
                 if self.locals.get(state.locals[replica]).content.disk.is_some() {
                     state.locals[replica] =

@@ -46,8 +46,9 @@ pub(crate) fn is_dead(
         Message::Reply { s, reply, .. } => reply_is_dead(*s, reply, envelope.from, recipient),
         // A rejection only makes its recipient step down below the number, or pick above it.
         Message::Reject { promised } => recipient.summary.heard_floor >= *promised,
-        // The world serves whatever is committed to anybody, so these are never stored.
-        Message::Ask { .. } | Message::Committed { .. } => true,
+        // The world serves whatever is committed to anybody, unasked, so these are never stored: the
+        // last only makes its recipient ask.
+        Message::Ask { .. } | Message::Committed { .. } | Message::Submitted { .. } => true,
         // Only a coordinator takes submissions and reads: one who never coordinates again ignores
         // them.
         Message::Submit { submissions } => {
@@ -60,8 +61,6 @@ pub(crate) fn is_dead(
             *run != recipient.summary.run
                 || ids.iter().all(|id| !recipient.summary.reads.contains(id))
         }
-        // It only makes its recipient ask, and the world serves unasked.
-        Message::Submitted { .. } => true,
     }
 }
 

@@ -64,8 +64,16 @@ pub(crate) struct Effects {
 pub(crate) struct CommitSeen {
     pub(crate) slot: Slot,
     pub(crate) entry: EntryId,
-    /// What it was delivered as; none if the application had it already.
-    pub(crate) verdict: Option<Option<Verdict>>,
+    pub(crate) delivery: Delivery,
+}
+
+/// What a committed entry was delivered as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// With this verdict, if the entry is one that has a verdict.
+    With(Option<Verdict>),
+    /// Not at all: the application had it already, from a run before.
+    HadAlready,
 }
 
 impl Effects {
@@ -189,7 +197,7 @@ impl Ghost {
     }
 
     fn take_commit(&mut self, who: usize, commit: CommitSeen, around: &Around<'_>) -> Broken {
-        let CommitSeen { slot, entry, verdict } = commit;
+        let CommitSeen { slot, entry, delivery } = commit;
         let mut broken = Broken::default();
         let Some(place) = place(slot) else {
             return broken;
@@ -200,7 +208,9 @@ impl Ghost {
         if !(around.may_be_in_log)(entry) {
             broken.add(Broken::NOT_SUBMITTED);
         }
-        if let (Some(Some(Verdict::First)), Some(id)) = (verdict, (around.submission)(entry)) {
+        if let (Delivery::With(Some(Verdict::First)), Some(id)) =
+            (delivery, (around.submission)(entry))
+        {
             let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
                 commit.is_some_and(|commit| {
                     at != place
@@ -215,12 +225,16 @@ impl Ghost {
         match grown(&mut self.committed, place) {
             Some(commit) if commit.entry != entry => broken.add(Broken::TWO_COMMITTED),
             // Every replica comes to the same verdict.
-            Some(commit) if verdict.is_some_and(|it| it != commit.verdict) => {
+            Some(commit) if matches!(delivery, Delivery::With(it) if it != commit.verdict) => {
                 broken.add(Broken::FIRST_TWICE);
             }
             Some(commit) => commit.by.0 |= 1 << who,
             commit @ None => {
-                *commit = Some(Commit { entry, verdict: verdict.flatten(), by: Replicas(1 << who) })
+                let verdict = match delivery {
+                    Delivery::With(verdict) => verdict,
+                    Delivery::HadAlready => None,
+                };
+                *commit = Some(Commit { entry, verdict, by: Replicas(1 << who) });
             }
         }
         broken

@@ -79,6 +79,8 @@ pub struct World {
     outcomes: boxcar::Vec<Outcome>,
     /// Whether dead messages stay in the set: the plain model, to test the reduction against.
     keeps_dead: bool,
+    /// Whether a replica keeps its disk when it cannot crash any more; likewise.
+    keeps_disks: bool,
     stop: AtomicBool,
     found: properties::Found,
     liveness: liveness::Liveness,
@@ -162,6 +164,7 @@ impl World {
             steps: DashMap::with_hasher(FxBuildHasher),
             outcomes: boxcar::Vec::new(),
             keeps_dead: false,
+            keeps_disks: false,
             stop: AtomicBool::new(false),
             found,
             liveness: liveness::Liveness::default(),
@@ -218,8 +221,9 @@ impl World {
         let cluster = Arc::clone(&self.cluster);
         let recovery = Recovery::new(cluster, me, Run(1), Slot::ZERO, base.clone(), &mut out);
         let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
-        let may_crash = self.may_crash(usize::from(me.0), self.scenario.crashes);
-        Local { replica, disk: may_crash.then_some(base), unsynced: Vec::new() }
+        let keeps_disk =
+            self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
+        Local { replica, disk: keeps_disk.then_some(base), unsynced: Vec::new() }
     }
 
     fn may_crash(&self, replica: usize, crashes_left: u8) -> bool {

@@ -173,6 +173,7 @@ pub const OPEN_SESSION: SessionId = SessionId(0);
 
 /// The bounds of a model.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "bounds are independent of one another")]
 pub struct Scenario {
     /// How many replicas there are.
     pub replicas: usize,

@@ -37,15 +37,9 @@ pub(crate) struct Left {
 pub(crate) const SUBMISSIONS_MAX: usize = 6;
 
 impl Left {
-    /// All of it in one word.
-    fn word(self) -> u64 {
-        let [a, b, c, d, e, f] = self.submitted;
-        u64::from_le_bytes([self.crashes, a, b, c, d, e, f, self.read])
-    }
-
     /// What it adds to the digest of a state.
     pub(crate) fn digest(self, broken: Broken) -> u128 {
-        super::intern::digest(&(self.word(), broken.0))
+        super::intern::digest(&(self, broken))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::envelope::Envelope;
-use super::ghost::{Broken, CommitSeen, Effects};
+use super::ghost::{Broken, CommitSeen, Delivery, Effects};
 use super::local::{EntryId, Local};
 use crate::configuration::Cluster;
 use crate::entry::Entry;
@@ -162,7 +162,8 @@ fn observe(
                 Some(entry) => effects.committed.push(CommitSeen {
                     slot,
                     entry: entry_id(entry),
-                    verdict: delivered.map(|it| it.verdict),
+                    delivery: delivered
+                        .map_or(Delivery::HadAlready, |it| Delivery::With(it.verdict)),
                 }),
                 None => effects.broken.add(Broken::OUT_OF_ORDER),
             }
@@ -181,13 +182,13 @@ fn envelopes(local: &Local, out: Output<u8>) -> Vec<Envelope> {
     let from = local.me();
     let members = local.replica.configuration.members();
     let mut sent = Vec::new();
-    let mut send = |to: ReplicaId, message: Message<u8>| sent.push(Envelope { from, to, message });
+    let mut post = |to: ReplicaId, message: Message<u8>| sent.push(Envelope { from, to, message });
     for outgoing in out.messages {
         match outgoing.to {
-            To::One(to) => send(to, outgoing.message),
+            To::One(to) => post(to, outgoing.message),
             To::Others => {
                 for &to in members.iter().filter(|member| **member != from) {
-                    send(to, outgoing.message.clone());
+                    post(to, outgoing.message.clone());
                 }
             }
         }
