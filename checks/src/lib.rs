@@ -10,7 +10,7 @@
 //! - [`report`] is what came of it, as a table and as JSON;
 //! - [`trace`] looks for a short path to one property by a [`hunt`], and [`paths`] shows it;
 //! - [`explore`] serves stateright's web page; [`list`] prints the table of scenarios;
-//! - [`bench`] measures the checker against stateright's own examples.
+//! - [`mod@bench`] measures the checker against stateright's own examples.
 //!
 //! One rule stands above all: only a search whose frontier was emptied is complete. Everything that
 //! ends one earlier is told, and is in the exit code.

@@ -151,6 +151,18 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "tail",
+        shows: "what is older than the tail is served from the disk",
+        tier: Tier::Quick,
+        states: States::Counted(267_067),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1]), request(2, &[1])],
+            limits: Limits { accepted_slots_max: 1, ..small_limits() },
+            reaches: vec![COMMITTED_EVERYWHERE, BEHIND_TAIL],
+            ..Scenario::new(3, 2, &[1, 2])
+        },
+    },
+    Row {
         name: "application",
         shows: "an application that keeps what it has over a crash",
         tier: Tier::Quick,
@@ -303,7 +315,7 @@ pub const TABLE: &[Row] = &[
         name: "crash-4",
         shows: "one crash, anybody's, under four numbers",
         tier: Tier::Full,
-        states: States::Counted(0),
+        states: States::Counted(14_502_023),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
@@ -349,7 +361,7 @@ pub const TABLE: &[Row] = &[
         name: "pipeline-all",
         shows: "three slots open at once when their coordinator fails, everybody hears everybody",
         tier: Tier::Full,
-        states: States::Counted(0),
+        states: States::Counted(23_257_941),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             catch_up: Replicas::of(&[2]),
@@ -361,7 +373,7 @@ pub const TABLE: &[Row] = &[
         name: "sessions-all",
         shows: "a session opened and ended, with a late copy in flight, everybody hears everybody",
         tier: Tier::Full,
-        states: States::Counted(0),
+        states: States::Counted(2_228_320),
         scenario: || Scenario {
             submissions: vec![
                 Submission { places: 2, ..open_session(&[1]) },
@@ -418,6 +430,7 @@ const LOSES: &str = "a crash can lose what is not synced";
 const REJECTED: &str = "an order is rejected";
 const TWICE: &str = "a request is in the log twice";
 const OVERTAKES: &str = "a request overtakes an earlier one";
+const BEHIND_TAIL: &str = "a replica lags behind another's tail";
 const READ: &str = "a read is confirmed by a round";
 const AGREED: &str = "a canvass is agreed to";
 const LAGS: &str = "a candidate lacks what a promiser knows";

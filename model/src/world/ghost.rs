@@ -100,6 +100,7 @@ impl Broken {
     pub(crate) const PANIC: Self = Self(1 << 9);
     pub(crate) const CONTRADICTION: Self = Self(1 << 10);
     pub(crate) const RECOVERY_DIFFERS: Self = Self(1 << 11);
+    pub(crate) const SERVED_UNSYNCED: Self = Self(1 << 12);
 
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;

@@ -79,7 +79,8 @@ pub struct World {
     outcomes: boxcar::Vec<Outcome>,
     /// Whether dead messages stay in the set: the plain model, to test the reduction against.
     keeps_dead: bool,
-    /// Whether a replica keeps its disk when it cannot crash any more; likewise.
+    /// Whether a replica keeps its disk when it cannot crash any more: likewise, and where slots are
+    /// served from it.
     keeps_disks: bool,
     stop: AtomicBool,
     found: properties::Found,
@@ -154,6 +155,8 @@ impl World {
         let cluster = Arc::new(cluster.unwrap_or_else(|error| panic!("{error}")));
         let entries = possible_entries(&scenario);
         let found = properties::Found::default();
+        // What is older than the tail is served from the disk.
+        let keeps_disks = scenario.limits.accepted_slots_max < scenario.slots as u64;
         Self {
             scenario,
             cluster,
@@ -164,7 +167,7 @@ impl World {
             steps: DashMap::with_hasher(FxBuildHasher),
             outcomes: boxcar::Vec::new(),
             keeps_dead: false,
-            keeps_disks: false,
+            keeps_disks,
             stop: AtomicBool::new(false),
             found,
             liveness: liveness::Liveness::default(),

@@ -76,6 +76,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     always!("no step panics", PANIC),
     always!("no peer contradicts what is committed", CONTRADICTION),
     always!("every disk can be recovered from", RECOVERY_DIFFERS),
+    always!("only what is durable is served from the disk", SERVED_UNSYNCED),
     PropertyInfo { name: LIVE, kind: Kind::Liveness, condition: World::is_live },
     sometimes!(0, "everything is committed everywhere", World::is_committed_everywhere),
     sometimes!(1, "two replicas coordinate at once", |world, state| {
@@ -139,6 +140,13 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
                 _ => None,
             });
         !numbers.is_sorted()
+    }),
+    sometimes!(14, "a replica lags behind another's tail", |world, state| {
+        let learner = |it: usize| &world.locals.get(state.locals[it]).content.replica.learner;
+        world.replicas().any(|ahead| {
+            let tail_starts_at = learner(ahead).tail_starts_at();
+            world.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
+        })
     }),
     sometimes!(12, "a session ends and a late copy follows", |world, state| {
         let ghost = &world.ghosts.get(state.ghost).content;

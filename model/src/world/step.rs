@@ -9,7 +9,7 @@ use super::ghost::{Broken, CommitSeen, Delivery, Effects};
 use super::local::{EntryId, Local};
 use crate::configuration::Cluster;
 use crate::entry::Entry;
-use crate::io::{Answer, Input, Output, To};
+use crate::io::{Answer, Input, Output, Serve, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
 use crate::record::{Base, Content};
@@ -108,7 +108,7 @@ fn step_or_panic(
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
-    let sent = envelopes(&local, out);
+    let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects }
 }
 
@@ -176,9 +176,9 @@ fn observe(
     }
 }
 
-/// One envelope for each recipient of each message; slots that the shell would read from the disk
-/// are left out, for the world serves them itself.
-fn envelopes(local: &Local, out: Output<u8>) -> Vec<Envelope> {
+/// One envelope for each recipient of each message, and for each answer that the shell reads from the
+/// disk; where disks are not kept, the tail is as long as the log.
+fn envelopes(local: &Local, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
     let members = local.replica.configuration.members();
     let mut sent = Vec::new();
@@ -191,6 +191,16 @@ fn envelopes(local: &Local, out: Output<u8>) -> Vec<Envelope> {
                     post(to, outgoing.message.clone());
                 }
             }
+        }
+    }
+    for Serve { to, slots, log_starts_at, watermark } in out.serve {
+        let stored = local.disk.as_ref().and_then(|disk| disk.fold.entries.get(&slots.first));
+        match stored {
+            Some(stored) => {
+                let (first, entries) = (slots.first, Vec::from([stored.entry.clone()]));
+                post(to, Message::Committed { log_starts_at, first, entries, watermark });
+            }
+            None => broken.add(Broken::SERVED_UNSYNCED),
         }
     }
     sent
