@@ -303,7 +303,7 @@ pub const TABLE: &[Row] = &[
         name: "crashes-4",
         shows: "two crashes, anybody's, under four numbers",
         tier: Tier::Full,
-        states: States::Counted(0),
+        states: States::Counted(80_082_709),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
@@ -327,7 +327,7 @@ pub const TABLE: &[Row] = &[
         name: "gaps-4",
         shows: "two slots under four numbers",
         tier: Tier::Full,
-        states: States::Counted(0),
+        states: States::Counted(40_405_901),
         scenario: || Scenario {
             submissions: two_values(),
             reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES],
@@ -349,7 +349,7 @@ pub const TABLE: &[Row] = &[
         name: "rejections-4",
         shows: "rejections under four numbers",
         tier: Tier::Full,
-        states: States::Counted(0),
+        states: States::Counted(3_727_860),
         scenario: || Scenario {
             submissions: two_values(),
             loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
