@@ -260,6 +260,23 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "read-lost",
+        shows: "a read, and a coordinator that fails before it has finished its election",
+        tier: Tier::Quick,
+        states: States::Counted(98_530),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1])],
+            reads: vec![Replicas::of(&[2])],
+            crashes: 1,
+            may_crash: Replicas::of(&[0]),
+            hears: AROUND_0,
+            loses: ASIDE.without(READS),
+            catch_up: Replicas::NONE,
+            reaches: vec![READ, LOSES, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[1, 3])
+        },
+    },
+    Row {
         name: "canvass",
         shows: "a replica returns from isolation and asks before it stands",
         tier: Tier::Quick,
@@ -335,17 +352,6 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
-        name: "five",
-        shows: "five replicas, everybody hears everybody",
-        tier: Tier::Full,
-        states: States::Counted(0),
-        scenario: || Scenario {
-            submissions: vec![request(1, &[0]), request(2, &[2])],
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
-            ..Scenario::new(5, 1, &[5, 7])
-        },
-    },
-    Row {
         name: "rejections-4",
         shows: "rejections under four numbers",
         tier: Tier::Full,
@@ -407,6 +413,17 @@ pub const TABLE: &[Row] = &[
             crashes: 1,
             reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
             ..Scenario::new(3, 2, &[1, 2, 3, 4])
+        },
+    },
+    Row {
+        name: "five",
+        shows: "five replicas, everybody hears everybody",
+        tier: Tier::Deep,
+        states: States::Estimated(30_000_000),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[2])],
+            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            ..Scenario::new(5, 1, &[5, 7])
         },
     },
     Row {
