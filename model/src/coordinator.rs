@@ -141,16 +141,15 @@ impl<V: Value> Coordinator<V> {
         self.confirmed_by_round.append(&mut self.confirmed_by_next_round);
     }
 
-    /// `replica` obeyed in a round; an answer to another than the newest says nothing.
+    /// `replica` obeyed in a round; says whether that is news. An answer to another round than the
+    /// newest is none.
     pub(crate) fn obeyed(
         &mut self,
         replica: ReplicaId,
         number: RoundNumber,
         configuration: &Configuration,
-    ) {
-        if number == self.round.number {
-            configuration.insert(&mut self.round.obeyed, replica);
-        }
+    ) -> bool {
+        number == self.round.number && configuration.insert(&mut self.round.obeyed, replica)
     }
 
     /// Whether `replica` has answered the newest round.

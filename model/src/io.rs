@@ -71,7 +71,8 @@ pub struct Output<V> {
     pub serve: Vec<Serve>,
     /// Reads with their slot, and submissions that are answered without a delivery.
     pub answers: Vec<Answer>,
-    /// A coordinator was heard: the failure detector starts its time anew.
+    /// There is a coordinator, or somebody stands who may become one: an order was obeyed, or, at the
+    /// coordinator, a majority answered its round. The failure detector starts its time anew.
     pub coordinator_heard: bool,
     /// An [`Input::Elect`] was not obeyed.
     pub elect_refused: Option<ElectRefused>,
@@ -182,8 +183,8 @@ pub enum Answer {
         /// The slot at which it was delivered first.
         slot: Slot,
     },
-    /// The submission was taken, and then the client gave it up: its session has had a later
-    /// `answered`. Whether it was delivered is not known any more.
+    /// The client has given the submission up: its session has had a later `answered`. Whether it was
+    /// delivered is not known any more.
     GivenUp {
         /// Which submission.
         submission: SubmissionId,
@@ -204,8 +205,6 @@ pub enum SubmitRefused {
     TooMany,
     /// The value has more bytes than the limit allows.
     TooLarge,
-    /// The session has had a later `answered`: the client has given this request up.
-    GivenUp,
     /// Not a request, nor the opening or end of a session, or an opening in another's name.
     NotASubmission,
 }

@@ -41,8 +41,8 @@ pub struct Limits {
     /// How many requests of one session are remembered, and so may be in flight at once. Default
     /// 1,024.
     pub session_requests_max: u64,
-    /// How many sessions there are; one more evicts the one that was quiet for longest. Default
-    /// 65,536.
+    /// How many sessions there are; one more evicts one that has ended or, if none has, the one that
+    /// was quiet for longest. Default 65,536.
     pub sessions_max: u64,
     /// How many reads a replica keeps until they are answered, and how many a coordinator keeps for
     /// all; more are refused or dropped. Default 65,536.

@@ -19,7 +19,8 @@ use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use super::{BenchError, Measurement};
 
@@ -51,11 +52,10 @@ fn answer_of(mut command: Command, scenario: &str) -> Result<Measurement, BenchE
 
 /// Processor time that this process has used, in user and kernel mode, by threads that have ended
 /// too.
-///
-/// It is the sum that `getrusage` gives, to the nanosecond.
 pub(crate) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::try_from(time).expect("a process does not use less than no time")
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may always ask about itself");
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(micros.unsigned_abs())
 }
 
 /// Memory of this process that is resident now.

@@ -2,7 +2,7 @@
 //! itself costs.
 //!
 //! A transaction spans several resource managers (databases, say), and all must end it alike. Each
-//! manager may prepare, which binds it to go along with either outcome, or abort while it has not.
+//! manager may prepare, which binds it to go along with either decision, or abort while it has not.
 //! A transaction manager collects who has prepared. Once all have, it may decide to commit; until
 //! it has decided, it may decide to abort. Managers then do as they are told.
 //!
@@ -33,8 +33,8 @@ pub(crate) struct Transaction {
 pub(crate) struct State {
     /// How far each resource manager is.
     managers: Vec<Progress>,
-    /// What the transaction manager has decided, if it has.
-    decision: Option<Outcome>,
+    /// What the transaction manager has decided.
+    decision: Decision,
     /// Of which resource managers the transaction manager knows that they have prepared.
     known_prepared: Vec<bool>,
     /// Every message ever sent.
@@ -42,18 +42,20 @@ pub(crate) struct State {
 }
 
 /// How far a resource manager is with the transaction.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Progress {
     Working,
     Prepared,
-    Ended(Outcome),
-}
-
-/// The two ways for a transaction to end.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Outcome {
     Committed,
     Aborted,
+}
+
+/// How the transaction is to end.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Decision {
+    Open,
+    Commit,
+    Abort,
 }
 
 /// What managers tell each other.
@@ -61,23 +63,29 @@ pub(crate) enum Outcome {
 enum Message {
     /// To the transaction manager: this resource manager has prepared.
     Prepared { manager: usize },
-    /// To all resource managers: the transaction ends like this.
-    Decided(Outcome),
+    /// To all resource managers: the decision is to commit.
+    Commit,
+    /// To all resource managers: the decision is to abort.
+    Abort,
 }
 
 /// What may happen next. A resource manager is named by its index.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
-    /// The transaction manager decides.
-    Decide(Outcome),
+    /// The transaction manager decides to commit.
+    DecideCommit,
+    /// The transaction manager decides to abort.
+    DecideAbort,
     /// The transaction manager hears that this one has prepared.
     HearPrepared(usize),
-    /// This one binds itself to either outcome.
+    /// This one binds itself to either decision.
     Prepare(usize),
-    /// This one gives up on the transaction, bound to nothing yet.
+    /// This one aborts unasked, being bound to nothing yet.
     GiveUp(usize),
-    /// This one hears of the decision.
-    HearDecided(usize, Outcome),
+    /// This one hears that it is to commit.
+    HearCommit(usize),
+    /// This one hears that it is to abort.
+    HearAbort(usize),
 }
 
 impl Model for Transaction {
@@ -87,32 +95,33 @@ impl Model for Transaction {
     fn init_states(&self) -> Vec<State> {
         vec![State {
             managers: vec![Progress::Working; self.managers],
-            decision: None,
+            decision: Decision::Open,
             known_prepared: vec![false; self.managers],
             sent: BTreeSet::new(),
         }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let undecided = state.decision.is_none();
-        if undecided {
-            if state.known_prepared.iter().all(|known| *known) {
-                actions.push(Action::Decide(Outcome::Committed));
-            }
-            actions.push(Action::Decide(Outcome::Aborted));
+        let open = state.decision == Decision::Open;
+        if open && state.known_prepared.iter().all(|known| *known) {
+            actions.push(Action::DecideCommit);
+        }
+        if open {
+            actions.push(Action::DecideAbort);
         }
         for manager in 0..self.managers {
-            if undecided && state.sent.contains(&Message::Prepared { manager }) {
+            if open && state.sent.contains(&Message::Prepared { manager }) {
                 actions.push(Action::HearPrepared(manager));
             }
             if state.managers[manager] == Progress::Working {
                 actions.push(Action::Prepare(manager));
                 actions.push(Action::GiveUp(manager));
             }
-            for outcome in [Outcome::Committed, Outcome::Aborted] {
-                if state.sent.contains(&Message::Decided(outcome)) {
-                    actions.push(Action::HearDecided(manager, outcome));
-                }
+            if state.sent.contains(&Message::Commit) {
+                actions.push(Action::HearCommit(manager));
+            }
+            if state.sent.contains(&Message::Abort) {
+                actions.push(Action::HearAbort(manager));
             }
         }
     }
@@ -120,20 +129,22 @@ impl Model for Transaction {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Decide(outcome) => {
-                state.decision = Some(outcome);
-                state.sent.insert(Message::Decided(outcome));
+            Action::DecideCommit => {
+                state.decision = Decision::Commit;
+                state.sent.insert(Message::Commit);
+            }
+            Action::DecideAbort => {
+                state.decision = Decision::Abort;
+                state.sent.insert(Message::Abort);
             }
             Action::HearPrepared(manager) => state.known_prepared[manager] = true,
             Action::Prepare(manager) => {
                 state.managers[manager] = Progress::Prepared;
                 state.sent.insert(Message::Prepared { manager });
             }
-            Action::GiveUp(manager) => {
-                state.managers[manager] = Progress::Ended(Outcome::Aborted);
-            }
-            Action::HearDecided(manager, outcome) => {
-                state.managers[manager] = Progress::Ended(outcome);
+            Action::HearCommit(manager) => state.managers[manager] = Progress::Committed,
+            Action::GiveUp(manager) | Action::HearAbort(manager) => {
+                state.managers[manager] = Progress::Aborted;
             }
         }
         Some(state)
@@ -144,26 +155,25 @@ impl Model for Transaction {
             Property::always("no two managers end it differently", |_, state: &State| {
                 state.managers.iter().all(|one| {
                     let mut others = state.managers.iter();
-                    others.all(|other| !contradict(*one, *other))
+                    others.all(|other| !contradict(one, other))
                 })
             }),
             Property::sometimes("all commit", |_, state: &State| {
-                all_ended(state, Outcome::Committed)
+                all_are(state, &Progress::Committed)
             }),
-            Property::sometimes("all abort", |_, state: &State| all_ended(state, Outcome::Aborted)),
+            Property::sometimes("all abort", |_, state: &State| all_are(state, &Progress::Aborted)),
         ]
     }
 }
 
 /// Has one ended the transaction in one way, and the other in the other?
-fn contradict(one: Progress, other: Progress) -> bool {
-    one == Progress::Ended(Outcome::Committed) && other == Progress::Ended(Outcome::Aborted)
+fn contradict(one: &Progress, other: &Progress) -> bool {
+    *one == Progress::Committed && *other == Progress::Aborted
 }
 
-/// Has every resource manager ended the transaction so?
-fn all_ended(state: &State, outcome: Outcome) -> bool {
-    let ended = Progress::Ended(outcome);
-    state.managers.iter().all(|progress| *progress == ended)
+/// Is every resource manager that far?
+fn all_are(state: &State, progress: &Progress) -> bool {
+    state.managers.iter().all(|manager| manager == progress)
 }
 
 #[cfg(test)]
@@ -199,12 +209,12 @@ mod tests {
     fn who_hears_the_decision_again_is_a_state_generated_again() {
         let model = model(1);
         let mut state = model.init_states().remove(0);
-        for action in [Action::Decide(Outcome::Aborted), Action::HearDecided(0, Outcome::Aborted)] {
+        for action in [Action::DecideAbort, Action::HearAbort(0)] {
             state = model.next_state(&state, action).expect("always possible");
         }
         let mut actions = Vec::new();
         model.actions(&state, &mut actions);
-        assert_eq!(actions, [Action::HearDecided(0, Outcome::Aborted)]);
+        assert_eq!(actions, [Action::HearAbort(0)]);
         assert_eq!(model.next_state(&state, actions.remove(0)), Some(state));
     }
 }

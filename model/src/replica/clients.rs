@@ -47,7 +47,7 @@ impl<V: Value> Replica<V> {
         }
         match self.learner.table().look_up(id) {
             Known::Delivered { slot } => return Err(Answer::Done { submission: id, slot }),
-            Known::GivenUp => return refused(SubmitRefused::GivenUp),
+            Known::GivenUp => return Err(Answer::GivenUp { submission: id }),
             Known::Nothing => {}
         }
         if self.submissions.contains_key(&id) {

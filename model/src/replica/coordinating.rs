@@ -153,7 +153,9 @@ impl<V: Value> Replica<V> {
                 if coordinator.s == s =>
             {
                 let was_answered = coordinator.round_is_answered(&self.configuration);
-                coordinator.obeyed(from, number, &self.configuration);
+                if !coordinator.obeyed(from, number, &self.configuration) {
+                    return;
+                }
                 // That a majority obeys is how a coordinator hears of itself.
                 if !was_answered && coordinator.round_is_answered(&self.configuration) {
                     out.coordinator_heard = true;

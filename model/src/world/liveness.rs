@@ -2,7 +2,7 @@
 //!
 //! The paper promises that "if eventually a majority of the replicas run for long enough without
 //! crashing and there are no failures, all running replicas are guaranteed to agree on one of the
-//! values that was submitted". That is checked as it stands: for every majority, and for all, the
+//! values that was submitted". That is checked as it stands: for every smallest majority, and for all, the
 //! others are silent from now on, and a fair schedule without failures runs: sync all, resend,
 //! deliver all; while nobody coordinates, suspect at all and elect at the lowest id; and again.
 //! Within a bound every submission and read that its origin keeps must be answered, all watermarks

@@ -185,7 +185,7 @@ fn two_slots() {
     let submissions = Vec::from([request(1, &[0]), request(2, &[0])]);
     let hears = [Replicas::ALL, Replicas::of(&[0]), Replicas::NONE, Replicas::NONE, Replicas::NONE];
     let catch_up = Replicas::of(&[1]);
-    check(Scenario { submissions, hears, catch_up, ..Scenario::new(3, 2, &[3]) });
+    check(Scenario { submissions, catch_up, hears, ..Scenario::new(3, 2, &[3]) });
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn canvass() {
     let submissions = Vec::from([request(1, &[0])]);
     let loses = ASIDE.without(Kinds::of(&[Kind::Canvass, Kind::Agree]));
     let canvass = true;
-    check(Scenario { submissions, canvass, loses, ..Scenario::new(3, 1, &[3]) });
+    check(Scenario { canvass, submissions, loses, ..Scenario::new(3, 1, &[3]) });
 }
 
 #[test]
@@ -211,10 +211,20 @@ fn reads() {
 }
 
 #[test]
+fn an_old_answer_tells_of_a_leftover() {
+    let submissions = Vec::from([request(1, &[2])]);
+    let lost = Kinds::of(&[Kind::Acknowledge, Kind::Commit, Kind::Accept]);
+    let loses = ASIDE.without(Kinds::of(&[Kind::Round, Kind::Obey])).and(lost);
+    let catch_up = Replicas::NONE;
+    let reads = Vec::from([Replicas::of(&[0])]);
+    check(Scenario { submissions, reads, catch_up, loses, ..Scenario::new(3, 1, &[2, 3]) });
+}
+
+#[test]
 fn forwarding() {
     let submissions = Vec::from([request(1, &[0, 1])]);
     let loses = ASIDE.without(Kinds::of(&[Kind::Submit]));
     let submit_anywhere = true;
     let resend = true;
-    check(Scenario { submissions, loses, submit_anywhere, resend, ..Scenario::new(3, 1, &[3]) });
+    check(Scenario { submissions, submit_anywhere, resend, loses, ..Scenario::new(3, 1, &[3]) });
 }
