@@ -19,7 +19,7 @@ use goldenscript::Context;
 use synod_model::{Entry, Input, Limits, ReadId, ReplicaId, SessionId, Slot};
 
 use cluster::network::{Envelope, kind};
-use cluster::{Cluster, request, text};
+use cluster::{Cluster, Node, request, text};
 
 macro_rules! scripts {
     ($($name:ident),* $(,)?) => {
@@ -36,7 +36,31 @@ macro_rules! scripts {
 }
 
 scripts! {
+    candidate_catches_up,
+    candidate_is_not_answered,
+    candidate_learns_of_a_commit,
+    canvass_after_isolation,
+    catch_up,
+    catch_up_from_the_disk,
     clean_run,
+    coordinator_crashes_before_sync,
+    coordinator_with_a_stalled_disk,
+    coordinator_without_answers,
+    crash_before_accept_is_synced,
+    crash_before_promise_is_synced,
+    dead_coordinators_value,
+    follower_with_a_stalled_disk,
+    gap_gets_a_no_op,
+    late_accept_of_an_old_coordinator,
+    lost_messages,
+    overtaken_coordinator,
+    promise_in_frames,
+    read_of_a_former_run,
+    reads,
+    repeated_and_reordered,
+    requests_overtake,
+    retry_at_a_lagging_replica,
+    rival_coordinators,
 }
 
 fn run(name: &str) {
@@ -70,6 +94,8 @@ enum Command {
         #[arg(key)]
         accepted_bytes: Option<u64>,
         #[arg(key)]
+        unsynced_bytes: Option<u64>,
+        #[arg(key)]
         frame_entries: Option<u64>,
         #[arg(key)]
         sessions: Option<u64>,
@@ -85,11 +111,13 @@ enum Command {
     Canvass(usize),
     /// Clients of a replica want these values in the log.
     Submit(usize, Vec<String>),
-    /// A client of a replica opens a session. A copy of an old opening names its run.
+    /// A client of a replica opens a session.
     Open {
         at: usize,
         #[arg(key)]
         count: u64,
+        #[arg(key)]
+        origin: Option<u16>,
     },
     /// A client makes a request of a session that it opened.
     Request {
@@ -188,9 +216,10 @@ impl goldenscript::Runner for Story {
                 let entries = values.iter().map(|value| request(value.as_bytes()[0])).collect();
                 cluster.step(*at, Input::Submit(entries));
             }
-            Command::Open { at, count } => {
-                let run = cluster.nodes[*at].run;
-                let open = Entry::Open { origin: cluster.nodes[*at].id, run, count: *count };
+            Command::Open { at, count, origin } => {
+                let Node { id, run, .. } = cluster.nodes[*at];
+                let origin = origin.map_or(id, ReplicaId);
+                let open = Entry::Open { origin, run, count: *count };
                 cluster.step(*at, Input::Submit(vec![open]));
             }
             Command::Request { at, session, number, answered, value } => {
@@ -261,6 +290,7 @@ fn limits(command: &Command) -> Limits {
         open_slots,
         accepted_slots,
         accepted_bytes,
+        unsynced_bytes,
         frame_entries,
         sessions,
         ..
@@ -269,6 +299,7 @@ fn limits(command: &Command) -> Limits {
         limits.open_slots_max = open_slots.unwrap_or(limits.open_slots_max);
         limits.accepted_slots_max = accepted_slots.unwrap_or(limits.accepted_slots_max);
         limits.accepted_bytes_max = accepted_bytes.unwrap_or(limits.accepted_bytes_max);
+        limits.unsynced_bytes_max = unsynced_bytes.unwrap_or(limits.unsynced_bytes_max);
         limits.frame_entries_max = frame_entries.unwrap_or(limits.frame_entries_max);
         limits.sessions_max = sessions.unwrap_or(limits.sessions_max);
     }
@@ -310,5 +341,7 @@ fn choose(
 /// What has happened since it was last told.
 fn events(cluster: &mut Cluster) -> String {
     let events = std::mem::take(&mut cluster.events);
-    events.iter().map(|(id, event)| format!("r{id} {}\n", text::event(event))).collect()
+    events
+        .iter()
+        .fold(String::new(), |told, (id, event)| format!("{told}r{id} {}\n", text::event(event)))
 }

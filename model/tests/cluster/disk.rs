@@ -50,10 +50,15 @@ impl Disk {
         Position((self.durable - self.run_begins) as u64)
     }
 
+    /// The newest `count` of the durable records.
+    pub(crate) fn last_synced(&self, count: usize) -> &[Record<V>] {
+        &self.records[self.durable - count..self.durable]
+    }
+
     /// Loses what is not durable, but for the next `keep` records: they got to the disk although
     /// nobody was told.
     pub(crate) fn crash(&mut self, keep: usize) {
-        self.sync(keep.min(self.unsynced()));
+        self.sync(keep);
         self.records.truncate(self.durable);
         self.run_begins = self.durable;
     }

@@ -1,6 +1,6 @@
 //! What must never happen, whatever the world does: the promises of Paxos, watched from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synod_model::{
     Content, Contradiction, Delivered, Entry, Fold, Limits, Message, Order, ReadId, Record,
@@ -20,6 +20,10 @@ pub(crate) struct Ghost {
     pub(crate) log: BTreeMap<Slot, (Entry<V>, Option<Verdict>)>,
     firsts: BTreeMap<SubmissionId, Slot>,
     proposed: BTreeMap<(SequenceNumber, Slot), Entry<V>>,
+    /// On whose disks the value proposed under a number has ever been.
+    holders: BTreeMap<(SequenceNumber, Slot), BTreeSet<ReplicaId>>,
+    /// What a majority of the disks has ever held under one number, noticed or not.
+    chosen: BTreeMap<Slot, Entry<V>>,
     /// The highest number that others were told a replica obeys.
     told: BTreeMap<ReplicaId, SequenceNumber>,
     /// What was committed when a read arrived.
@@ -34,6 +38,8 @@ impl Default for Ghost {
             log: BTreeMap::new(),
             firsts: BTreeMap::new(),
             proposed: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            chosen: BTreeMap::new(),
             told: BTreeMap::new(),
             reads: BTreeMap::new(),
         }
@@ -41,15 +47,21 @@ impl Default for Ghost {
 }
 
 impl Ghost {
-    /// No two replicas deliver differently, and a submission comes first at most once.
-    pub(crate) fn delivered(&mut self, delivered: &Delivered<V>) {
+    /// No two replicas deliver differently, and a submission comes first at most once. (An opening
+    /// may, once its session had to make room for others.)
+    pub(crate) fn delivered(&mut self, delivered: &Delivered<V>, limits: &Limits) {
         let Delivered { slot, ref entry, verdict } = *delivered;
         if !self.honest {
             return;
         }
         let before = self.log.entry(slot).or_insert_with(|| (entry.clone(), verdict));
         assert_eq!(*before, (entry.clone(), verdict), "agreement in slot {slot}");
-        if let (Some(Verdict::First), Some(submission)) = (verdict, entry.submission_id()) {
+        let opens = self.log.values().filter(|(entry, _)| matches!(entry, Entry::Open { .. }));
+        let may_evict = opens.count() as u64 >= limits.sessions_max;
+        let forgotten = may_evict && matches!(entry, Entry::Open { .. });
+        if let (Some(Verdict::First), Some(submission)) = (verdict, entry.submission_id())
+            && !forgotten
+        {
             let first = *self.firsts.entry(submission).or_insert(slot);
             assert_eq!(first, slot, "{submission:?} is delivered as first once");
         }
@@ -60,7 +72,7 @@ impl Ghost {
     pub(crate) fn committed<'a>(
         &mut self,
         watermark: Slot,
-        disks: impl ExactSizeIterator<Item = &'a Fold<V>> + Clone,
+        disks: &(impl ExactSizeIterator<Item = &'a Fold<V>> + Clone),
     ) {
         while self.honest && self.committed < watermark {
             let slot = self.committed.next();
@@ -78,6 +90,36 @@ impl Ghost {
         if let Content::Accepted { s, first, entries } = &record.content {
             self.proposed(*s, *first, entries);
         }
+    }
+
+    /// No two values are chosen for a slot, and nothing else is committed.
+    pub(crate) fn synced(&mut self, me: ReplicaId, records: &[Record<V>], replicas: usize) {
+        if !self.honest {
+            return;
+        }
+        for record in records {
+            match &record.content {
+                Content::Promised(_) => {}
+                Content::Accepted { s, first, entries } => {
+                    for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+                        let holders = self.holders.entry((*s, slot)).or_default();
+                        if holders.insert(me) && 2 * holders.len() > replicas {
+                            self.is_chosen(slot, entry);
+                        }
+                    }
+                }
+                Content::Committed { first, entries } => {
+                    for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+                        self.is_chosen(slot, entry);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_chosen(&mut self, slot: Slot, entry: &Entry<V>) {
+        let chosen = self.chosen.entry(slot).or_insert_with(|| entry.clone());
+        assert_eq!(chosen, entry, "one value is chosen for slot {slot}");
     }
 
     fn proposed(&mut self, s: SequenceNumber, first: Slot, entries: &[Entry<V>]) {

@@ -14,6 +14,8 @@ pub(crate) mod text;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use synod_model::{
     Answer, Base, Cluster as Constants, Configuration, ConfigurationId, Contradiction, Delivered,
@@ -167,14 +169,13 @@ impl Cluster {
         }
         for it in out.serve.drain(..) {
             self.events.push((me, Event::Served(it.clone())));
-            for message in committed_from_disk(&node.disk, &it, self.constants.limits()) {
-                self.network.send(me, it.to, message);
-            }
+            let message = committed_from_disk(&node.disk, &it, self.constants.limits());
+            self.network.send(me, it.to, message);
         }
         for delivered in out.delivered.drain(..) {
             assert_eq!(delivered.slot, node.delivered.next(), "r{me} delivers in order");
             node.delivered = delivered.slot;
-            self.ghost.delivered(&delivered);
+            self.ghost.delivered(&delivered, self.constants.limits());
             if let Some(submission) = delivered.entry.submission_id() {
                 node.submissions.remove(&submission);
             }
@@ -189,6 +190,7 @@ impl Cluster {
                 }
                 Answer::ReadRefused { id } => _ = node.reads.remove(&id),
                 Answer::Done { submission, .. }
+                | Answer::GivenUp { submission }
                 | Answer::Refused { submission: Some(submission), .. } => {
                     node.submissions.remove(&submission);
                 }
@@ -205,7 +207,7 @@ impl Cluster {
         }
         let status = node.replica.as_ref().expect("it is up").status();
         assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
-        self.ghost.committed(status.watermark, self.nodes.iter().map(|node| node.disk.fold()));
+        self.ghost.committed(status.watermark, &self.nodes.iter().map(|node| node.disk.fold()));
     }
 
     /// Delivers a message, pending or not.
@@ -223,19 +225,24 @@ impl Cluster {
 
     /// Makes the next `count` records of `at` durable, or as many as there are.
     pub(crate) fn sync(&mut self, at: usize, count: usize) {
+        let replicas = self.nodes.len();
         let node = &mut self.nodes[at];
         let count = count.min(node.disk.unsynced());
         if count > 0 && node.replica.is_some() {
             let through = node.disk.sync(count);
+            self.ghost.synced(node.id, node.disk.last_synced(count), replicas);
             self.step(at, Input::Synced { through });
         }
     }
 
     /// Replica `at` stops. Of what is not synced, the next `keep` records have got to the disk.
     pub(crate) fn crash(&mut self, at: usize, keep: usize) {
+        let replicas = self.nodes.len();
         let node = &mut self.nodes[at];
+        let keep = keep.min(node.disk.unsynced());
         node.replica = None;
         node.disk.crash(keep);
+        self.ghost.synced(node.id, node.disk.last_synced(keep), replicas);
         node.submissions.clear();
         node.reads.clear();
     }
@@ -246,9 +253,12 @@ impl Cluster {
         assert!(node.replica.is_none(), "r{at} is up");
         node.run.0 += 1;
         let written = node.disk.records().len();
-        let (replica, delivered) = recover(&self.constants, node, written);
+        let (replica, delivered) = recover(&self.constants, node, written, written);
         // From the folded base, or with every record read one by one: it comes to the same.
-        assert_eq!(recover(&self.constants, node, 0), (replica.clone(), delivered.clone()));
+        assert_eq!(
+            recover(&self.constants, node, 0, written),
+            (replica.clone(), delivered.clone())
+        );
         node.delivered = node.applied;
         let mut out = Output { delivered, ..Output::default() };
         self.ghost.recovered(node.id, &replica.status());
@@ -288,36 +298,42 @@ impl Cluster {
     }
 }
 
-/// A new run from the disk of `node`, whose first `folded` records have become a base.
+/// A new run from the first `written` records of `node`, of which the first `folded` have become a
+/// base.
 pub(crate) fn recover(
     constants: &Arc<Constants>,
     node: &Node,
     folded: usize,
+    written: usize,
 ) -> (Replica<V>, Vec<Delivered<V>>) {
     let mut out = Output::default();
     let base = node.disk.base_after(folded);
     let recovery =
         Recovery::new(Arc::clone(constants), node.id, node.run, node.applied, base, &mut out);
     let mut recovery = recovery.expect("a possible base");
-    for record in &node.disk.records()[folded..] {
+    for record in &node.disk.records()[folded..written] {
         recovery.record(record.clone(), &mut out).expect("a possible record");
     }
     (recovery.finish(), out.delivered)
 }
 
-/// What a shell reads from its disk for a peer that lags.
-fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Vec<Message<V>> {
-    let fold = disk.fold();
-    assert!(serve.slots.last <= serve.watermark, "only what is committed is served");
-    let slots: Vec<Slot> = serve.slots.iter().collect();
-    let frame = usize::try_from(limits.frame_entries_max).unwrap_or(usize::MAX);
-    let messages = slots.chunks(frame).map(|slots| Message::Committed {
-        log_starts_at: Slot(1),
-        first: slots[0],
-        entries: slots.iter().map(|slot| fold.entries[slot].entry.clone()).collect(),
-        watermark: serve.watermark,
-    });
-    messages.collect()
+/// What a shell reads from its disk for a peer that lags: one frame.
+fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Message<V> {
+    let Serve { slots, log_starts_at, watermark, .. } = *serve;
+    assert!(slots.last <= watermark, "only what is committed is served");
+    let mut size_bytes = 0;
+    let mut entries: Vec<Entry<V>> = Vec::new();
+    for slot in slots.iter() {
+        let entry = &disk.fold().entries[&slot].entry;
+        size_bytes += entry.size_bytes();
+        let full =
+            entries.len() as u64 >= limits.frame_entries_max || size_bytes > limits.frame_bytes_max;
+        if full && !entries.is_empty() {
+            break;
+        }
+        entries.push(entry.clone());
+    }
+    Message::Committed { log_starts_at, first: slots.first, entries, watermark }
 }
 
 /// A request table in which [`SESSION`] is open.
@@ -332,4 +348,20 @@ fn table_with_session(limits: &Limits) -> RequestTable {
 pub(crate) fn request(letter: u8) -> Entry<V> {
     let number = u64::from(letter - b'a') + 1;
     Entry::Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) }
+}
+
+/// Runs `test`, and ends the process if that takes long: a step that loops for ever would else fill
+/// the memory before anybody sees it.
+pub(crate) fn watch(what: &str, test: impl FnOnce()) {
+    let (done, waits) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waits.recv_timeout(Duration::from_mins(1)) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{what} keeps a replica busy for ever");
+                std::process::abort();
+            }
+        });
+        test();
+        drop(done);
+    });
 }

@@ -11,7 +11,7 @@ pub(crate) struct Network {
 }
 
 /// A message under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Envelope {
     pub(crate) from: ReplicaId,
     pub(crate) to: ReplicaId,
@@ -30,6 +30,9 @@ impl Network {
         (0..self.sent.len()).filter(|index| self.sent[*index].pending).collect()
     }
 }
+
+/// How many kinds of message there are.
+pub(crate) const KINDS: usize = 16;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {

@@ -106,7 +106,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
                 let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
                 format!("{kind} s={s} {}", ranges.join(" "))
             }
-            Reply::Obey { number } => format!("{kind} s={s} number={number}"),
+            Reply::Obey { number, last } => format!("{kind} s={s} number={number} last={last}"),
         },
         Message::Reject { promised } => format!("{kind} promised={promised}"),
         Message::Ask { from } => format!("{kind} from={from}"),
@@ -188,11 +188,11 @@ pub(crate) fn event(event: &Event) -> String {
             Answer::Done { submission: it, slot } => {
                 format!("answers {}: done at {slot}", submission(*it))
             }
+            Answer::GivenUp { submission: it } => format!("answers {}: given up", submission(*it)),
             Answer::Refused { submission: it, reason } => {
                 let reason = match reason {
                     SubmitRefused::TooMany => "too many",
                     SubmitRefused::TooLarge => "too large",
-                    SubmitRefused::GivenUp => "given up",
                     SubmitRefused::NotASubmission => "not a submission",
                 };
                 format!("refuses {}: {reason}", it.map_or_else(|| "it".into(), submission))

@@ -1,0 +1,451 @@
+//! Messages that no right peer would send, mixed into real runs.
+//!
+//! Nothing is promised about what a cluster agrees on when a member lies. But no message makes a
+//! replica panic, write what it could not read again, or hold or send more than the limits allow;
+//! and none changes what is committed.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use synod_model::{
+    Accepted, Configuration, ConfigurationId, Entry, Input, Limits, Message, Order, Output,
+    Promise, ReadId, ReplicaId, Reply, RoleName, RoundNumber, Run, SequenceNumber, SessionId, Slot,
+    SlotRange, SubmissionId,
+};
+
+use crate::check;
+use crate::cluster::{Cluster, V, watch};
+use crate::schedule::{Act, Limit, Schedule, act, schedules};
+
+/// A message that arrives at `to` as if `from` had sent it, who may be no member.
+#[derive(Clone, Debug)]
+struct Forged {
+    from: u16,
+    to: usize,
+    message: Message<V>,
+    /// Whether it comes under a number that `to` will look at.
+    fits: bool,
+    /// How often it comes, each time with higher slots and ids.
+    times: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Real(Act),
+    Forged(Forged),
+    /// Something that was really sent, with a piece of it changed.
+    Twisted {
+        which: usize,
+        to: usize,
+        entry: Entry<V>,
+        slot: Slot,
+        watermark: Slot,
+    },
+}
+
+#[test]
+fn nobody_panics_or_exceeds_a_limit() {
+    let steps = vec(step(), 20..300);
+    check(1_500, &(prop_oneof![Just(3), Just(5)], steps), |(replicas, steps)| {
+        let mut cluster = Cluster::new(replicas, limits());
+        cluster.ghost.honest = false;
+        watch("a forged message", || {
+            for (count, step) in steps.iter().enumerate() {
+                step.happen(&mut cluster);
+                if count % 8 == 0 {
+                    Act::SyncAll.happen(&mut cluster);
+                }
+            }
+            holds_little(&cluster);
+        });
+    });
+}
+
+/// What differs from the committed entry of a slot is reported, and changes nothing.
+#[test]
+fn nobody_is_talked_out_of_what_is_committed() {
+    let forged = entry().prop_filter("a possible value", |it| it.size_bytes() <= 32 + 8);
+    check(500, &(schedules(20..300), forged), |(schedule, forged): (Schedule, _)| {
+        let mut cluster = schedule.run();
+        cluster.ghost.honest = false;
+        for at in 0..cluster.nodes.len() {
+            contradict(&mut cluster, at, &forged);
+        }
+    });
+}
+
+fn contradict(cluster: &mut Cluster, at: usize, forged: &Entry<V>) {
+    let from = ReplicaId(u16::from(at == 0));
+    let node = &cluster.nodes[at];
+    let Some(replica) = node.replica.clone().filter(|_| cluster.nodes.len() > 1) else {
+        return;
+    };
+    let watermark = replica.status().watermark;
+    let tail = cluster.constants.limits().accepted_slots_max;
+    let log = node.disk.log();
+    let slots = log.range(Slot((watermark.0 + 1).saturating_sub(tail))..=watermark);
+    for (&slot, _) in slots.filter(|(_, held)| held.entry != *forged) {
+        let told = Message::Committed {
+            log_starts_at: Slot(1),
+            first: slot,
+            entries: vec![forged.clone()],
+            watermark: slot,
+        };
+        let mut after = replica.clone();
+        let mut out = Output::default();
+        after.step(Input::Receive { from, message: told }, &mut out);
+        assert_eq!(after, replica, "slot {slot}");
+        let reported: Vec<_> = out.contradictions.drain(..).map(|it| (it.slot, it.from)).collect();
+        assert_eq!(reported, [(slot, from)]);
+        assert_eq!(out, Output::default());
+
+        // An accept of an old coordinator may rightly say something else, so it is not reported;
+        // but the slot stays as it is.
+        let stride = cluster.nodes.len() as u64;
+        let s = SequenceNumber(
+            replica.status().promised.0 / stride * stride + stride + u64::from(from.0),
+        );
+        let accept = Message::Order {
+            configuration: ConfigurationId(1),
+            s,
+            order: Order::Accept { first: slot, entries: vec![forged.clone()], watermark },
+        };
+        let written = cluster.nodes[at].disk.records().len();
+        cluster.step(at, Input::Receive { from, message: accept });
+        let after = cluster.nodes[at].disk.log();
+        assert_eq!(after[&slot].entry, log[&slot].entry);
+        assert!(cluster.nodes[at].disk.records().len() <= written + 1, "a promise at most");
+    }
+}
+
+/// Limits so small that whatever leaks is seen.
+fn limits() -> Limits {
+    Limits {
+        open_slots_max: 3,
+        accepted_slots_max: 4,
+        accepted_bytes_max: 160,
+        submissions_max: 4,
+        submissions_bytes_max: 140,
+        queued_submissions_max: 4,
+        queued_bytes_max: 140,
+        session_requests_max: 4,
+        sessions_max: 4,
+        reads_max: 4,
+        ..Limit::FewSlots.limits()
+    }
+}
+
+/// A replica that keeps its limits is short to write down, whatever it was told. (The core has no
+/// count of what it holds; this sees every field of it.)
+fn holds_little(cluster: &Cluster) {
+    for node in &cluster.nodes {
+        let log = node.disk.log();
+        let watermark = node.replica.as_ref().map(|it| it.status().watermark);
+        let above = log.range(watermark.unwrap_or(Slot::MAX).next()..).count() as u64;
+        assert!(above <= 2 * cluster.constants.limits().accepted_slots_max, "{above} accepted");
+        let length = format!("{:?}", node.replica).len();
+        assert!(length < 6_000, "r{} holds too much: {length}\n{:#?}", node.id, node.replica);
+    }
+}
+
+impl Step {
+    fn happen(&self, cluster: &mut Cluster) {
+        let replicas = cluster.nodes.len();
+        match self {
+            Self::Real(Act::Calm) => (0..3).for_each(|_| {
+                Act::SyncAll.happen(cluster);
+                Act::Flush { backwards: false, one_in: 1_000 }.happen(cluster);
+            }),
+            Self::Real(act) => act.happen(cluster),
+            Self::Forged(forged) => forged.arrive(cluster),
+            Self::Twisted { which, to, entry, slot, watermark } => {
+                let sent = cluster.network.sent.len();
+                if sent > 0 {
+                    let envelope = &cluster.network.sent[which % sent];
+                    let (from, mut message) = (envelope.from, envelope.message.clone());
+                    twist(&mut message, entry, *slot, *watermark);
+                    cluster.step(to % replicas, Input::Receive { from, message });
+                }
+            }
+        }
+    }
+}
+
+impl Forged {
+    fn arrive(&self, cluster: &mut Cluster) {
+        let Self { from, ref message, fits, times, .. } = *self;
+        let to = self.to % cluster.nodes.len();
+        for more in 0..times {
+            let mut message = message.clone();
+            raise(&mut message, more);
+            if let Message::Order { s, .. } | Message::Reply { s, .. } = &message
+                && fits
+                && let Some(s) = number_that_fits(cluster, from, to, &message, *s)
+            {
+                set_number(&mut message, s);
+            }
+            cluster.step(to, Input::Receive { from: ReplicaId(from), message });
+            cluster.sync(to, usize::MAX);
+        }
+    }
+}
+
+/// The number under which replica `to` expects replies, or the next one that it would take an order
+/// of `from` under.
+fn number_that_fits(
+    cluster: &Cluster,
+    from: u16,
+    to: usize,
+    message: &Message<V>,
+    s: SequenceNumber,
+) -> Option<SequenceNumber> {
+    let status = cluster.nodes[to].replica.as_ref()?.status();
+    if let Message::Reply { .. } = message {
+        match status.role {
+            RoleName::Follower => None,
+            RoleName::Canvassing { s }
+            | RoleName::Candidate { s }
+            | RoleName::Coordinator { s, .. } => Some(s),
+        }
+    } else {
+        let seen = SequenceNumber(status.promised.0.saturating_sub(s.0 % 2));
+        cluster.constants.next_number(ReplicaId(from), seen)
+    }
+}
+
+fn set_number(message: &mut Message<V>, number: SequenceNumber) {
+    if let Message::Order { s, .. } | Message::Reply { s, .. } = message {
+        *s = number;
+    }
+}
+
+/// The same message, further up.
+fn raise(message: &mut Message<V>, more: u64) {
+    let up = |slot: &mut Slot| *slot = slot.plus(more);
+    match message {
+        Message::Order { order, .. } => match order {
+            Order::Canvass => {}
+            Order::Propose { from } => up(from),
+            Order::Accept { first, watermark, .. } => {
+                up(first);
+                up(watermark);
+            }
+            Order::Commit { watermark } => up(watermark),
+            Order::Round { number, watermark } => {
+                number.0 = number.0.saturating_add(more);
+                up(watermark);
+            }
+        },
+        Message::Reply { reply, .. } => match reply {
+            Reply::Agree => {}
+            Reply::Promise(promise) => {
+                let Promise { watermark, last, after, through, accepted } = promise;
+                let slots = accepted.iter_mut().map(|it| &mut it.slot);
+                [watermark, last, after, through].into_iter().chain(slots).for_each(up);
+            }
+            Reply::Acknowledge { ranges } => {
+                ranges.iter_mut().flat_map(|it| [&mut it.first, &mut it.last]).for_each(up);
+            }
+            Reply::Obey { number, last } => {
+                number.0 = number.0.saturating_add(more);
+                up(last);
+            }
+        },
+        Message::Reject { promised } => promised.0 = promised.0.saturating_add(more),
+        Message::Ask { from: slot } | Message::Submitted { slot, .. } => up(slot),
+        Message::Committed { first, watermark, .. } => {
+            up(first);
+            up(watermark);
+        }
+        Message::Submit { submissions } => {
+            for submission in submissions {
+                match submission {
+                    Entry::Request { number: it, .. } | Entry::Open { count: it, .. } => {
+                        *it = it.saturating_add(more);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Message::Read { ids, .. } | Message::ReadAt { ids, .. } => {
+            for id in ids.iter_mut() {
+                id.0 = id.0.saturating_add(more);
+            }
+        }
+    }
+}
+
+/// Changes one piece of a message: an entry, if it has any, or else a slot.
+fn twist(message: &mut Message<V>, entry: &Entry<V>, slot: Slot, watermark: Slot) {
+    match message {
+        Message::Order { order: Order::Accept { entries, watermark: theirs, .. }, .. } => {
+            entries[0] = entry.clone();
+            *theirs = watermark;
+        }
+        Message::Order { order: Order::Round { watermark: theirs, .. }, .. }
+        | Message::Order { order: Order::Commit { watermark: theirs }, .. } => *theirs = watermark,
+        Message::Reply { reply: Reply::Promise(promise), .. } => match promise.accepted.first_mut()
+        {
+            Some(accepted) if slot.0.is_multiple_of(2) => accepted.entry = entry.clone(),
+            _ => (promise.last, promise.watermark) = (slot, watermark),
+        },
+        Message::Committed { entries, first, watermark: theirs, .. } => {
+            match entries.first_mut() {
+                Some(first) if slot.0.is_multiple_of(2) => *first = entry.clone(),
+                _ => *first = slot,
+            }
+            *theirs = watermark;
+        }
+        Message::ReadAt { slot: theirs, .. } | Message::Submitted { slot: theirs, .. } => {
+            *theirs = slot;
+        }
+        _ => {}
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => act().prop_map(Step::Real),
+        4 => forged(Just(1)),
+        1 => forged(30..100u64),
+        2 => (any::<u16>(), 0..5usize, entry(), slot(), slot()).prop_map(
+            |(which, to, entry, slot, watermark)| {
+                Step::Twisted { which: which.into(), to, entry, slot, watermark }
+            }
+        ),
+    ]
+}
+
+fn forged(times: impl Strategy<Value = u64>) -> impl Strategy<Value = Step> {
+    let parts = (0..7u16, 0..5usize, message(), prop::bool::weighted(0.9), times);
+    parts.prop_map(|(from, to, message, fits, times)| {
+        Step::Forged(Forged { from, to, message, fits, times })
+    })
+}
+
+/// Small numbers, that mean something, and the largest.
+fn number() -> BoxedStrategy<u64> {
+    prop_oneof![
+        12 => 0..12u64,
+        1 => (0..3u64).prop_map(|less| u64::MAX - less),
+        1 => (0..5u64).prop_map(|more| u64::MAX / 2 - 2 + more),
+        1 => (0..3u64).prop_map(|more| (1 << 60) + more),
+    ]
+    .boxed()
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    number().prop_map(Slot)
+}
+
+pub(crate) fn sequence_number() -> impl Strategy<Value = SequenceNumber> {
+    number().prop_map(SequenceNumber)
+}
+
+fn submission() -> impl Strategy<Value = SubmissionId> {
+    entry().prop_map(|entry| {
+        entry.submission_id().unwrap_or(SubmissionId::End { session: SessionId(3) })
+    })
+}
+
+pub(crate) fn entry() -> BoxedStrategy<Entry<V>> {
+    let request = (number(), number(), number(), 0..12usize).prop_map(
+        |(session, number, answered, length)| Entry::Request {
+            session: SessionId(session),
+            number,
+            answered,
+            value: Arc::from(vec![b'z'; length]),
+        },
+    );
+    prop_oneof![
+        1 => Just(Entry::NoOp),
+        6 => request,
+        1 => (0..4u16, number(), number()).prop_map(|(origin, run, count)| {
+            Entry::Open { origin: ReplicaId(origin), run: Run(run), count }
+        }),
+        1 => number().prop_map(|session| Entry::End { session: SessionId(session) }),
+        1 => number().prop_map(|id| {
+            let members = vec![ReplicaId(1), ReplicaId(9)];
+            let configuration = Configuration::new(ConfigurationId(id), members);
+            Entry::Configuration(configuration.expect("members differ"))
+        }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry<V>>> {
+    vec(entry(), 0..5)
+}
+
+fn order() -> impl Strategy<Value = Order<V>> {
+    prop_oneof![
+        1 => Just(Order::Canvass),
+        2 => slot().prop_map(|from| Order::Propose { from }),
+        5 => (slot(), entries(), slot())
+            .prop_map(|(first, entries, watermark)| Order::Accept { first, entries, watermark }),
+        1 => slot().prop_map(|watermark| Order::Commit { watermark }),
+        1 => (number(), slot()).prop_map(|(number, watermark)| {
+            Order::Round { number: RoundNumber(number), watermark }
+        }),
+    ]
+}
+
+fn promise() -> impl Strategy<Value = Promise<V>> {
+    let accepted = || {
+        let parts = (slot(), sequence_number(), entry());
+        parts.prop_map(|(slot, s, entry)| Accepted { slot, s, entry })
+    };
+    // Most of those that are made of any four slots are impossible, and looked at no further.
+    let any = (slot(), slot(), slot(), slot(), vec(accepted(), 0..5));
+    let ordered = (slot(), 0..6u64, 0..3u64, 0..6u64, vec(accepted(), 0..3));
+    prop_oneof![
+        1 => any.prop_map(|(watermark, last, after, through, accepted)| {
+            Promise { watermark, last, after, through, accepted }
+        }),
+        3 => ordered.prop_map(|(watermark, more, after, through, mut accepted)| {
+            let last = watermark.plus(more);
+            let after = watermark.plus(after).min(last);
+            let through = after.plus(through).min(last);
+            for (more, it) in (1..).zip(&mut accepted) {
+                it.slot = after.plus(more);
+            }
+            Promise { watermark, last, after, through, accepted }
+        }),
+    ]
+}
+
+fn reply() -> impl Strategy<Value = Reply<V>> {
+    let range = (slot(), slot()).prop_map(|(first, last)| SlotRange { first, last });
+    prop_oneof![
+        1 => Just(Reply::Agree),
+        4 => promise().prop_map(Reply::Promise),
+        2 => vec(range, 0..4).prop_map(|ranges| Reply::Acknowledge { ranges }),
+        1 => (number(), slot())
+            .prop_map(|(number, last)| Reply::Obey { number: RoundNumber(number), last }),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message<V>> {
+    let configuration = prop_oneof![9 => Just(1), 1 => number()].prop_map(ConfigurationId);
+    let ids = || vec(number().prop_map(ReadId), 0..8);
+    prop_oneof![
+        8 => (configuration.clone(), sequence_number(), order())
+            .prop_map(|(configuration, s, order)| Message::Order { configuration, s, order }),
+        8 => (configuration, sequence_number(), reply())
+            .prop_map(|(configuration, s, reply)| Message::Reply { configuration, s, reply }),
+        1 => sequence_number().prop_map(|promised| Message::Reject { promised }),
+        1 => slot().prop_map(|from| Message::Ask { from }),
+        5 => (slot(), slot(), entries(), slot()).prop_map(
+            |(log_starts_at, first, entries, watermark)| {
+                Message::Committed { log_starts_at, first, entries, watermark }
+            }
+        ),
+        2 => entries().prop_map(|submissions| Message::Submit { submissions }),
+        1 => (submission(), slot())
+            .prop_map(|(submission, slot)| Message::Submitted { submission, slot }),
+        1 => (number(), ids()).prop_map(|(run, ids)| Message::Read { run: Run(run), ids }),
+        1 => (number(), ids(), slot())
+            .prop_map(|(run, ids, slot)| Message::ReadAt { run: Run(run), ids, slot }),
+    ]
+}

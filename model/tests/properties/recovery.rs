@@ -1,0 +1,131 @@
+//! What is on a disk, and the replica that comes back from it.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use synod_model::{Base, Configuration, ConfigurationId, Content, Entry, Fold, Record, ReplicaId};
+use synod_model::{SequenceNumber, Slot, Stored};
+
+use crate::check;
+use crate::cluster::{V, recover, request};
+use crate::forged::{entries, sequence_number};
+use crate::schedule::{Schedule, schedules};
+
+/// However much of the log has become a base, and wherever the log ends.
+#[test]
+fn a_folded_base_recovers_as_its_records_do() {
+    let cuts = (any::<u16>(), any::<u16>(), any::<u16>());
+    check(500, &(schedules(20..300), cuts), |(schedule, cuts): (Schedule, _)| {
+        let cluster = schedule.run();
+        for node in &cluster.nodes {
+            let written = usize::from(cuts.0) % (node.disk.records().len() + 1);
+            let folded = usize::from(cuts.1) % (written + 1);
+            let again = usize::from(cuts.2) % (written + 1);
+            let [one, other] =
+                [folded, again].map(|folded| recover(&cluster.constants, node, folded, written));
+            assert_eq!(one, other, "r{} with {folded} or {again} of {written} folded", node.id);
+        }
+    });
+}
+
+/// Records of any kind never make a fold that could not be.
+#[test]
+fn a_fold_stays_possible() {
+    let record = (0..8u64, 0..3u8, sequence_number(), 0..8u64, entries()).prop_map(
+        |(watermark, kind, s, first, entries)| {
+            let first = Slot(first);
+            let content = match kind {
+                0 => Content::Promised(s),
+                1 => Content::Accepted { s, first, entries },
+                _ => Content::Committed { first, entries },
+            };
+            Record { watermark: Slot(watermark), content }
+        },
+    );
+    check(20_000, &vec(record, 1..30), |records: Vec<Record<V>>| {
+        let mut fold = empty();
+        for record in records {
+            let before = fold.clone();
+            match fold.apply(record) {
+                Err(_) => assert_eq!(fold, before, "what is refused changes nothing"),
+                Ok(()) => is_possible(&before, &fold),
+            }
+        }
+    });
+}
+
+fn is_possible(before: &Fold<V>, fold: &Fold<V>) {
+    assert!(before.promised <= fold.promised && before.watermark <= fold.watermark);
+    for slot in 1..=fold.watermark.0 {
+        assert_eq!(fold.entries[&Slot(slot)].s, SequenceNumber::NONE, "committed");
+    }
+    for (slot, stored) in &before.entries {
+        let now = &fold.entries[slot];
+        let kept = now.entry == stored.entry;
+        assert!(kept || (*slot > before.watermark && now.s != stored.s), "slot {slot} changes");
+    }
+    for (_, stored) in fold.entries.range(fold.watermark.next()..) {
+        assert!(SequenceNumber::NONE < stored.s && stored.s <= fold.promised, "accepted");
+    }
+}
+
+/// One impossible record each, after records that are possible: promised 3, `a` and `b` accepted
+/// under it in slots 1 and 2, and slot 1 committed.
+#[test]
+fn impossible_records_are_refused() {
+    let three = SequenceNumber(3);
+    let two_letters = || vec![request(b'a'), request(b'b')];
+    let mut fold = empty();
+    for record in [
+        promised(0, 3),
+        accepted(0, 3, 1, two_letters()),
+        Record { watermark: Slot(1), content: Content::Promised(SequenceNumber(4)) },
+    ] {
+        fold.apply(record).expect("a possible record");
+    }
+    assert_eq!(fold.promised, SequenceNumber(4));
+    assert_eq!(fold.entries[&Slot(2)], Stored { s: three, entry: request(b'b') });
+    for (why, record) in [
+        ("the watermark goes back", promised(0, 5)),
+        ("a promise goes back", promised(1, 3)),
+        ("a promise is repeated", promised(1, 4)),
+        ("no number is promised", promised(1, 0)),
+        ("accepted below the promise", accepted(1, 3, 2, vec![request(b'c')])),
+        ("accepted under no number", accepted(1, 0, 2, vec![request(b'c')])),
+        ("nothing is accepted", accepted(1, 4, 2, vec![])),
+        ("a committed slot is accepted", accepted(1, 4, 1, vec![request(b'a')])),
+        ("a slot is accepted and covered", accepted(2, 4, 2, vec![request(b'b')])),
+        ("slot 0", accepted(1, 4, 0, vec![request(b'c')])),
+        ("beyond the last slot", accepted(1, 4, u64::MAX / 2, vec![request(b'c')])),
+        ("beyond all numbers", accepted(1, 4, u64::MAX, two_letters())),
+        ("a covered slot has no entry", promised(3, 5)),
+        ("a gap is covered", committed(4, 4, vec![request(b'd')])),
+        ("committed again", committed(2, 1, two_letters())),
+        ("committed and not covered", committed(2, 2, two_letters())),
+        ("covered further than committed", committed(3, 2, vec![request(b'b')])),
+        ("nothing is committed", committed(1, 2, vec![])),
+    ] {
+        let mut after = fold.clone();
+        assert!(after.apply(record).is_err(), "{why}");
+        assert_eq!(after, fold, "{why}");
+    }
+}
+
+fn empty() -> Fold<V> {
+    let members = vec![ReplicaId(0)];
+    let configuration = Configuration::new(ConfigurationId(1), members).expect("one member");
+    Base::new(configuration).fold
+}
+
+fn promised(watermark: u64, s: u64) -> Record<V> {
+    Record { watermark: Slot(watermark), content: Content::Promised(SequenceNumber(s)) }
+}
+
+fn accepted(watermark: u64, s: u64, first: u64, entries: Vec<Entry<V>>) -> Record<V> {
+    let (s, first) = (SequenceNumber(s), Slot(first));
+    Record { watermark: Slot(watermark), content: Content::Accepted { s, first, entries } }
+}
+
+fn committed(watermark: u64, first: u64, entries: Vec<Entry<V>>) -> Record<V> {
+    let first = Slot(first);
+    Record { watermark: Slot(watermark), content: Content::Committed { first, entries } }
+}

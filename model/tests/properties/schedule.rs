@@ -1,0 +1,352 @@
+//! Random schedules: what happens to a cluster, in which order.
+
+use std::fmt;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use synod_model::{Entry, Input, Limits, ReadId, SessionId, Slot, Verdict};
+
+use crate::cluster::{Cluster, SESSION, V};
+
+/// A cluster and what happens to it.
+#[derive(Clone)]
+pub(crate) struct Schedule {
+    pub(crate) replicas: u16,
+    pub(crate) limits: Limit,
+    pub(crate) applies_at_once: bool,
+    pub(crate) acts: Vec<Act>,
+}
+
+/// Which limits a cluster keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    Default,
+    /// So few slots that windows fill, promises take several frames, and tails are left behind.
+    FewSlots,
+    /// So few bytes that an acceptor is full before its slots are.
+    FewBytes,
+    /// So few sessions, submissions and reads that some have to go.
+    FewClients,
+}
+
+/// Something that happens. Numbers are taken modulo what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// A request whose number is that much ahead of what is committed, so that it is new, or a
+    /// retry of one that was new not long ago.
+    Submit {
+        at: usize,
+        ahead: u64,
+    },
+    Open {
+        at: usize,
+        count: u64,
+    },
+    Request {
+        at: usize,
+        session: usize,
+        number: u64,
+        answered: u64,
+    },
+    End {
+        at: usize,
+        session: usize,
+    },
+    Read {
+        at: usize,
+    },
+    /// Delivers one message that is under way.
+    Deliver {
+        which: usize,
+    },
+    /// Delivers one that was sent at any time.
+    Repeat {
+        which: usize,
+    },
+    /// Loses one that is under way.
+    Lose {
+        which: usize,
+    },
+    /// Delivers all that is under way and loses some of it, one in `one_in`.
+    Flush {
+        backwards: bool,
+        one_in: usize,
+    },
+    /// Delivers what is under way among some replicas, given by the bits of a number, and what comes
+    /// of it; with syncs, until all is quiet among them.
+    Among {
+        some: usize,
+        syncs: bool,
+    },
+    Sync {
+        at: usize,
+        count: usize,
+    },
+    SyncAll,
+    /// Syncs and delivers until all is quiet.
+    Calm,
+    Crash {
+        at: usize,
+        keep: usize,
+        forgets: bool,
+    },
+    Restart {
+        at: usize,
+    },
+    Isolate {
+        at: usize,
+    },
+    Heal {
+        at: usize,
+    },
+    Suspect {
+        at: usize,
+    },
+    Elect {
+        at: usize,
+        canvass: bool,
+    },
+    Resend {
+        at: usize,
+    },
+    Apply {
+        at: usize,
+        through: u64,
+    },
+}
+
+pub(crate) fn schedules(acts: std::ops::Range<usize>) -> impl Strategy<Value = Schedule> {
+    let replicas = prop_oneof![3 => Just(3), 2 => Just(5), 1 => 1..=4u16];
+    let limits = prop_oneof![
+        3 => Just(Limit::Default),
+        3 => Just(Limit::FewSlots),
+        2 => Just(Limit::FewBytes),
+        1 => Just(Limit::FewClients),
+    ];
+    (replicas, limits, prop::bool::weighted(0.8), vec(act(), acts)).prop_map(
+        |(replicas, limits, applies_at_once, acts)| Schedule {
+            replicas,
+            limits,
+            applies_at_once,
+            acts,
+        },
+    )
+}
+
+pub(crate) fn act() -> impl Strategy<Value = Act> {
+    let at = || 0..5usize;
+    let which = || any::<u16>().prop_map(usize::from);
+    prop_oneof![
+        16 => (at(), 0..6u64).prop_map(|(at, ahead)| Act::Submit { at, ahead }),
+        2 => (at(), 0..2u64).prop_map(|(at, count)| Act::Open { at, count }),
+        4 => (at(), 0..9usize, 0..6u64, 0..4u64).prop_map(|(at, session, number, answered)| {
+            Act::Request { at, session, number, answered }
+        }),
+        1 => (at(), 0..9usize).prop_map(|(at, session)| Act::End { at, session }),
+        4 => at().prop_map(|at| Act::Read { at }),
+        30 => which().prop_map(|which| Act::Deliver { which }),
+        6 => which().prop_map(|which| Act::Repeat { which }),
+        3 => which().prop_map(|which| Act::Lose { which }),
+        24 => (any::<bool>(), 2..20usize)
+            .prop_map(|(backwards, one_in)| Act::Flush { backwards, one_in }),
+        16 => (1..32usize, any::<bool>()).prop_map(|(some, syncs)| Act::Among { some, syncs }),
+        12 => (at(), 1..4usize).prop_map(|(at, count)| Act::Sync { at, count }),
+        12 => Just(Act::SyncAll),
+        3 => Just(Act::Calm),
+        2 => (at(), 0..3usize, prop::bool::weighted(0.2))
+            .prop_map(|(at, keep, forgets)| Act::Crash { at, keep, forgets }),
+        6 => at().prop_map(|at| Act::Restart { at }),
+        1 => at().prop_map(|at| Act::Isolate { at }),
+        5 => at().prop_map(|at| Act::Heal { at }),
+        2 => at().prop_map(|at| Act::Suspect { at }),
+        4 => (at(), any::<bool>()).prop_map(|(at, canvass)| Act::Elect { at, canvass }),
+        6 => at().prop_map(|at| Act::Resend { at }),
+        3 => (at(), 0..20u64).prop_map(|(at, through)| Act::Apply { at, through }),
+    ]
+}
+
+impl Limit {
+    pub(crate) fn limits(self) -> Limits {
+        let limits = Limits { value_bytes_max: 8, ..Limits::default() };
+        match self {
+            Self::Default => limits,
+            Self::FewSlots => Limits {
+                open_slots_max: 2,
+                accepted_slots_max: 3,
+                frame_entries_max: 2,
+                frame_bytes_max: 80,
+                resend_bytes_max: 40,
+                ..limits
+            },
+            Self::FewBytes => Limits { accepted_bytes_max: 110, unsynced_bytes_max: 70, ..limits },
+            Self::FewClients => Limits {
+                submissions_max: 4,
+                submissions_bytes_max: 110,
+                queued_submissions_max: 2,
+                queued_bytes_max: 70,
+                session_requests_max: 3,
+                sessions_max: 2,
+                reads_max: 2,
+                ..limits
+            },
+        }
+    }
+}
+
+/// One line an act, however it is asked for.
+impl fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { replicas, limits, applies_at_once, acts } = self;
+        writeln!(f, "replicas={replicas} limits={limits:?} applies_at_once={applies_at_once}")?;
+        acts.iter().try_for_each(|act| writeln!(f, "    {act:?}"))
+    }
+}
+
+impl Schedule {
+    pub(crate) fn cluster(&self) -> Cluster {
+        let mut cluster = Cluster::new(self.replicas, self.limits.limits());
+        cluster.applies_at_once = self.applies_at_once;
+        cluster
+    }
+
+    /// All of it, from the start.
+    pub(crate) fn run(&self) -> Cluster {
+        let mut cluster = self.cluster();
+        for act in &self.acts {
+            act.happen(&mut cluster);
+        }
+        cluster
+    }
+}
+
+impl Act {
+    pub(crate) fn happen(&self, cluster: &mut Cluster) {
+        let replicas = cluster.nodes.len();
+        match *self {
+            Self::Submit { at, ahead } => {
+                let committed = cluster.ghost.committed.0;
+                let answered = if ahead == 5 { committed } else { 1 };
+                submit(cluster, at % replicas, request(SESSION, committed + ahead + 1, answered));
+            }
+            Self::Open { at, count } => {
+                let node = &cluster.nodes[at % replicas];
+                let open = Entry::Open { origin: node.id, run: node.run, count };
+                submit(cluster, at % replicas, open);
+            }
+            Self::Request { at, session, number, answered } => {
+                let session = some_session(cluster, session);
+                submit(cluster, at % replicas, request(session, number, answered));
+            }
+            Self::End { at, session } => {
+                let session = some_session(cluster, session);
+                submit(cluster, at % replicas, Entry::End { session });
+            }
+            Self::Read { at } => {
+                let at = at % replicas;
+                // As many as there were messages: never one that was used before.
+                let ids = vec![ReadId(cluster.network.sent.len() as u64)];
+                if cluster.nodes[at].reads.is_disjoint(&ids.iter().copied().collect()) {
+                    cluster.step(at, Input::Read(ids));
+                }
+            }
+            Self::Deliver { which } => {
+                let pending = cluster.network.pending();
+                if !pending.is_empty() {
+                    cluster.deliver(pending[which % pending.len()]);
+                }
+            }
+            Self::Repeat { which } => {
+                let sent = cluster.network.sent.len();
+                if sent > 0 {
+                    cluster.deliver(which % sent);
+                }
+            }
+            Self::Lose { which } => {
+                let pending = cluster.network.pending();
+                if !pending.is_empty() {
+                    cluster.network.sent[pending[which % pending.len()]].pending = false;
+                }
+            }
+            Self::Flush { backwards, one_in } => {
+                let mut pending = cluster.network.pending();
+                if backwards {
+                    pending.reverse();
+                }
+                for (count, index) in pending.into_iter().enumerate() {
+                    if count % one_in == one_in - 1 {
+                        cluster.network.sent[index].pending = false;
+                    } else {
+                        cluster.deliver(index);
+                    }
+                }
+            }
+            Self::Among { some, syncs } => among(cluster, some, syncs),
+            Self::Sync { at, count } => cluster.sync(at % replicas, count),
+            Self::SyncAll => (0..replicas).for_each(|at| cluster.sync(at, usize::MAX)),
+            Self::Calm => cluster.stabilize(),
+            Self::Crash { at, keep, forgets } => {
+                let at = at % replicas;
+                cluster.crash(at, keep);
+                if forgets {
+                    cluster.nodes[at].applied = Slot::ZERO;
+                }
+            }
+            Self::Restart { at } => {
+                if cluster.nodes[at % replicas].replica.is_none() {
+                    cluster.restart(at % replicas);
+                }
+            }
+            Self::Isolate { at } => cluster.nodes[at % replicas].isolated = true,
+            Self::Heal { at } => cluster.nodes[at % replicas].isolated = false,
+            Self::Suspect { at } => cluster.step(at % replicas, Input::Suspect),
+            Self::Elect { at, canvass } => cluster.step(at % replicas, Input::Elect { canvass }),
+            Self::Resend { at } => cluster.step(at % replicas, Input::Resend),
+            Self::Apply { at, through } => cluster.apply(at % replicas, Slot(through)),
+        }
+    }
+}
+
+fn among(cluster: &mut Cluster, some: usize, syncs: bool) {
+    let is_one = |at: usize| some & (1 << at) != 0;
+    // More than enough, but for members that lie and have them talk for ever.
+    for _ in 0..50 {
+        for at in (0..cluster.nodes.len()).filter(|at| syncs && is_one(*at)) {
+            cluster.sync(at, usize::MAX);
+        }
+        let mut pending = cluster.network.pending();
+        pending.retain(|index| {
+            let envelope = &cluster.network.sent[*index];
+            is_one(envelope.from.0.into()) && is_one(envelope.to.0.into())
+        });
+        if pending.is_empty() {
+            return;
+        }
+        for index in pending {
+            cluster.deliver(index);
+        }
+    }
+}
+
+fn submit(cluster: &mut Cluster, at: usize, entry: Entry<V>) {
+    cluster.step(at, Input::Submit(vec![entry]));
+}
+
+/// A request whose value follows from its identity. Some are longer than the limit allows.
+pub(crate) fn request(session: SessionId, number: u64, answered: u64) -> Entry<V> {
+    let length = if number % 20 == 9 { 9 } else { 1 + number % 4 };
+    let letter = b'a' + u8::try_from(number % 26).expect("a letter");
+    let value = Arc::from(vec![letter; usize::try_from(length).expect("a length")]);
+    Entry::Request { session, number, answered, value }
+}
+
+/// One of the sessions that clients have opened, or one that nobody has.
+fn some_session(cluster: &Cluster, which: usize) -> SessionId {
+    let mut sessions = vec![SessionId(1_000)];
+    for (slot, (entry, verdict)) in &cluster.ghost.log {
+        if matches!(entry, Entry::Open { .. }) && *verdict == Some(Verdict::First) {
+            sessions.push(SessionId(slot.0));
+        }
+    }
+    sessions[which % sessions.len()]
+}
