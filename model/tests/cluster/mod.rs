@@ -150,6 +150,12 @@ impl Cluster {
     /// Does what replica `at` wants done.
     fn act(&mut self, at: usize, out: &mut Output<V>) {
         let members = self.constants.first_configuration().members();
+        let limits = self.constants.limits();
+        let slots = limits.accepted_slots_max + limits.open_slots_max + limits.frame_entries_max;
+        assert!(out.writes.len() as u64 <= slots + 2, "r{at} writes too much at once");
+        let messages =
+            members.len() as u64 * (slots + 4) + limits.submissions_max + limits.reads_max;
+        assert!(out.messages.len() as u64 <= messages, "r{at} sends too much at once");
         let node = &mut self.nodes[at];
         for record in out.writes.drain(..) {
             self.ghost.wrote(&record);

@@ -235,12 +235,13 @@ impl Act {
                 submit(cluster, at % replicas, open);
             }
             Self::Request { at, session, number, answered } => {
-                let session = some_session(cluster, session);
+                let session = some_session(cluster, session).unwrap_or(SESSION);
                 submit(cluster, at % replicas, request(session, number, answered));
             }
             Self::End { at, session } => {
-                let session = some_session(cluster, session);
-                submit(cluster, at % replicas, Entry::End { session });
+                if let Some(session) = some_session(cluster, session) {
+                    submit(cluster, at % replicas, Entry::End { session });
+                }
             }
             Self::Read { at } => {
                 let at = at % replicas;
@@ -340,13 +341,16 @@ pub(crate) fn request(session: SessionId, number: u64, answered: u64) -> Entry<V
     Entry::Request { session, number, answered, value }
 }
 
-/// One of the sessions that clients have opened, or one that nobody has.
-fn some_session(cluster: &Cluster, which: usize) -> SessionId {
-    let mut sessions = vec![SessionId(1_000)];
+/// One of the sessions that clients have opened, ended or not; now and then one that nobody has.
+fn some_session(cluster: &Cluster, which: usize) -> Option<SessionId> {
+    let mut sessions = Vec::new();
     for (slot, (entry, verdict)) in &cluster.ghost.log {
         if matches!(entry, Entry::Open { .. }) && *verdict == Some(Verdict::First) {
             sessions.push(SessionId(slot.0));
         }
     }
-    sessions[which % sessions.len()]
+    match which {
+        0 => Some(SessionId(1_000)),
+        _ => sessions.get(which % sessions.len().max(1)).copied(),
+    }
 }
