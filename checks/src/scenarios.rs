@@ -55,7 +55,7 @@ pub const TABLE: &[Row] = &[
         name: "rivals",
         shows: "two coordinators compete for one slot",
         tier: Tier::Quick,
-        states: States::Counted(1_101_744),
+        states: States::Counted(911_864),
         scenario: || Scenario {
             submissions: two_values(),
             reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LAGS],
@@ -66,7 +66,7 @@ pub const TABLE: &[Row] = &[
         name: "crashes",
         shows: "two crashes, unsynced writes lost",
         tier: Tier::Quick,
-        states: States::Counted(364_106),
+        states: States::Counted(284_413),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
@@ -78,7 +78,7 @@ pub const TABLE: &[Row] = &[
         name: "rejections",
         shows: "orders below the promise are rejected, and what that leads to",
         tier: Tier::Quick,
-        states: States::Counted(435_202),
+        states: States::Counted(311_385),
         scenario: || Scenario {
             submissions: two_values(),
             loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
@@ -90,7 +90,7 @@ pub const TABLE: &[Row] = &[
         name: "gaps",
         shows: "two slots, one of them left empty by a dead coordinator",
         tier: Tier::Quick,
-        states: States::Counted(2_471_914),
+        states: States::Counted(1_476_446),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0, 1])],
             reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
@@ -101,7 +101,7 @@ pub const TABLE: &[Row] = &[
         name: "pipeline",
         shows: "three slots open at once when their coordinator fails",
         tier: Tier::Quick,
-        states: States::Counted(71_037),
+        states: States::Counted(72_141),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             hears: AROUND_0,
@@ -113,7 +113,7 @@ pub const TABLE: &[Row] = &[
         name: "ranges",
         shows: "ranges of two slots, any number of writes synced at once",
         tier: Tier::Quick,
-        states: States::Counted(200_078),
+        states: States::Counted(129_148),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0])],
             submit_anywhere: true,
@@ -128,7 +128,7 @@ pub const TABLE: &[Row] = &[
         name: "candidate",
         shows: "a candidate that must catch up, or learns of a commit while it collects",
         tier: Tier::Quick,
-        states: States::Counted(780_762),
+        states: States::Counted(612_602),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[0])],
             crashes: 1,
@@ -141,7 +141,7 @@ pub const TABLE: &[Row] = &[
         name: "catch-up",
         shows: "a lagging follower catches up and crashes",
         tier: Tier::Quick,
-        states: States::Counted(137_590),
+        states: States::Counted(107_304),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0])],
             crashes: 1,
@@ -154,7 +154,7 @@ pub const TABLE: &[Row] = &[
         name: "tail",
         shows: "what is older than the tail is served from the disk",
         tier: Tier::Quick,
-        states: States::Counted(267_067),
+        states: States::Counted(184_903),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1])],
             limits: Limits { accepted_slots_max: 1, ..small_limits() },
@@ -166,7 +166,7 @@ pub const TABLE: &[Row] = &[
         name: "application",
         shows: "an application that keeps what it has over a crash",
         tier: Tier::Quick,
-        states: States::Counted(81_161),
+        states: States::Counted(63_258),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
@@ -179,7 +179,7 @@ pub const TABLE: &[Row] = &[
         name: "retry",
         shows: "a request retried at another replica",
         tier: Tier::Quick,
-        states: States::Counted(641_182),
+        states: States::Counted(665_444),
         scenario: || Scenario {
             submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }, request(2, &[2])],
             hears: AROUND_0,
@@ -191,7 +191,7 @@ pub const TABLE: &[Row] = &[
         name: "forwarding",
         shows: "submissions at a follower, forwarded and repeated",
         tier: Tier::Quick,
-        states: States::Counted(64_441),
+        states: States::Counted(50_008),
         scenario: || Scenario {
             submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }],
             submit_anywhere: true,
@@ -206,7 +206,7 @@ pub const TABLE: &[Row] = &[
         name: "overtaking",
         shows: "two requests of one session that overtake each other",
         tier: Tier::Quick,
-        states: States::Counted(448_152),
+        states: States::Counted(357_568),
         scenario: || Scenario {
             submissions: vec![Submission { places: 2, ..request(1, &[0, 1]) }, request(2, &[1])],
             reaches: vec![OVERTAKES, COMMITTED_EVERYWHERE],
@@ -217,7 +217,7 @@ pub const TABLE: &[Row] = &[
         name: "sessions",
         shows: "a session opened and ended, with a late copy in flight",
         tier: Tier::Quick,
-        states: States::Counted(4_456),
+        states: States::Counted(4_758),
         scenario: || Scenario {
             submissions: vec![
                 Submission { places: 2, ..open_session(&[1]) },
@@ -233,7 +233,7 @@ pub const TABLE: &[Row] = &[
         name: "reads",
         shows: "linearizable reads across a change of coordinator",
         tier: Tier::Quick,
-        states: States::Counted(1_141_145),
+        states: States::Counted(839_168),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[1, 2])],
@@ -246,7 +246,7 @@ pub const TABLE: &[Row] = &[
         name: "read-restart",
         shows: "a forwarded read whose origin restarts",
         tier: Tier::Quick,
-        states: States::Counted(574_656),
+        states: States::Counted(514_381),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],
@@ -263,7 +263,7 @@ pub const TABLE: &[Row] = &[
         name: "read-lost",
         shows: "a read, and a coordinator that fails before it has finished its election",
         tier: Tier::Quick,
-        states: States::Counted(98_530),
+        states: States::Counted(95_080),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[2])],
@@ -280,7 +280,7 @@ pub const TABLE: &[Row] = &[
         name: "canvass",
         shows: "a replica returns from isolation and asks before it stands",
         tier: Tier::Quick,
-        states: States::Counted(224_080),
+        states: States::Counted(183_284),
         scenario: || Scenario {
             submissions: two_values(),
             canvass: true,
@@ -293,7 +293,7 @@ pub const TABLE: &[Row] = &[
         name: "step-down",
         shows: "a coordinator whose round goes unanswered steps down, and is asked again",
         tier: Tier::Quick,
-        states: States::Counted(80_117),
+        states: States::Counted(71_605),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             canvass: true,
@@ -313,7 +313,7 @@ pub const TABLE: &[Row] = &[
         name: "overwritten",
         shows: "five replicas: an old accept reaches one that has caught up, and crashes",
         tier: Tier::Quick,
-        states: States::Counted(6_620),
+        states: States::Counted(6_632),
         scenario: || five(Replicas::of(&[0, 1]), Replicas::of(&[0])),
     },
     Row {
@@ -443,7 +443,7 @@ const COMMITTED_EVERYWHERE: &str = "everything is committed everywhere";
 const TWO_COORDINATE: &str = "two replicas coordinate at once";
 const FINISHES: &str = "a coordinator finishes another's value";
 const NO_OP: &str = "a no-op fills a gap";
-const LOSES: &str = "a crash can lose what is not synced";
+const LOSES: &str = "a crash has lost what was not synced";
 const REJECTED: &str = "an order is rejected";
 const TWICE: &str = "a request is in the log twice";
 const OVERTAKES: &str = "a request overtakes an earlier one";

@@ -231,7 +231,7 @@ impl World {
     /// Who can bring `replica` the slot after its watermark: whoever has ever committed it, for the
     /// answer may have been on its way since.
     fn server_of(&self, replica: usize, summary: &Summary, ghost: &Ghost) -> Option<(u8, usize)> {
-        if !self.scenario.catch_up.contains(replica) {
+        if self.keeps_asks || !self.scenario.catch_up.contains(replica) {
             return None;
         }
         let commit = ghost.commit(summary.watermark.next())?;

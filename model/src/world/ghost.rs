@@ -1,8 +1,10 @@
 //! History: what the properties must remember and no replica does.
 //!
 //! The ghost sees what became durable, what was committed and what was answered, in every cluster
-//! state's past. It is part of the state, so it keeps no more than a property can still need: a
-//! vote goes once its number can get no majority any more or has got it, a read once it is answered.
+//! state's past. It is part of the state, so it keeps no more than a property can still need: who
+//! voted is of interest until there is a majority or can be none, what was voted for until nobody can
+//! vote under that number any more, and a read until it is answered. (That nobody votes below a
+//! durable promise is a property of its own, so history may rely on it.)
 
 use std::vec::Vec;
 
@@ -19,7 +21,7 @@ pub(crate) struct Ghost {
     pub(crate) committed: Vec<Option<Commit>>,
     /// For each slot from 1 on, the entry that a majority has durably accepted under one number.
     pub(crate) chosen: Vec<Option<EntryId>>,
-    /// Who has durably accepted what under a number that may still get a majority, ascending.
+    /// Who has durably accepted what under a number that somebody may still vote under, ascending.
     votes: Vec<Votes>,
     /// Reads under way: which, of whom, and the slot that the answer must cover.
     reads: Vec<(ReadId, usize, Slot)>,
@@ -101,6 +103,7 @@ impl Broken {
     pub(crate) const CONTRADICTION: Self = Self(1 << 10);
     pub(crate) const RECOVERY_DIFFERS: Self = Self(1 << 11);
     pub(crate) const SERVED_UNSYNCED: Self = Self(1 << 12);
+    pub(crate) const BELOW_PROMISE: Self = Self(1 << 13);
 
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;
@@ -241,20 +244,24 @@ impl Ghost {
         broken
     }
 
-    /// Forgets votes that can make no difference any more: those whose majority is recorded, and
-    /// those of a number that too many replicas have durably promised never to accept under.
+    /// Forgets what can make no difference any more: who voted, once there is a majority or can be
+    /// none; and what was voted for, once nobody can vote under that number any more.
     fn forget(&mut self, around: &Around<'_>) {
-        self.votes.retain(|votes| {
-            let may_still = |who: usize| {
-                around.summaries[who].is_some_and(|summary| summary.durable_promise <= votes.s)
+        let may_vote = |s: SequenceNumber| {
+            let may = |who: &usize| {
+                around.summaries[*who].is_some_and(|summary| summary.durable_promise <= s)
             };
-            let mut possible = votes.by;
-            for who in 0..around.replicas {
-                if may_still(who) {
-                    possible.0 |= 1 << who;
-                }
+            Replicas((0..around.replicas).filter(may).fold(0, |set, who| set | 1 << who))
+        };
+        self.votes.retain_mut(|votes| {
+            let may_vote = may_vote(votes.s);
+            let possible = Replicas(votes.by.0 | may_vote.0);
+            if around.is_majority(votes.by) {
+                votes.by = Replicas::ALL;
+            } else if !around.is_majority(possible) {
+                votes.by = Replicas::NONE;
             }
-            !around.is_majority(votes.by) && around.is_majority(possible)
+            may_vote != Replicas::NONE
         });
     }
 }

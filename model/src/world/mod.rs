@@ -23,6 +23,8 @@ mod dead;
 mod envelope;
 mod explorer;
 mod ghost;
+#[cfg(test)]
+mod ghost_tests;
 mod intern;
 mod liveness;
 mod local;
@@ -82,6 +84,8 @@ pub struct World {
     /// Whether a replica keeps its disk when it cannot crash any more: likewise, and where slots are
     /// served from it.
     keeps_disks: bool,
+    /// Whether asks and their answers are in flight, and nothing is served unasked: likewise.
+    keeps_asks: bool,
     stop: AtomicBool,
     found: properties::Found,
     liveness: liveness::Liveness,
@@ -168,6 +172,7 @@ impl World {
             outcomes: boxcar::Vec::new(),
             keeps_dead: false,
             keeps_disks,
+            keeps_asks: false,
             stop: AtomicBool::new(false),
             found,
             liveness: liveness::Liveness::default(),
@@ -263,7 +268,7 @@ impl World {
     fn keeps(&self, envelope: &Envelope) -> bool {
         let (from, to) = (usize::from(envelope.from.0), usize::from(envelope.to.0));
         !self.scenario.loses.contains(envelope.kind())
-            && !matches!(envelope.kind(), Kind::Ask | Kind::Committed | Kind::Submitted)
+            && (self.keeps_asks || !is_of_catch_up(envelope.kind()))
             && self.scenario.hears[to].contains(from)
     }
 
@@ -274,6 +279,9 @@ impl World {
 
     fn is_dead(&self, envelope: Id, locals: &[Id; REPLICAS_MAX]) -> bool {
         let interned = self.envelopes.get(envelope);
+        if self.keeps_asks && is_of_catch_up(interned.content.kind()) {
+            return false;
+        }
         let Route { from, to, .. } = interned.derived;
         let sender = self.side(locals[from]);
         let recipient = self.side(locals[to]);
@@ -313,6 +321,11 @@ impl World {
         }
         state.digest = digest.wrapping_add(self.ghosts.get(state.ghost).digest);
     }
+}
+
+/// Whether a message of this kind asks for committed slots, brings some, or makes one ask.
+fn is_of_catch_up(kind: Kind) -> bool {
+    matches!(kind, Kind::Ask | Kind::Committed | Kind::Submitted)
 }
 
 /// Every entry that a log of this scenario can hold.

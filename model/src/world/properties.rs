@@ -5,13 +5,15 @@ use std::vec::Vec;
 
 use stateright::{Model, Property};
 
-use super::ghost::Broken;
+use super::envelope::Envelope;
+use super::ghost::{Broken, Commit};
 use super::local::RoleKind;
 use super::scenario::Kind as MessageKind;
 use super::state::ClusterState;
 use super::{Action, World};
 use crate::entry::Entry;
-use crate::numbers::Slot;
+use crate::message::{Message, Order};
+use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
 
 /// What a property claims.
@@ -69,6 +71,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     },
     always!("only what was submitted is committed", NOT_SUBMITTED),
     always!("a durable promise never goes down", PROMISE_FELL),
+    always!("nothing is accepted below a durable promise", BELOW_PROMISE),
     always!("one value per sequence number and slot", TWO_UNDER_ONE_NUMBER),
     always!("delivery is in order, without gaps", OUT_OF_ORDER),
     always!("a request is first at most once", FIRST_TWICE),
@@ -93,11 +96,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         (0..ghost.committed.len())
             .any(|at| is_noop(at) == Some(true) && is_noop(at + 1) == Some(false))
     }),
-    sometimes!(4, "a crash can lose what is not synced", |world, state| {
-        world.replicas().any(|it| {
-            world.may_crash(it, state.left.crashes) && world.summary(state.locals[it]).unsynced > 0
-        })
-    }),
+    sometimes!(4, "a crash has lost what was not synced", World::has_lost_a_write),
     sometimes!(5, "an order is rejected", |world, state| {
         world.in_flight(state, MessageKind::Reject)
     }),
@@ -223,6 +222,36 @@ impl World {
                 },
             )
         })
+    }
+
+    /// Whether it shows that a replica once held an entry that it holds no longer.
+    ///
+    /// An acceptor lets go of an entry only for one of a higher number, or when the slot is
+    /// committed. So whoever has neither, and asked others to accept an entry under its own number or
+    /// has once committed the slot, had a record of it, and lost that before it was synced.
+    fn has_lost_a_write(&self, state: &ClusterState) -> bool {
+        let ghost = &self.ghosts.get(state.ghost).content;
+        let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {
+            let replica = &self.locals.get(state.locals[replica]).content.replica;
+            let held = replica.acceptor.accepted().get(&slot);
+            slot > replica.learner.watermark() && held.is_none_or(|held| held.s < s)
+        };
+        let lacks_what_it_ordered = state.in_flight.iter().any(|id| {
+            let Envelope { from, message, .. } = &self.envelopes.get(*id).content;
+            let Message::Order { s, order: Order::Accept { first, entries, .. }, .. } = message
+            else {
+                return false;
+            };
+            let mut slots = (first.0..).map(Slot).take(entries.len());
+            slots.any(|slot| lacks(usize::from(from.0), slot, *s))
+        });
+        let slots = (1..=ghost.committed.len() as u64).map(Slot);
+        let committed = slots.filter_map(|slot| Some((slot, ghost.commit(slot)?)));
+        let lacks_what_it_committed = |(slot, commit): (Slot, &Commit)| {
+            let lacks = |it: &usize| commit.by.contains(*it) && lacks(*it, slot, SequenceNumber(1));
+            self.replicas().any(|it| lacks(&it))
+        };
+        lacks_what_it_ordered || committed.into_iter().any(lacks_what_it_committed)
     }
 
     /// The properties of this model: all the scenario can break, and what it must reach.

@@ -67,7 +67,14 @@ fn step_or_panic(
         Event::Input(input) => local.replica.step(input, &mut out),
         Event::Sync(count) => {
             let synced: Vec<_> = local.unsynced.drain(..count).collect();
+            let mut promised = before.replica.acceptor.durable_promise();
             for record in &synced {
+                if let Content::Promised(s) | Content::Accepted { s, .. } = &record.content {
+                    if *s < promised {
+                        effects.broken.add(Broken::BELOW_PROMISE);
+                    }
+                    promised = promised.max(*s);
+                }
                 if let Content::Accepted { s, first, entries } = &record.content {
                     for (slot, entry) in (first.0..).map(Slot).zip(entries) {
                         effects.votes.push((*s, slot, entry_id(entry)));
