@@ -6,6 +6,7 @@
 //! disk.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
@@ -21,7 +22,8 @@ pub(crate) struct Learner<V> {
     watermark: Slot,
     /// The entries of the last slots up to the watermark, oldest first.
     tail: VecDeque<Learned<V>>,
-    table: RequestTable,
+    /// Shared with copies of this replica until one of them delivers.
+    table: Arc<RequestTable>,
     /// The application was given, or had already, everything up to this slot.
     delivered: Slot,
     /// The application has everything up to this slot.
@@ -57,7 +59,7 @@ impl<V: Value> Learner<V> {
             log_starts_at: snapshot.next(),
             watermark: snapshot,
             tail: VecDeque::new(),
-            table,
+            table: Arc::new(table),
             delivered: applied,
             applied,
         }
@@ -126,7 +128,7 @@ impl<V: Value> Learner<V> {
     ) {
         let slot = self.watermark.next();
         self.watermark = slot;
-        let verdict = self.table.deliver(slot, &entry, limits);
+        let verdict = Arc::make_mut(&mut self.table).deliver(slot, &entry, limits);
         if slot > self.delivered {
             self.delivered = slot;
             out.delivered.push(Delivered { slot, entry: entry.clone(), verdict });

@@ -1,6 +1,7 @@
 //! What may happen next, and what comes of it.
 
-use super::ghost::{Around, Ghost};
+use super::envelope::Route;
+use super::ghost::{Around, Effects, Ghost};
 use super::intern::Id;
 use super::local::{RoleKind, Summary};
 use super::scenario::{Kind, REPLICAS_MAX};
@@ -273,29 +274,55 @@ impl World {
         };
         let at = usize::from(at);
         let outcome = self.outcome(before.locals[at], key);
+        let touches_history = begins_read.is_some() || outcome.effects.is_some();
+        if outcome.local == before.locals[at]
+            && outcome.kept().is_empty()
+            && left == before.left
+            && !touches_history
+        {
+            return None;
+        }
         let mut state = before.clone();
-        state.locals[at] = outcome.local;
+        self.replace(&mut state, at, outcome.local);
         state.left = left;
-        if left.crashes == 0 && before.left.crashes > 0 && !self.keeps_disks {
+        let nobody_crashes_now = left.crashes == 0 && before.left.crashes > 0 && !self.keeps_disks;
+        if nobody_crashes_now {
             for replica in self.replicas() {
-                if self.locals.get(state.locals[replica]).content.disk.is_some() {
-                    state.locals[replica] =
-                        self.outcome(state.locals[replica], EventKey::Survive).local;
+                let local = state.locals[replica];
+                if self.locals.get(local).content.disk.is_some() {
+                    let survivor = self.outcome(local, EventKey::Survive).local;
+                    self.replace(&mut state, replica, survivor);
                 }
             }
         }
-        for &id in &outcome.kept {
+        for &id in outcome.kept() {
             self.insert(&mut state, id);
         }
-        if begins_read.is_some() || !outcome.effects.is_empty() {
+        if touches_history {
             self.add_to_history(at, &mut state, outcome, begins_read);
         }
         if !self.keeps_dead {
-            let locals = state.locals;
-            state.in_flight.retain(|id| !self.is_dead(*id, &locals));
+            self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });
         }
-        self.fingerprint(&mut state);
+        if (state.left, state.broken) != (before.left, before.broken) {
+            state.digest = state
+                .digest
+                .wrapping_sub(before.left.digest(before.broken))
+                .wrapping_add(state.left.digest(state.broken));
+        }
+        debug_assert_eq!(state.digest, self.digest(&state), "what changes is what is added");
         (state != *before).then_some(state)
+    }
+
+    /// Gives `replica` another local state.
+    fn replace(&self, state: &mut ClusterState, replica: usize, local: Id) {
+        let old = std::mem::replace(&mut state.locals[replica], local);
+        if old != local {
+            state.digest = state
+                .digest
+                .wrapping_sub(self.locals.get(old).digest)
+                .wrapping_add(self.locals.get(local).digest);
+        }
     }
 
     /// Adds a message to those in flight, in its place.
@@ -305,7 +332,24 @@ impl World {
         let place = state.in_flight.partition_point(|there| order(*there) < wanted);
         if state.in_flight.get(place) != Some(&id) {
             state.in_flight.insert(place, id);
+            state.digest = state.digest.wrapping_add(wanted.1);
         }
+    }
+
+    /// Removes the messages that have died: of those from and to `changed`, if nobody else's local
+    /// state has changed, for a message's death depends on these two alone.
+    fn remove_dead(&self, state: &mut ClusterState, changed: Option<usize>) {
+        let ClusterState { locals, in_flight, digest, .. } = state;
+        in_flight.retain(|id| {
+            let interned = self.envelopes.get(*id);
+            let Route { from, to, .. } = interned.derived;
+            let is_dead =
+                changed.is_none_or(|at| from == at || to == at) && self.is_dead(*id, locals);
+            if is_dead {
+                *digest = digest.wrapping_sub(interned.digest);
+            }
+            !is_dead
+        });
     }
 
     fn add_to_history(
@@ -332,9 +376,14 @@ impl World {
             submission: &submission,
             may_be_in_log: &may_be_in_log,
         };
-        let broken = ghost.take(at, &outcome.effects, &around);
+        let none = Effects::default();
+        let broken = ghost.take(at, outcome.effects.as_deref().unwrap_or(&none), &around);
         state.broken.add(broken);
-        state.ghost = self.ghosts.intern(ghost, |_, _| ());
+        let before = std::mem::replace(&mut state.ghost, self.ghosts.intern(ghost, |_, _| ()));
+        state.digest = state
+            .digest
+            .wrapping_sub(self.ghosts.get(before).digest)
+            .wrapping_add(self.ghosts.get(state.ghost).digest);
     }
 
     /// Whether an entry is a no-op, or was submitted.

@@ -134,7 +134,7 @@ impl Peace<'_> {
     fn happen(&mut self, replica: usize, key: EventKey) {
         let outcome = self.world.outcome(self.locals[replica], key);
         self.locals[replica] = outcome.local;
-        self.in_flight.extend(&outcome.sent);
+        self.in_flight.extend(outcome.sent.iter());
     }
 
     fn sync_all(&mut self) {

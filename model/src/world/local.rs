@@ -1,5 +1,6 @@
 //! One replica of the model with its disk, and what is read off them.
 
+use std::sync::Arc;
 use std::vec::Vec;
 
 use super::scenario::SLOTS_MAX;
@@ -16,7 +17,7 @@ pub(crate) struct Local {
     /// What is durable, folded; so that every crash checks that recovery from the folded base is
     /// recovery from the records. None once the replica cannot crash any more: what only the disk
     /// knows can then never matter again.
-    pub(crate) disk: Option<Base<u8>>,
+    pub(crate) disk: Option<Arc<Base<u8>>>,
     /// What is written and not durable, oldest first.
     pub(crate) unsynced: Vec<Record<u8>>,
 }

@@ -37,6 +37,7 @@ mod show;
 mod state;
 mod step;
 
+use std::boxed::Box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec::Vec;
@@ -94,11 +95,19 @@ pub struct World {
 /// What came of an event at a local state.
 struct Outcome {
     local: Id,
-    /// Everything that was sent.
-    sent: Vec<Id>,
-    /// What of it the network of this scenario keeps.
-    kept: Vec<Id>,
-    effects: Effects,
+    /// Everything that was sent; first what the network of this scenario keeps.
+    sent: Box<[Id]>,
+    /// How many of these it keeps.
+    kept: usize,
+    /// Most steps touch no history.
+    effects: Option<Box<Effects>>,
+}
+
+impl Outcome {
+    /// What was sent, and the network of this scenario keeps.
+    fn kept(&self) -> &[Id] {
+        &self.sent[..self.kept]
+    }
 }
 
 /// Names an event at a replica in the table of steps.
@@ -231,7 +240,7 @@ impl World {
         let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
         let keeps_disk =
             self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
-        Local { replica, disk: keeps_disk.then_some(base), unsynced: Vec::new() }
+        Local { replica, disk: keeps_disk.then(|| Arc::new(base)), unsynced: Vec::new() }
     }
 
     fn may_crash(&self, replica: usize, crashes_left: u8) -> bool {
@@ -249,16 +258,11 @@ impl World {
         let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
         let Stepped { local, sent, effects } = step::step(&self.cluster, before, event, &entry_id);
         let local = self.intern_local(local);
-        let mut outcome = Outcome { local, sent: Vec::new(), kept: Vec::new(), effects };
-        for envelope in sent {
-            let is_kept = self.keeps(&envelope);
-            let id = self.intern_envelope(envelope);
-            outcome.sent.push(id);
-            if is_kept {
-                outcome.kept.push(id);
-            }
-        }
-        let index = self.outcomes.push(outcome);
+        let (kept, lost): (Vec<_>, Vec<_>) = sent.into_iter().partition(|it| self.keeps(it));
+        let kept_count = kept.len();
+        let sent = kept.into_iter().chain(lost).map(|it| self.intern_envelope(it)).collect();
+        let effects = (!effects.is_empty()).then(|| Box::new(effects));
+        let index = self.outcomes.push(Outcome { local, sent, kept: kept_count, effects });
         let id = u32::try_from(index).unwrap_or_else(|_| panic!("more than 2^32 steps"));
         self.steps.insert(bits, id);
         &self.outcomes[index]
@@ -305,21 +309,17 @@ impl World {
         for replica in self.replicas() {
             state.locals[replica] = self.intern_local(self.first_local(replica));
         }
-        self.fingerprint(&mut state);
+        state.digest = self.digest(&state);
         state
     }
 
     /// The digest of a state is the sum of the digests of its contents: messages are a set, and
-    /// local states know whose they are.
-    fn fingerprint(&self, state: &mut ClusterState) {
-        let mut digest = state.left.digest(state.broken);
-        for replica in self.replicas() {
-            digest = digest.wrapping_add(self.locals.get(state.locals[replica]).digest);
-        }
-        for &id in &state.in_flight {
-            digest = digest.wrapping_add(self.envelopes.get(id).digest);
-        }
-        state.digest = digest.wrapping_add(self.ghosts.get(state.ghost).digest);
+    /// local states know whose they are. So what changes in a step is all that a step has to add.
+    fn digest(&self, state: &ClusterState) -> u128 {
+        let locals = self.replicas().map(|it| self.locals.get(state.locals[it]).digest);
+        let messages = state.in_flight.iter().map(|id| self.envelopes.get(*id).digest);
+        let rest = [self.ghosts.get(state.ghost).digest, state.left.digest(state.broken)];
+        locals.chain(messages).chain(rest).fold(0, u128::wrapping_add)
     }
 }
 

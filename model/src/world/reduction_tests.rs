@@ -93,7 +93,7 @@ fn assert_dead_never_act(world: &World, state: &ClusterState) {
             before.content,
             world.locals.get(outcome.local).content,
         );
-        for sent in &outcome.kept {
+        for sent in outcome.kept() {
             assert!(
                 world.is_dead(*sent, &state.locals) || state.in_flight.contains(sent),
                 "{:?} is called dead and sends {:?} from {:#?}",

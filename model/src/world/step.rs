@@ -81,7 +81,7 @@ fn step_or_panic(
                     }
                 }
                 if let Some(disk) = &mut local.disk
-                    && disk.fold.apply(record.clone()).is_err()
+                    && Arc::make_mut(disk).fold.apply(record.clone()).is_err()
                 {
                     effects.broken.add(Broken::RECOVERY_DIFFERS);
                 }
@@ -97,8 +97,8 @@ fn step_or_panic(
             delivered_before = applied;
             let run = Run(before.replica.run.0 + 1);
             let me = before.me();
-            match before.disk.clone().map(|disk| recover(cluster, me, run, applied, disk, &mut out))
-            {
+            let disk = before.disk.as_deref().cloned();
+            match disk.map(|disk| recover(cluster, me, run, applied, disk, &mut out)) {
                 Some(Ok(replica)) => local.replica = replica,
                 _ => effects.broken.add(Broken::RECOVERY_DIFFERS),
             }
