@@ -5,11 +5,15 @@
 //! and its text is complete. An action carries the state that it happens in, for what it comes to
 //! depends on it.
 //!
+//! The page is stateright's too, and only through the model can anything of it be ours: the picture
+//! of a path brings the layout of the page along that shows it, `explorer.css`.
+//!
 //! Nothing else differs from the model that is checked: the same states with the same fingerprints,
 //! the same actions in the same order, so that a path of one is a path of the other, and the same
 //! properties.
 
 use core::fmt;
+use std::format;
 use std::hash::{Hash, Hasher};
 use std::string::{String, ToString};
 use std::sync::Arc;
@@ -18,6 +22,9 @@ use std::vec::Vec;
 use stateright::{Expectation, Model, Path, Property};
 
 use super::{Action, ClusterState, World};
+
+/// How the explorer's page is laid out, where the picture stands in it.
+const LAYOUT: &str = include_str!("explorer.css");
 
 /// The model of a cluster, to be explored by people.
 pub struct Explored {
@@ -100,7 +107,8 @@ impl Model for Explored {
     fn as_svg(&self, path: Path<ExploredState, ExploredAction>) -> Option<String> {
         let steps = path.into_vec().into_iter();
         let plain = steps.map(|(state, action)| (state.state, action.map(|action| action.action)));
-        Some(self.world.draw(&plain.collect::<Vec<_>>()))
+        let picture = self.world.draw(&plain.collect::<Vec<_>>());
+        Some(format!("{picture}<style>{LAYOUT}</style>"))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

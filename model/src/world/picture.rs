@@ -19,6 +19,7 @@ use svg::Document;
 use svg::node::element::{Group, Line as Stroke, Rectangle, Text, Title};
 
 use super::local::RoleKind;
+use super::show::words;
 use super::{Action, ClusterState, World};
 use course::Row;
 use signs::{Line, Sign};
@@ -32,9 +33,11 @@ const GAP: f64 = 8.0;
 /// Where sentences begin, and how many letters fit in a line of them.
 const SENTENCE_X: f64 = 34.0;
 const SENTENCE_LETTERS: usize = 46;
-/// Where the first replica's line is, and how far apart they are.
+/// Where the first replica's line is, and how far apart they are: where there are many, less far, so
+/// that five fit beside the explorer's lists in a window that is 1280 pixels wide.
 const FIRST_X: f64 = 386.0;
 const APART: f64 = 110.0;
+const APART_MANY: f64 = 88.0;
 /// How far right of a replica's line its labels begin.
 const LABEL_X: f64 = 11.0;
 /// How far a sign reaches from a replica's line.
@@ -66,6 +69,8 @@ impl World {
 struct Picture<'a> {
     replicas: usize,
     rows: &'a [Row],
+    /// How far apart the replicas' lines are.
+    apart: f64,
     width: f64,
     /// The top of the time lines.
     top: f64,
@@ -77,15 +82,17 @@ struct Picture<'a> {
 
 impl<'a> Picture<'a> {
     fn new(replicas: usize, rows: &'a [Row]) -> Self {
-        let ends = rows
-            .iter()
-            .flat_map(|row| row.marks.iter().map(|mark| label_end(line_x(row.at), &mark.label)));
-        let width = ends.fold(line_x(replicas - 1) + APART, f64::max).ceil();
+        let apart = if replicas > 3 { APART_MANY } else { APART };
+        let ends = rows.iter().flat_map(|row| {
+            let x = line_x(row.at, apart);
+            row.marks.iter().map(move |mark| label_end(x, &mark.label))
+        });
+        let width = ends.fold(line_x(replicas, apart), f64::max).ceil();
         let drawn = Group::new()
             .set("font-family", "'DejaVu Sans Mono', Menlo, Consolas, monospace")
             .set("font-size", 12)
             .set("fill", INK);
-        Self { replicas, rows, width, top: MARGIN, middles: Vec::new(), bottom: 0.0, drawn }
+        Self { replicas, rows, apart, width, top: MARGIN, middles: Vec::new(), bottom: 0.0, drawn }
     }
 
     fn add(&mut self, node: impl Into<std::boxed::Box<dyn svg::node::Node>>) {
@@ -152,7 +159,7 @@ impl<'a> Picture<'a> {
             let mut group = Group::new()
                 .add(shade)
                 .add(number.set("text-anchor", "end").set("fill", "#57606a"));
-            for (line, words) in (0_u16..).zip(wrapped(&row.sentence)) {
+            for (line, words) in (0_u16..).zip(words::wrapped(&row.sentence, SENTENCE_LETTERS)) {
                 group = group.add(text(SENTENCE_X, middle + f64::from(line) * TEXT_LINE, &words));
             }
             self.add(group);
@@ -162,7 +169,7 @@ impl<'a> Picture<'a> {
     /// A line for each replica, broader where it stands or coordinates.
     fn time_lines(&mut self) {
         for replica in 0..self.replicas {
-            let x = line_x(replica);
+            let x = self.line_x(replica);
             let line = Stroke::new()
                 .set("class", "time-line")
                 .set("x1", x)
@@ -229,12 +236,12 @@ impl<'a> Picture<'a> {
                 None => self.middles[index],
             };
             let arrives_at = match row.marks.first() {
-                Some(mark) if arrow.from > row.at => label_end(line_x(row.at), &mark.label),
-                _ if arrow.from > row.at => line_x(row.at) + SIGN_RADIUS,
-                _ => line_x(row.at) - SIGN_RADIUS,
+                Some(mark) if arrow.from > row.at => label_end(self.line_x(row.at), &mark.label),
+                _ if arrow.from > row.at => self.line_x(row.at) + SIGN_RADIUS,
+                _ => self.line_x(row.at) - SIGN_RADIUS,
             };
             let to = (arrives_at, self.middles[index]);
-            let drawn = arrow.line.draw((line_x(arrow.from), sent_at), to);
+            let drawn = arrow.line.draw((self.line_x(arrow.from), sent_at), to);
             self.add(drawn.add(Title::new(row.sentence.clone())));
         }
     }
@@ -243,7 +250,7 @@ impl<'a> Picture<'a> {
     fn marks(&mut self) {
         let rows = self.rows;
         for (index, row) in rows.iter().enumerate() {
-            let x = line_x(row.at);
+            let x = self.line_x(row.at);
             for (line, mark) in (0_u16..).zip(&row.marks) {
                 let y = self.middles[index] + f64::from(line) * TEXT_LINE;
                 let sign = mark.sign.draw(x, y);
@@ -262,6 +269,10 @@ impl<'a> Picture<'a> {
                 self.add(sign);
             }
         }
+    }
+
+    fn line_x(&self, replica: usize) -> f64 {
+        line_x(replica, self.apart)
     }
 
     fn finish(self) -> String {
@@ -284,8 +295,8 @@ impl<'a> Picture<'a> {
 }
 
 /// Where the line of a replica is.
-fn line_x(replica: usize) -> f64 {
-    FIRST_X + f64::from(u32::try_from(replica).unwrap_or(u32::MAX)) * APART
+fn line_x(replica: usize, apart: f64) -> f64 {
+    FIRST_X + f64::from(u32::try_from(replica).unwrap_or(u32::MAX)) * apart
 }
 
 fn letters(text: &str, letter: f64) -> f64 {
@@ -305,7 +316,7 @@ fn marks_height(row: &Row) -> f64 {
 }
 
 fn row_height(row: &Row) -> f64 {
-    marks_height(row).max(lines_height(wrapped(&row.sentence).len())) + GAP
+    marks_height(row).max(lines_height(words::wrapped(&row.sentence, SENTENCE_LETTERS).len())) + GAP
 }
 
 fn text(x: f64, y: f64, content: &str) -> Text {
@@ -314,20 +325,4 @@ fn text(x: f64, y: f64, content: &str) -> Text {
 
 fn label(x: f64, y: f64, content: &str, colour: &str) -> Text {
     text(x, y, content).set("font-size", 11).set("fill", colour).set("stroke", "none")
-}
-
-/// A sentence in lines that fit.
-fn wrapped(sentence: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in sentence.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= SENTENCE_LETTERS => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) => lines.push(format!("  {word}")),
-            None => lines.push(word.into()),
-        }
-    }
-    lines
 }

@@ -28,6 +28,10 @@ const SIGNS: &str = "✓ committed   * not yet synced   1: a@3  slot 1 holds a, 
 /// Where the texts of lines begin.
 const HEADING_COLUMNS: usize = 14;
 
+/// How broad the texts of lines may be: as the explorer has room for, in a window that is 1280
+/// pixels wide.
+const TEXT_COLUMNS: usize = 84;
+
 impl World {
     /// `state` for people: what each replica is, has promised, holds, has not synced, and is sent;
     /// and what the cluster as a whole has come to. With the state `before` a step, the lines that
@@ -43,12 +47,15 @@ impl World {
                 rows.push("  cluster".into());
             }
             let mark = if is_changed(&line) { '»' } else { ' ' };
-            rows.push(match (line.about, line.replica) {
-                (About::Role, Some(replica)) => format!("{mark} r{replica}  {}", line.text),
-                (about, _) => {
-                    format!("{mark}     {:HEADING_COLUMNS$}{}", about.heading(), line.text)
-                }
-            });
+            if let (About::Role, Some(replica)) = (line.about, line.replica) {
+                rows.push(format!("{mark} r{replica}  {}", line.text));
+                continue;
+            }
+            let mut start = format!("{mark}     {:HEADING_COLUMNS$}", line.about.heading());
+            for text in words::wrapped(&line.text, TEXT_COLUMNS) {
+                rows.push(format!("{start}{text}"));
+                start = " ".repeat(6 + HEADING_COLUMNS);
+            }
         }
         rows.push(format!("\n  {SIGNS}"));
         if before.is_some() {

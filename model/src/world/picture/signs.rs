@@ -57,7 +57,7 @@ impl Sign {
             Self::Stand => "#bf3989",
             Self::Promise => "#7b2fbf",
             Self::Coordinate => "#9a6700",
-            Self::StepDown => "#8a6d3b",
+            Self::StepDown => "#7d6232",
             Self::Write => "#bc4c00",
             Self::Sync => "#0550ae",
             Self::Commit => "#1a7f37",

@@ -206,3 +206,32 @@ fn reads(ids: &[ReadId]) -> String {
     let ids: Vec<_> = ids.iter().map(ReadId::to_string).collect();
     format!("read {}", ids.join(", "))
 }
+
+/// A text in lines of at most `columns` letters, as far as its words allow.
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn a_text_is_broken_between_words_and_nothing_of_it_is_lost() {
+        let text = "1: a ✓   2: b ✓   a-word-that-is-too-long";
+        let lines = wrapped(text, 11);
+        assert_eq!(lines, ["1: a ✓   2:", "b ✓  ", "a-word-that-is-too-long"]);
+        assert_eq!(lines.join(" "), text);
+        assert_eq!(wrapped(text, 80), [text]);
+    }
+}
