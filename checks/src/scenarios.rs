@@ -320,7 +320,7 @@ pub const TABLE: &[Row] = &[
         name: "crashes-4",
         shows: "two crashes, anybody's, under four numbers",
         tier: Tier::Full,
-        states: States::Counted(80_082_709),
+        states: States::Counted(63_150_645),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
@@ -332,7 +332,7 @@ pub const TABLE: &[Row] = &[
         name: "crash-4",
         shows: "one crash, anybody's, under four numbers",
         tier: Tier::Full,
-        states: States::Counted(14_502_023),
+        states: States::Counted(11_525_270),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
@@ -344,7 +344,7 @@ pub const TABLE: &[Row] = &[
         name: "gaps-4",
         shows: "two slots under four numbers",
         tier: Tier::Full,
-        states: States::Counted(40_405_901),
+        states: States::Counted(30_601_606),
         scenario: || Scenario {
             submissions: two_values(),
             reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES],
@@ -355,7 +355,7 @@ pub const TABLE: &[Row] = &[
         name: "rejections-4",
         shows: "rejections under four numbers",
         tier: Tier::Full,
-        states: States::Counted(3_727_860),
+        states: States::Counted(2_803_524),
         scenario: || Scenario {
             submissions: two_values(),
             loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
@@ -367,7 +367,7 @@ pub const TABLE: &[Row] = &[
         name: "pipeline-all",
         shows: "three slots open at once when their coordinator fails, everybody hears everybody",
         tier: Tier::Full,
-        states: States::Counted(23_257_941),
+        states: States::Counted(14_702_771),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             catch_up: Replicas::of(&[2]),
@@ -379,7 +379,7 @@ pub const TABLE: &[Row] = &[
         name: "sessions-all",
         shows: "a session opened and ended, with a late copy in flight, everybody hears everybody",
         tier: Tier::Full,
-        states: States::Counted(2_228_320),
+        states: States::Counted(1_244_475),
         scenario: || Scenario {
             submissions: vec![
                 Submission { places: 2, ..open_session(&[1]) },
