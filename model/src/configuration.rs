@@ -211,6 +211,12 @@ impl Cluster {
         }
     }
 
+    /// The distance between two numbers of one replica.
+    #[must_use]
+    pub fn stride(&self) -> u64 {
+        self.stride
+    }
+
     /// The configuration that the cluster starts with.
     #[must_use]
     pub fn first_configuration(&self) -> &Configuration {

@@ -153,7 +153,7 @@ pub struct Serve {
     pub to: ReplicaId,
     /// What to send: one message with the first of these slots, and as many more as a frame holds;
     /// the peer asks on. All of it is durable. Which record of a slot counts decides
-    /// [`Fold`](crate::Fold): the last.
+    /// [`Content::put_into`](crate::Content::put_into): the last.
     pub slots: SlotRange,
     /// The first slot that the log still has, to send along.
     pub log_starts_at: Slot,

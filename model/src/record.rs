@@ -8,17 +8,19 @@
 //! its own entries, so whether a promise must report them, or an accept may overwrite them, never
 //! comes up: a replica that has the record has the watermark.
 //!
-//! Which record of a slot counts is decided here and nowhere else: **the last one**. Nothing is
-//! written for a slot at or below the watermark, and above it a later record has a higher number.
+//! Which record of a slot counts is decided here and nowhere else, in [`Content::put_into`]: **the
+//! last one**. Nothing is written for a slot at or below the watermark, and above it a later record
+//! has a higher number.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::RangeBounds;
 
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
 use crate::entry::Entry;
-use crate::numbers::{SequenceNumber, Slot};
+use crate::numbers::{SequenceNumber, Slot, SlotRange};
 use crate::sessions::RequestTable;
 
 /// One record of a replica's log on disk.
@@ -51,6 +53,40 @@ pub enum Content<V> {
         /// The entries of consecutive slots.
         entries: Vec<Entry<V>>,
     },
+}
+
+impl<V> Content<V> {
+    /// The slots that this record has entries for. None if it is a promise.
+    #[must_use]
+    pub fn slots(&self) -> Option<SlotRange> {
+        match self {
+            Self::Promised(_) => None,
+            Self::Accepted { first, entries, .. } | Self::Committed { first, entries } => {
+                let more = (entries.len() as u64).checked_sub(1)?;
+                Some(SlotRange { first: *first, last: first.plus(more) })
+            }
+        }
+    }
+
+    /// Puts the entries of this record that lie in `slots` among those of the records before it, in
+    /// their place: of a slot, the last record counts.
+    ///
+    /// [`Fold`] goes through here, and so does whoever reads some slots from the disk to serve them
+    /// ([`Output::serve`](crate::Output::serve)).
+    pub fn put_into(self, entries: &mut BTreeMap<Slot, Stored<V>>, slots: impl RangeBounds<Slot>) {
+        let (s, first, new) = match self {
+            Self::Promised(_) => return,
+            Self::Accepted { s, first, entries } => (s, first, entries),
+            Self::Committed { first, entries } => (SequenceNumber::NONE, first, entries),
+        };
+        for (ahead, entry) in (0..).zip(new) {
+            // Saturates: a record that no replica wrote must not stop the program that reads it.
+            let slot = first.plus(ahead);
+            if slots.contains(&slot) {
+                entries.insert(slot, Stored { s, entry });
+            }
+        }
+    }
 }
 
 /// What the log starts from once older records are gone. Until there are snapshots only the model's
@@ -179,29 +215,29 @@ impl<V: Clone + Eq> Fold<V> {
         if watermark < self.watermark {
             return Err(RecordError::Backwards { watermark });
         }
-        let (s, first, entries) = match content {
-            Content::Promised(s) if s > self.promised => (s, watermark.next(), Vec::new()),
+        let (s, first, entries): (_, _, &[_]) = match &content {
+            Content::Promised(s) if *s > self.promised => (*s, watermark.next(), &[]),
             Content::Accepted { s, first, entries }
-                if s >= self.promised && s != SequenceNumber::NONE =>
+                if *s >= self.promised && *s != SequenceNumber::NONE =>
             {
-                self.check_range(first, &entries)?;
-                if first <= watermark {
-                    return Err(RecordError::CommittedSlotOverwritten { slot: first });
+                self.check_range(*first, entries)?;
+                if *first <= watermark {
+                    return Err(RecordError::CommittedSlotOverwritten { slot: *first });
                 }
-                (s, first, entries)
+                (*s, *first, entries)
             }
             Content::Promised(_) | Content::Accepted { .. } => {
                 return Err(RecordError::Backwards { watermark });
             }
             Content::Committed { first, entries } => {
-                self.check_range(first, &entries)?;
+                self.check_range(*first, entries)?;
                 if first.0 + entries.len() as u64 != watermark.next().0 {
-                    return Err(RecordError::BadRange { first });
+                    return Err(RecordError::BadRange { first: *first });
                 }
-                (SequenceNumber::NONE, first, entries)
+                (SequenceNumber::NONE, *first, entries)
             }
         };
-        for (slot, entry) in (first.0..).map(Slot).zip(&entries) {
+        for (slot, entry) in (first.0..).map(Slot).zip(entries) {
             if let Some(stored) = self.entries.get(&slot)
                 && stored.s == s
                 && stored.entry != *entry
@@ -222,9 +258,7 @@ impl<V: Clone + Eq> Fold<V> {
         }
 
         self.promised = self.promised.max(s);
-        for (slot, entry) in (first.0..).map(Slot).zip(entries) {
-            self.entries.insert(slot, Stored { s, entry });
-        }
+        content.put_into(&mut self.entries, ..);
         let newly_committed = self.watermark.next()..=watermark;
         if !newly_committed.is_empty() {
             for (_, stored) in self.entries.range_mut(newly_committed) {

@@ -1,9 +1,11 @@
 //! What is on a disk, and the replica that comes back from it.
 
+use std::collections::BTreeMap;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{Base, Configuration, ConfigurationId, Content, Entry, Fold, Record, ReplicaId};
-use synod_model::{SequenceNumber, Slot, Stored};
+use synod_model::{SequenceNumber, Slot, SlotRange, Stored};
 
 use crate::check;
 use crate::cluster::{V, recover, request};
@@ -23,6 +25,31 @@ fn a_folded_base_recovers_as_its_records_do() {
             let [one, other] =
                 [folded, again].map(|folded| recover(&cluster.constants, node, folded, written));
             assert_eq!(one, other, "r{} with {folded} or {again} of {written} folded", node.id);
+        }
+    });
+}
+
+/// Whoever reads some slots from the log, and not all of it, gets of each what the fold has.
+#[test]
+fn some_slots_read_as_the_fold_has_them() {
+    let slots = (0..40_u64, 0..40_u64).prop_map(|(first, more)| Slot(first)..=Slot(first + more));
+    check(500, &(schedules(20..300), slots), |(schedule, slots): (Schedule, _)| {
+        let cluster = schedule.run();
+        for node in &cluster.nodes {
+            let mut read = BTreeMap::new();
+            let mut written = Vec::new();
+            for record in node.disk.records() {
+                written.extend(record.content.slots().into_iter().flat_map(SlotRange::iter));
+                record.content.clone().put_into(&mut read, slots.clone());
+            }
+            let fold = node.disk.base_after(node.disk.records().len()).fold;
+            let entries = |from: &BTreeMap<Slot, Stored<V>>| {
+                let some = from.range(slots.clone());
+                some.map(|(slot, stored)| (*slot, stored.entry.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(entries(&read), entries(&fold.entries), "r{}, slots {slots:?}", node.id);
+            assert!(fold.entries.keys().all(|slot| written.contains(slot)));
+            assert!(written.iter().all(|slot| fold.entries.contains_key(slot)));
         }
     });
 }
