@@ -1,0 +1,158 @@
+//! The operating system's files. The one place that knows fs2.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use fs2::FileExt as _;
+
+use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError};
+
+/// How much of a lock file is read to learn who holds it. A process id has at most ten digits.
+const HOLDER_BYTES_MAX: usize = 32;
+
+/// A data directory in the file system.
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+}
+
+impl RealDisk {
+    /// The data directory at `root`. Nothing is read or made by this.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+}
+
+impl Disk for RealDisk {
+    fn path(&self, name: &str) -> PathBuf {
+        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+    }
+
+    fn make_root(&self) -> io::Result<()> {
+        let made = match fs::create_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            made => made.map(|()| true)?,
+        };
+        // Also if it was there: an earlier run may have made it and been stopped just after.
+        let root = fs::canonicalize(&self.root)?;
+        fs::read_dir(&root)?;
+        match root.parent().map_or(Ok(()), sync) {
+            // Somebody else's directory holds this one, and somebody else has made it.
+            Err(error) if !made && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    }
+
+    fn create_folder(&self, name: &str) -> io::Result<()> {
+        fs::create_dir(self.path(name))
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(folder))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let options = &mut OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(self.path(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let write = access == Access::Write;
+        let file = OpenOptions::new().read(true).write(write).open(self.path(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        sync(&self.path(folder))
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn DiskLock>, LockError> {
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(LockError::Disk)?;
+        match file.try_lock_exclusive() {
+            Err(error) if is_held(&error) => return Err(LockError::Held(holder(&file))),
+            locked => locked.map_err(LockError::Disk)?,
+        }
+        // For people only, so it need not be durable: what counts is the lock itself.
+        let text = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.write_all_at(text.as_bytes(), 0))
+            .map_err(LockError::Disk)?;
+        Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn lock_holder(&self, name: &str) -> io::Result<Option<Holder>> {
+        let file = File::open(self.path(name))?;
+        match fs2::FileExt::try_lock_shared(&file) {
+            Err(error) if is_held(&error) => Ok(Some(holder(&file))),
+            // Closing the file gives the lock back.
+            locked => locked.map(|()| None),
+        }
+    }
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn is_held(error: &io::Error) -> bool {
+    error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
+}
+
+fn holder(file: &File) -> Holder {
+    let mut text = [0; HOLDER_BYTES_MAX];
+    let length = file.read_at(&mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..length]);
+    let digits = text.trim();
+    if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
+        // It holds the lock and has not got as far as to say so.
+        Holder("another process".into())
+    } else {
+        Holder(format!("process {digits}"))
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn length_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// Closing the file gives the lock back.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl DiskLock for RealLock {}

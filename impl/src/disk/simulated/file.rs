@@ -1,0 +1,137 @@
+//! A file of the simulated disk: what is durable, what is cached, and every content between.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use fastrand::Rng;
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    durable: Vec<u8>,
+    cached: Vec<u8>,
+    /// For each sector that was written since the last sync, its content after each write.
+    dirty: BTreeMap<usize, Vec<[u8; SECTOR_BYTES]>>,
+    /// Each length that the file has had since the last sync.
+    lengths: Vec<usize>,
+}
+
+impl File {
+    pub(super) fn cached(&self) -> &[u8] {
+        &self.cached
+    }
+
+    pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).ok();
+        let range = from.and_then(|from| Some(from..from.checked_add(buffer.len())?));
+        match range.and_then(|range| self.cached.get(range)) {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) {
+        let from = usize::try_from(offset).expect("a simulated file fits in memory");
+        let to = from + bytes.len();
+        if bytes.is_empty() {
+            return;
+        }
+        if to > self.cached.len() {
+            self.cached.resize(to, 0);
+            self.lengths.push(to);
+        }
+        self.cached[from..to].copy_from_slice(bytes);
+        for sector in from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES) {
+            let content = sector_of(&self.cached, sector);
+            self.dirty.entry(sector).or_default().push(content);
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.durable.resize(self.cached.len(), 0);
+        for sector in std::mem::take(&mut self.dirty).into_keys() {
+            put(&mut self.durable, sector, &sector_of(&self.cached, sector));
+        }
+        self.lengths.clear();
+    }
+
+    /// Each sector reached the disk or did not, and all are taken for clean.
+    pub(super) fn fail_sync(&mut self, random: &mut Rng) {
+        self.durable = self.after_power_loss(random);
+        self.dirty.clear();
+        self.lengths.clear();
+    }
+
+    pub(super) fn lose_power(&mut self, random: &mut Rng) {
+        self.durable = self.after_power_loss(random);
+        self.cached.clone_from(&self.durable);
+        self.dirty.clear();
+        self.lengths.clear();
+    }
+
+    /// Changes both what is durable and what is cached.
+    pub(super) fn replace(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.cached);
+        self.durable.clone_from(&self.cached);
+        self.dirty.clear();
+        self.lengths.clear();
+    }
+
+    fn after_power_loss(&self, random: &mut Rng) -> Vec<u8> {
+        let outcome = Outcome::draw(random);
+        let mut content = self.durable.clone();
+        let mut lengths = vec![content.len()];
+        lengths.extend(&self.lengths);
+        content.resize(lengths[outcome.draw_one_of(lengths.len(), random)], 0);
+        for (sector, contents) in &self.dirty {
+            if let Some(newer) = outcome.draw_one_of(contents.len() + 1, random).checked_sub(1) {
+                put(&mut content, *sector, &contents[newer]);
+            }
+        }
+        content
+    }
+}
+
+fn sector_of(content: &[u8], sector: usize) -> [u8; SECTOR_BYTES] {
+    let mut bytes = [0; SECTOR_BYTES];
+    let from = (sector * SECTOR_BYTES).min(content.len());
+    let to = (from + SECTOR_BYTES).min(content.len());
+    bytes[..to - from].copy_from_slice(&content[from..to]);
+    bytes
+}
+
+/// What lies beyond the end of the file is lost.
+fn put(content: &mut [u8], sector: usize, bytes: &[u8; SECTOR_BYTES]) {
+    let from = (sector * SECTOR_BYTES).min(content.len());
+    let to = (from + SECTOR_BYTES).min(content.len());
+    content[from..to].copy_from_slice(&bytes[..to - from]);
+}
+
+/// How a power loss goes. If every sector were drawn by itself, nothing would ever be lost whole or
+/// kept whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    Oldest,
+    Newest,
+    Any,
+}
+
+impl Outcome {
+    pub(super) fn draw(random: &mut Rng) -> Self {
+        [Self::Oldest, Self::Newest, Self::Any, Self::Any][random.usize(..4)]
+    }
+
+    /// One of `count` states, ordered from old to new.
+    pub(super) fn draw_one_of(self, count: usize, random: &mut Rng) -> usize {
+        match self {
+            Self::Oldest => 0,
+            Self::Newest => count - 1,
+            Self::Any => random.usize(..count),
+        }
+    }
+}

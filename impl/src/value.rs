@@ -1,0 +1,68 @@
+//! What clients put in the log: bytes.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// How many bytes of a value a message for people shows.
+const SHOWN_BYTES_MAX: usize = 32;
+
+/// A client's value. Cloning it clones a handle: the core, the disk and every peer's frame share the
+/// bytes.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value(pub Bytes);
+
+impl synod_model::Value for Value {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Value {
+    fn from(bytes: B) -> Self {
+        Self(bytes.into())
+    }
+}
+
+/// A value may be a mebibyte long; of such a one its beginning and its length are shown.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(SHOWN_BYTES_MAX)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if shown.len() < self.0.len() {
+            write!(f, "... ({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Bytes are asked for, not a buffer of them: the decoder lends what is there, so a length
+        // beyond the end is refused before anything is allocated for it.
+        deserializer.deserialize_bytes(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl Visitor<'_> for BytesVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    /// Copies: a value that lent from a whole batch would keep all of it in memory.
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(Value(Bytes::copy_from_slice(bytes)))
+    }
+}
