@@ -4,14 +4,16 @@
 //! one task owns the replica and feeds it, and the shell around it keeps the three sentences of its
 //! contract with the core. What is there:
 //!
-//! - [`disk`]: the files of a data directory, real or simulated;
+//! - [`storage`]: the data directory with its lock and its identity, and the log on disk;
+//! - [`disk`]: the files under it, real or simulated;
 //! - [`codec`] and [`Value`]: what is encoded, and how.
 //!
-//! What is not there yet: the log on disk, peers, the failure detector and the clock, the log for
-//! applications, and the commands of `synod`.
+//! What is not there yet: peers, the failure detector and the clock, the log for applications, and
+//! the commands of `synod`.
 
 pub mod codec;
 pub mod disk;
+pub mod storage;
 mod value;
 
 pub use value::Value;

@@ -1,0 +1,366 @@
+//! The data directory: how it is made, and how it is opened.
+//!
+//! ```text
+//! LOCK               held by the process that has the directory open; its process id, for people
+//! identity           who this replica is; written last, so that without it nothing was ever promised
+//! incarnations       which data directory each member was first met with
+//! peers              the addresses of the other replicas, as last given
+//! log/00000001.wal   the segments of the log
+//! ```
+//!
+//! Making and opening are two commands, and neither does the other's work. Only
+//! [`init`](DataDirectory::init) makes anything, once; [`open`](DataDirectory::open) never does. So a
+//! directory that was emptied, or a disk that was not mounted, is never mistaken for a first start,
+//! whatever a service manager is told to run: a replica that forgot its promises could break those
+//! of the whole cluster.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use synod_model::{Cluster, ReplicaId};
+use thiserror::Error;
+
+use super::identity::{ClusterId, IDENTITY, Identity, IdentityError, Incarnation, LogLimits};
+use super::init;
+use super::small_file::{Kind, SmallFileError};
+use super::trouble::DiskError;
+use crate::disk::{Disk, DiskLock, Holder, LockError, ROOT};
+
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const INCARNATIONS: Kind =
+    Kind { name: "incarnations", new_name: "incarnations.new", letters: *b"SYNODinc" };
+pub(super) const PEERS: Kind = Kind { name: "peers", new_name: "peers.new", letters: *b"SYNODper" };
+
+/// The small files, in the order in which they are made.
+pub(super) const SMALL_FILES: [Kind; 3] = [PEERS, INCARNATIONS, IDENTITY];
+
+/// What a replica is made with.
+#[derive(Clone, Debug)]
+pub struct NewReplica {
+    /// The name of its cluster, for people; the same at all its replicas.
+    pub cluster_name: String,
+    /// The stride, the first members and the limits; the same at all replicas.
+    pub cluster: Cluster,
+    /// Which of the members it is.
+    pub replica: ReplicaId,
+    /// A number drawn at random, by whoever has randomness.
+    pub incarnation: Incarnation,
+    /// The sizes of its log.
+    pub log: LogLimits,
+    /// Where the other replicas are.
+    pub peers: BTreeMap<ReplicaId, String>,
+}
+
+impl NewReplica {
+    pub(super) fn identity(&self) -> Result<Identity, IdentityError> {
+        let identity = Identity {
+            cluster_name: self.cluster_name.clone(),
+            cluster_id: ClusterId::of(&self.cluster_name, &self.cluster),
+            replica: self.replica,
+            incarnation: self.incarnation,
+            cluster: self.cluster.clone(),
+            log: self.log,
+        };
+        identity.check().map(|()| identity)
+    }
+}
+
+/// The data directory of a replica, open and locked.
+///
+/// The lock is held as long as this or a [`Log`](super::Log) of it is.
+#[derive(Debug)]
+pub struct DataDirectory {
+    disk: Arc<dyn Disk>,
+    lock: Arc<dyn DiskLock>,
+    identity: Identity,
+    incarnations: BTreeMap<ReplicaId, Incarnation>,
+    peers: BTreeMap<ReplicaId, String>,
+    /// A small file could not be replaced, so it is unknown what is in it.
+    has_failed: bool,
+}
+
+impl DataDirectory {
+    /// Makes a data directory where there is nothing yet, or finishes what an earlier `init` was
+    /// interrupted in. When it returns, everything is durable.
+    ///
+    /// # Errors
+    ///
+    /// If anything is there that an interrupted `init` cannot have left, or the disk refuses.
+    pub fn init(disk: Arc<dyn Disk>, replica: &NewReplica) -> Result<Self, InitError> {
+        let (lock, identity) = init::make(&*disk, replica)?;
+        Ok(Self {
+            disk,
+            lock: lock.into(),
+            identity,
+            incarnations: BTreeMap::new(),
+            peers: replica.peers.clone(),
+            has_failed: false,
+        })
+    }
+
+    /// Opens a data directory that was made.
+    ///
+    /// # Errors
+    ///
+    /// If it was not, if another process has it open, if it is damaged, or the disk refuses.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let names = match disk.list(ROOT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed.map_err(DiskError::at(&*disk, ROOT, "list"))?,
+        };
+        if !names.iter().any(|name| name == IDENTITY.name) {
+            let path = disk.path(ROOT);
+            return Err(if names.is_empty() {
+                OpenError::Empty { path }
+            } else if init::first_unknown(&names).is_none() {
+                OpenError::InitInterrupted { path }
+            } else {
+                OpenError::NotADataDirectory { path }
+            });
+        }
+        let lock = lock(&*disk)?;
+        let identity: Identity = IDENTITY.read(&*disk)?;
+        let incarnations: BTreeMap<ReplicaId, Incarnation> = INCARNATIONS.read(&*disk)?;
+        let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
+        // Whoever wrote them may have been stopped just before making that durable, or have failed
+        // to. As with the last batch of the log, nobody rests on them before they are written again.
+        PEERS.write(&*disk, &peers)?;
+        INCARNATIONS.write(&*disk, &incarnations)?;
+        IDENTITY.write(&*disk, &identity)?;
+        Ok(Self { disk, lock: lock.into(), identity, incarnations, peers, has_failed: false })
+    }
+
+    /// Who this replica is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Which data directory each other member was first met with, as far as they were met.
+    pub fn incarnations(&self) -> &BTreeMap<ReplicaId, Incarnation> {
+        &self.incarnations
+    }
+
+    /// Remembers that `replica` was met with `incarnation`. When it returns, that is durable.
+    ///
+    /// # Errors
+    ///
+    /// If it is known under another one: an id belongs to one data directory for ever.
+    pub fn store_incarnation(
+        &mut self,
+        replica: ReplicaId,
+        incarnation: Incarnation,
+    ) -> Result<(), IncarnationError> {
+        let known = if replica == self.identity.replica {
+            Some(&self.identity.incarnation)
+        } else {
+            self.incarnations.get(&replica)
+        };
+        match known {
+            Some(known) if *known == incarnation => Ok(()),
+            Some(known) => {
+                Err(IncarnationError::Other { replica, known: *known, found: incarnation })
+            }
+            None => {
+                let mut incarnations = self.incarnations.clone();
+                incarnations.insert(replica, incarnation);
+                self.replace(&INCARNATIONS, &incarnations)?;
+                self.incarnations = incarnations;
+                Ok(())
+            }
+        }
+    }
+
+    /// Where the other replicas are, as last given.
+    pub fn peers(&self) -> &BTreeMap<ReplicaId, String> {
+        &self.peers
+    }
+
+    /// Remembers where the other replicas are. When it returns, that is durable.
+    ///
+    /// # Errors
+    ///
+    /// If the disk refuses.
+    pub fn store_peers(
+        &mut self,
+        peers: BTreeMap<ReplicaId, String>,
+    ) -> Result<(), SmallFileError> {
+        if peers != self.peers {
+            self.replace(&PEERS, &peers)?;
+            self.peers = peers;
+        }
+        Ok(())
+    }
+
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(super) fn lock(&self) -> &Arc<dyn DiskLock> {
+        &self.lock
+    }
+
+    fn replace(
+        &mut self,
+        file: &Kind,
+        content: &impl serde::Serialize,
+    ) -> Result<(), SmallFileError> {
+        if self.has_failed {
+            let error = io::Error::other("an earlier change of the data directory has failed");
+            return Err(DiskError::at(&*self.disk, file.name, "replace")(error).into());
+        }
+        let replaced = file.write(&*self.disk, content);
+        self.has_failed = replaced.is_err();
+        replaced
+    }
+}
+
+/// Locks the directory, which has a file for that.
+pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
+    disk.lock(LOCK).map_err(|error| match error {
+        LockError::Held(holder) => InUse::Held { path: disk.path(ROOT), holder },
+        LockError::Disk(error) => InUse::Disk(DiskError::at(disk, LOCK, "lock")(error)),
+    })
+}
+
+/// Why a data directory could not be locked.
+#[derive(Debug, Error)]
+pub enum InUse {
+    /// Another process has it.
+    #[error(
+        "data directory {} is in use by {}\n  \
+         every replica needs a directory of its own: stop that process, or choose another --data-dir",
+        path.display(), holder.0
+    )]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(DiskError),
+}
+
+/// Why a data directory was not made.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// The replica cannot be what it is to be.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is one already.
+    #[error(
+        "{} is the data directory of a replica already\n  \
+         `synod node` runs it; a new replica needs another directory, and an id that no replica of \
+         its cluster ever had",
+        path.display()
+    )]
+    AlreadyMade {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something else is there.
+    #[error(
+        "{} is not empty: there is {name}\n  \
+         nothing was changed; a data directory is made where there is nothing yet",
+        path.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// A name that is in it.
+        name: String,
+    },
+    /// It was a data directory, and who it was is lost.
+    #[error(
+        "{} holds records, and the file `identity` beside it is gone\n  \
+         a replica that starts anew under its old id would forget what it has promised: nothing was \
+         changed\n  \
+         docs/storage.md#damage says how to replace a replica",
+        path.display()
+    )]
+    HoldsRecords {
+        /// The segment.
+        path: PathBuf,
+    },
+    /// Another process has the directory.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// A small file could not be written.
+    #[error(transparent)]
+    SmallFile(#[from] SmallFileError),
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Why a data directory was not opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// There is nothing.
+    #[error(
+        "{} is empty, or not there\n  \
+         if this replica is new, `synod init` makes its data directory\n  \
+         if it is not, see whether its disk is mounted; a replica whose disk is lost never comes back \
+         under its old id: docs/storage.md#damage says how to replace it",
+        path.display()
+    )]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was never finished.
+    #[error(
+        "{} is the data directory of no replica yet: making it was interrupted\n  \
+         run `synod init` again, with the same arguments, to finish it",
+        path.display()
+    )]
+    InitInterrupted {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is something else.
+    #[error(
+        "{} is not the data directory of a replica: there is no file `identity` in it\n  \
+         if this replica is new, `synod init` makes its data directory where nothing is yet",
+        path.display()
+    )]
+    NotADataDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process has it.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// A small file is damaged or missing.
+    #[error(transparent)]
+    SmallFile(#[from] SmallFileError),
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Why an incarnation was not stored.
+#[derive(Debug, Error)]
+pub enum IncarnationError {
+    /// The replica is known under another one.
+    #[error(
+        "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
+         its data directory was made anew under an id that was in use: what it has promised is \
+         forgotten, and the cluster does not talk to it\n  \
+         docs/storage.md#damage says how to replace a replica"
+    )]
+    Other {
+        /// Which replica.
+        replica: ReplicaId,
+        /// The incarnation it was first met with.
+        known: Incarnation,
+        /// The one it comes with now.
+        found: Incarnation,
+    },
+    /// It could not be written.
+    #[error(transparent)]
+    SmallFile(#[from] SmallFileError),
+}

@@ -1,0 +1,98 @@
+//! Making a data directory, so that being interrupted anywhere leaves either none or all of it.
+//!
+//! The identity comes last, when everything else is durable. Without it nothing was ever promised
+//! from this directory, and so an `init` that finds the remains of another one may begin again, if
+//! remains are all that there is: no names but those that it makes itself, and not a byte in any
+//! segment.
+
+use std::io;
+
+use super::directory::{INCARNATIONS, InitError, LOCK, NewReplica, PEERS, SMALL_FILES, lock};
+use super::identity::{IDENTITY, Identity, Incarnation};
+use super::scan::{Rest, Scanner};
+use super::segment::{LOG, Listing, prepare, segment_name};
+use super::trouble::DiskError;
+use crate::disk::{Disk, DiskLock, ROOT};
+use std::collections::BTreeMap;
+use synod_model::ReplicaId;
+
+/// Makes the data directory of `replica`, and locks it.
+pub(super) fn make(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+) -> Result<(Box<dyn DiskLock>, Identity), InitError> {
+    let identity = replica.identity()?;
+    // Before anything is made: where there is something else, not even a lock file is left.
+    check_names(disk)?;
+    disk.make_root().map_err(DiskError::at(disk, ROOT, "make"))?;
+    match disk.create(LOCK) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => drop(created.map_err(DiskError::at(disk, LOCK, "create"))?),
+    }
+    let lock = lock(disk)?;
+    // Again, for somebody else may have been here in between.
+    check_names(disk)?;
+
+    make_log(disk, replica.log.segment_bytes)?;
+    PEERS.write(disk, &replica.peers)?;
+    INCARNATIONS.write(disk, &BTreeMap::<ReplicaId, Incarnation>::new())?;
+    disk.sync_folder(ROOT).map_err(DiskError::at(disk, ROOT, "sync"))?;
+    IDENTITY.write(disk, &identity)?;
+    Ok((lock, identity))
+}
+
+/// The first name that no interrupted `init` leaves.
+pub(super) fn first_unknown(names: &[String]) -> Option<&String> {
+    let is_known = |name: &str| {
+        name == LOCK
+            || name == LOG
+            || SMALL_FILES.iter().any(|it| name == it.new_name)
+            || (name != IDENTITY.name && SMALL_FILES.iter().any(|it| name == it.name))
+    };
+    names.iter().find(|name| !is_known(name))
+}
+
+/// Checks that there is nothing, or what an interrupted `init` leaves.
+fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
+    let names = match disk.list(ROOT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.map_err(DiskError::at(disk, ROOT, "list"))?,
+    };
+    let path = disk.path(ROOT);
+    if names.iter().any(|name| name == IDENTITY.name) {
+        return Err(InitError::AlreadyMade { path });
+    }
+    if let Some(name) = first_unknown(&names) {
+        return Err(InitError::NotEmpty { path, name: name.clone() });
+    }
+    if !names.iter().any(|name| name == LOG) {
+        return Ok(());
+    }
+    let listing = Listing::read(disk)?;
+    if let Some(name) = listing.unknown.first() {
+        return Err(InitError::NotEmpty { path, name: format!("{LOG}/{name}") });
+    }
+    for segment in listing.segments {
+        let rest = Scanner::open(disk, segment)?.rest(0, |_, _| false)?;
+        if rest != Rest::default() {
+            return Err(InitError::HoldsRecords { path: disk.path(&segment_name(segment)) });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folder of the log, with one segment and nothing else in it.
+fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
+    match disk.create_folder(LOG) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => created.map_err(DiskError::at(disk, LOG, "create"))?,
+    }
+    let listing = Listing::read(disk)?;
+    listing.remove_unfinished(disk)?;
+    // They hold nothing, and may have been made with another length.
+    for segment in listing.segments {
+        let name = segment_name(segment);
+        disk.remove(&name).map_err(DiskError::at(disk, &name, "remove"))?;
+    }
+    prepare(disk, 1, segment_bytes).map(drop)
+}
