@@ -8,6 +8,9 @@
 //! allocated for it, so that what is decoded takes memory in proportion to what was read: a no-op is
 //! one byte there, and an [`Entry`](synod_model::Entry) in memory.
 
+#[cfg(test)]
+mod tests;
+
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError as BincodeDecodeError, EncodeError as BincodeEncodeError};

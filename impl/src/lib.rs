@@ -14,6 +14,8 @@
 pub mod codec;
 pub mod disk;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 mod value;
 
 pub use value::Value;

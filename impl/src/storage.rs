@@ -41,6 +41,7 @@ mod directory;
 mod identity;
 mod index;
 mod init;
+mod inspect;
 mod log;
 mod reader;
 mod recover;
@@ -58,6 +59,7 @@ pub use identity::{
     CLUSTER_NAME_BYTES_MAX, ClusterId, Identity, IdentityError, Incarnation, LogLimits,
     SEGMENT_BYTES_MAX,
 };
+pub use inspect::{Finding, LogEnd, RecordFound, RecordKind, inspect};
 pub use log::{AppendError, Log, Recovered};
 pub use reader::{LogReader, ReadError};
 pub use recover::RecoverError;

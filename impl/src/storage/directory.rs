@@ -114,7 +114,7 @@ impl DataDirectory {
             let path = disk.path(ROOT);
             return Err(if names.is_empty() {
                 OpenError::Empty { path }
-            } else if init::first_unknown(&names).is_none() {
+            } else if names.iter().all(|name| init::is_known(name)) {
                 OpenError::InitInterrupted { path }
             } else {
                 OpenError::NotADataDirectory { path }

@@ -41,15 +41,10 @@ pub(super) fn make(
     Ok((lock, identity))
 }
 
-/// The first name that no interrupted `init` leaves.
-pub(super) fn first_unknown(names: &[String]) -> Option<&String> {
-    let is_known = |name: &str| {
-        name == LOCK
-            || name == LOG
-            || SMALL_FILES.iter().any(|it| name == it.new_name)
-            || (name != IDENTITY.name && SMALL_FILES.iter().any(|it| name == it.name))
-    };
-    names.iter().find(|name| !is_known(name))
+/// Whether something of this name belongs into a data directory.
+pub(super) fn is_known(name: &str) -> bool {
+    let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
+    is_small_file || name == LOCK || name == LOG
 }
 
 /// Checks that there is nothing, or what an interrupted `init` leaves.
@@ -62,7 +57,7 @@ fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     if names.iter().any(|name| name == IDENTITY.name) {
         return Err(InitError::AlreadyMade { path });
     }
-    if let Some(name) = first_unknown(&names) {
+    if let Some(name) = names.iter().find(|name| !is_known(name)) {
         return Err(InitError::NotEmpty { path, name: name.clone() });
     }
     if !names.iter().any(|name| name == LOG) {

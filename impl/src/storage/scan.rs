@@ -154,6 +154,33 @@ impl<'a> Scanner<'a> {
         Ok(rest)
     }
 
+    /// Whether nothing is written from `offset` on.
+    pub(super) fn is_blank_from(&mut self, offset: u64) -> Result<bool, DiskError> {
+        let end = self.length_bytes;
+        for at in (offset..end).step_by(BLOCK) {
+            let block = self.bytes(at, BLOCK_BYTES, end)?;
+            if *block != BLANK[..block.len()] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Where the first header is, from `offset` on, that is `wanted`.
+    pub(super) fn next_header(
+        &mut self,
+        offset: u64,
+        wanted: impl Fn(&Header) -> bool,
+    ) -> Result<Option<u64>, DiskError> {
+        let end = self.length_bytes;
+        for at in (offset..end).step_by(BLOCK) {
+            if Header::read(self.bytes(at, BLOCK_BYTES, end)?).is_ok_and(|it| wanted(&it)) {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
     /// `length` bytes at `offset`, or as many as there are before `end`. More is read at once, for
     /// it is likely to be asked for next, but nothing beyond `end`.
     fn bytes(&mut self, offset: u64, length: u64, end: u64) -> Result<&[u8], DiskError> {

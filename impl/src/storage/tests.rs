@@ -6,5 +6,8 @@
 mod crashes;
 mod damage;
 mod directory;
+mod format;
+mod inspecting;
 mod kit;
 mod reading;
+mod real;

@@ -1,0 +1,134 @@
+//! What inspecting finds, as text: what belongs to something is indented under it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use synod_model::ReplicaId;
+
+use super::{Finding, Identity, LogEnd, RecordFound, RecordKind};
+use crate::storage::segment::segment_name;
+use crate::storage::survey::Place;
+use crate::storage::trouble::Grouped;
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { path, lock } => {
+                write!(f, "data directory {}\n  ", path.display())?;
+                match lock {
+                    Ok(None) => write!(f, "no process has it open"),
+                    Ok(Some(holder)) => write!(
+                        f,
+                        "{} has it open: what follows of the end of the log may have changed while \
+                         it was read",
+                        holder.0
+                    ),
+                    Err(error) => write!(f, "{error}"),
+                }
+            }
+            Self::Identity(Ok(identity)) => write_identity(f, identity),
+            Self::Incarnations(Ok(known)) => {
+                write!(f, "members met so far:")?;
+                write_members(f, known)
+            }
+            Self::Peers(Ok(known)) => {
+                write!(f, "addresses of peers:")?;
+                write_members(f, known)
+            }
+            Self::Identity(Err(error))
+            | Self::Incarnations(Err(error))
+            | Self::Peers(Err(error)) => write!(f, "{error}"),
+            Self::Unknown { path } => write!(f, "{} does not belong here", path.display()),
+            Self::Segment { path, length_bytes } => {
+                write!(f, "{}, {} bytes", path.display(), Grouped(*length_bytes))
+            }
+            Self::Batch { place, header, records, error } => {
+                write!(
+                    f,
+                    "  at byte {}: batch {}, {} bytes",
+                    Grouped(place.offset),
+                    header.number,
+                    Grouped(header.payload_bytes.into()),
+                )?;
+                for record in records {
+                    write!(f, "\n    {record}")?;
+                }
+                error.as_ref().map_or(Ok(()), |error| write!(f, "\n    then no record: {error}"))
+            }
+            Self::Flawed { place, to, flaw } => write!(
+                f,
+                "  at byte {}: no sound batch, up to byte {}: {flaw}",
+                Grouped(place.offset),
+                Grouped(*to),
+            ),
+            Self::Blank { from } => {
+                write!(f, "  at byte {}: blank to the end", Grouped(from.offset))
+            }
+            Self::Unreadable(error) => write!(f, "{error}"),
+            Self::Verdict(Ok(end)) => write!(f, "{end}"),
+            Self::Verdict(Err(error)) => write!(f, "a start of this replica would fail:\n{error}"),
+        }
+    }
+}
+
+fn write_identity(f: &mut fmt::Formatter<'_>, identity: &Identity) -> fmt::Result {
+    let Identity { cluster_name, cluster_id, replica, incarnation, cluster, log } = identity;
+    write!(
+        f,
+        "replica {replica} of cluster {cluster_name:?}\n  \
+         cluster id {cluster_id}\n  \
+         incarnation {incarnation}\n  \
+         first members {:?}, stride {}\n  \
+         segment_bytes = {}, batch_bytes_max = {}\n  \
+         limits of the cluster: {:?}",
+        cluster.first_configuration().members(),
+        Grouped(cluster.stride()),
+        Grouped(log.segment_bytes),
+        Grouped(log.batch_bytes_max),
+        cluster.limits(),
+    )
+}
+
+fn write_members<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    members: &BTreeMap<ReplicaId, T>,
+) -> fmt::Result {
+    if members.is_empty() {
+        return write!(f, " none");
+    }
+    members.iter().try_for_each(|(replica, it)| write!(f, "\n  replica {replica}: {it}"))
+}
+
+impl fmt::Display for RecordFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { watermark, kind, s, slots } = self;
+        match kind {
+            RecordKind::Promised => write!(f, "promised")?,
+            RecordKind::Accepted => write!(f, "accepted")?,
+            RecordKind::Committed => write!(f, "committed")?,
+        }
+        s.map_or(Ok(()), |s| write!(f, " s={s}"))?;
+        slots.map_or(Ok(()), |slots| write!(f, " slots {slots:?}"))?;
+        write!(f, ", watermark {watermark}")
+    }
+}
+
+impl fmt::Display for LogEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { end, batches, interrupted } = self;
+        write!(f, "the log is sound: {} batches, to {end}", Grouped(*batches))?;
+        interrupted.map_or(Ok(()), |it| {
+            write!(
+                f,
+                "\n  behind it a write was interrupted, from {} to {}: a start cuts that off",
+                it.from, it.to
+            )
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of {}", Grouped(self.offset), segment_name(self.segment))
+    }
+}
