@@ -5,7 +5,10 @@
 //! remains are all that there is: no names but those that it makes itself, and not a byte in any
 //! segment.
 
+use std::collections::BTreeMap;
 use std::io;
+
+use synod_model::ReplicaId;
 
 use super::directory::{INCARNATIONS, InitError, LOCK, NewReplica, PEERS, SMALL_FILES, lock};
 use super::identity::{IDENTITY, Identity, Incarnation};
@@ -13,8 +16,6 @@ use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
 use super::trouble::DiskError;
 use crate::disk::{Disk, DiskLock, ROOT};
-use std::collections::BTreeMap;
-use synod_model::ReplicaId;
 
 /// Makes the data directory of `replica`, and locks it.
 pub(super) fn make(
@@ -34,9 +35,9 @@ pub(super) fn make(
     check_names(disk)?;
 
     make_log(disk, replica.log.segment_bytes)?;
+    // Each syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
     INCARNATIONS.write(disk, &BTreeMap::<ReplicaId, Incarnation>::new())?;
-    disk.sync_folder(ROOT).map_err(DiskError::at(disk, ROOT, "sync"))?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
 }

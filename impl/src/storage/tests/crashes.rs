@@ -176,36 +176,83 @@ fn stopped_anywhere_again_and_again() {
     });
 }
 
-/// Every operation of a run that changes segments twice is stopped in turn, and then every operation
-/// of the recovery after it.
+/// Three segments in twelve batches, and how many operations it takes to write them.
+fn three_segments() -> (Vec<Records>, u64) {
+    let batch = |it: u64| vec![accepted(it, 7, if it.is_multiple_of(3) { 3000 } else { 5000 })];
+    let written: Vec<Records> = (0..12).map(batch).collect();
+    let disk = new_disk(1);
+    let before = disk.operations();
+    assert_eq!(run(&disk, &written, 0), (written.len(), false));
+    assert!(disk.files().contains_key("log/00000003.wal"));
+    (written, disk.operations() - before)
+}
+
+/// Every operation of a run is stopped in turn, and then those of the run after it.
 #[test]
 fn stopped_in_every_operation() {
-    let written: Vec<Records> =
-        (0..12).map(|it| vec![accepted(it, 7, if it % 3 == 0 { 3000 } else { 5000 })]).collect();
-    let operations = {
-        let disk = new_disk(1);
-        let before = disk.operations();
-        run(&disk, &written, 0);
-        assert!(disk.files().contains_key("log/00000003.wal"));
-        disk.operations() - before
-    };
+    let (written, operations) = three_segments();
     for stop in 1..=operations {
-        for seed in 0..6 {
+        for seed in 0..3 {
             let disk = new_disk(stop * 100 + seed);
             disk.stop_at(disk.operations() + stop);
             let (durable, has_failed) = run(&disk, &written, 0);
             assert!(has_failed);
-            let end = if seed % 3 == 0 { End::Kill } else { End::PowerLoss };
+            let end = if seed == 0 { End::Kill } else { End::PowerLoss };
             let disk = end.of(&disk);
-            for stop_again in 1..=6 {
+            for stop_again in (1..30).step_by(3) {
+                let stop_again = stop_again + (stop + seed) % 3;
                 let disk = disk.fork(stop_again);
                 disk.stop_at(disk.operations() + stop_again);
                 let (durable, _) = run(&disk, &written, durable);
                 let disk = disk.lose_power();
-                let (count, has_failed) = run(&disk, &written, durable);
-                assert_eq!((count, has_failed), (written.len(), false));
+                assert_eq!(run(&disk, &written, durable), (written.len(), false));
             }
         }
+    }
+}
+
+/// Every operation of a run fails in turn. The next process sees what is in the page cache, and what
+/// it makes of it survives a power loss.
+#[test]
+fn every_operation_fails_once() {
+    let (written, operations) = three_segments();
+    for failure in 1..=operations {
+        for seed in 0..12 {
+            let disk = new_disk(failure * 100 + seed);
+            disk.fail_at(disk.operations() + failure, 5);
+            let (durable, has_failed) = run(&disk, &written, 0);
+            assert!(has_failed);
+            let disk = disk.kill();
+            assert_eq!(run(&disk, &written, durable), (written.len(), false));
+            assert_eq!(recover(&disk.lose_power()).1, flat(&written));
+        }
+    }
+}
+
+/// The last block of a segment holds what is left of an interrupted write. A start writes zeros over
+/// it and fails to sync them, so that the next one sees zeros where the disk has none. Then a batch
+/// is written that does not fit there. If what was left came back, it would lie below that batch.
+#[test]
+fn what_was_not_cut_off_does_not_come_back() {
+    let written: Vec<Records> = (0..7).map(|it| vec![accepted(it, 7, 100)]).collect();
+    let interrupted = accepted(7, 8, 2000);
+    let new = [accepted(7, 9, 3000), accepted(8, 9, 2000)];
+    for seed in 0..40 {
+        let disk = disk_with(&[written.clone(), vec![vec![interrupted.clone()]]].concat());
+        disk.damage("log/00000001.wal", |content| content[7 * 4096 + 600] ^= 1);
+        let disk = disk.fork(seed).kill();
+        let directory = open(&disk);
+        // The last batch again, the zeros, and the sync.
+        disk.fail_at(disk.operations() + 3, 5);
+        let error = try_recover(&directory).expect_err("the sync fails").to_string();
+        assert!(error.starts_with("cannot sync data/log/00000001.wal: "), "{error}");
+
+        let disk = disk.kill();
+        let (mut log, recovered) = recover(&disk);
+        assert_eq!(recovered, flat(&written));
+        append(&mut log, &new);
+        let expected = [recovered, new.to_vec()].concat();
+        assert_eq!(recover(&disk.lose_power()).1, expected);
     }
 }
 

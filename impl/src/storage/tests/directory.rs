@@ -136,9 +136,14 @@ fn an_incarnation_is_for_ever() {
 /// that was reported.
 #[test]
 fn small_files_are_replaced_atomically() {
-    check(400, &(1..40_u64, any::<u64>(), any::<bool>()), |(stop, seed, is_killed)| {
+    let ends = (any::<bool>(), any::<bool>());
+    check(1_000, &(1..40_u64, any::<u64>(), ends), |(operation, seed, (fails, is_killed))| {
         let disk = new_disk(seed);
-        disk.stop_at(disk.operations() + stop);
+        if fails {
+            disk.fail_at(disk.operations() + operation, 5);
+        } else {
+            disk.stop_at(disk.operations() + operation);
+        }
         let mut stored = 0;
         if let Ok(mut directory) = try_open(&disk) {
             while directory.store_incarnation(ReplicaId(stored), Incarnation(5)).is_ok() {
@@ -157,6 +162,25 @@ fn small_files_are_replaced_atomically() {
         assert_eq!(found, last.into_iter().flat_map(expected).collect());
         assert_eq!(open(&disk.lose_power()).incarnations(), &found, "what was read is durable");
     });
+}
+
+/// The identity is there, as far as the page cache knows, and syncing its name has failed.
+#[test]
+fn an_identity_that_was_opened_stays() {
+    let operations = {
+        let disk = SimulatedDisk::new(1);
+        init(&disk, &new_replica()).expect("an empty disk");
+        disk.operations()
+    };
+    for seed in 0..40 {
+        let disk = SimulatedDisk::new(seed);
+        disk.fail_at(operations, 5);
+        let error = init(&disk, &new_replica()).expect_err("the last sync fails").to_string();
+        assert!(error.starts_with("cannot sync data/: "), "{error}");
+        let disk = disk.kill();
+        open(&disk);
+        open(&disk.lose_power());
+    }
 }
 
 #[test]
