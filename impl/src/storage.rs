@@ -23,6 +23,62 @@
 //! CRC-32C finds it. Nothing else: not the order in which writes reach the disk, not the order of
 //! renames, not a sync that failed, not what the page cache shows after it.
 //!
+//! # From nothing to a slot read back
+//!
+//! ```
+//! use std::sync::Arc;
+//! use synod::disk::RealDisk;
+//! use synod::storage::{DataDirectory, Incarnation, Log, LogLimits, NewReplica, Preparation};
+//! use synod_model::{
+//!     Cluster, Configuration, ConfigurationId, Content, Entry, Limits, Record, ReplicaId,
+//!     SequenceNumber, Slot, SlotRange,
+//! };
+//!
+//! # let temporary = tempfile::tempdir()?;
+//! # let data_dir = temporary.path().join("r0");
+//! let me = ReplicaId(0);
+//! let first = Configuration::new(ConfigurationId(1), vec![me])?;
+//! let replica = NewReplica {
+//!     cluster_name: "example".into(),
+//!     cluster: Cluster::new(65_536, first, Limits::default())?,
+//!     replica: me,
+//!     incarnation: Incarnation(0x5eed), // to be drawn at random
+//!     log: LogLimits::default(),
+//!     peers: [].into(),
+//! };
+//! drop(DataDirectory::init(Arc::new(RealDisk::new(&data_dir)), &replica)?);
+//!
+//! let directory = DataDirectory::open(Arc::new(RealDisk::new(&data_dir)))?;
+//! let recover = |records: &mut Vec<_>| {
+//!     Log::recover(&directory, Preparation::InBackground, |record| {
+//!         records.push(record);
+//!         Ok::<_, std::convert::Infallible>(())
+//!     })
+//! };
+//! let mut log = recover(&mut Vec::new())?;
+//! let s = SequenceNumber(65_536);
+//! let records = [
+//!     Record { watermark: Slot(0), content: Content::Promised(s) },
+//!     Record {
+//!         watermark: Slot(0),
+//!         content: Content::Accepted { s, first: Slot(1), entries: vec![Entry::NoOp] },
+//!     },
+//! ];
+//! let mut rest = &records[..];
+//! while !rest.is_empty() {
+//!     let durable = log.append(rest)?;
+//!     rest = &rest[durable..];
+//! }
+//! let slots = SlotRange { first: Slot(1), last: Slot(1) };
+//! assert_eq!(log.reader().read(slots, 512, 1 << 20)?, [Entry::NoOp]);
+//!
+//! drop(log);
+//! let mut recovered = Vec::new();
+//! recover(&mut recovered)?;
+//! assert_eq!(recovered, records);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # The rooms, in the order in which to read them
 //!
 //! 1. `batch`: the format of the log: a header, records, zeros.

@@ -15,8 +15,10 @@
 
 mod file;
 mod folder;
+mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,52 +27,27 @@ use fastrand::Rng;
 
 use self::file::File;
 use self::folder::{Folder, Node};
+use self::world::{Fate, PARENT, ROOT_ENTRY, World};
 use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
-
-/// The name of the data directory in the folder that holds it.
-const ROOT_ENTRY: &str = "data";
-/// The folder that holds the data directory.
-const PARENT: usize = 0;
 
 /// A data directory on a simulated disk, as one process sees it.
 ///
 /// When the process is ended by [`kill`](Self::kill) or [`lose_power`](Self::lose_power), everything
 /// that was opened through this value fails from then on, and the successor is given a new one.
-#[derive(Clone, Debug)]
+///
+/// Everything is kept several times over, so a log on it is to have small segments; and it should
+/// make them [`InLine`](crate::storage::Preparation::InLine), for what two threads do at once is not
+/// the same for the same seed.
+#[derive(Clone)]
 pub struct SimulatedDisk {
     world: Arc<Mutex<World>>,
     process: u64,
 }
 
-#[derive(Clone, Debug)]
-struct World {
-    random: Rng,
-    folders: Vec<Folder>,
-    files: Vec<File>,
-    /// The process that runs.
-    process: u64,
-    operations: u64,
-    stop_at: Option<u64>,
-    stopped: bool,
-    fail_at: BTreeMap<u64, i32>,
-    locked: BTreeSet<String>,
-}
-
 impl SimulatedDisk {
     /// An empty disk. Everything that happens by chance is drawn from `seed`.
     pub fn new(seed: u64) -> Self {
-        let world = World {
-            random: Rng::with_seed(seed),
-            folders: vec![Folder::default()],
-            files: Vec::new(),
-            process: 1,
-            operations: 0,
-            stop_at: None,
-            stopped: false,
-            fail_at: BTreeMap::new(),
-            locked: BTreeSet::new(),
-        };
-        Self { world: Arc::new(Mutex::new(world)), process: 1 }
+        Self { world: Arc::new(Mutex::new(World::new(seed))), process: 1 }
     }
 
     /// A copy of the disk with its caches, and of the process that runs on it, with chances of its
@@ -167,94 +144,11 @@ impl SimulatedDisk {
     }
 }
 
-impl World {
-    fn end_process(&mut self) {
-        self.process += 1;
-        self.stop_at = None;
-        self.stopped = false;
-        self.fail_at.clear();
-        self.locked.clear();
+/// What is on it is long: [`files`](SimulatedDisk::files) tells.
+impl fmt::Debug for SimulatedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimulatedDisk(process {}, {} operations)", self.process, self.operations())
     }
-
-    fn check_runs(&self, process: u64) -> io::Result<()> {
-        if self.stopped || self.process != process {
-            return Err(io::Error::other("simulated: the process has been stopped"));
-        }
-        Ok(())
-    }
-
-    /// Counts an operation that changes something, and says what becomes of it.
-    fn begin(&mut self, process: u64) -> io::Result<Fate> {
-        self.check_runs(process)?;
-        self.operations += 1;
-        if self.stop_at.is_some_and(|at| at <= self.operations) {
-            self.stopped = true;
-            return Ok(Fate::Stopped);
-        }
-        Ok(self.fail_at.remove(&self.operations).map_or(Fate::Done, Fate::Failed))
-    }
-
-    /// Like [`begin`](Self::begin), for what happens whole or not at all.
-    fn begin_whole(&mut self, process: u64) -> io::Result<Fate> {
-        match self.begin(process)? {
-            Fate::Failed(os_error) => Err(io::Error::from_raw_os_error(os_error)),
-            Fate::Stopped if self.random.bool() => Err(stopped()),
-            fate => Ok(fate),
-        }
-    }
-
-    fn find(&self, name: &str) -> io::Result<Node> {
-        let mut node = self.folders[PARENT].get(ROOT_ENTRY)?;
-        for part in name.split('/').filter(|part| !part.is_empty()) {
-            let Node::Folder(folder) = node else {
-                return Err(io::ErrorKind::NotADirectory.into());
-            };
-            node = self.folders[folder].get(part)?;
-        }
-        Ok(node)
-    }
-
-    fn folder(&self, name: &str) -> io::Result<usize> {
-        match self.find(name)? {
-            Node::Folder(folder) => Ok(folder),
-            Node::File(_) => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-
-    fn file(&self, name: &str) -> io::Result<usize> {
-        match self.find(name)? {
-            Node::File(file) => Ok(file),
-            Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
-        }
-    }
-
-    /// The folder that `name` is in, and its name there.
-    fn place<'a>(&self, name: &'a str) -> io::Result<(usize, &'a str)> {
-        let (folder, name) = name.rsplit_once('/').unwrap_or((ROOT, name));
-        Ok((self.folder(folder)?, name))
-    }
-}
-
-/// What becomes of an operation.
-enum Fate {
-    Done,
-    Stopped,
-    Failed(i32),
-}
-
-impl Fate {
-    /// The answer of an operation that has happened.
-    fn answer(&self) -> io::Result<()> {
-        match *self {
-            Self::Done => Ok(()),
-            Self::Stopped => Err(stopped()),
-            Self::Failed(os_error) => Err(io::Error::from_raw_os_error(os_error)),
-        }
-    }
-}
-
-fn stopped() -> io::Error {
-    io::Error::other("simulated: the process is stopped here")
 }
 
 impl Disk for SimulatedDisk {

@@ -122,6 +122,10 @@ impl DataDirectory {
         }
         let lock = lock(&*disk)?;
         let identity: Identity = IDENTITY.read(&*disk)?;
+        identity.check().map_err(|error| SmallFileError::Damaged {
+            path: disk.path(IDENTITY.name),
+            what: format!("it says what cannot be: {error}"),
+        })?;
         let incarnations: BTreeMap<ReplicaId, Incarnation> = INCARNATIONS.read(&*disk)?;
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
         // Whoever wrote them may have been stopped just before making that durable, or have failed
@@ -220,6 +224,9 @@ impl DataDirectory {
 pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
     disk.lock(LOCK).map_err(|error| match error {
         LockError::Held(holder) => InUse::Held { path: disk.path(ROOT), holder },
+        LockError::Disk(error) if error.kind() == io::ErrorKind::NotFound => {
+            InUse::NoLockFile { path: disk.path(LOCK) }
+        }
         LockError::Disk(error) => InUse::Disk(DiskError::at(disk, LOCK, "lock")(error)),
     })
 }
@@ -238,6 +245,17 @@ pub enum InUse {
         path: PathBuf,
         /// Who has it.
         holder: Holder,
+    },
+    /// There is nothing to lock.
+    #[error(
+        "{} is not there, so nobody can tell whether a process has the data directory open\n  \
+         it is made with the directory and never removed, so somebody else did that\n  \
+         if no process has the directory open, make an empty file of that name",
+        path.display()
+    )]
+    NoLockFile {
+        /// The file.
+        path: PathBuf,
     },
     /// The disk refuses.
     #[error(transparent)]

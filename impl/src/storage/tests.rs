@@ -3,6 +3,7 @@
 //! Each property test prints its seed; `SYNOD_SEED=<seed>` runs another, and `SYNOD_CASES=<factor>`
 //! more of them. A case that fails is made as small as it gets, and printed.
 
+mod appending;
 mod crashes;
 mod damage;
 mod directory;

@@ -7,13 +7,13 @@ use synod_model::Record;
 
 use super::kit::{
     accepted, append, batches, check, disk_with, flat, new_disk, new_replica, open, recover,
-    try_recover,
+    try_recover, try_recover_with,
 };
 use crate::Value;
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::batch::{HEADER_BYTES, Header};
 use crate::storage::survey::Place;
-use crate::storage::{AppendError, BLOCK_BYTES, DataDirectory, InitError, OpenError};
+use crate::storage::{AppendError, BLOCK_BYTES, DataDirectory, InitError, OpenError, Preparation};
 
 type Records = Vec<Record<Value>>;
 
@@ -144,9 +144,20 @@ impl End {
 /// Runs until all of `written` is appended or the disk fails. Says how many batches were recovered
 /// and are durable, and whether the disk failed.
 fn run(disk: &SimulatedDisk, written: &[Records], durable: usize) -> (usize, bool) {
+    run_with(Preparation::InLine, disk, written, durable)
+}
+
+fn run_with(
+    preparation: Preparation,
+    disk: &SimulatedDisk,
+    written: &[Records],
+    durable: usize,
+) -> (usize, bool) {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let Ok(directory) = DataDirectory::open(disk) else { return (durable, true) };
-    let Ok((mut log, recovered)) = try_recover(&directory) else { return (durable, true) };
+    let Ok((mut log, recovered)) = try_recover_with(preparation, &directory) else {
+        return (durable, true);
+    };
     let mut count = is_prefix(&recovered, written, durable);
     for batch in &written[count..] {
         if log.append(batch).is_err() {
@@ -173,6 +184,24 @@ fn stopped_anywhere_again_and_again() {
         let (count, has_failed) = run(&disk, &written, durable);
         assert_eq!((count, has_failed), (written.len(), false));
         stays_recovered(&disk.kill(), &flat(&written));
+    });
+}
+
+/// The same, while another thread makes the segments. What happens first is not up to the seed here.
+#[test]
+fn stopped_while_a_segment_is_made() {
+    let stops = proptest::collection::vec((15..90_u64, ends()), 1..4);
+    check(300, &(batches(8..20), stops, any::<u64>()), |(written, stops, seed)| {
+        let mut disk = new_disk(seed);
+        let mut durable = 0;
+        for (operations, end) in stops {
+            disk.stop_at(disk.operations() + operations);
+            (durable, _) = run_with(Preparation::InBackground, &disk, &written, durable);
+            disk = end.of(&disk);
+        }
+        let all = (written.len(), false);
+        assert_eq!(run_with(Preparation::InBackground, &disk, &written, durable), all);
+        assert_eq!(recover(&disk.lose_power()).1, flat(&written));
     });
 }
 

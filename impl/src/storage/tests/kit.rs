@@ -61,8 +61,15 @@ pub(super) fn open(disk: &SimulatedDisk) -> DataDirectory {
 pub(super) fn try_recover(
     directory: &DataDirectory,
 ) -> Result<(Log, Vec<Record<Value>>), RecoverError> {
+    try_recover_with(Preparation::InLine, directory)
+}
+
+pub(super) fn try_recover_with(
+    preparation: Preparation,
+    directory: &DataDirectory,
+) -> Result<(Log, Vec<Record<Value>>), RecoverError> {
     let mut records = Vec::new();
-    let log = Log::recover(directory, Preparation::InLine, |record| {
+    let log = Log::recover(directory, preparation, |record| {
         records.push(record);
         Ok::<_, Infallible>(())
     })?;
