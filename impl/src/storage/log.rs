@@ -12,7 +12,7 @@ use super::identity::{Incarnation, LogLimits};
 use super::index::{Index, STRETCH_BYTES, cover};
 use super::reader::LogReader;
 use super::recover::{Files, RecoverError, mend};
-use super::segment::{Listing, Preparation, Spare, segment_name};
+use super::segment::{Preparation, Spare, segment_name};
 use super::survey::{Batch, Interrupted, Place, survey};
 use super::trouble::DiskError;
 use crate::codec::{self, EncodeError};
@@ -85,7 +85,6 @@ impl Log {
         let disk = Arc::clone(directory.disk());
         let identity = directory.identity();
         let limits = identity.log;
-        Listing::read(&*disk)?.remove_unfinished(&*disk)?;
 
         let mut index = Index::new(STRETCH_BYTES);
         let mut recovered = Recovered::default();

@@ -4,6 +4,7 @@
 //! failed, a page can be clean there and absent from the disk. So at every start, before the last
 //! batch is handed out:
 //!
+//! - what an interruption has left of a segment that was being made is removed;
 //! - the last sound batch is written again and synced;
 //! - the place of the batch after it, in either segment where it can have been begun, is overwritten
 //!   with zeros and synced, as far as the largest batch reaches. What an interrupted write has left
@@ -20,7 +21,7 @@ use thiserror::Error;
 
 use super::batch::{Flaw, NoHeader};
 use super::identity::LogLimits;
-use super::segment::{LOG, rename_again, segment_name};
+use super::segment::{LOG, Listing, rename_again, segment_name};
 use super::small_file::FORMAT_VERSION;
 use super::survey::{Place, Survey};
 use super::trouble::{DiskError, Grouped};
@@ -41,6 +42,7 @@ pub(super) fn mend(
     limits: &LogLimits,
     survey: &Survey,
 ) -> Result<Files, DiskError> {
+    Listing::read(disk)?.remove_unfinished(disk)?;
     let name = segment_name(survey.end.segment);
     let at = |doing| DiskError::at(disk, &name, doing);
     let present = disk.open(&name, Access::Write).map_err(at("open"))?;

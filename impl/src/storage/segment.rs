@@ -90,20 +90,29 @@ pub(super) fn prepare(
     let new_name = new_name(number);
     let at = |doing| DiskError::at(disk, &new_name, doing);
     let file = disk.create(&new_name).map_err(at("create"))?;
-    let zeros = vec![0; usize::try_from(FILL_BYTES.min(segment_bytes)).unwrap_or_default()];
-    let mut filled = 0;
-    while filled < segment_bytes {
-        let bytes = FILL_BYTES.min(segment_bytes - filled);
-        let zeros = &zeros[..usize::try_from(bytes).unwrap_or_default()];
-        file.write_at(zeros, filled).map_err(at("fill"))?;
-        filled += bytes;
-        if filled.is_multiple_of(FILL_SYNC_BYTES) || filled == segment_bytes {
-            file.sync_data().map_err(at("sync"))?;
-        }
+    if let Err(error) = fill(&*file, segment_bytes) {
+        // Part of a segment is of no use to anybody, and what it takes of a full disk may be. If it
+        // cannot be removed now, the next start does it.
+        let _ = disk.remove(&new_name);
+        return Err(at("fill")(error));
     }
     disk.rename(&new_name, &segment_name(number)).map_err(at("rename"))?;
     disk.sync_folder(LOG).map_err(DiskError::at(disk, LOG, "sync"))?;
     Ok(file)
+}
+
+fn fill(file: &dyn DiskFile, segment_bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(FILL_BYTES.min(segment_bytes)).unwrap_or_default()];
+    let mut filled = 0;
+    while filled < segment_bytes {
+        let bytes = FILL_BYTES.min(segment_bytes - filled);
+        file.write_at(&zeros[..usize::try_from(bytes).unwrap_or_default()], filled)?;
+        filled += bytes;
+        if filled.is_multiple_of(FILL_SYNC_BYTES) || filled == segment_bytes {
+            file.sync_data()?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives a segment its name once more. If it was given the first time and syncing the folder failed,

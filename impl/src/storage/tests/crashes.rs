@@ -377,6 +377,7 @@ fn a_full_disk_is_told() {
     let error = log.append(&written[8]).expect_err("the disk is full").to_string();
     assert!(error.starts_with("cannot fill data/log/00000002.wal.new: No space left"), "{error}");
     assert!(error.contains("make room on it, then start the replica again"), "{error}");
+    assert!(!disk.files().contains_key("log/00000002.wal.new"), "it would keep the disk full");
     let error = log.append(&written[8]).expect_err("an append failed").to_string();
     assert!(error.starts_with("nothing more is appended"), "{error}");
     drop(log);

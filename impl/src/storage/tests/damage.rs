@@ -28,9 +28,10 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Recovery refuses the log, and leaves it as it is.
+/// Recovery refuses the log, and leaves it as it is, with what was being made.
 fn refuses(disk: &SimulatedDisk) -> RecoverError {
     let directory = open(disk);
+    let _ = disk.create("log/00000009.wal.new");
     let before = disk.files();
     let error = try_recover(&directory).expect_err("damage");
     assert!(before == disk.files(), "a log that is refused is not changed");
