@@ -4,6 +4,7 @@
 //! more of them. A case that fails is made as small as it gets, and printed.
 
 mod appending;
+mod core;
 mod crashes;
 mod damage;
 mod directory;
