@@ -20,6 +20,8 @@ pub(crate) struct Learner<V> {
     /// The first slot that the log on disk still has.
     log_starts_at: Slot,
     watermark: Slot,
+    /// Every slot up to here is committed, and durable on this replica.
+    durable: Slot,
     /// The entries of the last slots up to the watermark, oldest first.
     tail: VecDeque<Learned<V>>,
     /// Shared with copies of this replica until one of them delivers.
@@ -58,6 +60,7 @@ impl<V: Value> Learner<V> {
         Self {
             log_starts_at: snapshot.next(),
             watermark: snapshot,
+            durable: snapshot,
             tail: VecDeque::new(),
             table: Arc::new(table),
             delivered: applied,
@@ -67,6 +70,10 @@ impl<V: Value> Learner<V> {
 
     pub(crate) fn watermark(&self) -> Slot {
         self.watermark
+    }
+
+    pub(crate) fn durable(&self) -> Slot {
+        self.durable
     }
 
     pub(crate) fn delivered(&self) -> Slot {
@@ -137,9 +144,19 @@ impl<V: Value> Learner<V> {
         self.trim(limits);
     }
 
+    /// Counts on over what is durable.
+    fn count_durable(&mut self) {
+        while self.durable < self.watermark
+            && self.learned(self.durable.next()).is_some_and(|at| self.tail[at].waits_for.is_none())
+        {
+            self.durable = self.durable.next();
+        }
+    }
+
     /// Forgets what is beyond the length of the tail and safe on the disk: peers are served what is
     /// not in the tail from there.
     fn trim(&mut self, limits: &Limits) {
+        self.count_durable();
         let tail_slots = usize::try_from(limits.accepted_slots_max.max(1)).unwrap_or(usize::MAX);
         while self.tail.len() > tail_slots
             && self.tail.front().is_some_and(|oldest| oldest.waits_for.is_none())

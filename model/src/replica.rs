@@ -242,6 +242,7 @@ impl<V: Value> Replica<V> {
             coordinator: self.cluster.owner(self.acceptor.promised()),
             promised: self.acceptor.promised(),
             watermark: self.learner.watermark(),
+            durable: self.learner.durable(),
             applied: self.learner.applied(),
             suspects: self.suspects,
             written: self.unsynced.written(),
@@ -272,6 +273,9 @@ pub struct Status {
     pub promised: SequenceNumber,
     /// Every slot up to here is committed, as far as it knows.
     pub watermark: Slot,
+    /// Every slot up to here is committed, and its record is durable on this replica: what a shell
+    /// may read back from its disk.
+    pub durable: Slot,
     /// Its application has everything up to here.
     pub applied: Slot,
     /// Whether it believes that nobody coordinates.
