@@ -110,13 +110,15 @@ mod tests;
 mod trouble;
 
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
-pub use directory::{DataDirectory, InUse, IncarnationError, InitError, NewReplica, OpenError};
+pub use directory::{
+    DataDirectory, InUse, IncarnationError, InitError, Met, NewReplica, OpenError,
+};
 pub use identity::{
     CLUSTER_NAME_BYTES_MAX, ClusterId, Identity, IdentityError, Incarnation, LogLimits,
     SEGMENT_BYTES_MAX,
 };
 pub use inspect::{Finding, LogEnd, RecordFound, RecordKind, inspect};
-pub use log::{AppendError, Log, Recovered};
+pub use log::{AppendError, Log, LogSize, Recovered};
 pub use reader::{LogReader, ReadError};
 pub use recover::RecoverError;
 pub use segment::Preparation;

@@ -3,7 +3,7 @@
 //! ```text
 //! LOCK               held by the process that has the directory open; its process id, for people
 //! identity           who this replica is; written last, so that without it nothing was ever promised
-//! incarnations       which data directory each member was first met with
+//! incarnations       which data directory each member was first met with, and whether all have met
 //! peers              the addresses of the other replicas, as last given
 //! log/00000001.wal   the segments of the log
 //! ```
@@ -19,6 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use synod_model::{Cluster, ReplicaId};
 use thiserror::Error;
 
@@ -67,6 +68,15 @@ impl NewReplica {
     }
 }
 
+/// Which of the other members a replica has met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// Which data directory each was first met with.
+    pub incarnations: BTreeMap<ReplicaId, Incarnation>,
+    /// Whether all of them know this one, too: then the cluster is formed, and stays so.
+    pub is_formed: bool,
+}
+
 /// The data directory of a replica, open and locked.
 ///
 /// The lock is held as long as this or a [`Log`](super::Log) of it is.
@@ -75,7 +85,7 @@ pub struct DataDirectory {
     disk: Arc<dyn Disk>,
     lock: Arc<dyn DiskLock>,
     identity: Identity,
-    incarnations: BTreeMap<ReplicaId, Incarnation>,
+    met: Met,
     peers: BTreeMap<ReplicaId, String>,
     /// A small file could not be replaced, so it is unknown what is in it.
     has_failed: bool,
@@ -94,7 +104,7 @@ impl DataDirectory {
             disk,
             lock: lock.into(),
             identity,
-            incarnations: BTreeMap::new(),
+            met: Met::default(),
             peers: replica.peers.clone(),
             has_failed: false,
         })
@@ -126,14 +136,14 @@ impl DataDirectory {
             path: disk.path(IDENTITY.name),
             what: format!("it says what cannot be: {error}"),
         })?;
-        let incarnations: BTreeMap<ReplicaId, Incarnation> = INCARNATIONS.read(&*disk)?;
+        let met: Met = INCARNATIONS.read(&*disk)?;
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
         // Whoever wrote them may have been stopped just before making that durable, or have failed
         // to. As with the last batch of the log, nobody rests on them before they are written again.
         PEERS.write(&*disk, &peers)?;
-        INCARNATIONS.write(&*disk, &incarnations)?;
+        INCARNATIONS.write(&*disk, &met)?;
         IDENTITY.write(&*disk, &identity)?;
-        Ok(Self { disk, lock: lock.into(), identity, incarnations, peers, has_failed: false })
+        Ok(Self { disk, lock: lock.into(), identity, met, peers, has_failed: false })
     }
 
     /// Who this replica is.
@@ -141,9 +151,9 @@ impl DataDirectory {
         &self.identity
     }
 
-    /// Which data directory each other member was first met with, as far as they were met.
-    pub fn incarnations(&self) -> &BTreeMap<ReplicaId, Incarnation> {
-        &self.incarnations
+    /// Which of the other members were met, and how far.
+    pub fn met(&self) -> &Met {
+        &self.met
     }
 
     /// Remembers that `replica` was met with `incarnation`. When it returns, that is durable.
@@ -159,7 +169,7 @@ impl DataDirectory {
         let known = if replica == self.identity.replica {
             Some(&self.identity.incarnation)
         } else {
-            self.incarnations.get(&replica)
+            self.met.incarnations.get(&replica)
         };
         match known {
             Some(known) if *known == incarnation => Ok(()),
@@ -167,13 +177,29 @@ impl DataDirectory {
                 Err(IncarnationError::Other { replica, known: *known, found: incarnation })
             }
             None => {
-                let mut incarnations = self.incarnations.clone();
-                incarnations.insert(replica, incarnation);
-                self.replace(&INCARNATIONS, &incarnations)?;
-                self.incarnations = incarnations;
-                Ok(())
+                let mut met = self.met.clone();
+                met.incarnations.insert(replica, incarnation);
+                self.store_met(met).map_err(IncarnationError::from)
             }
         }
+    }
+
+    /// Remembers that all members have met. When it returns, that is durable.
+    ///
+    /// # Errors
+    ///
+    /// If the disk refuses.
+    pub fn store_formed(&mut self) -> Result<(), SmallFileError> {
+        if self.met.is_formed {
+            return Ok(());
+        }
+        self.store_met(Met { is_formed: true, ..self.met.clone() })
+    }
+
+    fn store_met(&mut self, met: Met) -> Result<(), SmallFileError> {
+        self.replace(&INCARNATIONS, &met)?;
+        self.met = met;
+        Ok(())
     }
 
     /// Where the other replicas are, as last given.

@@ -5,13 +5,10 @@
 //! remains are all that there is: no names but those that it makes itself, and not a byte in any
 //! segment.
 
-use std::collections::BTreeMap;
 use std::io;
 
-use synod_model::ReplicaId;
-
-use super::directory::{INCARNATIONS, InitError, LOCK, NewReplica, PEERS, SMALL_FILES, lock};
-use super::identity::{IDENTITY, Identity, Incarnation};
+use super::directory::{INCARNATIONS, InitError, LOCK, Met, NewReplica, PEERS, SMALL_FILES, lock};
+use super::identity::{IDENTITY, Identity};
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
 use super::trouble::DiskError;
@@ -37,7 +34,7 @@ pub(super) fn make(
     make_log(disk, replica.log.segment_bytes)?;
     // Each syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &BTreeMap::<ReplicaId, Incarnation>::new())?;
+    INCARNATIONS.write(disk, &Met::default())?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
 }

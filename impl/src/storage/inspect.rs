@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use synod_model::{Content, Record, ReplicaId, SequenceNumber, Slot, SlotRange};
 
 use super::batch::{BLOCK_BYTES, Flaw, Header};
-use super::directory::{INCARNATIONS, LOCK, PEERS};
-use super::identity::{IDENTITY, Identity, Incarnation};
+use super::directory::{INCARNATIONS, LOCK, Met, PEERS};
+use super::identity::{IDENTITY, Identity};
 use super::init::is_known;
 use super::recover::RecoverError;
 use super::scan::Scanner;
@@ -41,8 +41,8 @@ pub enum Finding {
     },
     /// Who the replica is.
     Identity(Result<Box<Identity>, SmallFileError>),
-    /// Which data directory each other member was first met with.
-    Incarnations(Result<BTreeMap<ReplicaId, Incarnation>, SmallFileError>),
+    /// Which data directory each other member was first met with, and whether all have met.
+    Incarnations(Result<Met, SmallFileError>),
     /// Where the other replicas are.
     Peers(Result<BTreeMap<ReplicaId, String>, SmallFileError>),
     /// Something that does not belong there.

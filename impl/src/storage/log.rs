@@ -47,6 +47,21 @@ pub struct Log {
     index: Arc<Mutex<Index>>,
     has_failed: bool,
     recovered: Recovered,
+    fdatasyncs: u64,
+    bytes_written: u64,
+}
+
+/// How long a log is, and what this process has done to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSize {
+    /// How many bytes it has up to its end, without the zeros written ahead of use.
+    pub log_bytes: u64,
+    /// In how many segments.
+    pub segments: u64,
+    /// How many bytes were appended since it was recovered.
+    pub bytes_written: u64,
+    /// How many times that was synced.
+    pub fdatasyncs: u64,
 }
 
 /// What a recovery has found, for the operator.
@@ -116,6 +131,8 @@ impl Log {
             index: Arc::new(Mutex::new(index)),
             has_failed: false,
             recovered,
+            fdatasyncs: 0,
+            bytes_written: 0,
         };
         log.prepare_next();
         Ok(log)
@@ -124,6 +141,17 @@ impl Log {
     /// What the recovery has found.
     pub fn recovered(&self) -> Recovered {
         self.recovered
+    }
+
+    /// How long the log is, and what this process has done to it.
+    pub fn size(&self) -> LogSize {
+        let Place { segment, offset } = self.end;
+        LogSize {
+            log_bytes: u64::from(segment.saturating_sub(1)) * self.limits.segment_bytes + offset,
+            segments: u64::from(segment),
+            bytes_written: self.bytes_written,
+            fdatasyncs: self.fdatasyncs,
+        }
     }
 
     /// Appends as many of `records`, from the first on, as go into one batch, and says how many those
@@ -193,6 +221,8 @@ impl Log {
         written.map_err(|error| self.error("write", error))?;
         self.file.sync_data().map_err(|error| self.error("sync", error))?;
 
+        self.fdatasyncs += 1;
+        self.bytes_written += length_bytes;
         self.end.offset += length_bytes;
         self.next_number += 1;
         self.previous_checksum = header.checksum;

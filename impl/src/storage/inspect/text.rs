@@ -29,7 +29,9 @@ impl fmt::Display for Finding {
             Self::Identity(Ok(identity)) => write_identity(f, identity),
             Self::Incarnations(Ok(known)) => {
                 write!(f, "members met so far:")?;
-                write_members(f, known)
+                write_members(f, &known.incarnations)?;
+                let formed = if known.is_formed { "formed" } else { "not formed yet" };
+                write!(f, "\nthe cluster is {formed}")
             }
             Self::Peers(Ok(known)) => {
                 write!(f, "addresses of peers:")?;

@@ -118,7 +118,7 @@ fn small_files_are_what_they_always_were() {
             "00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01fcd59f4ff",
         )
     );
-    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e630100000001000000000d8e3a6b");
+    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e6301000000020000000000d6ee82d9");
     assert_eq!(
         hex(&files["peers"]),
         "53594e4f44706572010000001900000002000d31302e302e302e313a34303030020772323a34303030decc5f02"
