@@ -6,13 +6,15 @@
 //!
 //! - [`storage`]: the data directory with its lock and its identity, and the log on disk;
 //! - [`disk`]: the files under it, real or simulated;
-//! - [`codec`] and [`Value`]: what is encoded, and how.
+//! - [`codec`] and [`Value`]: what is encoded, and how;
+//! - [`frame`]: how it travels.
 //!
 //! What is not there yet: peers, the failure detector and the clock, the log for applications, and
 //! the commands of `synod`.
 
 pub mod codec;
 pub mod disk;
+pub mod frame;
 pub mod storage;
 #[cfg(test)]
 mod testing;

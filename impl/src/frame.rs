@@ -1,0 +1,181 @@
+//! Frames: where one message on a connection ends and the next one begins.
+//!
+//! A TCP connection is a stream of bytes. It has no messages, and its checksum has 16 bits, which
+//! pass one in 65,536 of the errors that reach it: too many where a flipped bit turns one slot into
+//! another. So everything that is sent stands in a frame:
+//!
+//! ```text
+//! offset  bytes
+//!      0      4  n, the length of the payload
+//!      4      4  CRC-32C of the length and the payload
+//!      8      n  the payload
+//! ```
+//!
+//! Numbers have their little end first. The checksum covers the length too, so a length that was
+//! changed on its way is found out at the latest when as many bytes as it says have come.
+//!
+//! A receiver believes no length that is above its limit, and makes room for bytes only as they
+//! arrive: a stranger that announces a gigabyte costs nothing. After any error there is no telling
+//! where the next frame begins, so the connection is of no use any more.
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// How many bytes stand before the payload.
+pub const HEADER_BYTES: usize = 8;
+
+/// How much room a reader offers to the socket at once: 64 KiB, which holds hundreds of small frames
+/// and takes a large one in few reads.
+const READ_BYTES: usize = 64 << 10;
+
+/// A frame at the beginning of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What is in it.
+    pub payload: &'a [u8],
+    /// How many of the bytes it takes.
+    pub whole_bytes: usize,
+}
+
+/// Appends a frame to `buffer`. `write_payload` appends the payload in its place behind the header,
+/// so that nothing is copied twice; it is given the buffer and how long it may get.
+///
+/// # Errors
+///
+/// What `write_payload` fails with. The buffer is as it was then.
+pub fn append<E>(
+    buffer: &mut Vec<u8>,
+    payload_bytes_max: usize,
+    write_payload: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let start = buffer.len();
+    let payload_start = start + HEADER_BYTES;
+    buffer.extend_from_slice(&[0; HEADER_BYTES]);
+    let length_max = u32::try_from(payload_bytes_max).unwrap_or(u32::MAX) as usize;
+    if let Err(error) = write_payload(buffer, payload_start.saturating_add(length_max)) {
+        buffer.truncate(start);
+        return Err(error);
+    }
+    let payload_bytes = buffer.len().saturating_sub(payload_start);
+    debug_assert!(payload_bytes <= length_max, "the payload is longer than it was allowed to be");
+    let length = u32::try_from(payload_bytes).unwrap_or(u32::MAX).to_le_bytes();
+    let checksum = checksum(length, &buffer[payload_start..]).to_le_bytes();
+    buffer[start..start + 4].copy_from_slice(&length);
+    buffer[start + 4..payload_start].copy_from_slice(&checksum);
+    Ok(())
+}
+
+/// The frame that `bytes` begin with; none if not all of it is there yet.
+///
+/// # Errors
+///
+/// If they begin with no frame, or with one that is longer than allowed.
+pub fn split(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Frame<'_>>, FrameError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let payload_bytes = u32::from_le_bytes(*length);
+    // No machine that this runs on has lengths of less than 32 bits.
+    let payload_length = payload_bytes as usize;
+    if payload_length > payload_bytes_max {
+        return Err(FrameError::TooLong { payload_bytes, payload_bytes_max });
+    }
+    let Some((found, rest)) = rest.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let Some(payload) = rest.get(..payload_length) else {
+        return Ok(None);
+    };
+    if u32::from_le_bytes(*found) != checksum(*length, payload) {
+        return Err(FrameError::Checksum);
+    }
+    Ok(Some(Frame { payload, whole_bytes: HEADER_BYTES + payload_length }))
+}
+
+fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&length), payload)
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// It says that it is longer than its receiver allows. What is no frame at all often ends here.
+    #[error("a frame says that it has {payload_bytes} bytes, and {payload_bytes_max} are allowed")]
+    TooLong {
+        /// How long it says that it is.
+        payload_bytes: u32,
+        /// How long it may be.
+        payload_bytes_max: usize,
+    },
+    /// It was changed on its way, or is no frame.
+    #[error("a frame fails its checksum")]
+    Checksum,
+}
+
+/// Reads frames, one after the other.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    source: R,
+    /// What has arrived, from the frame on that was given out last.
+    buffer: BytesMut,
+    /// How much of the buffer that frame takes.
+    given_bytes: usize,
+    payload_bytes_max: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// A reader of frames with payloads of up to `payload_bytes_max`.
+    pub fn new(source: R, payload_bytes_max: usize) -> Self {
+        Self { source, buffer: BytesMut::new(), given_bytes: 0, payload_bytes_max }
+    }
+
+    /// From the next frame on, payloads may be this long: a stranger is allowed less than somebody
+    /// who has said who he is.
+    pub fn allow(&mut self, payload_bytes_max: usize) {
+        self.payload_bytes_max = payload_bytes_max;
+    }
+
+    /// Waits for the next frame and gives out its payload; none if the source has ended behind a
+    /// whole frame. Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    ///
+    /// If what comes is no frame, or ends within one, or the source fails. Nothing can be read after
+    /// that.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameReadError> {
+        self.buffer.advance(self.given_bytes);
+        self.given_bytes = 0;
+        let whole_bytes = loop {
+            if let Some(frame) = split(&self.buffer, self.payload_bytes_max)? {
+                break frame.whole_bytes;
+            }
+            self.buffer.reserve(READ_BYTES);
+            if self.source.read_buf(&mut self.buffer).await? == 0 {
+                let is_between_frames = self.buffer.is_empty();
+                return if is_between_frames { Ok(None) } else { Err(FrameReadError::CutOff) };
+            }
+        };
+        self.given_bytes = whole_bytes;
+        Ok(Some(&self.buffer[HEADER_BYTES..whole_bytes]))
+    }
+}
+
+/// Why no frame could be read.
+#[derive(Debug, Error)]
+pub enum FrameReadError {
+    /// What came is no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The source has ended within a frame.
+    #[error("the connection ended within a frame")]
+    CutOff,
+    /// The source fails.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
