@@ -7,13 +7,15 @@
 //! - [`storage`]: the data directory with its lock and its identity, and the log on disk;
 //! - [`disk`]: the files under it, real or simulated;
 //! - [`codec`] and [`Value`]: what is encoded, and how;
-//! - [`frame`]: how it travels.
+//! - [`frame`]: how it travels;
+//! - [`forming`]: how a new cluster waits until its members have met.
 //!
 //! What is not there yet: peers, the failure detector and the clock, the log for applications, and
 //! the commands of `synod`.
 
 pub mod codec;
 pub mod disk;
+pub mod forming;
 pub mod frame;
 pub mod storage;
 #[cfg(test)]
