@@ -22,7 +22,7 @@
 
 mod gate;
 #[cfg(test)]
-pub(crate) mod memory;
+pub(crate) mod kit;
 #[cfg(test)]
 mod tests;
 

@@ -8,15 +8,17 @@
 //! - [`disk`]: the files under it, real or simulated;
 //! - [`codec`] and [`Value`]: what is encoded, and how;
 //! - [`frame`]: how it travels;
-//! - [`forming`]: how a new cluster waits until its members have met.
+//! - [`forming`]: how a new cluster waits until its members have met;
+//! - [`peers`]: how messages get from one replica to another.
 //!
-//! What is not there yet: peers, the failure detector and the clock, the log for applications, and
+//! What is not there yet: the failure detector and the clock, the log for applications, and
 //! the commands of `synod`.
 
 pub mod codec;
 pub mod disk;
 pub mod forming;
 pub mod frame;
+pub mod peers;
 pub mod storage;
 #[cfg(test)]
 mod testing;

@@ -75,9 +75,13 @@ impl Gate {
         self.meet(by, incarnation, true).await
     }
 
-    /// The incarnation that a member is known under.
-    pub fn known(&self, member: ReplicaId) -> Option<Incarnation> {
-        self.inner.forming().known.get(&member).copied()
+    /// Judges a member that says who it is, and stores nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it does not pass.
+    pub fn check(&self, member: ReplicaId, incarnation: Incarnation) -> Result<(), GateError> {
+        self.inner.check(member, incarnation).map(drop)
     }
 
     /// Whether messages may pass.

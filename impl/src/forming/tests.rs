@@ -4,26 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{Cluster, Configuration, ConfigurationId, Limits, ReplicaId};
+use synod_model::ReplicaId;
 
-use super::memory::MemoryStore;
+use super::kit::{MemoryStore, identity};
 use super::{Acquaintance, Forming, Gate, GateError, OtherIncarnation};
-use crate::storage::{ClusterId, Identity, Incarnation, LogLimits};
+use crate::storage::{Identity, Incarnation};
 use crate::testing::check;
-
-fn identity(replica: u16, members: u16, incarnation: u128) -> Identity {
-    let members = (0..members).map(ReplicaId).collect();
-    let first = Configuration::new(ConfigurationId(1), members).expect("they differ");
-    let cluster = Cluster::new(65_536, first, Limits::default()).expect("a cluster");
-    Identity {
-        cluster_name: "test".into(),
-        cluster_id: ClusterId::of("test", &cluster),
-        replica: ReplicaId(replica),
-        incarnation: Incarnation(incarnation),
-        cluster,
-        log: LogLimits::default(),
-    }
-}
 
 const R1: ReplicaId = ReplicaId(1);
 const R2: ReplicaId = ReplicaId(2);
@@ -222,7 +208,7 @@ async fn the_gate_stores_before_it_lets_pass() {
     assert_eq!((gate.is_formed(), gate.missing()), (false, vec![R2]));
     gate.welcomed(R2, Incarnation(12)).await.expect("new");
     assert!(gate.is_formed() && *formed.borrow());
-    assert_eq!(gate.known(R2), Some(Incarnation(12)));
+    gate.check(R2, Incarnation(12)).expect("known");
 
     // Another run, from what is stored.
     let gate = Gate::new(&identity(0, 3, 10), store);

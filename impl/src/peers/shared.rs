@@ -1,0 +1,177 @@
+//! What the tasks of the transport share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use synod_model::{Limits, Message, ReplicaId, Run};
+use tokio::sync::{Notify, mpsc, watch};
+use tracing::error;
+
+use super::error::PeersError;
+use super::handshake::{Introduction, Refusal};
+use super::limits::{LinkTiming, QUEUE_FRAMES_MAX, queue_bytes_max};
+use super::queue::Queue;
+use crate::forming::{Gate, GateError};
+use crate::value::Value;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) me: Introduction,
+    pub(super) limits: Limits,
+    pub(super) timing: LinkTiming,
+    pub(super) gate: Gate,
+    pub(super) peers: BTreeMap<ReplicaId, Arc<Peer>>,
+    pub(super) inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
+    /// Why this replica must stop; the first reason stays.
+    pub(super) fatal: watch::Sender<Option<PeersError>>,
+}
+
+impl Shared {
+    /// Whether messages may pass, in either direction.
+    pub(super) fn passes(&self) -> bool {
+        self.gate.is_formed() && self.fatal.borrow().is_none()
+    }
+
+    /// This replica must stop. From now on no message passes.
+    pub(super) fn fail(&self, error: PeersError) {
+        self.fatal.send_if_modified(|fatal| {
+            let is_first = fatal.is_none();
+            if is_first {
+                error!("{error}");
+                *fatal = Some(error);
+            }
+            is_first
+        });
+    }
+}
+
+/// What a member is told that does not pass the gate; nothing, if that is not its fault.
+pub(super) fn refusal(error: &GateError) -> Option<Refusal> {
+    match error {
+        GateError::OtherIncarnation(other) => {
+            Some(Refusal::OtherIncarnation { known: other.known })
+        }
+        GateError::Store(_) | GateError::Closed => None,
+    }
+}
+
+/// Another member, and both connections with it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) id: ReplicaId,
+    pub(super) address: String,
+    /// What waits for it.
+    pub(super) queue: Queue,
+    seen: Mutex<Seen>,
+    /// A run of it was seen that had not been seen before.
+    started: Notify,
+    /// Counts the connections from it: the newest counts.
+    incoming: watch::Sender<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) run: Option<Run>,
+    pub(super) last_error: Option<String>,
+    pub(super) is_heard: bool,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "replica {} at {}", self.id, self.address)
+    }
+}
+
+impl Peer {
+    pub(super) fn new(id: ReplicaId, address: String, limits: &Limits) -> Self {
+        Self {
+            id,
+            address,
+            queue: Queue::new(queue_bytes_max(limits), QUEUE_FRAMES_MAX),
+            seen: Mutex::default(),
+            started: Notify::new(),
+            incoming: watch::Sender::new(0),
+        }
+    }
+
+    /// The peer has said which run it is in. If that is a new one, it has just started, and need not
+    /// be waited for any longer.
+    pub(super) fn note_run(&self, run: Run) {
+        let mut seen = self.lock();
+        if seen.run.replace(run) != Some(run) {
+            self.started.notify_one();
+        }
+    }
+
+    /// Waits for a run of the peer that had not been seen before.
+    pub(super) async fn wait_until_started(&self) {
+        self.started.notified().await;
+    }
+
+    /// Why there is no connection to it. Says whether that is news.
+    pub(super) fn note_error(&self, text: String) -> bool {
+        let mut seen = self.lock();
+        let is_news = seen.last_error.as_ref() != Some(&text);
+        seen.last_error = Some(text);
+        is_news
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        self.lock().clone()
+    }
+
+    /// There is a connection to it, until this is dropped.
+    pub(super) fn open_queue(&self) -> OpenQueue<'_> {
+        self.lock().last_error = None;
+        self.queue.open();
+        OpenQueue(&self.queue)
+    }
+
+    /// There is a connection from it, until this is dropped. It takes the place of an older one.
+    pub(super) fn begin_incoming(&self) -> Incoming<'_> {
+        let mut seen = self.lock();
+        seen.is_heard = true;
+        self.incoming.send_modify(|newest| *newest += 1);
+        let number = *self.incoming.borrow();
+        Incoming { peer: self, number, newest: self.incoming.subscribe() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connection to a peer.
+pub(super) struct OpenQueue<'a>(&'a Queue);
+
+impl Drop for OpenQueue<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A connection from a peer.
+pub(super) struct Incoming<'a> {
+    peer: &'a Peer,
+    number: u64,
+    newest: watch::Receiver<u64>,
+}
+
+impl Incoming<'_> {
+    /// Waits until there is a newer one.
+    pub(super) async fn replaced(&mut self) {
+        let number = self.number;
+        // The peer outlives its connections, so this does not fail.
+        let _ = self.newest.wait_for(|newest| *newest != number).await;
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        let mut seen = self.peer.lock();
+        if *self.peer.incoming.borrow() == self.number {
+            seen.is_heard = false;
+        }
+    }
+}
