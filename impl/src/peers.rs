@@ -8,7 +8,7 @@
 //! Every replica dials every other one, and a connection carries messages one way, from the dialer to
 //! the acceptor. So there are two connections between two replicas, and never a question which of
 //! two is to be kept. On each the two first say who they are ([`handshake`]); what follows are frames
-//! ([`frame`](crate::frame)) with one [`Message`] each, in bincode.
+//! ([`frame`]) with one [`Message`] each, in bincode.
 //!
 //! - A message is encoded once, and all its recipients share the bytes.
 //! - What waits for a peer is bounded, in bytes and in frames; a message that there is no room for is
