@@ -14,6 +14,8 @@
 //! What is not there yet: the failure detector and the clock, the log for applications, and
 //! the commands of `synod`.
 
+pub mod api;
+pub mod client;
 pub mod codec;
 pub mod disk;
 pub mod forming;
