@@ -21,6 +21,7 @@ use synod_model::{
 };
 use thiserror::Error;
 
+use crate::storage::ClusterId;
 use crate::value::Value;
 
 /// What clients may ask of a node.
@@ -86,7 +87,7 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The cluster. Sessions and slots of one mean nothing in another.
-    pub cluster_id: [u8; 32],
+    pub cluster_id: ClusterId,
     /// The replica.
     pub replica: ReplicaId,
     /// Its run.
