@@ -16,8 +16,6 @@ pub mod protocol;
 mod requests;
 mod rotation;
 pub mod server;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use std::future::Future;

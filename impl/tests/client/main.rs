@@ -8,8 +8,8 @@ mod submitting;
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Client, ClientOptions, Endpoint};
 use fake::Running;
+use synod::client::{Client, ClientOptions, Endpoint};
 
 /// No test takes longer.
 const TEST_MAX: Duration = Duration::from_secs(20);

@@ -7,10 +7,10 @@ use synod_model::{Entry, SessionId, Slot};
 
 use super::fake::{Cluster, Manner, Running};
 use super::{endpoints, in_time, options};
-use crate::api::Delivery;
-use crate::client::protocol::{Answer, Ask, Follow};
-use crate::client::{Connection, FollowFailed, Following};
-use crate::value::Value;
+use synod::Value;
+use synod::api::Delivery;
+use synod::client::protocol::{Answer, Ask, Follow};
+use synod::client::{Connection, FollowFailed, Following};
 
 const EVERYTHING: Follow = Follow { from: Slot(1), until_caught_up: true, everything: true };
 
@@ -105,7 +105,7 @@ async fn a_follow_goes_on_at_the_next_endpoint_without_gap_or_repetition() {
 async fn a_quiet_log_is_not_taken_for_a_dead_node_and_news_arrive_at_once() {
     in_time(async {
         let cluster = Cluster::new();
-        let limits = crate::client::server::ServerLimits {
+        let limits = synod::client::server::ServerLimits {
             quiet_max: Duration::from_millis(50),
             ..Default::default()
         };
@@ -130,7 +130,7 @@ async fn a_follow_fails_when_no_replica_is_left() {
         let replica = Running::start(&cluster, 0).await;
         replica.node.behave(Manner::Silent);
         let options =
-            crate::client::ClientOptions { deadline: Duration::from_millis(600), ..options() };
+            synod::client::ClientOptions { deadline: Duration::from_millis(600), ..options() };
         let mut following = Following::new(endpoints(&[&replica]), options, EVERYTHING).unwrap();
         let failed = following.next().await.unwrap_err();
         assert!(matches!(failed, FollowFailed::NoReplica { .. }), "{failed}");
@@ -160,7 +160,7 @@ async fn a_follower_that_does_not_read_stops_the_reading_of_the_log_and_nothing_
         }
         // A batch has up to 16 entries, and 211 of them take 14 batches.
         assert!(before < 8, "{before} batches were read");
-        let client = super::client(&[&replica]);
+        let client = crate::client(&[&replica]);
         client.submit("others go on").await.unwrap();
         let mut through = Slot(0);
         loop {

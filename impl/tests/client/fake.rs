@@ -14,14 +14,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{
+use synod::Value;
+use synod::api::{
     About, Backend, Delivery, DiskStatus, Forming, NotDone, ReadError, ReplicaStatus, Request,
     Role, SubmitError, SubscribeError, Subscription, Unknown,
 };
-use crate::client::Endpoint;
-use crate::client::server::{ServerLimits, serve};
-use crate::storage::ClusterId;
-use crate::value::Value;
+use synod::client::Endpoint;
+use synod::client::server::{ServerLimits, serve};
+use synod::storage::ClusterId;
 
 pub(crate) const VALUE_BYTES_MAX: u64 = 1 << 20;
 

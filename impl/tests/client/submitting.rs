@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 
 use super::fake::{Cluster, Manner, Running, VALUE_BYTES_MAX};
 use super::{client, endpoints, in_time, options};
-use crate::api;
-use crate::client::{Client, ClientOptions, NotDone, ReadFailed, SubmitFailed, Unknown};
-use crate::value::Value;
+use synod::Value;
+use synod::api;
+use synod::client::{Client, ClientOptions, NotDone, ReadFailed, SubmitFailed, Unknown};
 
 #[tokio::test]
 async fn a_value_is_delivered_and_the_session_ends_with_the_client() {

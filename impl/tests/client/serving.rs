@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::fake::{Cluster, Manner, Running};
 use super::{client, in_time};
-use crate::api::{Role, SubmitError};
-use crate::client::protocol::{Answer, Ask};
-use crate::client::server::ServerLimits;
-use crate::client::{ConnectTrouble, Connection, status};
+use synod::api::{Role, SubmitError};
+use synod::client::protocol::{Answer, Ask};
+use synod::client::server::ServerLimits;
+use synod::client::{ConnectTrouble, Connection, status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,10 +44,8 @@ async fn garbage_after_the_handshake_closes_the_connection() {
         let cluster = Cluster::new();
         let replica = Running::start(&cluster, 0).await;
         let mut stranger = TcpStream::connect(replica.endpoint.as_str()).await.unwrap();
-        let mut outbox = crate::client::wire::Outbox::new(1 << 10);
-        outbox.push(&crate::client::protocol::Hello::OURS).unwrap();
-        outbox.push(&(77_u64, 200_u8)).unwrap();
-        outbox.send_all(&mut stranger).await.unwrap();
+        stranger.write_all(&hello().await).await.unwrap();
+        stranger.write_all(&[77; 100]).await.unwrap();
         let mut answer = Vec::new();
         let _ = stranger.read_to_end(&mut answer).await;
         assert!(!answer.is_empty(), "it was welcome until then");
@@ -58,7 +56,7 @@ async fn garbage_after_the_handshake_closes_the_connection() {
 #[tokio::test]
 async fn what_is_no_node_is_told_from_one() {
     in_time(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
         let web = async {
             let (mut socket, _) = listener.accept().await.unwrap();
@@ -143,7 +141,7 @@ async fn a_node_that_stops_answers_what_it_has_taken_and_refuses_the_rest() {
             assert!(opened.is_err(), "it is not there yet");
             connection.put(2, Ask::OpenSession).unwrap();
             let refused = connection.answer().await.unwrap();
-            let not_done = Answer::NoSlot(SubmitError::NotDone(crate::api::NotDone::Stopping));
+            let not_done = Answer::NoSlot(SubmitError::NotDone(synod::api::NotDone::Stopping));
             assert_eq!((refused.id, refused.answer), (2, not_done));
             let opened = connection.answer().await.unwrap();
             assert!(matches!(opened.answer, Answer::Opened(_)), "{opened:?}");
@@ -158,4 +156,18 @@ async fn a_node_that_stops_answers_what_it_has_taken_and_refuses_the_rest() {
         assert!(Connection::connect(&endpoint, SECOND).await.is_err());
     })
     .await;
+}
+
+/// What a client says first.
+async fn hello() -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let listen = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut hello = vec![0; 1024];
+        let bytes = socket.read(&mut hello).await.unwrap();
+        hello.truncate(bytes);
+        hello
+    };
+    tokio::join!(Connection::connect(&endpoint, SECOND), listen).1
 }

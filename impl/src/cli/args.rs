@@ -1,0 +1,195 @@
+//! What can be asked on the command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use synod::client::{ClientOptions, Endpoint};
+
+use super::exit::{ASK_CODES, SUBMIT_CODES};
+
+/// A log that several machines agree on, entry by entry.
+///
+/// A cluster is three or five replicas, each a `synod node` process with a data directory of its own.
+/// Whatever a client submits gets a slot in the log, the same on every replica, and stays there as
+/// long as a majority of the replicas keep their disks.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_long_help = START)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const START: &str = "\
+To begin with, on one machine:
+  synod local                                  three replicas; prints their endpoints, Ctrl-C stops them
+and in another terminal, with those endpoints:
+  synod submit --endpoints A,B,C hello world   prints a slot and the value for each
+  synod follow --endpoints A --from 1          prints the log, and goes on as it grows
+  synod status --endpoints A,B,C               says how each replica is";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put values in the log; prints the slot of each
+    #[command(after_help = SUBMIT_CODES)]
+    Submit(SubmitArgs),
+    /// Print the slot at which the log ends now, whichever replica is asked
+    #[command(after_help = ASK_CODES, long_about = READ)]
+    Read(ReadArgs),
+    /// Print the log from a slot on, and go on as it grows
+    #[command(after_help = FOLLOW_CODES)]
+    Follow(FollowArgs),
+    /// Say how replicas are
+    #[command(after_help = STATUS_CODES)]
+    Status(StatusArgs),
+}
+
+const READ: &str = "\
+Print the slot at which the log ends now, whichever replica is asked.
+
+The read is linearizable: the slot covers everything that was delivered anywhere, or answered to any
+client, before the command began. 0 says that the log is empty.";
+
+const FOLLOW_CODES: &str = "\
+Exit codes:
+  0  it has caught up, with --until-caught-up; or standard output was closed
+  1  no replica could be followed any further
+  2  the command line makes no sense";
+
+const STATUS_CODES: &str = "\
+Exit codes:
+  0  at least one replica said how it is
+  1  none did
+  2  the command line makes no sense";
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Endpoints {
+    /// Where replicas take clients: host:port, separated by commas. The first is asked first, the
+    /// next when that one cannot be reached, is silent or stops
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// How long to try.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Timeout {
+    /// How long to wait for an answer, such as 10s or 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+impl Timeout {
+    /// What a client with this much time allows for.
+    pub(crate) fn options(self) -> ClientOptions {
+        let usual = ClientOptions::default();
+        // Within a short time, too, more than one endpoint is to get its turn.
+        let silent_max = usual.silent_max.min(self.timeout / 3).max(Duration::from_millis(1));
+        let connect_max = usual.connect_max.min(silent_max);
+        ClientOptions { deadline: self.timeout, silent_max, connect_max, ..usual }
+    }
+}
+
+/// What `submit` is told.
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    /// The values; or - alone: one value a line from standard input, each answered in its turn
+    ///
+    /// Prints SLOT<TAB>VALUE for each as soon as it and all before it are delivered. In VALUE, a
+    /// backslash, a tab, a carriage return, a line feed and bytes that are not UTF-8 are written as
+    /// \\, \t, \r, \n and \xHH. Several values are in flight at once, so they may get their slots in
+    /// another order than they were given in.
+    #[arg(value_name = "VALUE", required = true)]
+    pub(crate) values: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
+
+/// What `read` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
+
+/// What `follow` is told.
+#[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    /// The first slot to print
+    #[arg(long, value_name = "SLOT", default_value_t = 1)]
+    pub(crate) from: u64,
+    /// Stop at the slot at which the log ends when the command begins (a linearizable read)
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Print everything that the log holds, as SLOT<TAB>KIND<TAB>WHAT
+    ///
+    /// Without, it prints SLOT<TAB>VALUE for each client's value, once, escaped as by `submit`. With
+    /// it, no-ops, openings and ends of sessions, second copies of a request and those that were
+    /// refused are printed, too.
+    #[arg(long)]
+    pub(crate) everything: bool,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
+
+/// What `status` is told.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Where replicas take clients: host:port, separated by commas. Each of them is asked
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for each, such as 2s or 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// A length of time: as humantime has it, or a number of seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
+    let duration = match seconds {
+        Some(Ok(duration)) => Some(duration),
+        Some(Err(_)) => None,
+        None => humantime::parse_duration(text).ok(),
+    };
+    // A day is for ever, and keeps every deadline within what a clock can tell.
+    duration.filter(|it| !it.is_zero()).map(|it| it.min(Duration::from_hours(24))).ok_or_else(
+        || {
+            "that is no length of time\n  write 10s, 500ms or 1m; a bare number is seconds"
+                .to_owned()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read() {
+        let ms = |text| duration(text).map(|it| it.as_millis());
+        assert_eq!(ms("10s"), Ok(10_000));
+        assert_eq!(ms("1m 5s"), Ok(65_000));
+        assert_eq!(ms("500ms"), Ok(500));
+        assert_eq!(ms("3"), Ok(3_000));
+        assert_eq!(ms("0.5"), Ok(500));
+        assert_eq!(ms("1000000000"), ms("24h"), "more than anybody waits");
+        for none in ["", "0", "-1", "soon", "NaN", "inf", "5 parsecs"] {
+            assert!(duration(none).is_err(), "{none}");
+        }
+    }
+}

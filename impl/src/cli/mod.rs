@@ -1,0 +1,67 @@
+//! The command line: one room for each command, and what they share.
+//!
+//! `args` says what can be asked. Each command has a module with a function that carries it out and
+//! returns an [`Exit`]; what it could not do at all is an error, which is told here.
+
+mod args;
+mod escape;
+mod exit;
+mod follow;
+mod lines;
+mod output;
+mod read;
+mod status;
+mod submit;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use owo_colors::OwoColorize as _;
+use tokio::runtime::Builder;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+/// Carries out what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let done = run(Cli::parse());
+    let exit = done.unwrap_or_else(|error| {
+        // Whoever closed the pipe, such as `head`, has read enough.
+        if !output::is_closed(&error) {
+            tell(&error);
+        }
+        Exit::Failed
+    });
+    exit.into()
+}
+
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    // Commands write to standard output from the thread that is here, and may wait there for a slow
+    // reader; connections are served by the others meanwhile.
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("the threads of this program could not be started")?;
+    let done = match cli.command {
+        Command::Submit(args) => runtime.block_on(submit::submit(args)),
+        Command::Read(args) => runtime.block_on(read::read(args)),
+        Command::Follow(args) => runtime.block_on(follow::follow(args)),
+        Command::Status(args) => runtime.block_on(status::status(args)),
+    };
+    // Nobody waits for a thread that waits for standard input.
+    runtime.shutdown_background();
+    done
+}
+
+/// Says what went wrong in one sentence, its causes behind, and below what to do about it.
+fn tell(error: &anyhow::Error) {
+    let text = error.to_string();
+    let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
+    anstream::eprint!("{} {what}", "error:".red().bold());
+    for cause in error.chain().skip(1) {
+        anstream::eprint!(": {cause}");
+    }
+    anstream::eprintln!();
+    if !advice.is_empty() {
+        anstream::eprintln!("{advice}");
+    }
+}
