@@ -15,6 +15,7 @@
 //! the commands of `synod`.
 
 pub mod api;
+pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod disk;

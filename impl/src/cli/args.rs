@@ -1,12 +1,14 @@
 //! What can be asked on the command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::client::{ClientOptions, Endpoint};
 use clap::{Args, Parser, Subcommand};
-use synod::client::{ClientOptions, Endpoint};
 
 use super::exit::{ASK_CODES, SUBMIT_CODES};
+use super::local::PORTS;
 
 /// A log that several machines agree on, entry by entry.
 ///
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Say how replicas are
     #[command(after_help = STATUS_CODES)]
     Status(StatusArgs),
+    /// Run a whole cluster on this machine, to try things out
+    #[command(after_help = LOCAL_HELP)]
+    Local(LocalArgs),
 }
 
 const READ: &str = "\
@@ -150,6 +155,45 @@ pub(crate) struct StatusArgs {
     /// How long to wait for each, such as 2s or 500ms; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) timeout: Duration,
+}
+
+const LOCAL_HELP: &str = "\
+It makes a data directory for each replica (`synod init`), starts the replicas (`synod node`), and
+says for each which process it is, where it takes clients, and in which file it tells what it does.
+A replica that ends, or is killed, is started again after a moment. Ctrl-C or SIGTERM stops all.
+
+Exit codes:
+  0  it was stopped, and so is every replica
+  1  the command could not be carried out
+  2  the command line makes no sense";
+
+/// What `local` is told.
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    /// Where to keep the replicas' data, in r0, r1, ...; one that an earlier `local` has made is
+    /// started again. Without, a temporary directory, which is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How many replicas, 3 or 5 [default: 3, or as many as there are in DIR]
+    #[arg(long, value_name = "N", value_parser = replicas)]
+    pub(crate) replicas: Option<u16>,
+    /// The first port. Replica N takes clients at PORT + N and its peers at PORT + 10 + N, on
+    /// 127.0.0.1; 0 stands for any ports that are free
+    #[arg(long, value_name = "PORT", default_value_t = 7100, value_parser = base_port)]
+    pub(crate) base_port: u16,
+}
+
+fn replicas(text: &str) -> Result<u16, String> {
+    match text {
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("a local cluster has 3 or 5 replicas".to_owned()),
+    }
+}
+
+fn base_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port <= u16::MAX - PORTS);
+    port.ok_or_else(|| format!("that is no port, or too high: the highest is {}", u16::MAX - PORTS))
 }
 
 /// A length of time: as humantime has it, or a number of seconds.

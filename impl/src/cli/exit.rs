@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use synod::client::SubmitFailed;
+use crate::client::SubmitFailed;
 
 /// What the exit code says. 2 is clap's: the command line makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

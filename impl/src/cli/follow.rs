@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use crate::api::Delivery;
+use crate::client::Following;
+use crate::client::protocol::Follow;
 use anyhow::Context as _;
-use synod::api::Delivery;
-use synod::client::Following;
-use synod::client::protocol::Follow;
 use synod_model::{Entry, Slot, Verdict};
 
 use super::args::FollowArgs;

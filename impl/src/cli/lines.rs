@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read as _};
 use std::thread;
 
-use synod::Value;
+use crate::Value;
 use tokio::sync::mpsc;
 
 /// How long a line may be: 16 MiB. What is longer is more than a cluster takes as one value, and

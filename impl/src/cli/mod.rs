@@ -8,11 +8,13 @@ mod escape;
 mod exit;
 mod follow;
 mod lines;
+mod local;
 mod output;
 mod read;
 mod status;
 mod submit;
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -24,32 +26,37 @@ use args::{Cli, Command};
 use exit::Exit;
 
 /// Carries out what the command line asks for.
-pub(crate) fn main() -> ExitCode {
-    let done = run(Cli::parse());
-    let exit = done.unwrap_or_else(|error| {
+pub fn main() -> ExitCode {
+    let done = run(Cli::parse().command);
+    done.unwrap_or_else(|error| {
         // Whoever closed the pipe, such as `head`, has read enough.
         if !output::is_closed(&error) {
             tell(&error);
         }
-        Exit::Failed
-    });
-    exit.into()
+        Exit::Failed.into()
+    })
 }
 
-fn run(cli: Cli) -> anyhow::Result<Exit> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Submit(args) => wait_for(submit::submit(args)),
+        Command::Read(args) => wait_for(read::read(args)),
+        Command::Follow(args) => wait_for(follow::follow(args)),
+        Command::Status(args) => wait_for(status::status(args)),
+        Command::Local(args) => wait_for(local::local(args)),
+    }
+}
+
+/// Carries out a command that waits for others.
+fn wait_for(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<ExitCode> {
     // Commands write to standard output from the thread that is here, and may wait there for a slow
     // reader; connections are served by the others meanwhile.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("the threads of this program could not be started")?;
-    let done = match cli.command {
-        Command::Submit(args) => runtime.block_on(submit::submit(args)),
-        Command::Read(args) => runtime.block_on(read::read(args)),
-        Command::Follow(args) => runtime.block_on(follow::follow(args)),
-        Command::Status(args) => runtime.block_on(status::status(args)),
-    };
+    let done = runtime.block_on(command);
     // Nobody waits for a thread that waits for standard input.
     runtime.shutdown_background();
-    done
+    done.map(ExitCode::from)
 }
 
 /// Says what went wrong in one sentence, its causes behind, and below what to do about it.

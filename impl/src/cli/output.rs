@@ -27,6 +27,6 @@ pub(crate) struct OutputError(io::Error);
 
 /// Whether the reader of standard output has read enough.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
-    let of = |error: &OutputError| error.0.kind() == io::ErrorKind::BrokenPipe;
-    error.downcast_ref().is_some_and(of)
+    let error = error.downcast_ref::<OutputError>().map(|error| &error.0);
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

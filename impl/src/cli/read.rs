@@ -1,7 +1,7 @@
 //! `synod read`: where the log ends.
 
+use crate::client::Client;
 use anyhow::Context as _;
-use synod::client::Client;
 
 use super::args::ReadArgs;
 use super::exit::Exit;

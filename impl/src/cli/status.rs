@@ -3,12 +3,12 @@
 use std::env;
 use std::time::Duration;
 
+use crate::api::{Forming, ReplicaStatus, Role};
+use crate::client::{self, Endpoint};
 use bytesize::ByteSize;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
-use synod::api::{Forming, ReplicaStatus, Role};
-use synod::client::{self, Endpoint};
 
 use super::args::StatusArgs;
 use super::exit::Exit;

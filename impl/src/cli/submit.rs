@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
+use crate::Value;
+use crate::client::{Client, Submission, SubmitFailed};
 use anyhow::bail;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
-use synod::Value;
-use synod::client::{Client, Submission, SubmitFailed};
 use tokio::sync::mpsc;
 
 use super::args::SubmitArgs;

@@ -10,6 +10,11 @@ use thiserror::Error;
 pub struct Endpoint(String);
 
 impl Endpoint {
+    /// A port of this machine's own.
+    pub fn local(port: u16) -> Self {
+        Self(format!("127.0.0.1:{port}"))
+    }
+
     /// The endpoint as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -37,5 +42,5 @@ impl fmt::Display for Endpoint {
 
 /// The text names no endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("that is no endpoint\n  an endpoint is host:port, such as 127.0.0.1:7103 or [::1]:7103")]
+#[error("that is no endpoint\n  an endpoint is host:port, such as 127.0.0.1:7100 or [::1]:7100")]
 pub struct EndpointError;
