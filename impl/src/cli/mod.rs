@@ -4,6 +4,7 @@
 //! returns an [`Exit`]; what it could not do at all is an error, which is told here.
 
 mod args;
+mod bench;
 mod escape;
 mod exit;
 mod follow;
@@ -44,6 +45,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Follow(args) => wait_for(follow::follow(args)),
         Command::Status(args) => wait_for(status::status(args)),
         Command::Local(args) => wait_for(local::local(args)),
+        Command::Bench(args) => wait_for(bench::bench(args)),
+        Command::BenchEcho => wait_for(bench::echo()),
     }
 }
 

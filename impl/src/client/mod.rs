@@ -16,7 +16,7 @@ pub mod protocol;
 mod requests;
 mod rotation;
 pub mod server;
-mod wire;
+pub(crate) mod wire;
 
 use std::future::Future;
 use std::pin::Pin;

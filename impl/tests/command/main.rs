@@ -189,3 +189,38 @@ async fn status_tells_of_each_replica_also_of_one_that_is_not_there() {
 
     assert_eq!(run(&["status", "--endpoints", &nobody]).await.code, 1);
 }
+
+#[tokio::test]
+async fn bench_measures_floors_and_load_and_leaves_no_session() {
+    let cluster = Cluster::new();
+    let (first, second) = (Running::start(&cluster, 0).await, Running::start(&cluster, 1).await);
+    let endpoints = format!("{},{}", first.endpoint, second.endpoint);
+    let args = ["bench", "--endpoints", &endpoints, "--seconds", "200ms", "--json"];
+    let shape = ["--clients", "5", "--connections", "2", "--value-bytes", "7"];
+    let done = run(&[&args[..], &shape].concat()).await;
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    for floor in ["fdatasync_us", "loopback_round_trip_us", "echo_requests_per_second"] {
+        assert!(json["floors"][floor].as_f64().unwrap() > 0.0, "{floor}: {json}");
+    }
+    let run = &json["runs"][0];
+    assert_eq!(run["clients"], 5);
+    assert_eq!(run["connections"], 2);
+    for field in ["commits_per_second", "p50_us", "p99_us", "max_us"] {
+        assert!(run[field].as_f64().unwrap() > 0.0, "{field}: {json}");
+    }
+    assert_eq!(run["fdatasyncs_per_commit"], 0.0, "there is no disk");
+    assert!(cluster.values().iter().all(|(_, value)| value.0.len() == 7));
+    let opened = cluster.count(|entry| matches!(entry, Entry::Open { .. }));
+    let ended = cluster.count(|entry| matches!(entry, Entry::End { .. }));
+    assert_eq!((opened, ended), (5, 5));
+}
+
+#[tokio::test]
+async fn bench_says_why_it_cannot_measure() {
+    let nobody = nobody().await;
+    let args = ["bench", "--seconds", "100ms", "--data-dir", "/nowhere", "--endpoints", &nobody];
+    let done = run(&args).await;
+    assert_eq!(done.code, 1);
+    assert!(done.stderr.contains("no directory could be made in /nowhere"), "{}", done.stderr);
+}

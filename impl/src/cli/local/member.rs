@@ -35,6 +35,13 @@ pub(crate) enum Event {
     NotStarted { id: u16, error: String, down: Duration },
 }
 
+impl Event {
+    /// Whether a replica has started; otherwise it is down.
+    pub(crate) fn is_start(&self) -> bool {
+        matches!(self, Self::Started { .. })
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -10,6 +10,7 @@ mod member;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::future;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use synod_model::ReplicaId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time;
@@ -27,9 +29,9 @@ use super::output::{self, Output};
 use super::status;
 use crate::api::{Forming, Role};
 use crate::client::Endpoint;
-pub(crate) use layout::PORTS;
-use layout::{Layout, Place};
-use member::{Event, Members};
+pub(crate) use layout::{Layout, PORTS, Place};
+use member::Event;
+pub(crate) use member::Members;
 
 /// How often the replicas are asked whether they have a coordinator yet.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -60,10 +62,10 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
 }
 
 /// What tells this command to stop.
-struct Signals([tokio::signal::unix::Signal; 3]);
+pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be waited for");
         // The last comes when the terminal is closed.
         Ok(Self([
@@ -73,7 +75,7 @@ impl Signals {
         ]))
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -93,8 +95,8 @@ async fn show(
 ) -> anyhow::Result<()> {
     let mut output = Output::new();
     let endpoints: Vec<_> = layout.places.iter().map(Place::endpoint).collect();
-    let mut starting = members.count();
-    let ready = ready(&endpoints);
+    let mut starting = BTreeMap::new();
+    let ready = coordinator(&endpoints);
     let mut ready = std::pin::pin!(ready);
     let mut is_ready = false;
     output.line(heading(layout, is_temporary))?;
@@ -107,30 +109,33 @@ async fn show(
                 return Ok(output.flush()?);
             }
             event = happens.recv() => match event {
-                Some(Event::Started { place, process_id }) if starting > 0 => {
-                    starting -= 1;
-                    output.line(started(&place, process_id))?;
+                Some(Event::Started { place, process_id }) if starting.len() < members.count() => {
+                    starting.insert(place.id, started(&place, process_id));
+                    if starting.len() == members.count() {
+                        starting.values().try_for_each(|line| output.line(line))?;
+                    }
                 }
                 Some(event) => output.line(event)?,
                 None => future::pending().await,
             },
-            coordinator = &mut ready, if !is_ready && starting == 0 => {
+            (coordinator, _) = &mut ready, if !is_ready && starting.len() == members.count() => {
                 is_ready = true;
-                output.line(advice(&coordinator, &endpoints, members))?;
+                output.line(advice(coordinator, &endpoints, members))?;
             }
         }
     }
 }
 
-/// Waits until one of the replicas coordinates, and says which.
-async fn ready(endpoints: &[Endpoint]) -> String {
+/// Waits until one of the replicas coordinates, and says which, and where it is.
+pub(crate) async fn coordinator(endpoints: &[Endpoint]) -> (ReplicaId, Endpoint) {
     loop {
-        for report in status::ask(endpoints, Duration::from_secs(1)).await {
+        let reports = status::ask(endpoints, Duration::from_secs(1)).await;
+        for (report, endpoint) in reports.into_iter().zip(endpoints) {
             if let Some(status) = report.status
                 && status.forming == Forming::Formed
                 && status.role == Role::Coordinator
             {
-                return format!("r{}", status.replica);
+                return (status.replica, endpoint.clone());
             }
         }
         time::sleep(ASK_AGAIN).await;
@@ -154,10 +159,10 @@ fn started(place: &Place, process_id: u32) -> String {
 }
 
 /// What to try next.
-fn advice(coordinator: &str, endpoints: &[Endpoint], members: &Members) -> String {
+fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> String {
     let all: Vec<_> = endpoints.iter().map(Endpoint::as_str).collect();
     let all = all.join(",");
-    let mut text = format!("\nready: {coordinator} coordinates. In another terminal, try\n");
+    let mut text = format!("\nready: r{coordinator} coordinates. In another terminal, try\n");
     let program = env::args_os().next().map_or_else(|| "synod".into(), PathBuf::from);
     let program = shown(&program);
     for rest in [

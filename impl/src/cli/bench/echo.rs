@@ -1,0 +1,135 @@
+//! The other end of the floors: a process that answers whatever it is asked, at once.
+//!
+//! It speaks the client protocol in the same frames as a node, and does nothing else: what a client
+//! gets from it is what it could get from a node at best.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener as RawListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+
+use anyhow::Context as _;
+use synod_model::{ReplicaId, Run, SessionId, Slot};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+use crate::api::About;
+use crate::cli::exit::Exit;
+use crate::cli::lines;
+use crate::cli::output::Output;
+use crate::client::Endpoint;
+use crate::client::protocol::{
+    Answer, Ask, HANDSHAKE_BYTES_MAX, Hello, ToClient, ToNode, Welcome, message_bytes_max,
+};
+use crate::client::wire::{Inbox, Outbox};
+use crate::storage::ClusterId;
+
+const VALUE_BYTES_MAX: u64 = 1 << 20;
+
+/// The process, as the one that measures sees it. It ends with this.
+pub(super) struct Echo {
+    process: Child,
+    /// Where it speaks the client protocol.
+    pub(super) endpoint: Endpoint,
+    /// Where it sends back every byte.
+    pub(super) raw: Endpoint,
+}
+
+impl Echo {
+    pub(super) async fn start(program: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.arg("bench-echo").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.kill_on_drop(true).process_group(0);
+        let mut process = command.spawn().context("the echo server could not be started")?;
+        let stdout = process.stdout.take().context("the echo server has no output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let mut endpoint = async || {
+            let line = lines.next_line().await?.context("the echo server has ended")?;
+            let port = line.parse().with_context(|| format!("the echo server said {line:?}"))?;
+            anyhow::Ok(Endpoint::local(port))
+        };
+        Ok(Self { endpoint: endpoint().await?, raw: endpoint().await?, process })
+    }
+
+    pub(super) async fn stop(mut self) {
+        // Its input ends, and so it does; if it does not, it is killed.
+        drop(self.process.stdin.take());
+        let _ = self.process.kill().await;
+    }
+}
+
+/// The process itself. It ends with its standard input.
+pub(crate) async fn echo() -> anyhow::Result<Exit> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let raw = RawListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut output = Output::new();
+    output.line(listener.local_addr()?.port())?;
+    output.line(raw.local_addr()?.port())?;
+    output.flush()?;
+    thread::spawn(move || echo_bytes(&raw));
+    let serving = async {
+        while let Ok((socket, _)) = listener.accept().await {
+            // What a client does wrong is its own trouble.
+            tokio::spawn(async { drop(answer(socket).await) });
+        }
+    };
+    let mut input = lines::stdin();
+    let ends = async { while input.recv().await.is_some() {} };
+    tokio::select! {
+        () = ends => {}
+        () = serving => {}
+    }
+    Ok(Exit::Done)
+}
+
+/// Sends every byte back, as directly as it can be done.
+fn echo_bytes(listener: &RawListener) {
+    while let Ok((mut socket, _)) = listener.accept() {
+        thread::spawn(move || {
+            let _ = socket.set_nodelay(true);
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = socket.read(&mut bytes) {
+                if socket.write_all(&bytes[..count]).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+async fn answer(mut socket: TcpStream) -> anyhow::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut inbox = Inbox::new(HANDSHAKE_BYTES_MAX);
+    let mut outbox = Outbox::new(HANDSHAKE_BYTES_MAX);
+    while inbox.next::<Hello>()?.is_none() {
+        if inbox.fill(&mut socket).await? == 0 {
+            return Ok(());
+        }
+    }
+    outbox.push(&Welcome::Welcome(About {
+        cluster_id: ClusterId([0; 32]),
+        replica: ReplicaId(0),
+        run: Run(1),
+        value_bytes_max: VALUE_BYTES_MAX,
+        session_requests_max: 1024,
+    }))?;
+    outbox.send_all(&mut socket).await?;
+    inbox.allow(message_bytes_max(VALUE_BYTES_MAX));
+    outbox.allow(message_bytes_max(VALUE_BYTES_MAX));
+    let mut slot = 0;
+    while inbox.fill(&mut socket).await? > 0 {
+        while let Some(ToNode { id, ask }) = inbox.next()? {
+            slot += 1;
+            let answer = match ask {
+                Ask::OpenSession => Answer::Opened(SessionId(slot)),
+                Ask::Request(_) | Ask::EndSession(_) => Answer::Done(Slot(slot)),
+                Ask::Read | Ask::Follow(_) | Ask::Status => Answer::ReadAt(Slot(slot)),
+            };
+            outbox.push(&ToClient { id, answer })?;
+        }
+        outbox.send_all(&mut socket).await?;
+    }
+    Ok(())
+}
