@@ -340,3 +340,14 @@ pub struct PeerStatus {
     /// How many messages to it were dropped, since its queue was full or it was not there.
     pub dropped: u64,
 }
+
+impl From<crate::peers::PeerStatus> for PeerStatus {
+    fn from(status: crate::peers::PeerStatus) -> Self {
+        Self {
+            replica: status.replica,
+            address: status.address,
+            connected: status.is_connected,
+            dropped: status.dropped_frames,
+        }
+    }
+}

@@ -1,18 +1,53 @@
-//! Synod's node: the core on real disks and networks.
+//! Synod's node: a replicated log for applications, and everything that it runs on.
 //!
-//! The node runs the core of [`synod_model`], the very code that `synod-check` explores, unchanged:
-//! one task owns the replica and feeds it, and the shell around it keeps the three sentences of its
-//! contract with the core. What is there:
+//! What is submitted at any replica is delivered to the application of every replica, in the same
+//! order, once. It goes on as long as a majority of the replicas runs, and nothing that was
+//! acknowledged is lost as long as a majority keeps its disks. ("Paxos Made Live", figure 2.)
 //!
-//! - [`storage`]: the data directory with its lock and its identity, and the log on disk;
-//! - [`disk`]: the files under it, real or simulated;
-//! - [`codec`] and [`Value`]: what is encoded, and how;
-//! - [`frame`]: how it travels;
-//! - [`forming`]: how a new cluster waits until its members have met;
-//! - [`peers`]: how messages get from one replica to another.
+//! # To use it
 //!
-//! What is not there yet: the failure detector and the clock, the log for applications, and
-//! the commands of `synod`.
+//! ```no_run
+//! use synod::{Config, Log};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // On each replica: a data directory, made once by `synod init`, and what is to be done with values.
+//! let log = Log::open(Config::new("/var/lib/synod"), |delivery: synod::Delivery| {
+//!     if let Some(value) = delivery.first_value() {
+//!         println!("slot {}: {value:?}", delivery.slot);
+//!     }
+//! })
+//! .await?;
+//!
+//! // Anywhere: answered once it is delivered here, with its slot.
+//! let slot = log.submit(b"hello".to_vec()).await?;
+//! println!("in slot {slot}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Log`] is a running replica: [`open`](Log::open), [`submit`](Log::submit), and by way of
+//!   [`Backend`] linearizable reads, subscriptions, and status.
+//! - [`Application`] is the callback. It must be deterministic, and nothing else.
+//! - [`SubmitError`](api::SubmitError) tells "not done" and "unknown" apart. What is unknown may be in
+//!   the log, or get there; asked again with the same session and number
+//!   ([`Backend::request`]), at any replica, it is the same request, and delivered once.
+//! - [`client`] does the same from another process, and goes on to another replica by itself.
+//!
+//! `impl/examples/key_value.rs` is a replicated map, to start from.
+//!
+//! # What is behind it
+//!
+//! The node runs the core of [`synod_model`], the very code that `synod-check` explores, unchanged. It
+//! decides nothing about the protocol; it keeps the three sentences of the core's contract. In the
+//! order in which to read:
+//!
+//! 1. `shell`: one replica and what is around it, without threads, files, sockets or a clock.
+//! 2. [`storage`] over [`disk`]: the data directory, and the log on disk.
+//! 3. [`peers`] with [`forming`], over [`frame`] and [`codec`]: the other replicas.
+//! 4. `node`: the tasks and threads that drive a shell with real files and sockets.
+//! 5. [`api`]: what a node does for its clients; [`client`]: the same over TCP, both ends.
+//! 6. [`cli`]: the command `synod`.
+//! 7. `simulation`: a whole cluster in one thread, for tests.
 
 pub mod api;
 pub mod cli;
@@ -21,10 +56,21 @@ pub mod codec;
 pub mod disk;
 pub mod forming;
 pub mod frame;
+mod node;
 pub mod peers;
+mod shell;
+#[cfg(test)]
+mod simulation;
 pub mod storage;
 #[cfg(test)]
 mod testing;
 mod value;
 
+pub use api::{Backend, Delivery, Subscription};
+pub use node::{
+    Application, Config, Log, LogSubscription, MakeError, NodeError, NodeOpenError,
+    make_data_directory,
+};
+pub use shell::detector::Timing;
+pub use shell::start::StartError;
 pub use value::Value;

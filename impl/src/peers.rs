@@ -65,7 +65,8 @@ use crate::frame;
 use crate::storage::Identity;
 use crate::value::Value;
 use handshake::Introduction;
-use limits::{LinkTiming, message_bytes_max};
+pub use limits::LinkTiming;
+use limits::message_bytes_max;
 use shared::{Peer, Shared};
 
 /// What the transport is started with.

@@ -1,0 +1,245 @@
+//! The task that owns the replica.
+//!
+//! Everything that happens comes to it: messages of peers, what clients want, what the disk and the
+//! application have done, and time. It takes in whatever is there, and then does what came of it, so
+//! that under load many values share one accept, one write and one message to each peer.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender};
+use std::time::Duration;
+
+use synod_model::{Message, Record, ReplicaId, Serve, Status};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use super::application::Batch;
+use super::{NodeError, Notice, ReadReply, Shared, SubmitReply};
+use crate::api::{NotDone, ReadError, Role, SubmitError};
+use crate::peers::Peers;
+use crate::shell::{Event, Shell, Submission};
+use crate::value::Value;
+
+/// How many events are taken in before what came of them is done. Default 1,024: enough to merge
+/// what a busy network brings within one sync, and little enough that nothing waits for long.
+const EVENTS_MAX: usize = 1024;
+
+/// What a client wants of the replica.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Submit(Submission, SubmitReply),
+    Read(ReadReply),
+}
+
+/// Where what happens comes from.
+pub(super) struct Sources {
+    pub(super) peers: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+    pub(super) clients: mpsc::Receiver<Wanted>,
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
+    pub(super) formed: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// Where what is to be done goes.
+pub(super) struct Sinks {
+    pub(super) peers: Arc<Peers>,
+    pub(super) records: Sender<Vec<Record<Value>>>,
+    pub(super) application: mpsc::Sender<Batch>,
+    pub(super) serve: SyncSender<Serve>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes it once the
+/// cluster is formed; until then nothing of the protocol passes, and no time is counted.
+pub(super) async fn run(
+    make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
+    mut sources: Sources,
+    sinks: Sinks,
+) -> Result<(), NodeError> {
+    let start = Instant::now();
+    if !wait_until_formed(&mut sources).await? {
+        return Ok(());
+    }
+    let mut shell = make_shell(start.elapsed());
+    let mut seen = shell.status();
+    let ended = loop {
+        let alarm = start + shell.next_alarm();
+        let first = tokio::select! {
+            biased;
+            _ = sources.stop.changed() => break Ok(()),
+            Some(notice) = sources.notices.recv() => event_of(notice),
+            Some((from, message)) = sources.peers.recv() => Ok(Some(Event::Peer(from, message))),
+            Some(wanted) = sources.clients.recv() => Ok(Some(wanted.event())),
+            () = sleep_until(alarm) => Ok(None),
+        };
+        match first {
+            Ok(Some(event)) => shell.handle(event, start.elapsed()),
+            Ok(None) => {}
+            Err(error) => break Err(error),
+        }
+        if let Err(error) = take_in(&mut shell, &mut sources, start) {
+            break Err(error);
+        }
+        shell.flush(start.elapsed());
+        if let Err(error) = act(&mut shell, &sinks).await {
+            break Err(error);
+        }
+        let status = shell.status();
+        tell_change(&seen, &status);
+        sinks.shared.publish(&status);
+        seen = status;
+    };
+    shell.stop();
+    answer(&mut shell);
+    ended
+}
+
+/// Says when the role has changed, or whom this replica follows.
+fn tell_change(before: &Status, now: &Status) {
+    let (role, s) = Role::of(now.role);
+    if (role, s) == Role::of(before.role) && now.coordinator == before.coordinator {
+        return;
+    }
+    let committed = now.watermark;
+    match (role, now.coordinator) {
+        (Role::Follower, Some(coordinator)) if coordinator != now.me => {
+            info!(%coordinator, promised = %now.promised, %committed, "follows");
+        }
+        (Role::Follower, _) => info!(promised = %now.promised, %committed, "follows nobody"),
+        (Role::Canvassing, _) => info!(%s, %committed, "asks who would follow"),
+        (Role::Candidate, _) => info!(%s, %committed, "stands for election"),
+        (Role::Coordinator, _) => info!(%s, %committed, "coordinates"),
+    }
+}
+
+/// Waits until the cluster is formed; false if it is to stop before.
+async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
+    loop {
+        if *sources.formed.borrow_and_update() {
+            return Ok(true);
+        }
+        tokio::select! {
+            biased;
+            _ = sources.stop.changed() => return Ok(false),
+            changed = sources.formed.changed() => {
+                if changed.is_err() {
+                    return Ok(false);
+                }
+            }
+            Some(notice) = sources.notices.recv() => {
+                event_of::<SubmitReply, ReadReply>(notice)?;
+            }
+            // A peer may have met all others already: it repeats what it says.
+            Some(_) = sources.peers.recv() => {}
+            Some(wanted) = sources.clients.recv() => wanted.refuse_while_forming(),
+        }
+    }
+}
+
+impl Wanted {
+    fn event(self) -> Event<SubmitReply, ReadReply> {
+        match self {
+            Self::Submit(submission, reply) => Event::Submit(submission, reply),
+            Self::Read(reply) => Event::Read(reply),
+        }
+    }
+
+    fn refuse_while_forming(self) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Submit(_, reply) => {
+                let _ = reply.send(Err(SubmitError::NotDone(NotDone::Forming)));
+            }
+            Self::Read(reply) => {
+                let _ = reply.send(Err(ReadError::Forming));
+            }
+        }
+    }
+}
+
+fn event_of<S, R>(notice: Notice) -> Result<Option<Event<S, R>>, NodeError> {
+    match notice {
+        Notice::Synced(position) => Ok(Some(Event::Synced(position))),
+        Notice::Applied(slot) => Ok(Some(Event::Applied(slot))),
+        Notice::Fatal(error) => Err(error),
+    }
+}
+
+/// Takes in what else is there, a little of each in turn.
+fn take_in(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    sources: &mut Sources,
+    start: Instant,
+) -> Result<(), NodeError> {
+    let now = start.elapsed();
+    for _ in 0..EVENTS_MAX {
+        let mut is_empty = true;
+        if let Ok(notice) = sources.notices.try_recv() {
+            is_empty = false;
+            if let Some(event) = event_of(notice)? {
+                shell.handle(event, now);
+            }
+        }
+        if let Ok((from, message)) = sources.peers.try_recv() {
+            is_empty = false;
+            shell.handle(Event::Peer(from, message), now);
+        }
+        if let Ok(wanted) = sources.clients.try_recv() {
+            is_empty = false;
+            shell.handle(wanted.event(), now);
+        }
+        if is_empty {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Does what the shell wants done.
+async fn act(shell: &mut Shell<SubmitReply, ReadReply>, sinks: &Sinks) -> Result<(), NodeError> {
+    answer(shell);
+    let effects = shell.effects();
+    let out = &mut effects.out;
+    if !out.writes.is_empty() {
+        // The appender is gone only after an error, of which it has told.
+        let _ = sinks.records.send(std::mem::take(&mut out.writes));
+    }
+    for outgoing in out.messages.drain(..) {
+        sinks.peers.send(outgoing.to, &outgoing.message);
+    }
+    for serve in out.serve.drain(..) {
+        // The peer asks again for what there is no time for now.
+        let _ = sinks.serve.try_send(serve);
+    }
+    if let Some(reason) = out.elect_refused.take() {
+        warn!(?reason, "does not stand for election");
+    }
+    for contradiction in out.contradictions.drain(..) {
+        error!(
+            ?contradiction,
+            "a peer contradicts what is committed: one of the two disks or programs is wrong"
+        );
+    }
+    if !out.delivered.is_empty() {
+        sinks.shared.note_verdicts(&out.delivered);
+        let delivered = std::mem::take(&mut out.delivered);
+        let answers = std::mem::take(&mut effects.on_delivery);
+        let last = delivered.last().map(|it| it.slot);
+        if sinks.application.send(Batch { delivered, answers }).await.is_err() {
+            // It has told why, if it could.
+            return Err(NodeError::Application { slot: last.unwrap_or_default() });
+        }
+    }
+    Ok(())
+}
+
+/// Tells clients what is to be told at once. Whoever asked may have gone.
+fn answer(shell: &mut Shell<SubmitReply, ReadReply>) {
+    let effects = shell.effects();
+    for (reply, outcome) in effects.submitted.drain(..) {
+        let _ = reply.send(outcome);
+    }
+    for (reply, outcome) in effects.read.drain(..) {
+        let _ = reply.send(outcome);
+    }
+}

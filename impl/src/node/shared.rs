@@ -1,0 +1,133 @@
+//! What the task of the replica tells everybody else: how it is, how far the log can be read, and
+//! which deliveries were not the first of their kind.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use synod_model::{Delivered, Entry, Slot, Status, Verdict};
+use tokio::sync::watch;
+
+use crate::api::Delivery;
+use crate::storage::{Log, LogSize};
+use crate::value::Value;
+
+/// What is known about a running replica.
+#[derive(Debug)]
+pub(super) struct Shared {
+    published: watch::Sender<Published>,
+    /// The verdicts that cannot be read off an entry: of copies and of what was refused. There are as
+    /// many as clients had to retry, or made mistakes, and each took a place in the log.
+    other_verdicts: RwLock<BTreeMap<Slot, Verdict>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// What changes all the time.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) status: Status,
+    /// The node has ended.
+    pub(super) ended: bool,
+}
+
+impl Shared {
+    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: Verdicts) -> Self {
+        Self {
+            published: watch::Sender::new(Published { status, ended: false }),
+            other_verdicts: RwLock::new(verdicts.0),
+            counters,
+        }
+    }
+
+    /// Tells how the replica is. Whoever waits for the log wakes up if it can be read further.
+    pub(super) fn publish(&self, status: &Status) {
+        self.published.send_if_modified(|published| {
+            let wakes = published.status.durable != status.durable;
+            published.status.clone_from(status);
+            wakes
+        });
+    }
+
+    /// The node has ended.
+    pub(super) fn end(&self) {
+        self.published.send_modify(|published| published.ended = true);
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.published.borrow().status.clone()
+    }
+
+    /// Remembers what followers of the log will want to know of these deliveries.
+    pub(super) fn note_verdicts(&self, delivered: &[Delivered<Value>]) {
+        if delivered.iter().all(is_plain) {
+            return;
+        }
+        let mut verdicts = self.other_verdicts.write().unwrap_or_else(PoisonError::into_inner);
+        for delivered in delivered {
+            note(&mut verdicts, delivered);
+        }
+    }
+
+    /// What was delivered with these entries.
+    pub(super) fn deliveries(&self, first: Slot, entries: Vec<Entry<Value>>) -> Vec<Delivery> {
+        let verdicts = self.other_verdicts.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = (first.0..).map(Slot);
+        let delivery = |(slot, entry): (Slot, Entry<Value>)| {
+            let first = entry.submission_id().map(|_| Verdict::First);
+            Delivery { slot, verdict: verdicts.get(&slot).copied().or(first), entry }
+        };
+        slots.zip(entries).map(delivery).collect()
+    }
+}
+
+/// Verdicts gathered while the log is read.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts(BTreeMap<Slot, Verdict>);
+
+impl Verdicts {
+    pub(super) fn note(&mut self, delivered: &Delivered<Value>) {
+        note(&mut self.0, delivered);
+    }
+}
+
+fn note(verdicts: &mut BTreeMap<Slot, Verdict>, delivered: &Delivered<Value>) {
+    if let Some(verdict) = delivered.verdict.filter(|_| !is_plain(delivered)) {
+        verdicts.insert(delivered.slot, verdict);
+    }
+}
+
+fn is_plain(delivered: &Delivered<Value>) -> bool {
+    matches!(delivered.verdict, None | Some(Verdict::First))
+}
+
+/// What the appender has done in this run, and how long the log is.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    fdatasyncs: AtomicU64,
+    bytes_written: AtomicU64,
+    log_bytes: AtomicU64,
+    segments: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn note(&self, log: &Log) {
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
+        self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);
+        self.bytes_written.store(bytes_written, Ordering::Relaxed);
+        self.log_bytes.store(log_bytes, Ordering::Relaxed);
+        self.segments.store(segments, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> LogSize {
+        LogSize {
+            fdatasyncs: self.fdatasyncs.load(Ordering::Relaxed),
+            bytes_written: self.bytes_written.load(Ordering::Relaxed),
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
+            segments: self.segments.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The failure detector: it counts time, and decides nothing.
+//!
+//! It may say "repeat what is unanswered", "there seems to be no coordinator" and "stand for
+//! election", each too early, too late or never, without harm: what comes of it the core decides,
+//! and the checker has tried all of it. So the only question here is how soon a group gets over the
+//! loss of its coordinator without disturbing one that works.
+//!
+//! Every [`heartbeat`](Timing::heartbeat) the coordinator begins a round. A replica that hears of no
+//! coordinator for [`suspect_after`](Timing::suspect_after) suspects, which costs nothing: it would
+//! now agree to follow another. After a random part of [`stand_spread`](Timing::stand_spread) more
+//! it stands, and it is random so that one stands before the others do. Whoever stands in vain waits
+//! longer before it stands again.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// How a failure detector counts time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a coordinator asks whether it is still obeyed, and everybody repeats what is
+    /// unanswered. Default 50 ms: a message per peer twenty times a second is nothing.
+    pub heartbeat: Duration,
+    /// For how long a replica hears of no coordinator before it suspects that there is none. Default
+    /// 200 ms: three heartbeats may be lost.
+    pub suspect_after: Duration,
+    /// It stands for election within this time after. Default 150 ms: far more than an election
+    /// takes on a local network, so that two rarely stand at once; with the time before, less than
+    /// the half second within which a group is to have a new coordinator.
+    pub stand_spread: Duration,
+    /// It stands again in vain no more often than this. Default 2 s.
+    pub stand_again_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            suspect_after: Duration::from_millis(200),
+            stand_spread: Duration::from_millis(150),
+            stand_again_max: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What time has come for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// To repeat what is unanswered, and to begin a round.
+    Resend,
+    /// To suspect that nobody coordinates.
+    Suspect,
+    /// To stand for election.
+    Stand,
+}
+
+/// The alarms of one replica. Time is what has passed since the replica was started.
+#[derive(Debug)]
+pub(crate) struct Detector {
+    timing: Timing,
+    rng: Rng,
+    resend_at: Duration,
+    suspect_at: Duration,
+    stand_at: Duration,
+    /// How often it stood since a coordinator was heard.
+    stood: u32,
+}
+
+impl Detector {
+    pub(crate) fn new(timing: Timing, rng: Rng, now: Duration) -> Self {
+        let mut detector = Self {
+            resend_at: now + timing.heartbeat,
+            timing,
+            rng,
+            suspect_at: now,
+            stand_at: now,
+            stood: 0,
+        };
+        detector.heard(now);
+        detector
+    }
+
+    /// There is a coordinator, or somebody stands who may become one.
+    pub(crate) fn heard(&mut self, now: Duration) {
+        self.stood = 0;
+        self.wait(now);
+    }
+
+    fn wait(&mut self, now: Duration) {
+        let Timing { suspect_after, stand_spread, stand_again_max, .. } = self.timing;
+        self.suspect_at = now + suspect_after;
+        // Twice as long with each time, so that in a crowd one comes to be alone.
+        let spread = stand_spread.saturating_mul(1 << self.stood.min(8)).min(stand_again_max);
+        self.stand_at = self.suspect_at + spread.mul_f64(self.rng.f64());
+    }
+
+    /// When there will be something due.
+    pub(crate) fn next(&self) -> Duration {
+        self.resend_at.min(self.suspect_at).min(self.stand_at)
+    }
+
+    /// What is due, if anything is; to be asked until nothing is. A replica that slept through many
+    /// alarms is given each once.
+    pub(crate) fn due(&mut self, now: Duration) -> Option<Alarm> {
+        if now >= self.resend_at {
+            self.resend_at = now + self.timing.heartbeat;
+            Some(Alarm::Resend)
+        } else if now >= self.suspect_at {
+            self.suspect_at = now + self.timing.suspect_after;
+            Some(Alarm::Suspect)
+        } else if now >= self.stand_at {
+            self.stood = self.stood.saturating_add(1);
+            self.wait(now);
+            Some(Alarm::Stand)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// The times of the alarms until `until`, if a coordinator is heard at `heard`.
+    fn alarms(seed: u64, heard: &[u64], until: u64) -> Vec<(u64, Alarm)> {
+        let mut detector = Detector::new(Timing::default(), Rng::with_seed(seed), ms(0));
+        let mut alarms = Vec::new();
+        for now in 0..until {
+            if heard.contains(&now) {
+                detector.heard(ms(now));
+            }
+            assert!(detector.next() <= ms(now) + Timing::default().heartbeat);
+            while let Some(alarm) = detector.due(ms(now)) {
+                alarms.push((now, alarm));
+            }
+        }
+        alarms
+    }
+
+    fn of(alarms: &[(u64, Alarm)], wanted: Alarm) -> Vec<u64> {
+        alarms.iter().filter(|it| it.1 == wanted).map(|it| it.0).collect()
+    }
+
+    #[test]
+    fn who_hears_of_a_coordinator_suspects_nothing() {
+        let heard: Vec<_> = (0..10_000).step_by(50).collect();
+        for seed in 0..20 {
+            let alarms = alarms(seed, &heard, 10_000);
+            assert!(alarms.iter().all(|it| it.1 == Alarm::Resend), "seed {seed}: {alarms:?}");
+        }
+    }
+
+    #[test]
+    fn who_hears_of_none_suspects_and_stands_within_half_a_second() {
+        for seed in 0..100 {
+            let alarms = alarms(seed, &[], 400);
+            assert_eq!(of(&alarms, Alarm::Suspect)[0], 200, "seed {seed}");
+            assert!((200..=350).contains(&of(&alarms, Alarm::Stand)[0]), "seed {seed}: {alarms:?}");
+        }
+    }
+
+    #[test]
+    fn who_stands_in_vain_waits_longer_but_never_gives_up() {
+        for seed in 0..20 {
+            let stands = of(&alarms(seed, &[], 60_000), Alarm::Stand);
+            let gaps: Vec<_> = stands.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(gaps.iter().all(|gap| (200..=2_201).contains(gap)), "seed {seed}: {gaps:?}");
+            assert!(gaps.iter().any(|gap| *gap > 1_000), "seed {seed}: {gaps:?}");
+        }
+    }
+
+    #[test]
+    fn who_slept_is_told_each_thing_once() {
+        let mut detector = Detector::new(Timing::default(), Rng::with_seed(1), ms(0));
+        let mut due = Vec::new();
+        while let Some(alarm) = detector.due(ms(60_000)) {
+            due.push(alarm);
+        }
+        assert_eq!(due, [Alarm::Resend, Alarm::Suspect, Alarm::Stand]);
+    }
+}
