@@ -8,7 +8,10 @@ use crate::client::{ClientOptions, Endpoint};
 use clap::{Args, Parser, Subcommand};
 
 use super::exit::{ASK_CODES, SUBMIT_CODES};
+use super::init::InitArgs;
+use super::inspect::InspectArgs;
 use super::local::PORTS;
+use super::node::NodeArgs;
 
 /// A log that several machines agree on, entry by entry.
 ///
@@ -32,6 +35,10 @@ and in another terminal, with those endpoints:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make the data directory of a new replica, once
+    Init(InitArgs),
+    /// Run the replica of a data directory
+    Node(NodeArgs),
     /// Put values in the log; prints the slot of each
     #[command(after_help = SUBMIT_CODES)]
     Submit(SubmitArgs),
@@ -44,6 +51,8 @@ pub(crate) enum Command {
     /// Say how replicas are
     #[command(after_help = STATUS_CODES)]
     Status(StatusArgs),
+    /// Show what is in a data directory, and what of it is damaged
+    Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = LOCAL_HELP)]
     Local(LocalArgs),

@@ -8,8 +8,12 @@ mod bench;
 mod escape;
 mod exit;
 mod follow;
+mod init;
+mod inspect;
 mod lines;
 mod local;
+mod members;
+mod node;
 mod output;
 mod read;
 mod status;
@@ -40,6 +44,9 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Init(args) => init::init(&args).map(ExitCode::from),
+        Command::Node(args) => node::node(&args).map(ExitCode::from),
+        Command::Inspect(args) => inspect::inspect(&args).map(ExitCode::from),
         Command::Submit(args) => wait_for(submit::submit(args)),
         Command::Read(args) => wait_for(read::read(args)),
         Command::Follow(args) => wait_for(follow::follow(args)),

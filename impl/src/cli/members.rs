@@ -1,0 +1,88 @@
+//! Members and their addresses, as people write them: `0=host:port,1=host:port`.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use synod_model::ReplicaId;
+use thiserror::Error;
+
+/// Replicas, each with the address at which its peers look for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members(pub BTreeMap<ReplicaId, String>);
+
+/// Why a list of members is none.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum MembersError {
+    /// A part has not the form.
+    #[error("`{0}` is not of the form ID=HOST:PORT, such as 0=10.0.0.1:7000")]
+    Form(String),
+    /// An id is no number, or too large.
+    #[error("`{0}` is no id: ids are numbers from 0 to 65535")]
+    Id(String),
+    /// A port is missing.
+    #[error("`{0}` has no port: write HOST:PORT, such as 10.0.0.1:7000 or [::1]:7000")]
+    Port(String),
+    /// An id is given twice.
+    #[error("replica {0} is named twice")]
+    Twice(ReplicaId),
+}
+
+impl FromStr for Members {
+    type Err = MembersError;
+
+    fn from_str(text: &str) -> Result<Self, MembersError> {
+        let mut members = BTreeMap::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (id, address) =
+                part.split_once('=').ok_or_else(|| MembersError::Form(part.to_owned()))?;
+            let id = id.trim().parse().map_err(|_| MembersError::Id(id.to_owned()))?;
+            let address = checked(address.trim())?;
+            if members.insert(ReplicaId(id), address).is_some() {
+                return Err(MembersError::Twice(ReplicaId(id)));
+            }
+        }
+        if members.is_empty() {
+            return Err(MembersError::Form(text.to_owned()));
+        }
+        Ok(Self(members))
+    }
+}
+
+/// An address with a host and a port. The host is looked up when it is dialled, not before.
+pub(crate) fn checked(address: &str) -> Result<String, MembersError> {
+    let bad = || MembersError::Port(address.to_owned());
+    let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
+    let is_bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    if host.is_empty() || is_bare_v6 || port.parse::<u16>().is_err() {
+        return Err(bad());
+    }
+    Ok(address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> MembersError {
+        text.parse::<Members>().expect_err("it has no form")
+    }
+
+    #[test]
+    fn members_are_read() {
+        let members: Members = "0=localhost:7000, 2=[::1]:7002".parse().expect("it has the form");
+        let expected = [(ReplicaId(0), "localhost:7000"), (ReplicaId(2), "[::1]:7002")];
+        assert!(members.0.into_iter().eq(expected.map(|(id, at)| (id, at.to_owned()))));
+    }
+
+    #[test]
+    fn what_is_no_list_of_members_is_told() {
+        assert_eq!(error(""), MembersError::Form(String::new()));
+        assert_eq!(error("localhost:1"), MembersError::Form("localhost:1".to_owned()));
+        assert_eq!(error("x=a:1"), MembersError::Id("x".to_owned()));
+        assert_eq!(error("65536=a:1"), MembersError::Id("65536".to_owned()));
+        assert_eq!(error("0=a"), MembersError::Port("a".to_owned()));
+        assert_eq!(error("0=a:65536"), MembersError::Port("a:65536".to_owned()));
+        assert_eq!(error("0=::1:7"), MembersError::Port("::1:7".to_owned()));
+        assert_eq!(error("0=a:1,0=b:2"), MembersError::Twice(ReplicaId(0)));
+    }
+}

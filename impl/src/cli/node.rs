@@ -1,0 +1,201 @@
+//! `synod node`: runs the replica of a data directory until it is told to stop.
+//!
+//! What it needs to know comes from flags, then from a TOML file, then from the data directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use synod_model::ReplicaId;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use super::exit::Exit;
+use super::members::{Members, checked};
+use crate::client::server::{ServerLimits, serve};
+use crate::{Config, Log, Timing};
+
+/// Runs the replica of a data directory, which `synod init` has made.
+///
+/// It runs until it gets SIGTERM or Ctrl-C, and then answers what can still be answered. What it does
+/// it tells on standard error.
+#[derive(Args, Debug)]
+pub(crate) struct NodeArgs {
+    /// The data directory
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Where to listen for the other replicas; without, where they look for this one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen_peer: Option<String>,
+    /// Where to listen for clients; here or in the file
+    #[arg(long, value_name = "HOST:PORT")]
+    listen_client: Option<String>,
+    /// Addresses of members that have changed since; they are stored
+    #[arg(long, value_name = "ID=HOST:PORT,...")]
+    peers: Option<Members>,
+    /// A TOML file with any of: `listen_peer`, `listen_client`, `log`, `[peers]`, `[timing]`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to write what it tells
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log: Option<LogFormat>,
+}
+
+/// How a node writes what it tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON document a line
+    Json,
+}
+
+/// The file. What a flag says comes before it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen_peer: Option<String>,
+    listen_client: Option<String>,
+    log: Option<LogFormat>,
+    #[serde(default)]
+    peers: BTreeMap<String, String>,
+    #[serde(default)]
+    timing: TimingFile,
+}
+
+/// How its failure detector counts time, in milliseconds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "units are in the names that people write")]
+struct TimingFile {
+    heartbeat_ms: Option<u64>,
+    suspect_after_ms: Option<u64>,
+    stand_spread_ms: Option<u64>,
+    stand_again_max_ms: Option<u64>,
+}
+
+impl TimingFile {
+    fn timing(&self) -> anyhow::Result<Timing> {
+        let default = Timing::default();
+        let or = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
+        let timing = Timing {
+            heartbeat: or(self.heartbeat_ms, default.heartbeat),
+            suspect_after: or(self.suspect_after_ms, default.suspect_after),
+            stand_spread: or(self.stand_spread_ms, default.stand_spread),
+            stand_again_max: or(self.stand_again_max_ms, default.stand_again_max),
+        };
+        if timing.heartbeat.is_zero() || timing.suspect_after < 2 * timing.heartbeat {
+            bail!(
+                "heartbeat_ms is {}, and suspect_after_ms {}\n  the second must be at least twice \
+                 the first, and the first at least 1: else a single lost message is taken for a lost coordinator",
+                timing.heartbeat.as_millis(),
+                timing.suspect_after.as_millis(),
+            );
+        }
+        Ok(timing)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    toml::from_str(&text)
+        .with_context(|| format!("{} is no configuration of a node", path.display()))
+}
+
+/// Runs the replica to its end.
+///
+/// # Errors
+///
+/// If it cannot start, or cannot go on.
+pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
+    let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    let listen_client = args.listen_client.as_ref().or(file.listen_client.as_ref());
+    let listen_client = listen_client.context(
+        "nothing says where to listen for clients\n  give --listen-client HOST:PORT, or `listen_client` in the file",
+    )?;
+    let listen_client = checked(listen_client)?;
+    let listen_peer = args.listen_peer.as_ref().or(file.listen_peer.as_ref());
+    let mut config = Config::new(&args.data_dir);
+    config.listen_peer = listen_peer.map(|address| checked(address)).transpose()?;
+    config.timing = file.timing.timing()?;
+    if let Some(Members(peers)) = &args.peers {
+        config.peers.clone_from(peers);
+    } else {
+        for (id, address) in &file.peers {
+            let id = id.parse().map_err(|_| anyhow::anyhow!("`{id}` in [peers] is no id"))?;
+            config.peers.insert(ReplicaId(id), checked(address)?);
+        }
+    }
+    begin_to_tell(args.log.or(file.log).unwrap_or_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the threads of the node cannot be started")?;
+    runtime.block_on(run(config, &listen_client))?;
+    Ok(Exit::Done)
+}
+
+async fn run(config: Config, listen_client: &str) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopping = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::pin!(stopping);
+    // The values are in the log, which is what its followers read: there is nothing to do with them.
+    let opening = Log::open(config, |_delivery| {});
+    let log = tokio::select! {
+        log = opening => log?,
+        () = &mut stopping => return Ok(()),
+    };
+    let listener = TcpListener::bind(listen_client).await.with_context(|| {
+        format!(
+            "cannot listen for clients at {listen_client}\n  see what uses that port, or choose another: --listen-client HOST:PORT"
+        )
+    })?;
+    info!(address = %listener.local_addr()?, "listens for clients");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async move {
+        // Dropped, it says the same.
+        let _ = stopped.await;
+    };
+    let backend = Arc::new(log.clone());
+    let serving = tokio::spawn(serve(listener, backend, ServerLimits::default(), stopped));
+    let ended = tokio::select! {
+        ended = log.ended() => ended,
+        () = &mut stopping => {
+            info!("stops");
+            Ok(())
+        }
+    };
+    // Clients first: what is in flight may still be answered.
+    drop(stop);
+    let _ = serving.await;
+    ended?;
+    log.stop().await?;
+    Ok(())
+}
+
+/// Tells what happens on standard error; `SYNOD_LOG` says how much of it, as `info` or `synod=debug`.
+fn begin_to_tell(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("SYNOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    match format {
+        LogFormat::Text => subscriber.with_ansi(is_terminal).with_target(false).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
