@@ -127,6 +127,10 @@ fn commands_on_the_pages_are_understood() {
             let Some(arguments) = line.strip_prefix("    cargo run --release") else {
                 continue;
             };
+            // Those of the node are tried with the node.
+            if arguments.starts_with(" -p synod ") {
+                continue;
+            }
             found += 1;
             let arguments = words(arguments.trim_start().trim_start_matches("-- "));
             let program = std::iter::once("synod-check".to_owned());

@@ -304,4 +304,27 @@ mod tests {
             assert!(duration(none).is_err(), "{none}");
         }
     }
+
+    /// The commands on the pages, in blocks of code, are understood.
+    #[test]
+    fn the_pages_tell_what_can_be_asked() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let mut found = 0;
+        for page in ["README.md", "docs/README.md", "docs/operating.md", "docs/performance.md"] {
+            let text = std::fs::read_to_string(format!("{root}/{page}")).expect("a page");
+            let text = text.replace("\\\n", " ");
+            for line in text.lines() {
+                let asked = line.strip_prefix("    cargo run --release -p synod -- ");
+                let Some(asked) = asked.or_else(|| line.strip_prefix("synod ")) else {
+                    continue;
+                };
+                found += 1;
+                let asked = asked.split('#').next().unwrap_or_default().replace("$E", "a:1,b:2");
+                let words = std::iter::once("synod").chain(asked.split_whitespace());
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{page}: {line}\n{}", parsed.expect_err("not understood"));
+            }
+        }
+        assert!(found > 5, "the pages have more commands than {found}");
+    }
 }
