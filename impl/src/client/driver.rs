@@ -131,7 +131,7 @@ impl Driver {
                 let about = *connection.about();
                 let mut unsayable = None;
                 if connection.unsent_bytes() < UNSENT_BYTES_MAX {
-                    self.requests.ask(&about, now, |id, ask| {
+                    self.requests.ask(&about, |id, ask| {
                         unsayable = connection.put(id, ask).err();
                         unsayable.is_none() && connection.unsent_bytes() < UNSENT_BYTES_MAX
                     });

@@ -10,12 +10,12 @@ mod connection;
 mod driver;
 mod endpoint;
 mod follow;
-mod framing;
 mod outcome;
 pub mod protocol;
 mod requests;
 mod rotation;
 pub mod server;
+mod session;
 pub(crate) mod wire;
 
 use std::future::Future;

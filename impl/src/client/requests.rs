@@ -13,8 +13,10 @@
 //! A session is opened when it is first needed, and another one when a replica says that it has gone.
 //! What was sent under the old one keeps it: under another it would be another request.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use synod_model::{DeliveryRefused, SessionId, Slot, Value as _};
 use tokio::sync::oneshot;
@@ -22,12 +24,9 @@ use tokio::time::Instant;
 
 use super::outcome::{NotDone, ReadFailed, SubmitFailed, Unknown};
 use super::protocol::{Answer, Ask};
+use super::session::{AGAIN, Session};
 use crate::api::{self, About, ReadError, Request, SubmitError};
 use crate::value::Value;
-
-/// How long what was refused at once waits before it is sent again: 50 ms. The reasons that pass take
-/// about as long: a queue that empties, a replica that stops, a cluster that forms.
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// What a client has asked for and has no answer to.
 #[derive(Debug, Default)]
@@ -51,27 +50,11 @@ pub(super) struct Requests {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Ticket(u64);
 
+/// What an ask was for.
 #[derive(Clone, Copy, Debug)]
 enum Sent {
     Opening,
     Job(Ticket),
-}
-
-#[derive(Debug, Default)]
-struct Session {
-    id: Option<SessionId>,
-    is_opening: bool,
-    /// After a refusal: when to try again.
-    again: Option<Instant>,
-    last_number: u64,
-    /// The numbers without an answer.
-    unanswered: BTreeSet<u64>,
-}
-
-impl Session {
-    fn answered(&self) -> u64 {
-        self.unanswered.first().copied().unwrap_or(self.last_number + 1)
-    }
 }
 
 #[derive(Debug)]
@@ -87,8 +70,8 @@ struct Job {
 enum What {
     Submit {
         value: Value,
-        /// Session and number, once it was sent.
-        numbered: Option<(SessionId, u64)>,
+        /// What it is known by, once it was sent.
+        numbered: Option<Numbered>,
         /// Whether some attempt has ended without a word.
         may_be_taken: bool,
         refused: Option<api::NotDone>,
@@ -97,6 +80,15 @@ enum What {
     Read {
         reply: oneshot::Sender<Result<Slot, ReadFailed>>,
     },
+}
+
+/// What a request is known by.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    session: SessionId,
+    number: u64,
+    /// The `answered` that it was last sent with.
+    answered: u64,
 }
 
 /// Whether the replica that gave an answer is still the right one to ask.
@@ -152,30 +144,16 @@ impl Requests {
 
     /// The session, if it is open.
     pub(super) fn session(&self) -> Option<SessionId> {
-        self.session.id
+        self.session.id()
     }
 
     /// Goes through what is to be asked now, oldest first. `put` sends an ask under its id, and says
     /// whether there is room for another.
-    pub(super) fn ask(
-        &mut self,
-        about: &About,
-        now: Instant,
-        mut put: impl FnMut(u64, Ask) -> bool,
-    ) {
-        while let Some(&(at, ticket)) = self.later.first()
-            && at <= now
-        {
-            self.later.pop_first();
-            // Its time may be up meanwhile.
-            if self.jobs.contains_key(&ticket) {
-                self.to_send.insert(ticket);
-            }
-        }
+    pub(super) fn ask(&mut self, about: &About, mut put: impl FnMut(u64, Ask) -> bool) {
         let mut from = Ticket(0);
         while let Some(&ticket) = self.to_send.range(from..).next() {
             from = Ticket(ticket.0 + 1);
-            let Some(ask) = self.ask_of(ticket, about, now) else {
+            let Some(ask) = self.ask_of(ticket, about) else {
                 continue;
             };
             let sent = if matches!(ask, Ask::OpenSession) {
@@ -202,7 +180,7 @@ impl Requests {
     }
 
     /// What to ask for a job; none if it has to wait, or has just ended.
-    fn ask_of(&mut self, ticket: Ticket, about: &About, now: Instant) -> Option<Ask> {
+    fn ask_of(&mut self, ticket: Ticket, about: &About) -> Option<Ask> {
         let session = &mut self.session;
         let (value, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
             What::Read { .. } => return Some(Ask::Read),
@@ -214,29 +192,20 @@ impl Requests {
             self.fail(ticket, NotDone::TooLarge { value_bytes, value_bytes_max });
             return None;
         }
-        let (id, number) = match (*numbered, session.id) {
-            (Some(known), _) => known,
-            (None, Some(id)) => {
-                let number = session.last_number + 1;
-                if number - session.answered() >= about.session_requests_max {
-                    return None;
-                }
-                session.last_number = number;
-                session.unanswered.insert(number);
-                *numbered.insert((id, number))
+        let known_as = match (numbered, session.id()) {
+            (Some(known_as), _) => known_as,
+            (none, Some(id)) => {
+                let number = session.next_number(about.session_requests_max)?;
+                none.insert(Numbered { session: id, number, answered: number })
             }
-            (None, None) => {
-                if session.is_opening || session.again.is_some_and(|again| again > now) {
-                    return None;
-                }
-                session.is_opening = true;
-                session.again = None;
-                return Some(Ask::OpenSession);
-            }
+            (None, None) => return session.begin_opening().then_some(Ask::OpenSession),
         };
-        // Of an old session no more is known than that this number has no answer.
-        let answered = if session.id == Some(id) { session.answered() } else { 1 };
-        Some(Ask::Request(Request { session: id, number, answered, value: value.clone() }))
+        // Of a session that has gone no more is known than when it was sent first.
+        if session.id() == Some(known_as.session) {
+            known_as.answered = session.answered();
+        }
+        let Numbered { session, number, answered } = *known_as;
+        Some(Ask::Request(Request { session, number, answered, value: value.clone() }))
     }
 
     /// Takes in an answer.
@@ -268,19 +237,20 @@ impl Requests {
     }
 
     fn opened(&mut self, answer: &Answer, now: Instant) -> Advice {
-        self.session.is_opening = false;
         match *answer {
             Answer::Opened(id) => {
-                self.session = Session { id: Some(id), ..Session::default() };
+                self.session.opened(id);
                 Advice::Stay
             }
             Answer::NoSlot(error) => {
-                // An opening that nobody knows about is an empty session that somebody evicts.
                 self.trouble = Some(format!("no session could be opened: {error}"));
-                self.session.again = Some(now + AGAIN);
+                self.session.not_opened(Some(now + AGAIN));
                 if is_stopping(error) { Advice::MoveOn } else { Advice::Stay }
             }
-            _ => Advice::Stay,
+            _ => {
+                self.session.not_opened(Some(now + AGAIN));
+                Advice::Stay
+            }
         }
     }
 
@@ -304,8 +274,8 @@ impl Requests {
                     let is_of = *numbered;
                     self.end_submission(ticket, SubmitFailed::Unknown(Unknown::Told(reason)));
                     let is_gone = reason == api::Unknown::Refused(DeliveryRefused::NoSession);
-                    if is_gone && is_of.is_some_and(|(id, _)| Some(id) == self.session.id) {
-                        self.session = Session::default();
+                    if is_gone && is_of.is_some_and(|it| Some(it.session) == self.session.id()) {
+                        self.session.gone();
                     }
                 }
             }
@@ -326,7 +296,7 @@ impl Requests {
         self.trouble = Some(trouble);
         for (_, sent) in self.sent.drain() {
             match sent {
-                Sent::Opening => self.session.is_opening = false,
+                Sent::Opening => self.session.not_opened(None),
                 Sent::Job(ticket) => {
                     let Some(job) = self.jobs.get_mut(&ticket) else {
                         continue;
@@ -346,22 +316,29 @@ impl Requests {
         self.trouble = Some(trouble);
     }
 
-    /// When [`Requests::expire`] or [`Requests::ask`] has something to do, if nothing else happens.
+    /// When [`Requests::expire`] has something to do. Once it is called, that lies ahead.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let later = self.later.first().map(|(at, _)| *at);
-        [deadline, later, self.session.again].into_iter().flatten().min()
+        [deadline, later, self.session.opens_at()].into_iter().flatten().min()
     }
 
-    /// Gives up those whose time is up.
+    /// Does what has its time: gives up those whose time is up, and sends those again that waited.
     pub(super) fn expire(&mut self, now: Instant) {
+        while let Some(&(at, ticket)) = self.later.first()
+            && at <= now
+        {
+            self.later.pop_first();
+            // Its time may be up meanwhile.
+            if self.jobs.contains_key(&ticket) {
+                self.to_send.insert(ticket);
+            }
+        }
+        self.session.wait_over(now);
         while let Some(&(at, ticket)) = self.deadlines.first()
             && at <= now
         {
             self.give_up(ticket, now);
-        }
-        if self.session.again.is_some_and(|again| again <= now) {
-            self.session.again = None;
         }
     }
 
@@ -439,10 +416,10 @@ impl Requests {
         let job = self.jobs.remove(&ticket)?;
         self.deadlines.remove(&(job.deadline, ticket));
         self.to_send.remove(&ticket);
-        if let What::Submit { numbered: Some((id, number)), .. } = job.what
-            && self.session.id == Some(id)
+        if let What::Submit { numbered: Some(known_as), .. } = job.what
+            && self.session.id() == Some(known_as.session)
         {
-            self.session.unanswered.remove(&number);
+            self.session.done(known_as.number);
         }
         Some(job)
     }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::framing::{self, FrameError};
 use crate::codec::{self, DecodeError, EncodeError};
+use crate::frame::{self, FrameError};
 
 /// How much is read at once, and how much of a buffer an idle connection keeps: 16 KiB.
 const READ_BYTES: usize = 16 << 10;
@@ -38,7 +38,7 @@ impl Inbox {
     /// Takes out the next message, if all of it has arrived.
     pub(crate) fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, Garbage> {
         let max = usize::try_from(self.message_bytes_max).unwrap_or(usize::MAX);
-        let Some(frame) = framing::split(&self.buffer, max)? else {
+        let Some(frame) = frame::split(&self.buffer, max)? else {
             return Ok(None);
         };
         let (message, taken) = codec::decode(frame.payload)?;
@@ -91,7 +91,7 @@ impl Outbox {
     /// Puts a message behind the others. If it is too long, nothing has changed.
     pub(crate) fn push(&mut self, message: &impl Serialize) -> Result<(), EncodeError> {
         let max = usize::try_from(self.message_bytes_max).unwrap_or(usize::MAX);
-        framing::append(&mut self.buffer, max, |buffer, length_bytes_max| {
+        frame::append(&mut self.buffer, max, |buffer, length_bytes_max| {
             codec::encode(message, buffer, length_bytes_max)
         })
     }
