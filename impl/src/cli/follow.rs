@@ -14,9 +14,13 @@ use super::exit::Exit;
 use super::output::{self, Output};
 
 pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
-    match print(args).await {
-        Err(error) if output::is_closed(&error) => Ok(Exit::Done),
-        done => done,
+    tokio::select! {
+        done = print(args) => match done {
+            Err(error) if output::is_closed(&error) => Ok(Exit::Done),
+            done => done,
+        },
+        // Whoever reads has read enough, and need not wait until the log grows.
+        () = output::closed() => Ok(Exit::Done),
     }
 }
 

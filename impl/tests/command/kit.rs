@@ -46,6 +46,15 @@ impl Synod {
         self.0.stdout.take().unwrap()
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.0.id().expect("it was not waited for")
+    }
+
+    /// Waits until it has ended, whatever ended it.
+    pub(crate) async fn gone(mut self) {
+        in_time(self.0.wait()).await.unwrap();
+    }
+
     /// Waits until it has ended. What it prints is in the answer, unless it was taken before.
     pub(crate) async fn ended(mut self) -> Done {
         in_time(async {
