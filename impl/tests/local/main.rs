@@ -1,0 +1,125 @@
+//! `synod local` with real replicas: real processes, real sockets, real disks.
+
+#[allow(dead_code)]
+#[path = "../command/kit.rs"]
+mod kit;
+
+use std::path::Path;
+use std::time::Duration;
+
+use kit::{Synod, in_time, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::ChildStdout;
+
+/// A `synod local` that is ready.
+struct Local {
+    synod: Synod,
+    lines: Lines<BufReader<ChildStdout>>,
+    directory: String,
+    endpoints: String,
+    process_ids: Vec<u32>,
+}
+
+impl Local {
+    async fn start(args: &[&str]) -> Self {
+        let mut synod = Synod::start(&[&["local", "--base-port", "0"], args].concat());
+        let mut lines = BufReader::new(synod.stdout()).lines();
+        let mut told = Vec::new();
+        in_time(async {
+            while !told.iter().any(|line: &String| line.starts_with("Ctrl-C")) {
+                told.push(lines.next_line().await.unwrap().expect("it has ended"));
+            }
+        })
+        .await;
+        let word = |line: &String, at| line.split_whitespace().nth(at).unwrap().to_owned();
+        let submits = told.iter().find(|line| line.contains(" submit --endpoints ")).unwrap();
+        let replicas = told.iter().filter(|line| line.contains("  process "));
+        Self {
+            directory: word(&told[0], 3),
+            endpoints: word(submits, 3),
+            process_ids: replicas.map(|line| word(line, 2).parse().unwrap()).collect(),
+            synod,
+            lines,
+        }
+    }
+
+    /// Stops it with a signal; every replica must be gone then.
+    async fn stop(self, signal: Signal) {
+        send(self.synod.process_id(), signal);
+        let done = self.synod.ended().await;
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+        for process_id in self.process_ids {
+            assert!(kill(pid(process_id), None).is_err(), "process {process_id} is still there");
+        }
+    }
+}
+
+fn pid(process_id: u32) -> Pid {
+    Pid::from_raw(process_id.try_into().unwrap())
+}
+
+fn send(process_id: u32, signal: Signal) {
+    kill(pid(process_id), signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_survives_the_death_of_each_replica_and_a_stop_of_all() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let mut local = Local::start(&["--data-dir", data]).await;
+    assert_eq!(local.process_ids.len(), 3);
+    let mut expected = Vec::new();
+    for victim in 0..3 {
+        let value = format!("before the death of r{victim}");
+        let args = ["submit", "--endpoints", &local.endpoints, "--timeout", "15s", &value];
+        let done = run(&args).await;
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{value}");
+        expected.push(done.stdout);
+        send(local.process_ids[victim], Signal::SIGKILL);
+        let ended = in_time(local.lines.next_line()).await.unwrap().unwrap();
+        assert!(ended.starts_with(&format!("r{victim}  process")), "{ended}");
+        let started = in_time(local.lines.next_line()).await.unwrap().unwrap();
+        let process_id = started.strip_prefix(&format!("r{victim}  is process ")).unwrap();
+        local.process_ids[victim] = process_id.strip_suffix(" now").unwrap().parse().unwrap();
+    }
+    local.stop(Signal::SIGTERM).await;
+
+    let local = Local::start(&["--data-dir", data]).await;
+    let args = ["follow", "--endpoints", &local.endpoints, "--until-caught-up"];
+    let done = run(&[&args[..], &["--timeout", "15s"]].concat()).await;
+    assert_eq!((done.code, done.stdout), (0, expected.concat()));
+    local.stop(Signal::SIGINT).await;
+}
+
+#[tokio::test]
+async fn five_replicas_in_a_temporary_directory_leave_nothing() {
+    let local = Local::start(&["--replicas", "5"]).await;
+    assert_eq!(local.process_ids.len(), 5);
+    let directory = local.directory.clone();
+    assert!(Path::new(&directory).join("r4.log").exists());
+    let args = ["submit", "--endpoints", &local.endpoints, "--timeout", "15s", "value"];
+    assert_eq!(run(&args).await.code, 0);
+    local.stop(Signal::SIGINT).await;
+    assert!(!Path::new(&directory).exists());
+}
+
+#[tokio::test]
+async fn a_signal_before_it_is_ready_leaves_nothing_either() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap().to_owned();
+    for ms in [1, 30, 100, 200] {
+        let synod = Synod::start(&["local", "--base-port", "0", "--data-dir", &data]);
+        // Until it listens for signals, one ends it at once, as it ends everybody.
+        tokio::time::sleep(Duration::from_millis(50 + ms)).await;
+        send(synod.process_id(), Signal::SIGTERM);
+        synod.gone().await;
+    }
+    let processes = std::process::Command::new("ps").args(["-eo", "args"]).output();
+    if let Ok(processes) = processes {
+        let all = String::from_utf8_lossy(&processes.stdout).into_owned();
+        assert!(!all.lines().any(|line| line.contains(" node ") && line.contains(&data)), "{all}");
+    }
+}
