@@ -29,10 +29,13 @@ pub(crate) struct InspectArgs {
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut printed = Ok(());
-    let mut is_sound = false;
+    let (mut is_log_sound, mut are_others_sound) = (false, true);
     tell(&RealDisk::new(&args.data_dir), |finding| {
-        if let Finding::Verdict(verdict) = &finding {
-            is_sound = verdict.is_ok();
+        match &finding {
+            Finding::Verdict(verdict) => is_log_sound = verdict.is_ok(),
+            // A start reads these, too. Without an identity there is no verdict.
+            Finding::Incarnations(Err(_)) | Finding::Peers(Err(_)) => are_others_sound = false,
+            _ => {}
         }
         if printed.is_ok() {
             printed = writeln!(out, "{finding}");
@@ -40,5 +43,5 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
     })?;
     printed?;
     out.flush()?;
-    Ok(if is_sound { Exit::Done } else { Exit::Failed })
+    Ok(if is_log_sound && are_others_sound { Exit::Done } else { Exit::Failed })
 }
