@@ -141,8 +141,11 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the threads of the node cannot be started")?;
-    runtime.block_on(run(config, &listen_client))?;
-    Ok(Exit::Done)
+    let ended = runtime.block_on(run(config, &listen_client));
+    // A node that is told to stop while it reads its log need not read to the end, nor wait for a
+    // disk that does not answer: whatever it does there may end at any point, as if it were killed.
+    runtime.shutdown_background();
+    ended.map(|()| Exit::Done)
 }
 
 async fn run(config: Config, listen_client: &str) -> anyhow::Result<()> {
