@@ -171,6 +171,15 @@ pub enum NodeError {
         /// What it was given last, as far as that is known.
         slot: Slot,
     },
+    /// A thread of the node has panicked.
+    #[error(
+        "the thread `{thread}` of this node panicked, and said why above\n  \
+         that is a fault of synod: please report it; nothing durable is lost"
+    )]
+    Panicked {
+        /// Its name.
+        thread: &'static str,
+    },
 }
 
 /// Opens the node of a data directory, and lets it run.

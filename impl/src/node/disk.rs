@@ -27,6 +27,7 @@ pub(super) fn spawn_appender(
     counters: Arc<Counters>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("appender".to_owned()).spawn(move || {
+        let _watch = Watch { thread: "appender", notices: notices.clone() };
         let mut position = Position(0);
         let mut gathered: Vec<Record<Value>> = Vec::new();
         while let Ok(()) = gather(&records, &mut gathered) {
@@ -50,6 +51,22 @@ pub(super) fn spawn_appender(
             gathered.clear();
         }
     })
+}
+
+/// Ends the node if the thread that holds this panics. A replica of which nothing becomes durable any
+/// more would be up, and of no use to anybody.
+struct Watch {
+    thread: &'static str,
+    notices: UnboundedSender<Notice>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let panicked = NodeError::Panicked { thread: self.thread };
+            let _ = self.notices.send(Notice::Fatal(panicked));
+        }
+    }
 }
 
 /// Waits for records, and takes all that are there.
@@ -76,6 +93,7 @@ pub(super) fn spawn_server(
 ) -> std::io::Result<JoinHandle<()>> {
     let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
     thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
+        let _watch = Watch { thread: "catch-up", notices: notices.clone() };
         while let Ok(Serve { to, slots, log_starts_at, watermark }) = asked.recv() {
             match reader.read(slots, entries_max, bytes_max) {
                 Ok(entries) => {
@@ -90,4 +108,27 @@ pub(super) fn spawn_server(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_node_and_one_that_ends_does_not() {
+        let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let watch = Watch { thread: "appender", notices: notices.clone() };
+        thread::spawn(move || drop(watch)).join().expect("it ends");
+        assert!(told.try_recv().is_err());
+        let watch = Watch { thread: "appender", notices };
+        let thread = thread::spawn(move || {
+            let _watch = watch;
+            panic!("as a fault of ours would");
+        });
+        thread.join().expect_err("it panics");
+        let notice = told.try_recv();
+        let is_told =
+            matches!(notice, Ok(Notice::Fatal(NodeError::Panicked { thread: "appender" })));
+        assert!(is_told, "{notice:?}");
+    }
 }
