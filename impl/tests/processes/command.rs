@@ -1,0 +1,54 @@
+//! `synod`, run to its end, which is never far.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::process::{Command, Stdio};
+
+use crate::wait::until;
+
+/// What became of a command.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    /// It is done, and has complained of nothing.
+    pub(crate) fn stdout(self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{self:?}");
+        self.stdout
+    }
+
+    /// It could not be done, and this is why.
+    #[track_caller]
+    pub(crate) fn failed_with(&self, parts: &[&str]) {
+        assert_eq!(self.code, 1, "{self:?}");
+        assert!(self.stderr.starts_with("error: "), "{self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "not in it: {part}\n{}", self.stderr);
+        }
+    }
+}
+
+/// Runs `synod` with these arguments.
+pub(crate) fn synod<T: AsRef<str>>(args: &[T]) -> Done {
+    let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
+    command.args(&args).stdin(Stdio::null());
+    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let mut running = crate::process::Running(command.spawn().unwrap());
+    let status =
+        until(&format!("the end of synod {}", args.join(" ")), || running.0.try_wait().unwrap());
+    let code = status.code().expect("nobody kills it");
+    Done { code, stdout: content(&mut stdout), stderr: content(&mut stderr) }
+}
+
+fn content(file: &mut File) -> String {
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}

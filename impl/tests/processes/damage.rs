@@ -1,0 +1,116 @@
+//! Damaged logs: a replica whose log is not what it wrote does not start, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::cluster::Cluster;
+use crate::command::synod;
+
+/// Batches begin at multiples of this.
+const BLOCK: u64 = 4096;
+
+const DAMAGE: [&str; 2] = ["this replica will not vote", "docs/storage.md#damage"];
+
+/// A cluster of which replica 0 is down, with some batches in its log.
+fn stopped() -> (Cluster, PathBuf) {
+    let (mut cluster, _) = Cluster::running(3);
+    for value in ["a", "b", "c", "d"] {
+        cluster.submit([0], &[value]);
+    }
+    cluster.stop(0);
+    let segment = cluster.data_dir(0).join("log/00000001.wal");
+    (cluster, segment)
+}
+
+/// The replica does not start, says these things, opens no port and changes nothing; inspecting says
+/// it, too. The others go on.
+fn refuses(cluster: &mut Cluster, says: &[&str]) {
+    let data_dir = cluster.data_dir(0);
+    let before = contents(&data_dir);
+    cluster.start(0).fails_with(says);
+    let node = cluster.nodes.remove(&0).unwrap();
+    for port in ["listens for clients", "connected"] {
+        assert_eq!(node.lines_with(port), 0, "{}", node.told());
+    }
+    assert!(contents(&data_dir) == before, "something was changed");
+
+    let inspected = synod(&["inspect", data_dir.to_str().unwrap()]);
+    assert_eq!(inspected.code, 1, "{inspected:?}");
+    for part in says {
+        assert!(inspected.stdout.contains(part), "not in it: {part}\n{}", inspected.stdout);
+    }
+    assert!(contents(&data_dir) == before, "something was changed");
+    cluster.submit([1, 2], &["without replica 0"]);
+}
+
+/// Mended, it goes on where it was.
+fn goes_on(cluster: &mut Cluster) {
+    let data_dir = cluster.data_dir(0);
+    let inspected = synod(&["inspect", data_dir.to_str().unwrap()]).stdout();
+    assert!(inspected.contains("the log is sound"), "{inspected}");
+    cluster.start(0);
+    cluster.settled();
+    let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
+    assert_eq!(values[..4], ["a", "b", "c", "d"]);
+    assert!(values[4..].iter().all(|it| it == "without replica 0"));
+}
+
+#[test]
+fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off() {
+    let (mut cluster, segment) = stopped();
+    // In the second batch, which has others behind it: in what it holds, then in its header.
+    for at in [BLOCK + 100, BLOCK + 3] {
+        flip(&segment, at);
+        let place = format!("{}: at byte 4,096: ", segment.display());
+        let later = "and what is at byte 8,192 of ";
+        refuses(&mut cluster, &[&[place.as_str(), later][..], &DAMAGE].concat());
+        flip(&segment, at);
+    }
+    goes_on(&mut cluster);
+}
+
+#[test]
+fn a_segment_that_was_cut_or_removed_is_named() {
+    let (mut cluster, segment) = stopped();
+    let whole = fs::read(&segment).unwrap();
+    let name = segment.display().to_string();
+    for length in [whole.len() as u64 - BLOCK, 2 * BLOCK, 0] {
+        OpenOptions::new().write(true).open(&segment).unwrap().set_len(length).unwrap();
+        let what = "bytes long, and a segment of this log has 2,097,152";
+        refuses(&mut cluster, &[&[name.as_str(), what][..], &DAMAGE].concat());
+    }
+    fs::remove_file(&segment).unwrap();
+    refuses(&mut cluster, &[&[name.as_str(), "is not there"][..], &DAMAGE].concat());
+    fs::write(&segment, whole).unwrap();
+    goes_on(&mut cluster);
+}
+
+#[test]
+fn a_small_file_that_is_damaged_is_named() {
+    let (mut cluster, _) = stopped();
+    for name in ["identity", "incarnations", "peers"] {
+        let path = cluster.data_dir(0).join(name);
+        flip(&path, 20);
+        let what = format!("{} is damaged: it fails its checksum", path.display());
+        refuses(&mut cluster, &[&what, "docs/storage.md#damage"]);
+        flip(&path, 20);
+    }
+    goes_on(&mut cluster);
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+/// All that is in a data directory, but for the process id in the lock file, which is for people.
+fn contents(data_dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    let all = files(data_dir.to_owned()).chain(files(data_dir.join("log")));
+    let kept = all.filter(|path| path.is_file() && !path.ends_with("LOCK"));
+    kept.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}

@@ -1,0 +1,116 @@
+//! Data directories that are in use, not there, somebody else's, or not to be written to.
+
+use std::fs;
+
+use crate::cluster::Cluster;
+use crate::command::{Done, synod};
+use crate::mount::Mount;
+
+/// Runs a node that is not to run.
+fn node(cluster: &Cluster, id: u16) -> Done {
+    let mut args = cluster.node_args(id);
+    args.insert(0, "node".to_owned());
+    synod(&args)
+}
+
+fn init(cluster: &Cluster, data_dir: &str) -> Done {
+    synod(&["init", "--data-dir", data_dir, "--id", "0", "--peers", &cluster.peers()])
+}
+
+#[test]
+fn what_init_makes_a_node_runs_and_init_never_makes_again() {
+    let mut cluster = Cluster::new(3);
+    let data_dir = cluster.data_dir(0).to_str().unwrap().to_owned();
+    let made = init(&cluster, &data_dir).stdout();
+    assert!(made.contains("r0: replica 0 of 3 in cluster synod ("), "{made}");
+    init(&cluster, &data_dir).failed_with(&[
+        &data_dir,
+        "is the data directory of a replica already",
+        "`synod node` runs it",
+    ]);
+    cluster.start(0).tells("listens for clients");
+    init(&cluster, &data_dir).failed_with(&["is the data directory of a replica already"]);
+    let status = &cluster.status([0])[0];
+    assert_eq!(status["forming"]["forming"]["missing"], serde_json::json!([1, 2]), "{status}");
+    // Until the others have come, it takes nothing, and says why.
+    let endpoint = cluster.endpoint(0);
+    let done = synod(&["submit", "--timeout", "300ms", "--endpoints", &endpoint, "early"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.stderr.contains("the cluster is still forming"), "{done:?}");
+    cluster.stop(0);
+}
+
+#[test]
+fn a_second_process_on_a_data_directory_is_told_which_one_has_it() {
+    let mut cluster = Cluster::made(3);
+    cluster.start(0).tells("listens for clients");
+    let holder = format!("is in use by process {}\n", cluster.node(0).pid());
+    let data_dir = cluster.data_dir(0).to_str().unwrap().to_owned();
+    let elsewhere = [cluster.peer_address(1), cluster.endpoint(1)];
+    let args = ["node", "--data-dir", &data_dir, "--listen-peer", &elsewhere[0]];
+    synod(&[&args[..], &["--listen-client", &elsewhere[1]]].concat()).failed_with(&[
+        &format!("data directory {data_dir} {holder}"),
+        "every replica needs a directory of its own: stop that process, or choose another",
+    ]);
+    let inspected = synod(&["inspect", &data_dir]).stdout();
+    let holder = format!("process {} has it open", cluster.node(0).pid());
+    assert!(inspected.contains(&holder), "{inspected}");
+    // The first one has not noticed anything.
+    assert_eq!(cluster.node(0).lines_with("WARN"), cluster.node(0).lines_with("no connection"));
+    assert_eq!(cluster.status([0])[0]["reachable"], true);
+    // After `kill -9` nobody has it, whatever the lock file says.
+    cluster.kill(0);
+    cluster.start(0).tells("listens for clients");
+}
+
+#[test]
+fn a_node_makes_no_data_directory() {
+    let cluster = Cluster::new(3);
+    let advice = ["is empty, or not there", "`synod init` makes its data directory"];
+    let data_dir = cluster.data_dir(0);
+    node(&cluster, 0).failed_with(&[&advice[..], &[data_dir.to_str().unwrap()]].concat());
+    assert!(!data_dir.exists());
+
+    // As a disk that is not mounted looks.
+    fs::create_dir(&data_dir).unwrap();
+    node(&cluster, 0).failed_with(&advice);
+    assert_eq!(fs::read_dir(&data_dir).unwrap().count(), 0);
+
+    fs::write(data_dir.join("notes.txt"), "mine").unwrap();
+    node(&cluster, 0).failed_with(&[
+        "is not the data directory of a replica",
+        "there is no file `identity` in it",
+    ]);
+    init(&cluster, data_dir.to_str().unwrap())
+        .failed_with(&["is not empty: there is notes.txt", "nothing was changed"]);
+    let names: Vec<_> =
+        fs::read_dir(&data_dir).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names, ["notes.txt"]);
+}
+
+#[test]
+fn a_file_in_the_way_is_named() {
+    let cluster = Cluster::new(3);
+    let data_dir = cluster.file("r0", "no directory");
+    node(&cluster, 0).failed_with(&[&data_dir, "Not a directory"]);
+    init(&cluster, &data_dir).failed_with(&[&data_dir, "Not a directory"]);
+    init(&cluster, &format!("{data_dir}/below")).failed_with(&[&data_dir, "Not a directory"]);
+    assert_eq!(fs::read_to_string(&data_dir).unwrap(), "no directory");
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_to_is_not_used() {
+    let mut cluster = Cluster::new(3);
+    let Some(mount) = Mount::new(cluster.path().join("disk"), 8 << 20) else {
+        return;
+    };
+    cluster.elsewhere.insert(0, mount.path().join("r0"));
+    cluster.make(0);
+    mount.make_read_only();
+    node(&cluster, 0).failed_with(&[
+        "/r0/LOCK: Read-only file system",
+        "see whether the file system was made read-only after an error",
+    ]);
+    let other = mount.path().join("r1");
+    init(&cluster, other.to_str().unwrap()).failed_with(&["/r1", "Read-only file system"]);
+}

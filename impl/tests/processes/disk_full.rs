@@ -1,0 +1,73 @@
+//! A full disk stops the replica that it belongs to, and nobody else; with room, it comes back.
+
+use crate::cluster::Cluster;
+use crate::command::synod;
+use crate::mount::Mount;
+
+/// Four segments: two for the log as it begins, and room for a filler.
+const DISK_BYTES: u64 = 8 << 20;
+
+const FULL: [&str; 2] = ["No space left on device", "the disk is full: make room on it"];
+
+#[test]
+fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
+    let mut cluster = Cluster::new(3);
+    let Some(mount) = Mount::new(cluster.path().join("disk"), DISK_BYTES) else {
+        return;
+    };
+    cluster.elsewhere.insert(0, mount.path().join("r0"));
+    cluster.ids().for_each(|id| cluster.make(id));
+    cluster.start_all();
+    cluster.settled();
+    let mut values = vec!["with room".to_owned()];
+    cluster.submit([1, 2], &["with room"]);
+
+    // The segment that it writes and the one after it have their room already, and no third has.
+    mount.fill();
+    while cluster.node(0).exit_status().is_none() {
+        // About 100 KiB: forty of them are more than two segments hold.
+        values.push(format!("{} {}", values.len(), "x".repeat(100_000)));
+        assert!(values.len() < 60, "it goes on for ever:\n{}", cluster.node(0).told());
+        cluster.submit([1, 2], &[values.last().unwrap()]);
+    }
+    cluster.node(0).fails_with(&FULL);
+    cluster.node(0).fails_with(&["/r0/log/00000003.wal"]);
+
+    // The others go on; and as long as there is no room, it does not begin.
+    cluster.nodes.remove(&0);
+    values.push("without it".to_owned());
+    cluster.submit([1, 2], &["without it"]);
+    cluster.start(0).fails_with(&FULL);
+
+    cluster.nodes.remove(&0);
+    mount.make_room();
+    cluster.start(0);
+    cluster.settled();
+    values.push("again with room".to_owned());
+    cluster.submit([0], &["again with room"]);
+    assert!(cluster.same_everywhere().into_iter().map(|it| it.1).eq(values));
+}
+
+#[test]
+fn an_init_on_a_full_disk_says_so_and_is_finished_when_there_is_room() {
+    let cluster = Cluster::new(3);
+    // The log of a new replica has one segment of 64 MiB.
+    let Some(mount) = Mount::new(cluster.path().join("disk"), 66 << 20) else {
+        return;
+    };
+    let data_dir = mount.path().join("r0");
+    let data_dir = data_dir.to_str().unwrap();
+    let peers = cluster.peers();
+    let init = || synod(&["init", "--data-dir", data_dir, "--id", "0", "--peers", &peers]);
+    mount.fill();
+    init().failed_with(&FULL);
+
+    // It is no replica yet, and its operator learns how it becomes one.
+    let mut args = cluster.node_args(0);
+    args.insert(0, "node".to_owned());
+    args[2] = data_dir.to_owned();
+    synod(&args).failed_with(&["making it was interrupted", "run `synod init` again"]);
+    mount.make_room();
+    assert!(init().stdout().starts_with("made "));
+    assert!(synod(&["inspect", data_dir]).stdout().contains("the log is sound: 0 batches"));
+}

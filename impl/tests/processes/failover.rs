@@ -1,0 +1,76 @@
+//! A coordinator that dies is replaced; a replica that was only stopped for a while replaces nobody.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::cluster::Cluster;
+
+/// Longer than it takes until a replica suspects that there is no coordinator, and stands.
+const LONG: Duration = Duration::from_millis(2500);
+
+#[test]
+fn another_coordinates_soon_after_the_coordinator_is_killed() {
+    let (mut cluster, before) = Cluster::running(3);
+    cluster.submit([before.id], &["before"]);
+    let others: Vec<_> = cluster.ids().filter(|id| *id != before.id).collect();
+    cluster.kill(before.id);
+    let killed = Instant::now();
+    // The command gives up, and the test fails, after ten seconds.
+    cluster.submit(others.clone(), &["after"]);
+    println!("answered {} ms after the coordinator was killed", killed.elapsed().as_millis());
+
+    let after = cluster.settled();
+    assert!(after.number > before.number && after.id != before.id, "{before:?}, {after:?}");
+    cluster.start(before.id);
+    assert!(cluster.settled().number >= after.number);
+    cluster.submit([before.id], &["again"]);
+    let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
+    assert_eq!(values, ["before", "after", "again"]);
+}
+
+#[test]
+fn a_client_is_answered_while_the_replica_that_it_asked_first_is_stopped() {
+    let (mut cluster, coordination) = Cluster::running(3);
+    let stopped = (coordination.id + 1) % 3;
+    cluster.node(stopped).signal(Signal::STOP);
+    let order = [stopped, coordination.id, (coordination.id + 2) % 3];
+    cluster.submit(order, &["through another"]);
+    cluster.node(stopped).signal(Signal::CONT);
+    assert_eq!(cluster.same_everywhere().len(), 1, "once, though it was sent twice");
+}
+
+#[test]
+fn a_follower_that_was_stopped_for_a_while_disturbs_nobody() {
+    let (mut cluster, before) = Cluster::running_calmly(3);
+    let stopped = (before.id + 1) % 3;
+    let others = [before.id, (before.id + 2) % 3];
+    cluster.node(stopped).signal(Signal::STOP);
+    cluster.submit(others, &["meanwhile"]);
+    sleep(LONG);
+    cluster.node(stopped).signal(Signal::CONT);
+    assert_eq!(cluster.settled(), before);
+    sleep(LONG);
+    assert_eq!(cluster.settled(), before, "not at once, and not later");
+    cluster.submit([stopped], &["afterwards"]);
+    let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
+    assert_eq!(values, ["meanwhile", "afterwards"]);
+}
+
+#[test]
+fn a_coordinator_that_was_stopped_for_a_while_follows_the_one_after_it() {
+    let (mut cluster, before) = Cluster::running_calmly(3);
+    let others = [(before.id + 1) % 3, (before.id + 2) % 3];
+    cluster.node(before.id).signal(Signal::STOP);
+    cluster.submit(others, &["meanwhile"]);
+    let after = cluster.settled_among(&others);
+    assert!(after.number > before.number, "{before:?}, {after:?}");
+    cluster.node(before.id).signal(Signal::CONT);
+    assert_eq!(cluster.settled(), after);
+    sleep(LONG);
+    assert_eq!(cluster.settled(), after, "not at once, and not later");
+    cluster.submit([before.id], &["afterwards"]);
+    let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
+    assert_eq!(values, ["meanwhile", "afterwards"]);
+}

@@ -1,0 +1,61 @@
+//! A small file system of its own, in memory: one that can be full, or read-only.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+
+/// A mounted tmpfs; unmounted when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Mount(PathBuf);
+
+impl Mount {
+    /// Mounts `bytes` of memory at `path`, which is made. Without, where that is not allowed: who is
+    /// not root cannot, nor can root in many containers.
+    pub(crate) fn new(path: PathBuf, bytes: u64) -> Option<Self> {
+        fs::create_dir(&path).unwrap();
+        let options = CString::new(format!("size={bytes}")).unwrap();
+        let mounted = mount("none", &path, "tmpfs", MountFlags::empty(), Some(options.as_c_str()));
+        if let Err(error) = mounted {
+            let test = std::thread::current();
+            let test = test.name().unwrap_or_default();
+            // Past the test harness, which keeps what a test that passes has printed.
+            let _ = writeln!(io::stderr(), "NOT TESTED: {test}: nothing can be mounted: {error}");
+            return None;
+        }
+        Some(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn make_read_only(&self) {
+        mount_remount(&self.0, MountFlags::RDONLY, "").unwrap();
+    }
+
+    /// Writes a file until there is no room left.
+    pub(crate) fn fill(&self) {
+        let mut file = fs::File::create(self.filler()).unwrap();
+        let error = io::copy(&mut io::repeat(1), &mut file).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    /// Removes that file.
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Also if a process still has a file open there: it is killed in its turn.
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}

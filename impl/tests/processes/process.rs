@@ -1,0 +1,103 @@
+//! A `synod node`, and what it tells.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::until;
+
+/// A process that is killed when this is dropped, whatever state it is in.
+///
+/// It stays in the process group of the tests, so that Ctrl-C in a terminal reaches both.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended; then neither does anything.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A node that was started.
+#[derive(Debug)]
+pub(crate) struct Node {
+    process: Running,
+    log: PathBuf,
+    /// Where in the file what this run tells begins: the runs before have told their share.
+    log_from: usize,
+}
+
+impl Node {
+    /// Starts `synod node` with these arguments. What it tells is added to the file `log`.
+    pub(crate) fn start(args: &[String], log: &Path) -> Self {
+        let log_from = fs::metadata(log).map_or(0, |it| usize::try_from(it.len()).unwrap());
+        let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
+        command.arg("node").args(args).env_remove("SYNOD_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        let process = Running(command.spawn().unwrap());
+        Self { process, log: log.to_owned(), log_from }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// SIGTERM, SIGSTOP, SIGCONT.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+    }
+
+    /// `kill -9`; it is gone when this returns.
+    pub(crate) fn kill(mut self) {
+        assert!(self.exit_status().is_none(), "it had ended by itself:\n{}", self.told());
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+    }
+
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.process.0.try_wait().unwrap()
+    }
+
+    /// Waits until it has ended; says with which code.
+    pub(crate) fn ended(&mut self) -> i32 {
+        let what = format!("the end of process {}, which tells {}", self.pid(), self.log.display());
+        let status = until(&what, || self.exit_status());
+        status.code().unwrap_or_else(|| panic!("it was killed: {status}"))
+    }
+
+    /// Everything that it has told in this run.
+    pub(crate) fn told(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap();
+        String::from_utf8(bytes[self.log_from..].to_vec()).unwrap()
+    }
+
+    /// Waits until it has told of something.
+    pub(crate) fn tells(&self, part: &str) {
+        until(&format!("{} tells: {part}", self.log.display()), || {
+            self.told().contains(part).then_some(())
+        });
+    }
+
+    /// How many lines of what it has told have this in them.
+    pub(crate) fn lines_with(&self, part: &str) -> usize {
+        self.told().lines().filter(|line| line.contains(part)).count()
+    }
+
+    /// It does not go on, and this is why: after the lines of its log, the error and what to do.
+    #[track_caller]
+    pub(crate) fn fails_with(&mut self, parts: &[&str]) {
+        let code = self.ended();
+        let told = self.told();
+        assert_eq!(code, 1, "{told}");
+        assert!(told.lines().any(|line| line.starts_with("error: ")), "{told}");
+        assert!(!told.contains("panicked"), "{told}");
+        for part in parts {
+            assert!(told.contains(part), "not in it: {part}\n{told}");
+        }
+    }
+}
