@@ -171,6 +171,28 @@ fn a_newer_connection_takes_the_place_of_the_older_one() {
     });
 }
 
+/// Even if the older one waits for the replica, which is busy.
+#[test]
+fn a_connection_that_waits_for_a_full_inbox_can_be_replaced() {
+    test(async {
+        let mut setup = zero();
+        setup.inbox_messages_max = 1;
+        let (mut node, _listener, _to_wire, port) = zero_and_a_wire(&setup).await;
+        let hello = Setup::new(identity(1, 2, 11)).hello(0);
+        let mut older = Wire::welcomed(&port, &hello).await;
+        for count in 0..3 {
+            older.send(&framed(&ask(count))).await;
+        }
+        until(|| node.inbox.len() == 1).await;
+        let mut newer = Wire::welcomed(&port, &hello).await;
+        older.until_closed().await;
+        newer.send(&framed(&ask(7))).await;
+        assert_eq!(node.receive().await, (1, ask(0)));
+        // What waited is lost with its connection, which TCP might have done as well.
+        assert_eq!(node.receive().await, (1, ask(7)));
+    });
+}
+
 /// Stopped, swapped out, or at the other end of half a link: it takes nothing more.
 #[test]
 fn a_peer_that_never_reads_holds_nobody_up() {
