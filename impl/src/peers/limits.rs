@@ -38,8 +38,8 @@ pub struct LinkTiming {
     /// may be busy.
     pub handshake_ms: u64,
     /// For a peer to take anything of what is sent to it. Default 10 s: far longer than elections
-    /// take, so that nothing is gained by waiting on; and a peer that was stopped does not keep a
-    /// full queue for ever.
+    /// take, so that nothing is gained by waiting on; and a peer that was stopped, or whose inbox stays
+    /// full, does not keep a full queue for ever.
     pub write_ms: u64,
     /// Before a peer is dialled again, at first. Default 50 ms.
     pub backoff_min_ms: u64,
