@@ -148,6 +148,7 @@ impl Peers {
             peers,
             inbox,
             fatal: watch::Sender::new(None),
+            told: std::sync::Mutex::default(),
         });
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();

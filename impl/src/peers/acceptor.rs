@@ -100,7 +100,14 @@ async fn serve(
     match error {
         LinkError::Fatal(error) => shared.fail(error),
         LinkError::Closed | LinkError::Stopping => debug!("{caller} {error}"),
-        error => warn!("{caller} {error}"),
+        error => {
+            let text = error.to_string();
+            if caller.replica.is_none_or(|replica| shared.is_news(replica, &text)) {
+                warn!("{caller} {text}");
+            } else {
+                debug!("{caller} {text}");
+            }
+        }
     }
 }
 

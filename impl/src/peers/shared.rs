@@ -25,12 +25,32 @@ pub(super) struct Shared {
     pub(super) inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
     /// Why this replica must stop; the first reason stays.
     pub(super) fatal: watch::Sender<Option<PeersError>>,
+    /// What was told last of those who call as this replica, and are turned away.
+    pub(super) told: Mutex<BTreeMap<ReplicaId, String>>,
 }
+
+/// How many callers are remembered that were turned away. Default 64: more than a cluster has members,
+/// and a stranger can name any id.
+const TOLD_MAX: usize = 64;
 
 impl Shared {
     /// Whether messages may pass, in either direction.
     pub(super) fn passes(&self) -> bool {
         self.gate.is_formed() && self.fatal.borrow().is_none()
+    }
+
+    /// Whether it is news what is wrong with who calls as `replica`. One that is in the wrong place
+    /// calls again and again.
+    pub(super) fn is_news(&self, replica: ReplicaId, text: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(&replica).is_some_and(|before| before == text) {
+            return false;
+        }
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(replica, text.to_owned());
+        true
     }
 
     /// This replica must stop. From now on no message passes.

@@ -56,7 +56,7 @@ fn a_second_process_on_a_data_directory_is_told_which_one_has_it() {
     let holder = format!("process {} has it open", cluster.node(0).pid());
     assert!(inspected.contains(&holder), "{inspected}");
     // The first one has not noticed anything.
-    assert_eq!(cluster.node(0).lines_with("WARN"), cluster.node(0).lines_with("no connection"));
+    assert_eq!(cluster.node(0).lines_with("WARN"), cluster.node(0).lines_with("cannot be reached"));
     assert_eq!(cluster.status([0])[0]["reachable"], true);
     // After `kill -9` nobody has it, whatever the lock file says.
     cluster.kill(0);

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::wait::until;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
 /// A mounted tmpfs; unmounted when this is dropped.
@@ -33,7 +34,8 @@ impl Mount {
     }
 
     pub(crate) fn make_read_only(&self) {
-        mount_remount(&self.0, MountFlags::RDONLY, "").unwrap();
+        // Busy, as long as a process that has just been killed still holds a file open for writing.
+        until("a read-only mount", || mount_remount(&self.0, MountFlags::RDONLY, "").ok());
     }
 
     /// Writes a file until there is no room left.

@@ -8,8 +8,13 @@ use fastrand::Rng;
 use crate::cluster::Cluster;
 use crate::wait::{SOON, chance, until};
 
-/// What a node says of a connection that it closes.
-const CLOSED: &str = "closed a connection";
+/// What a node says of a connection that it closes, of a client and of a peer.
+const CLOSED: [&str; 2] = ["closed a connection", "a caller from"];
+
+/// How many lines it has said of connections that it has closed.
+fn closed(cluster: &mut Cluster) -> usize {
+    CLOSED.iter().map(|part| cluster.node(0).lines_with(part)).sum()
+}
 
 /// What no client and no replica says; and whether it may be the beginning of what one says, which
 /// ended too soon.
@@ -43,18 +48,21 @@ fn noise_on_either_port_ends_its_connection_and_nothing_else() {
     for address in [cluster.peer_address(0), cluster.endpoint(0)] {
         for (bytes, is_cut_off) in noise(&mut rng) {
             callers += 1;
-            let lines = cluster.node(0).lines_with(CLOSED);
+            let lines = closed(&mut cluster);
             say(&address, &bytes);
             if !is_cut_off {
                 let what = format!("a line about {bytes:02x?} at {address}");
-                until(&what, || (cluster.node(0).lines_with(CLOSED) > lines).then_some(()));
+                until(&what, || (closed(&mut cluster) > lines).then_some(()));
             }
         }
     }
     let node = cluster.node(0);
     assert!(node.lines_with("WARN") <= callers + warnings, "one line each: {}", node.told());
     assert!(
-        node.told().lines().filter(|it| it.contains(CLOSED)).all(|it| it.contains("127.0.0.1:"))
+        node.told()
+            .lines()
+            .filter(|line| CLOSED.iter().any(|part| line.contains(part)))
+            .all(|line| line.contains("127.0.0.1:"))
     );
     assert_eq!(cluster.settled(), before);
     cluster.submit([0], &["all the same"]);
@@ -102,9 +110,9 @@ fn a_replica_of_another_cluster_is_turned_away() {
     other.make(2);
     let args = [0, 1].map(|id| format!("{id}={}", cluster.peer_address(id))).join(",");
     other.more_args.insert(2, vec!["--peers".to_owned(), args]);
-    other.start(2).tells("it belongs to another cluster");
-    other.node(2).tells("name and members given to `synod init` differ");
-    cluster.node(0).tells("it belongs to another cluster");
+    other.start(2).tells("and this replica of \"another\"");
+    other.node(2).tells("see whether each has the addresses of its own cluster");
+    cluster.node(0).tells("is of cluster \"another\"");
     std::thread::sleep(std::time::Duration::from_secs(2));
 
     assert_eq!(cluster.settled(), before);
@@ -112,10 +120,10 @@ fn a_replica_of_another_cluster_is_turned_away() {
     assert_eq!(status["forming"]["forming"]["missing"], serde_json::json!([0, 1]), "{status}");
     assert_eq!(status["promised"], 0);
     // It has tried again and again; that is told now and then, if not only once.
-    assert!(other.node(2).lines_with("another cluster") <= 2, "{}", other.node(2).told());
+    assert!(other.node(2).lines_with("is of cluster") <= 2, "{}", other.node(2).told());
     for id in [0, 1] {
         let node = cluster.node(id);
-        assert!(node.lines_with("another cluster") <= 2, "{}", node.told());
+        assert!(node.lines_with("is of cluster") <= 2, "{}", node.told());
     }
 }
 
@@ -125,13 +133,13 @@ fn an_address_that_leads_to_the_wrong_replica_is_named_and_can_be_mended() {
     let swapped = format!("1={},2={}", cluster.peer_address(2), cluster.peer_address(1));
     cluster.more_args.insert(0, vec!["--peers".to_owned(), swapped]);
     cluster.start_all();
-    let wrong = ["the replica there is 2", "the replica there is 1"];
+    let wrong = ["is replica 2, and replica 1 was looked for", "is replica 1, and replica 2 was"];
     for part in wrong {
         cluster.node(0).tells(part);
     }
-    cluster.node(0).tells("give the right address: --peers ID=HOST:PORT");
+    cluster.node(0).tells("see whether the addresses of the replicas are mixed up");
     assert_eq!(cluster.node(0).lines_with("coordinates"), 0);
-    assert_eq!(cluster.node(0).lines_with("the replica there is"), 2, "once for each");
+    assert_eq!(cluster.node(0).lines_with("was looked for"), 2, "once for each");
 
     cluster.stop(0);
     let right = format!("1={},2={}", cluster.peer_address(1), cluster.peer_address(2));
