@@ -80,10 +80,10 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Agrees to follow if it, too, believes that nobody coordinates. Nothing is promised.
+    /// Agrees to follow if it, too, believes that nobody coordinates, which a coordinator does not.
+    /// Nothing is promised.
     fn on_canvass(&mut self, from: ReplicaId, s: SequenceNumber, out: &mut Output<V>) {
-        let coordinates = matches!(self.role, Role::Coordinator(_));
-        if self.suspects && !coordinates && s > self.acceptor.promised() {
+        if self.suspects && s > self.acceptor.promised() {
             let configuration = self.configuration.id();
             out.send(from, Message::Reply { configuration, s, reply: Reply::Agree });
         }

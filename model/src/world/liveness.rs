@@ -65,7 +65,7 @@ impl World {
         (self.liveness.sampled.load(Ordering::Relaxed), self.liveness.ends_well.len())
     }
 
-    fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
+    pub(super) fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
         let replicas = self.scenario.replicas;
         (1..1_u8 << replicas).map(Replicas).filter(move |set| 2 * set.count() > replicas)
     }
@@ -107,20 +107,21 @@ impl World {
 }
 
 /// A majority in peace.
-struct Peace<'a> {
-    world: &'a World,
-    majority: Replicas,
-    locals: [Id; REPLICAS_MAX],
-    in_flight: Vec<Id>,
+#[derive(Clone)]
+pub(super) struct Peace<'a> {
+    pub(super) world: &'a World,
+    pub(super) majority: Replicas,
+    pub(super) locals: [Id; REPLICAS_MAX],
+    pub(super) in_flight: Vec<Id>,
 }
 
 impl Peace<'_> {
-    fn members(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn members(&self) -> impl Iterator<Item = usize> + use<> {
         let majority = self.majority;
         (0..REPLICAS_MAX).filter(move |replica| majority.contains(*replica))
     }
 
-    fn local(&self, replica: usize) -> &Local {
+    pub(super) fn local(&self, replica: usize) -> &Local {
         &self.world.locals.get(self.locals[replica]).content
     }
 
@@ -131,13 +132,13 @@ impl Peace<'_> {
         digests.fold(0, u128::wrapping_add)
     }
 
-    fn happen(&mut self, replica: usize, key: EventKey) {
+    pub(super) fn happen(&mut self, replica: usize, key: EventKey) {
         let outcome = self.world.outcome(self.locals[replica], key);
         self.locals[replica] = outcome.local;
         self.in_flight.extend(outcome.sent.iter());
     }
 
-    fn sync_all(&mut self) {
+    pub(super) fn sync_all(&mut self) {
         for replica in self.members() {
             let unsynced = self.local(replica).unsynced.len();
             if unsynced > 0 {
@@ -148,7 +149,7 @@ impl Peace<'_> {
 
     /// Delivers what is in flight, and what comes of it, among the majority; false if that does not
     /// end.
-    fn deliver_all(&mut self) -> bool {
+    pub(super) fn deliver_all(&mut self) -> bool {
         for _ in 0..MESSAGES_MAX {
             if self.in_flight.is_empty() {
                 return true;
@@ -165,7 +166,7 @@ impl Peace<'_> {
     }
 
     /// One round of the schedule.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
         self.sync_all();
         for replica in self.members() {
             self.happen(replica, EventKey::Resend);

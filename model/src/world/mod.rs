@@ -19,6 +19,7 @@
 //! need not be in flight; a disk goes once its replica cannot crash any more.
 
 mod actions;
+mod canvass;
 mod dead;
 mod envelope;
 mod explorer;
@@ -90,6 +91,7 @@ pub struct World {
     stop: AtomicBool,
     found: properties::Found,
     liveness: liveness::Liveness,
+    undisturbed: canvass::Undisturbed,
 }
 
 /// What came of an event at a local state.
@@ -185,6 +187,7 @@ impl World {
             stop: AtomicBool::new(false),
             found,
             liveness: liveness::Liveness::default(),
+            undisturbed: canvass::Undisturbed::default(),
         }
     }
 

@@ -80,6 +80,11 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     always!("no peer contradicts what is committed", CONTRADICTION),
     always!("every disk can be recovered from", RECOVERY_DIFFERS),
     always!("only what is durable is served from the disk", SERVED_UNSYNCED),
+    PropertyInfo {
+        name: "a canvass does not oust a working coordinator",
+        kind: Kind::Always,
+        condition: World::is_undisturbed,
+    },
     PropertyInfo { name: LIVE, kind: Kind::Liveness, condition: World::is_live },
     sometimes!(0, "everything is committed everywhere", World::is_committed_everywhere),
     sometimes!(1, "two replicas coordinate at once", |world, state| {

@@ -1,0 +1,78 @@
+//! A canvass does not oust a working coordinator.
+//!
+//! The canvass is there so that a replica that was cut off, and comes back, does no harm. So from every
+//! state, and for each majority: the others are silent, and one round of the schedule of
+//! [`liveness`](super::liveness) runs. If somebody then coordinates, and its round is answered, the
+//! whole majority has heard it. Now any other replica is told to stand, whether it is one of the
+//! majority or comes back from outside. Another round later the same one must still coordinate, under
+//! the same number.
+//!
+//! One who comes back with a higher promise, given before, is left out: it rejects the coordinator's
+//! orders, canvass or not.
+
+use dashmap::DashSet;
+use rustc_hash::FxBuildHasher;
+use std::vec::Vec;
+
+use super::liveness::Peace;
+use super::local::RoleKind;
+use super::scenario::Replicas;
+use super::state::ClusterState;
+use super::{EventKey, World};
+
+/// Digests of the local states from which no canvass ousts anybody.
+#[derive(Default)]
+pub(crate) struct Undisturbed(DashSet<u128, FxBuildHasher>);
+
+impl World {
+    /// Whether no canvass ousts whoever comes to work from `state` on.
+    pub(super) fn is_undisturbed(&self, state: &ClusterState) -> bool {
+        if !self.scenario.canvass {
+            return true;
+        }
+        let digests = self.replicas().map(|it| self.locals.get(state.locals[it]).digest);
+        let key = digests.fold(0, u128::wrapping_add);
+        if self.undisturbed.0.contains(&key) {
+            return true;
+        }
+        let is_undisturbed = self.majorities().all(|majority| {
+            let mut run =
+                Peace { world: self, majority, locals: state.locals, in_flight: Vec::new() };
+            !run.round() || run.coordinator_stays()
+        });
+        if is_undisturbed {
+            self.undisturbed.0.insert(key);
+        }
+        is_undisturbed
+    }
+}
+
+impl Peace<'_> {
+    /// Whether the working coordinator, if there is one, is still there after any other replica has
+    /// been told to stand.
+    fn coordinator_stays(&self) -> bool {
+        let summary = |run: &Self, it: usize| run.world.summary(run.locals[it]).clone();
+        let works = |run: &Self, it: usize| {
+            let summary = summary(run, it);
+            summary.role == RoleKind::Coordinator && summary.round_is_answered
+        };
+        let Some(coordinator) = self.members().find(|it| works(self, *it)) else {
+            return true;
+        };
+        let s = summary(self, coordinator).own;
+        self.world.replicas().filter(|it| *it != coordinator).all(|stands| {
+            let promised = self.local(stands).replica.acceptor.promised();
+            if promised > s {
+                return true;
+            }
+            let mut run = self.clone();
+            run.majority = Replicas(self.majority.0 | 1 << stands);
+            run.happen(stands, EventKey::Elect { canvass: true });
+            run.sync_all();
+            run.deliver_all()
+                && run.round()
+                && works(&run, coordinator)
+                && summary(&run, coordinator).own == s
+        })
+    }
+}
