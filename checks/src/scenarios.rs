@@ -303,6 +303,49 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "window",
+        shows: "an election that must finish more slots than the window has",
+        tier: Tier::Quick,
+        states: States::Counted(3_524),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
+            crashes: 1,
+            may_crash: Replicas::of(&[0]),
+            hears: AROUND_0,
+            catch_up: Replicas::NONE,
+            limits: Limits { open_slots_max: 1, ..small_limits() },
+            reaches: vec![BEYOND_WINDOW, FINISHES],
+            ..Scenario::new(3, 2, &[1, 2])
+        },
+    },
+    Row {
+        name: "given-up",
+        shows: "a request that its client gives up, and one too far ahead of what it has given up",
+        tier: Tier::Quick,
+        states: States::Counted(135_495),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), giving_up(request(5, &[0])), request(6, &[0])],
+            hears: AROUND_0,
+            reaches: vec![COMMITTED_EVERYWHERE, OVERTAKES, GIVEN_UP],
+            ..Scenario::new(3, 2, &[3])
+        },
+    },
+    Row {
+        name: "restart-in-session",
+        shows: "a session outlives the restart of a replica whose application keeps what it has",
+        tier: Tier::Quick,
+        states: States::Counted(21_392),
+        scenario: || Scenario {
+            submissions: vec![open_session(&[0]), in_session(1, &[0])],
+            crashes: 1,
+            may_crash: Replicas::of(&[1]),
+            durable_application: true,
+            hears: AROUND_0,
+            reaches: vec![COMMITTED_EVERYWHERE, ALL_CRASHED],
+            ..Scenario::new(3, 2, &[3])
+        },
+    },
+    Row {
         name: "overtaken",
         shows: "five replicas: an old coordinator with an open slot hears of another's commit",
         tier: Tier::Quick,
@@ -454,6 +497,8 @@ const LAGS: &str = "a candidate lacks what a promiser knows";
 const ALL_CRASHED: &str = "all crashes have happened";
 const FORWARDED: &str = "a submission is forwarded";
 const SESSION_ENDED: &str = "a session ends and a late copy follows";
+const BEYOND_WINDOW: &str = "an election finishes more slots than the window has";
+const GIVEN_UP: &str = "a request is given up before it is delivered";
 
 const CANVASS: Kinds = Kinds::of(&[Kind::Canvass, Kind::Agree]);
 
@@ -503,6 +548,15 @@ fn in_session(number: u8, at: &[u16]) -> Submission {
 /// Ends the opened session, once its request is answered.
 fn end_session(at: &[u16]) -> Submission {
     Submission { after: Some(1), ..submission(Entry::End { session: OPENED }, at) }
+}
+
+/// The same request, of a client that wants to hear nothing of those before it any more.
+fn giving_up(submission: Submission) -> Submission {
+    let Entry::Request { session, number, value, .. } = submission.entry else {
+        return submission;
+    };
+    let entry = Entry::Request { session, number, answered: number, value };
+    Submission { entry, ..submission }
 }
 
 /// Five replicas, of which r1 coordinates under 1 with r0 and r3, and r2 under 2 with r3 and r4, so

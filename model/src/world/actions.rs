@@ -367,13 +367,14 @@ impl World {
         for replica in self.replicas() {
             summaries[replica] = Some(self.summary(state.locals[replica]));
         }
-        let submission = |id| self.entry(id).and_then(Entry::submission_id);
+        let entry = |id| self.entry(id);
         let submitted = state.left.submitted;
         let may_be_in_log = |id| self.may_be_in_log(id, &submitted);
         let around = Around {
             replicas: self.scenario.replicas,
             summaries,
-            submission: &submission,
+            entry: &entry,
+            session_requests_max: self.scenario.limits.session_requests_max,
             may_be_in_log: &may_be_in_log,
         };
         let none = Effects::default();

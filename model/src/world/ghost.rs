@@ -9,10 +9,10 @@
 use std::vec::Vec;
 
 use super::local::{EntryId, Summary};
-use super::scenario::{REPLICAS_MAX, Replicas};
-use crate::entry::SubmissionId;
+use super::scenario::{OPEN_SESSION, REPLICAS_MAX, Replicas};
+use crate::entry::{Entry, SubmissionId};
 use crate::numbers::{ReadId, SequenceNumber, Slot};
-use crate::sessions::Verdict;
+use crate::sessions::{DeliveryRefused, Verdict};
 
 /// What a run of the cluster has led to so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,6 +104,7 @@ impl Broken {
     pub(crate) const RECOVERY_DIFFERS: Self = Self(1 << 11);
     pub(crate) const SERVED_UNSYNCED: Self = Self(1 << 12);
     pub(crate) const BELOW_PROMISE: Self = Self(1 << 13);
+    pub(crate) const WRONG_VERDICT: Self = Self(1 << 14);
 
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;
@@ -119,8 +120,10 @@ pub(crate) struct Around<'a> {
     pub(crate) replicas: usize,
     /// The summaries of all replicas after the step.
     pub(crate) summaries: [Option<&'a Summary>; REPLICAS_MAX],
-    /// The identity of the submission that an entry is a copy of.
-    pub(crate) submission: &'a dyn Fn(EntryId) -> Option<SubmissionId>,
+    /// The entry with an id.
+    pub(crate) entry: &'a dyn Fn(EntryId) -> Option<&'a Entry<u8>>,
+    /// The limit on the requests of one session that are remembered.
+    pub(crate) session_requests_max: u64,
     /// Whether an entry may be in the log: submitted by now, or the protocol's own.
     pub(crate) may_be_in_log: &'a dyn Fn(EntryId) -> bool,
 }
@@ -128,6 +131,11 @@ pub(crate) struct Around<'a> {
 impl Around<'_> {
     fn is_majority(&self, set: Replicas) -> bool {
         2 * set.count() > self.replicas
+    }
+
+    /// The identity of the submission that an entry is a copy of.
+    fn submission(&self, entry: EntryId) -> Option<SubmissionId> {
+        (self.entry)(entry).and_then(Entry::submission_id)
     }
 }
 
@@ -213,18 +221,23 @@ impl Ghost {
             broken.add(Broken::NOT_SUBMITTED);
         }
         if let (Delivery::With(Some(Verdict::First)), Some(id)) =
-            (delivery, (around.submission)(entry))
+            (delivery, around.submission(entry))
         {
             let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
                 commit.is_some_and(|commit| {
                     at != place
                         && commit.verdict == Some(Verdict::First)
-                        && (around.submission)(commit.entry) == Some(id)
+                        && around.submission(commit.entry) == Some(id)
                 })
             });
             if elsewhere {
                 broken.add(Broken::FIRST_TWICE);
             }
+        }
+        if let Delivery::With(Some(verdict)) = delivery
+            && !self.is_right(verdict, slot, entry, around)
+        {
+            broken.add(Broken::WRONG_VERDICT);
         }
         match grown(&mut self.committed, place) {
             Some(commit) if commit.entry != entry => broken.add(Broken::TWO_COMMITTED),
@@ -242,6 +255,55 @@ impl Ghost {
             }
         }
         broken
+    }
+
+    /// Whether `verdict` on the entry of `slot` follows from what is committed below: what the request
+    /// table is to come to, told from the log itself.
+    fn is_right(&self, verdict: Verdict, slot: Slot, entry: EntryId, around: &Around<'_>) -> bool {
+        let refused = self.refusal(slot, entry, around);
+        match verdict {
+            Verdict::First => refused.is_none(),
+            Verdict::Refused { reason } => refused == Some(reason),
+            Verdict::Duplicate { first_slot } => {
+                first_slot < slot
+                    && self.commit(first_slot).is_some_and(|first| {
+                        first.verdict == Some(Verdict::First)
+                            && around.submission(first.entry) == around.submission(entry)
+                    })
+            }
+        }
+    }
+
+    /// Why the entry of `slot` is to be refused, if it is. (No model has so many sessions that one is
+    /// evicted.)
+    fn refusal(&self, slot: Slot, entry: EntryId, around: &Around<'_>) -> Option<DeliveryRefused> {
+        let Some(Entry::Request { session, number, answered, .. }) = (around.entry)(entry) else {
+            return None;
+        };
+        let below = self.committed.iter().take(place(slot)?).flatten();
+        let mut is_open = *session == OPEN_SESSION;
+        let mut answered = *answered;
+        for (at, commit) in (1..).zip(below) {
+            match (around.entry)(commit.entry) {
+                Some(Entry::Request { session: its, answered: more, .. }) if its == session => {
+                    answered = answered.max(*more);
+                }
+                Some(Entry::Open { .. }) => {
+                    is_open |= at == session.0 && commit.verdict == Some(Verdict::First);
+                }
+                Some(Entry::End { session: its }) if its == session => is_open = false,
+                _ => {}
+            }
+        }
+        if !is_open {
+            Some(DeliveryRefused::NoSession)
+        } else if *number < answered {
+            Some(DeliveryRefused::GivenUp)
+        } else if *number >= answered + around.session_requests_max {
+            Some(DeliveryRefused::TooFarAhead)
+        } else {
+            None
+        }
     }
 
     /// Forgets what can make no difference any more: who voted, once there is a majority or can be

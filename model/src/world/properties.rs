@@ -15,6 +15,7 @@ use crate::entry::Entry;
 use crate::message::{Message, Order};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
+use crate::sessions::{DeliveryRefused, Verdict};
 
 /// What a property claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     always!("one value per sequence number and slot", TWO_UNDER_ONE_NUMBER),
     always!("delivery is in order, without gaps", OUT_OF_ORDER),
     always!("a request is first at most once", FIRST_TWICE),
+    always!("every verdict follows from the log", WRONG_VERDICT),
     always!("a read covers what was committed when it was asked", STALE_READ),
     always!("no step panics", PANIC),
     always!("no peer contradicts what is committed", CONTRADICTION),
@@ -152,6 +154,20 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
             world.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
         })
     }),
+    sometimes!(16, "an election finishes more slots than the window has", |world, state| {
+        let open = |it: usize| match &world.locals.get(state.locals[it]).content.replica.role {
+            Role::Coordinator(coordinator) => coordinator.open.len() as u64,
+            _ => 0,
+        };
+        world.replicas().any(|it| open(it) > world.scenario.limits.open_slots_max)
+    }),
+    sometimes!(17, "a request is given up before it is delivered", |world, state| {
+        let ghost = &world.ghosts.get(state.ghost).content;
+        ghost.committed.iter().flatten().any(|commit| {
+            let reason = DeliveryRefused::GivenUp;
+            commit.verdict == Some(Verdict::Refused { reason })
+        })
+    }),
     sometimes!(12, "a session ends and a late copy follows", |world, state| {
         let ghost = &world.ghosts.get(state.ghost).content;
         let mut entries =
@@ -164,7 +180,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
 /// Which `sometimes` were found already. stateright's depth-first search would store a path for
 /// every further state in which they hold.
 #[derive(Default)]
-pub(crate) struct Found([AtomicBool; 16]);
+pub(crate) struct Found([AtomicBool; 24]);
 
 impl World {
     /// Whether `condition` holds in `state`, and was not found to hold before.

@@ -157,6 +157,9 @@ fn observe(
         }
         next = delivered.slot.next();
     }
+    if next <= after.replica.learner.watermark() {
+        effects.broken.add(Broken::OUT_OF_ORDER);
+    }
     // Commits that recovery repeats were history before.
     if !crashed {
         let committed =
@@ -178,7 +181,8 @@ fn observe(
     }
     for answer in &out.answers {
         if let Answer::Read { id, slot } = answer {
-            effects.reads.push((*id, *slot));
+            // It sees what the application has.
+            effects.reads.push((*id, (*slot).min(after.replica.learner.applied())));
         }
     }
 }
