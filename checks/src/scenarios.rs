@@ -346,6 +346,73 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "late-replies",
+        shows: "replies to a number come late, when their coordinator has restarted and stands again",
+        tier: Tier::Quick,
+        states: States::Counted(112_818),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[0])],
+            crashes: 1,
+            may_crash: Replicas::of(&[0]),
+            hears: AROUND_0,
+            catch_up: Replicas::NONE,
+            keeps_dead: true,
+            loses: ASIDE.and(Kinds::of(&[Kind::Commit])),
+            reaches: vec![DEAD, ALL_CRASHED, LOSES],
+            ..Scenario::new(3, 1, &[3, 6])
+        },
+    },
+    Row {
+        name: "late-answers",
+        shows: "answers to an older round come again, after the coordinator was overtaken",
+        tier: Tier::Quick,
+        states: States::Counted(12_770),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1])],
+            reads: vec![Replicas::of(&[1])],
+            hears: AROUND_0,
+            catch_up: Replicas::NONE,
+            keeps_dead: true,
+            loses: ASIDE.without(ROUNDS).and(Kinds::of(&[Kind::Commit])),
+            reaches: vec![TWO_COORDINATE, DEAD],
+            ..Scenario::new(3, 1, &[1, 2])
+        },
+    },
+    Row {
+        name: "late-read",
+        shows: "an answer to a read comes late, when its origin has restarted and reads again",
+        tier: Tier::Quick,
+        states: States::Counted(5_897),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1])],
+            reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],
+            crashes: 1,
+            may_crash: Replicas::of(&[2]),
+            hears: [NONE, Replicas::of(&[2]), Replicas::of(&[1]), NONE, NONE],
+            catch_up: Replicas::NONE,
+            keeps_dead: true,
+            loses: ASIDE.without(READS).and(Kinds::of(&[Kind::Commit])),
+            reaches: vec![READ, DEAD, ALL_CRASHED],
+            ..Scenario::new(3, 1, &[1])
+        },
+    },
+    Row {
+        name: "late-submissions",
+        shows: "forwarded copies come late, when what they submit is done and its session has ended",
+        tier: Tier::Quick,
+        states: States::Counted(15_866),
+        scenario: || Scenario {
+            submissions: vec![open_session(&[1]), end_opened(&[0])],
+            submit_anywhere: true,
+            hears: AROUND_0,
+            catch_up: Replicas::NONE,
+            keeps_dead: true,
+            loses: ASIDE.without(Kinds::of(&[Kind::Submit])).and(Kinds::of(&[Kind::Commit])),
+            reaches: vec![FORWARDED, DEAD],
+            ..Scenario::new(3, 3, &[3])
+        },
+    },
+    Row {
         name: "overtaken",
         shows: "five replicas: an old coordinator with an open slot hears of another's commit",
         tier: Tier::Quick,
@@ -499,8 +566,11 @@ const FORWARDED: &str = "a submission is forwarded";
 const SESSION_ENDED: &str = "a session ends and a late copy follows";
 const BEYOND_WINDOW: &str = "an election finishes more slots than the window has";
 const GIVEN_UP: &str = "a request is given up before it is delivered";
+const DEAD: &str = "a dead message is in flight";
 
 const CANVASS: Kinds = Kinds::of(&[Kind::Canvass, Kind::Agree]);
+
+const NONE: Replicas = Replicas::NONE;
 
 /// Three replicas of which r1 and r2 hear r0, and not one another.
 const AROUND_0: [Replicas; REPLICAS_MAX] = around(0);
@@ -513,6 +583,8 @@ const fn around(middle: u16) -> [Replicas; REPLICAS_MAX] {
     hears[middle as usize] = Replicas::ALL;
     hears
 }
+
+const ROUNDS: Kinds = Kinds::of(&[Kind::Round, Kind::Obey]);
 
 const READS: Kinds = Kinds::of(&[Kind::Round, Kind::Obey, Kind::Read, Kind::ReadAt]);
 
@@ -548,6 +620,11 @@ fn in_session(number: u8, at: &[u16]) -> Submission {
 /// Ends the opened session, once its request is answered.
 fn end_session(at: &[u16]) -> Submission {
     Submission { after: Some(1), ..submission(Entry::End { session: OPENED }, at) }
+}
+
+/// The same when it is open, with no request in between.
+fn end_opened(at: &[u16]) -> Submission {
+    Submission { after: Some(0), ..end_session(at) }
 }
 
 /// The same request, of a client that wants to hear nothing of those before it any more.

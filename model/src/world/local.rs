@@ -9,6 +9,7 @@ use crate::entry::Entry;
 use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
 use crate::record::{Base, Record};
 use crate::replica::{Replica, Role};
+use crate::sessions::Known;
 
 /// A replica and its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +53,8 @@ pub(crate) struct Summary {
     pub(crate) reads: Vec<ReadId>,
     pub(crate) round: u64,
     pub(crate) round_is_answered: bool,
+    /// Whether it has opened a slot for a request that has one already.
+    pub(crate) opened_twice: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +137,23 @@ impl Local {
             round: coordinator.map_or(0, |it| it.round().0),
             round_is_answered: coordinator
                 .is_some_and(|it| it.round_is_answered(&replica.configuration)),
+            opened_twice: coordinator.is_some_and(|it| self.has_opened_twice(it)),
         }
+    }
+
+    /// Whether a coordinator has opened a slot for a request that is in its table, or in another of
+    /// its open slots. In those that its election must finish a request may be twice.
+    fn has_opened_twice(&self, coordinator: &Coordinator<u8>) -> bool {
+        let replica = &self.replica;
+        let accepted = replica.acceptor.accepted();
+        let submission = |slot: &Slot| accepted.get(slot).and_then(|it| it.entry.submission_id());
+        let open = || coordinator.open.keys();
+        open().filter(|slot| **slot > coordinator.last_promised).any(|slot| {
+            submission(slot).is_some_and(|id| {
+                open().filter(|it| submission(it) == Some(id)).count() > 1
+                    || matches!(replica.learner.table().look_up(id), Known::Delivered { .. })
+            })
+        })
     }
 }
 

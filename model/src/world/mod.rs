@@ -172,6 +172,7 @@ impl World {
         let found = properties::Found::default();
         // What is older than the tail is served from the disk.
         let keeps_disks = scenario.limits.accepted_slots_max < scenario.slots as u64;
+        let keeps_dead = scenario.keeps_dead;
         Self {
             scenario,
             cluster,
@@ -181,7 +182,7 @@ impl World {
             ghosts: Interner::default(),
             steps: DashMap::with_hasher(FxBuildHasher),
             outcomes: boxcar::Vec::new(),
-            keeps_dead: false,
+            keeps_dead,
             keeps_disks,
             keeps_asks: false,
             stop: AtomicBool::new(false),

@@ -77,6 +77,13 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     always!("delivery is in order, without gaps", OUT_OF_ORDER),
     always!("a request is first at most once", FIRST_TWICE),
     always!("every verdict follows from the log", WRONG_VERDICT),
+    PropertyInfo {
+        name: "a coordinator opens one slot for a request",
+        kind: Kind::Always,
+        condition: |world, state| {
+            world.replicas().all(|it| !world.summary(state.locals[it]).opened_twice)
+        },
+    },
     always!("a read covers what was committed when it was asked", STALE_READ),
     always!("no step panics", PANIC),
     always!("no peer contradicts what is committed", CONTRADICTION),
@@ -153,6 +160,9 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
             let tail_starts_at = learner(ahead).tail_starts_at();
             world.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
         })
+    }),
+    sometimes!(15, "a dead message is in flight", |world, state| {
+        state.in_flight.iter().any(|id| world.is_dead(*id, &state.locals))
     }),
     sometimes!(16, "an election finishes more slots than the window has", |world, state| {
         let open = |it: usize| match &world.locals.get(state.locals[it]).content.replica.role {

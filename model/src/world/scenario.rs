@@ -210,6 +210,9 @@ pub struct Scenario {
     pub hears: [Replicas; REPLICAS_MAX],
     /// Kinds of message that the network loses.
     pub loses: Kinds,
+    /// Whether messages stay in flight once they are dead. That nothing comes of them is then not
+    /// taken from `dead`, but found out.
+    pub keeps_dead: bool,
     /// Which `sometimes` properties must be reached, by name.
     pub reaches: Vec<&'static str>,
     /// Whether liveness is checked from every state.
@@ -239,6 +242,7 @@ impl Scenario {
             catch_up: Replicas::ALL,
             hears: [Replicas::ALL; REPLICAS_MAX],
             loses: ASIDE,
+            keeps_dead: false,
             reaches: Vec::new(),
             liveness: true,
         }
