@@ -119,7 +119,7 @@ impl<V: Value> Replica<V> {
                 }
             }
             Message::Reply { configuration, s, reply } => {
-                if configuration == self.configuration.id() && self.cluster.owns(self.me, s) {
+                if configuration == self.configuration.id() {
                     self.take_reply(from, s, reply, out);
                 }
             }

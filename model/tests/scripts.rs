@@ -36,6 +36,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    acknowledged_when_durable,
     candidate_catches_up,
     candidate_is_not_answered,
     candidate_learns_of_a_commit,
@@ -43,6 +44,7 @@ scripts! {
     catch_up,
     catch_up_from_the_disk,
     clean_run,
+    committed_slot_is_offered_again,
     coordinator_crashes_before_sync,
     coordinator_with_a_stalled_disk,
     coordinator_without_answers,
@@ -50,6 +52,7 @@ scripts! {
     crash_before_promise_is_synced,
     dead_coordinators_value,
     follower_with_a_stalled_disk,
+    forwarded_once,
     full_acceptor,
     gap_gets_a_no_op,
     late_accept_of_an_old_coordinator,

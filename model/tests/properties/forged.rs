@@ -75,6 +75,46 @@ fn nobody_is_talked_out_of_what_is_committed() {
     });
 }
 
+/// An order of one who does not own its number, and whatever holds for another configuration, is as
+/// if it had never come.
+#[test]
+fn nobody_obeys_a_stranger() {
+    let forged = (order(), reply(), 1..12u64, 2..5u64);
+    check(500, &(schedules(20..100), forged), |(schedule, forged): (Schedule, _)| {
+        let cluster = schedule.run();
+        let stride = cluster.nodes.len() as u64;
+        for node in cluster.nodes.iter().filter(|_| stride > 1) {
+            let Some(replica) = &node.replica else {
+                continue;
+            };
+            let (order, reply, more, other) = forged.clone();
+            let from = ReplicaId(u16::from(node.id == ReplicaId(0)));
+            let status = replica.status();
+            let owned =
+                status.promised.0 / stride * stride + stride * (1 + more) + u64::from(from.0);
+            let used = match status.role {
+                RoleName::Follower => status.promised,
+                RoleName::Canvassing { s }
+                | RoleName::Candidate { s }
+                | RoleName::Coordinator { s, .. } => s,
+            };
+            let ordered = |configuration, s| Message::Order {
+                configuration: ConfigurationId(configuration),
+                s: SequenceNumber(s),
+                order: order.clone(),
+            };
+            let replied = Message::Reply { configuration: ConfigurationId(other), s: used, reply };
+            let not_owned = owned + 1 + more % (stride - 1);
+            for message in [ordered(1, not_owned), ordered(other, owned), replied] {
+                let mut after = replica.clone();
+                let mut out = Output::default();
+                after.step(Input::Receive { from, message }, &mut out);
+                assert_eq!((&after, out), (replica, Output::default()));
+            }
+        }
+    });
+}
+
 fn contradict(cluster: &mut Cluster, at: usize, forged: &Entry<V>) {
     let from = ReplicaId(u16::from(at == 0));
     let node = &cluster.nodes[at];
