@@ -322,7 +322,7 @@ pub const TABLE: &[Row] = &[
         name: "given-up",
         shows: "a request that its client gives up, and one too far ahead of what it has given up",
         tier: Tier::Quick,
-        states: States::Counted(135_495),
+        states: States::Counted(107_988),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), giving_up(request(5, &[0])), request(6, &[0])],
             hears: AROUND_0,
@@ -334,7 +334,7 @@ pub const TABLE: &[Row] = &[
         name: "restart-in-session",
         shows: "a session outlives the restart of a replica whose application keeps what it has",
         tier: Tier::Quick,
-        states: States::Counted(21_392),
+        states: States::Counted(16_704),
         scenario: || Scenario {
             submissions: vec![open_session(&[0]), in_session(1, &[0])],
             crashes: 1,
@@ -349,7 +349,7 @@ pub const TABLE: &[Row] = &[
         name: "late-replies",
         shows: "replies to a number come late, when their coordinator has restarted and stands again",
         tier: Tier::Quick,
-        states: States::Counted(112_818),
+        states: States::Counted(92_490),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0])],
             crashes: 1,
@@ -400,7 +400,7 @@ pub const TABLE: &[Row] = &[
         name: "late-submissions",
         shows: "forwarded copies come late, when what they submit is done and its session has ended",
         tier: Tier::Quick,
-        states: States::Counted(15_866),
+        states: States::Counted(11_482),
         scenario: || Scenario {
             submissions: vec![open_session(&[1]), end_opened(&[0])],
             submit_anywhere: true,

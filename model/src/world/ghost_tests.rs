@@ -84,8 +84,13 @@ fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError
         for (it, summary) in around.iter_mut().zip(&summaries) {
             *it = Some(summary);
         }
-        let around =
-            Around { replicas, summaries: around, submission: &|_| None, may_be_in_log: &|_| true };
+        let around = Around {
+            replicas,
+            summaries: around,
+            entry: &|_| None,
+            session_requests_max: 4,
+            may_be_in_log: &|_| true,
+        };
         let broken = ghost.take(who, &effects, &around);
         prop_assert_eq!(broken.has(Broken::TWO_UNDER_ONE_NUMBER), all.two_under_one_number());
         if broken == Broken::default() {
