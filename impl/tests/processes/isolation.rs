@@ -70,7 +70,7 @@ fn an_isolated_coordinator_tells_nothing_that_is_not_so_and_follows_when_it_is_b
     assert_eq!(cluster.settled(), after);
     cluster.submit([before.id], &["afterwards"]);
     let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
-    // It had no session for what was cut off, or it had: then the value may have come late.
+    // What the isolated replica took may have come late, which its client was not told otherwise.
     let values: Vec<_> = values.iter().filter(|it| *it != "cut off").collect();
     assert_eq!(values, ["before", "meanwhile", "afterwards"]);
 }

@@ -9,6 +9,7 @@
 #![cfg(target_os = "linux")]
 
 mod application;
+mod catching_up;
 mod chaos;
 mod clock;
 mod cluster;
