@@ -15,6 +15,8 @@
 //! known to end well is remembered. From a sample of the states the run is made a second time, with
 //! what is in flight delivered first.
 
+mod canvass;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::vec::Vec;
 
@@ -26,6 +28,7 @@ use super::local::{Local, RoleKind};
 use super::scenario::{REPLICAS_MAX, Replicas};
 use super::state::ClusterState;
 use super::{EventKey, World};
+pub(super) use canvass::Undisturbed;
 
 /// After so many rounds of the schedule something is stuck: a run without failures needs an election
 /// or two, and catches up a slot or more a round.
@@ -65,7 +68,7 @@ impl World {
         (self.liveness.sampled.load(Ordering::Relaxed), self.liveness.ends_well.len())
     }
 
-    pub(super) fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
+    fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
         let replicas = self.scenario.replicas;
         (1..1_u8 << replicas).map(Replicas).filter(move |set| 2 * set.count() > replicas)
     }
@@ -108,20 +111,20 @@ impl World {
 
 /// A majority in peace.
 #[derive(Clone)]
-pub(super) struct Peace<'a> {
-    pub(super) world: &'a World,
-    pub(super) majority: Replicas,
-    pub(super) locals: [Id; REPLICAS_MAX],
-    pub(super) in_flight: Vec<Id>,
+struct Peace<'a> {
+    world: &'a World,
+    majority: Replicas,
+    locals: [Id; REPLICAS_MAX],
+    in_flight: Vec<Id>,
 }
 
 impl Peace<'_> {
-    pub(super) fn members(&self) -> impl Iterator<Item = usize> + use<> {
+    fn members(&self) -> impl Iterator<Item = usize> + use<> {
         let majority = self.majority;
         (0..REPLICAS_MAX).filter(move |replica| majority.contains(*replica))
     }
 
-    pub(super) fn local(&self, replica: usize) -> &Local {
+    fn local(&self, replica: usize) -> &Local {
         &self.world.locals.get(self.locals[replica]).content
     }
 
@@ -132,13 +135,13 @@ impl Peace<'_> {
         digests.fold(0, u128::wrapping_add)
     }
 
-    pub(super) fn happen(&mut self, replica: usize, key: EventKey) {
+    fn happen(&mut self, replica: usize, key: EventKey) {
         let outcome = self.world.outcome(self.locals[replica], key);
         self.locals[replica] = outcome.local;
         self.in_flight.extend(outcome.sent.iter());
     }
 
-    pub(super) fn sync_all(&mut self) {
+    fn sync_all(&mut self) {
         for replica in self.members() {
             let unsynced = self.local(replica).unsynced.len();
             if unsynced > 0 {
@@ -149,7 +152,7 @@ impl Peace<'_> {
 
     /// Delivers what is in flight, and what comes of it, among the majority; false if that does not
     /// end.
-    pub(super) fn deliver_all(&mut self) -> bool {
+    fn deliver_all(&mut self) -> bool {
         for _ in 0..MESSAGES_MAX {
             if self.in_flight.is_empty() {
                 return true;
@@ -166,7 +169,7 @@ impl Peace<'_> {
     }
 
     /// One round of the schedule.
-    pub(super) fn round(&mut self) -> bool {
+    fn round(&mut self) -> bool {
         self.sync_all();
         for replica in self.members() {
             self.happen(replica, EventKey::Resend);

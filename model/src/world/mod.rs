@@ -19,7 +19,6 @@
 //! need not be in flight; a disk goes once its replica cannot crash any more.
 
 mod actions;
-mod canvass;
 mod dead;
 mod envelope;
 mod explorer;
@@ -91,7 +90,7 @@ pub struct World {
     stop: AtomicBool,
     found: properties::Found,
     liveness: liveness::Liveness,
-    undisturbed: canvass::Undisturbed,
+    undisturbed: liveness::Undisturbed,
 }
 
 /// What came of an event at a local state.
@@ -188,7 +187,7 @@ impl World {
             stop: AtomicBool::new(false),
             found,
             liveness: liveness::Liveness::default(),
-            undisturbed: canvass::Undisturbed::default(),
+            undisturbed: liveness::Undisturbed::default(),
         }
     }
 

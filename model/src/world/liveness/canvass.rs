@@ -2,7 +2,7 @@
 //!
 //! The canvass is there so that a replica that was cut off, and comes back, does no harm. So from every
 //! state, and for each majority: the others are silent, and one round of the schedule of
-//! [`liveness`](super::liveness) runs. If somebody then coordinates, and its round is answered, the
+//! [`liveness`](super) runs. If somebody then coordinates, and its round is answered, the
 //! whole majority has heard it. Now any other replica is told to stand, whether it is one of the
 //! majority or comes back from outside. Another round later the same one must still coordinate, under
 //! the same number.
@@ -14,19 +14,19 @@ use dashmap::DashSet;
 use rustc_hash::FxBuildHasher;
 use std::vec::Vec;
 
-use super::liveness::Peace;
-use super::local::RoleKind;
-use super::scenario::Replicas;
-use super::state::ClusterState;
-use super::{EventKey, World};
+use super::Peace;
+use crate::world::local::RoleKind;
+use crate::world::scenario::Replicas;
+use crate::world::state::ClusterState;
+use crate::world::{EventKey, World};
 
 /// Digests of the local states from which no canvass ousts anybody.
 #[derive(Default)]
-pub(crate) struct Undisturbed(DashSet<u128, FxBuildHasher>);
+pub(in crate::world) struct Undisturbed(DashSet<u128, FxBuildHasher>);
 
 impl World {
     /// Whether no canvass ousts whoever comes to work from `state` on.
-    pub(super) fn is_undisturbed(&self, state: &ClusterState) -> bool {
+    pub(in crate::world) fn is_undisturbed(&self, state: &ClusterState) -> bool {
         if !self.scenario.canvass {
             return true;
         }
