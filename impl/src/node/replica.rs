@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Duration;
 
-use synod_model::{Message, Record, ReplicaId, Serve, Status};
+use synod_model::{ElectRefused, Message, Record, ReplicaId, Serve, Status};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -211,7 +211,8 @@ async fn act(shell: &mut Shell<SubmitReply, ReadReply>, sinks: &Sinks) -> Result
         // The peer asks again for what there is no time for now.
         let _ = sinks.serve.try_send(serve);
     }
-    if let Some(reason) = out.elect_refused.take() {
+    // One that coordinates alone hears nobody, so its detector wakes it for nothing.
+    if let Some(reason) = out.elect_refused.take().filter(|it| *it != ElectRefused::Coordinates) {
         warn!(?reason, "does not stand for election");
     }
     for contradiction in out.contradictions.drain(..) {
