@@ -15,7 +15,7 @@ use synod_model::{Cluster as Constants, Configuration, ConfigurationId, Limits, 
 use tempfile::TempDir;
 
 use crate::command::synod;
-use crate::process::Node;
+use crate::process::{Node, with_nobody_starting};
 use crate::wait::until;
 
 /// The smallest that the limits of the cluster allow for, more or less: a segment fills after 512
@@ -120,7 +120,8 @@ impl Cluster {
             log: SMALL_LOG,
             peers: peers.collect(),
         };
-        DataDirectory::init(Arc::new(RealDisk::new(self.data_dir(id))), &replica).unwrap();
+        let disk = Arc::new(RealDisk::new(self.data_dir(id)));
+        with_nobody_starting(|| drop(DataDirectory::init(disk, &replica).unwrap()));
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = u16> + use<> {
@@ -234,7 +235,13 @@ impl Cluster {
     pub(crate) fn settled_among(&self, ids: &[u16]) -> Coordination {
         until(
             &format!("replicas {ids:?} of {} follow one coordinator", self.path().display()),
-            || coordination(&self.status(ids.iter().copied())),
+            || {
+                for id in ids {
+                    let node = &self.nodes[id];
+                    assert_eq!(node.lines_with("error: "), 0, "it has ended:\n{}", node.told());
+                }
+                coordination(&self.status(ids.iter().copied()))
+            },
         )
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::process::{Command, Stdio};
 
+use crate::process::Running;
 use crate::wait::until;
 
 /// What became of a command.
@@ -39,7 +40,7 @@ pub(crate) fn synod<T: AsRef<str>>(args: &[T]) -> Done {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
     command.args(&args).stdin(Stdio::null());
     command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
-    let mut running = crate::process::Running(command.spawn().unwrap());
+    let mut running = Running::start(&mut command);
     let status =
         until(&format!("the end of synod {}", args.join(" ")), || running.0.try_wait().unwrap());
     let code = status.code().expect("nobody kills it");

@@ -3,16 +3,33 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::until;
+
+/// Does something while no process of these tests is being started.
+///
+/// A process begins as a copy of the one that starts it, and for a moment has its files open, also a
+/// lock that another test holds. What is closed in here is closed.
+pub(crate) fn with_nobody_starting<T>(work: impl FnOnce() -> T) -> T {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
 
 /// A process that is killed when this is dropped, whatever state it is in.
 ///
 /// It stays in the process group of the tests, so that Ctrl-C in a terminal reaches both.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        with_nobody_starting(|| Self(command.spawn().unwrap()))
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -39,7 +56,7 @@ impl Node {
         let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
         command.arg("node").args(args).env_remove("SYNOD_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        let process = Running(command.spawn().unwrap());
+        let process = Running::start(&mut command);
         Self { process, log: log.to_owned(), log_from }
     }
 

@@ -22,11 +22,9 @@ fn a_replica_that_is_made_anew_stops_and_the_others_go_on() {
     cluster.settled();
     cluster.submit([0, 1], &["after"]);
     assert!(cluster.values(0).into_iter().map(|it| it.1).eq(["before", "after"]));
-    for id in [0, 1] {
-        // Once, not with each attempt.
-        let node = cluster.node(id);
-        assert_eq!(node.lines_with("has another data directory"), 1, "{}", node.told());
-    }
+    // Whoever turned it away says so; once, not with each attempt. One of them is enough to stop it.
+    let lines = [0, 1].map(|id| cluster.node(id).lines_with("has another data directory"));
+    assert!(lines.iter().sum::<usize>() >= 1 && lines.iter().all(|it| *it <= 1), "{lines:?}");
 }
 
 #[test]

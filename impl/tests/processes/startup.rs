@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use crate::cluster::Cluster;
 use crate::command::{Done, synod};
+use crate::process::with_nobody_starting;
 
 /// Runs replica 0, with this besides.
 fn node(cluster: &Cluster, more: &[&str]) -> Done {
@@ -42,7 +43,7 @@ fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
     let for_peers = TcpListener::bind(cluster.peer_address(0)).unwrap();
     let parts = ["cannot listen for peers at", "--listen-peer HOST:PORT"];
     failed(&cluster.peer_address(0), node(&cluster, &[]), parts);
-    drop(for_peers);
+    with_nobody_starting(|| drop(for_peers));
     let _for_clients = TcpListener::bind(cluster.endpoint(0)).unwrap();
     let parts = ["cannot listen for clients at", "--listen-client HOST:PORT"];
     failed(&cluster.endpoint(0), node(&cluster, &[]), parts);
