@@ -170,6 +170,18 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "tail-bytes",
+        shows: "room for the bytes of one entry: acceptors are full, tails are short",
+        tier: Tier::Quick,
+        states: States::Counted(179_783),
+        scenario: || Scenario {
+            submissions: vec![request(1, &[1]), request(2, &[1])],
+            limits: Limits { accepted_bytes_max: 30, ..small_limits() },
+            reaches: vec![COMMITTED_EVERYWHERE, BEHIND_TAIL],
+            ..Scenario::new(3, 2, &[1, 2])
+        },
+    },
+    Row {
         name: "application",
         shows: "an application that keeps what it has over a crash",
         tier: Tier::Quick,

@@ -4,6 +4,11 @@
 //! slot at a time. The newest committed entries stay in memory, in the *tail*: lagging peers ask for
 //! them, and a late accept for a committed slot is compared with them. Older ones are only on the
 //! disk.
+//!
+//! The tail is as long, in slots and in bytes, as what an acceptor accepts ahead. A coordinator that
+//! was elected without the replica that knew most sends it accepts for what is committed there; these
+//! are found in the tail and acknowledged, while to older ones the committed slots are the answer,
+//! and the coordinator has to stand for election again.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -24,6 +29,8 @@ pub(crate) struct Learner<V> {
     durable: Slot,
     /// The entries of the last slots up to the watermark, oldest first.
     tail: VecDeque<Learned<V>>,
+    /// The bytes of those entries.
+    tail_bytes: u64,
     /// Shared with copies of this replica until one of them delivers.
     table: Arc<RequestTable>,
     /// The application was given, or had already, everything up to this slot.
@@ -62,6 +69,7 @@ impl<V: Value> Learner<V> {
             watermark: snapshot,
             durable: snapshot,
             tail: VecDeque::new(),
+            tail_bytes: 0,
             table: Arc::new(table),
             delivered: applied,
             applied,
@@ -140,6 +148,7 @@ impl<V: Value> Learner<V> {
             self.delivered = slot;
             out.delivered.push(Delivered { slot, entry: entry.clone(), verdict });
         }
+        self.tail_bytes = self.tail_bytes.saturating_add(entry.size_bytes());
         self.tail.push_back(Learned { entry, waits_for });
         self.trim(limits);
     }
@@ -153,16 +162,27 @@ impl<V: Value> Learner<V> {
         }
     }
 
-    /// Forgets what is beyond the length of the tail and safe on the disk: peers are served what is
-    /// not in the tail from there.
+    /// Forgets what the tail has no room for and is safe on the disk: peers are served what is not
+    /// in the tail from there.
     fn trim(&mut self, limits: &Limits) {
         self.count_durable();
-        let tail_slots = usize::try_from(limits.accepted_slots_max.max(1)).unwrap_or(usize::MAX);
-        while self.tail.len() > tail_slots
-            && self.tail.front().is_some_and(|oldest| oldest.waits_for.is_none())
+        while self.tail.len() as u64 > limits.accepted_slots_max
+            || self.tail_bytes > limits.accepted_bytes_max
         {
-            self.tail.pop_front();
+            let Some(oldest) = self.tail.pop_front_if(|oldest| oldest.waits_for.is_none()) else {
+                return;
+            };
+            self.tail_bytes = self.tail_bytes.saturating_sub(oldest.entry.size_bytes());
         }
+    }
+
+    /// Whether the tail is within its limits, or begins with what is not durable.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn tail_is_within(&self, limits: &Limits) -> bool {
+        let size_bytes: u64 = self.tail.iter().map(|it| it.entry.size_bytes()).sum();
+        self.tail.front().is_none_or(|oldest| oldest.waits_for.is_some())
+            || (self.tail.len() as u64 <= limits.accepted_slots_max
+                && size_bytes <= limits.accepted_bytes_max)
     }
 
     /// The record that holds `slot` under `s` is durable. False if the slot does not rest on that

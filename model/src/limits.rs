@@ -15,7 +15,8 @@ pub struct Limits {
     /// report; the tail of committed entries in memory is this long as well, so that a late accept
     /// for a committed slot can be compared with it. Default 4,096: a few windows.
     pub accepted_slots_max: u64,
-    /// How many bytes of values an acceptor holds above its watermark. Default 64 MiB.
+    /// How many bytes of values an acceptor holds above its watermark, and how many the tail has
+    /// below it; what is not durable yet stays in the tail in any case. Default 64 MiB.
     pub accepted_bytes_max: u64,
     /// How many entries one message or record carries. Default 512.
     pub frame_entries_max: u64,

@@ -105,6 +105,7 @@ impl Broken {
     pub(crate) const SERVED_UNSYNCED: Self = Self(1 << 12);
     pub(crate) const BELOW_PROMISE: Self = Self(1 << 13);
     pub(crate) const WRONG_VERDICT: Self = Self(1 << 14);
+    pub(crate) const LONG_TAIL: Self = Self(1 << 15);
 
     pub(crate) fn add(&mut self, other: Self) {
         self.0 |= other.0;

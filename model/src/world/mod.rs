@@ -170,7 +170,10 @@ impl World {
         let entries = possible_entries(&scenario);
         let found = properties::Found::default();
         // What is older than the tail is served from the disk.
-        let keeps_disks = scenario.limits.accepted_slots_max < scenario.slots as u64;
+        let slots = scenario.slots as u64;
+        let log_bytes = slots * entries.iter().map(Entry::size_bytes).max().unwrap_or(0);
+        let keeps_disks = slots > scenario.limits.accepted_slots_max
+            || log_bytes > scenario.limits.accepted_bytes_max;
         let keeps_dead = scenario.keeps_dead;
         Self {
             scenario,

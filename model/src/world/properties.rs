@@ -89,6 +89,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     always!("no peer contradicts what is committed", CONTRADICTION),
     always!("every disk can be recovered from", RECOVERY_DIFFERS),
     always!("only what is durable is served from the disk", SERVED_UNSYNCED),
+    always!("what is durable is in memory within the limits", LONG_TAIL),
     PropertyInfo {
         name: "a canvass does not oust a working coordinator",
         kind: Kind::Always,

@@ -115,6 +115,9 @@ fn step_or_panic(
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
+    if !local.replica.learner.tail_is_within(cluster.limits()) {
+        effects.broken.add(Broken::LONG_TAIL);
+    }
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects }
 }

@@ -122,10 +122,16 @@ fn contradict(cluster: &mut Cluster, at: usize, forged: &Entry<V>) {
         return;
     };
     let watermark = replica.status().watermark;
-    let tail = cluster.constants.limits().accepted_slots_max;
+    let limits = cluster.constants.limits();
     let log = node.disk.log();
-    let slots = log.range(Slot((watermark.0 + 1).saturating_sub(tail))..=watermark);
-    for (&slot, _) in slots.filter(|(_, held)| held.entry != *forged) {
+    // The tail: what is older is not in memory to be compared with.
+    let mut bytes_left = limits.accepted_bytes_max;
+    let newest_first = log.range(..=watermark).rev();
+    let tail = newest_first.zip(0..limits.accepted_slots_max).map_while(|(it, _)| {
+        bytes_left = bytes_left.checked_sub(it.1.entry.size_bytes())?;
+        Some(it)
+    });
+    for (&slot, _) in tail.filter(|(_, held)| held.entry != *forged) {
         let told = Message::Committed {
             log_starts_at: Slot(1),
             first: slot,
