@@ -68,7 +68,7 @@ mod value;
 
 pub use api::{Backend, Delivery, Subscription};
 pub use node::{
-    Application, Config, Log, LogSubscription, MakeError, NodeError, NodeOpenError,
+    Application, Config, Log, LogSubscription, MakeError, NoApplication, NodeError, NodeOpenError,
     make_data_directory,
 };
 pub use shell::detector::Timing;

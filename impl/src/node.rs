@@ -36,7 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
-pub use application::Application;
+pub use application::{Application, NoApplication};
 pub use log::{Log, LogSubscription};
 pub use make::{MakeError, make_data_directory};
 
@@ -50,6 +50,7 @@ use crate::storage::{
     AppendError, DataDirectory, OpenError, Preparation, ReadError as DiskReadError, SmallFileError,
 };
 use crate::value::Value;
+use application::Deliverer;
 use replica::{Sinks, Sources};
 use shared::{Counters, Shared, Verdicts};
 
@@ -281,9 +282,10 @@ impl<A: Application> Opened<A> {
         let reader = log.reader();
         let (records, to_append) = std::sync::mpsc::channel();
         let (serve, to_serve) = std::sync::mpsc::sync_channel(SERVE_MAX);
-        let (batches, to_apply) = mpsc::channel(application::WAITING_BATCHES_MAX);
         let thread = NodeOpenError::Thread;
-        let threads = Vec::from([
+        let (application, application_thread) =
+            Deliverer::start(application, notices.clone()).map_err(thread)?;
+        let mut threads = Vec::from([
             disk::spawn_appender(log, to_append, notices.clone(), Arc::clone(&shared.counters))
                 .map_err(thread)?,
             disk::spawn_server(
@@ -294,8 +296,8 @@ impl<A: Application> Opened<A> {
                 notices.clone(),
             )
             .map_err(thread)?,
-            application::spawn(application, to_apply, notices.clone()).map_err(thread)?,
         ]);
+        threads.extend(application_thread);
         // The application may have it already, from the reading of the log.
         let _ = notices.send(Notice::Applied(applied));
 
@@ -309,7 +311,7 @@ impl<A: Application> Opened<A> {
         let sinks = Sinks {
             peers: Arc::clone(&peers),
             records,
-            application: batches,
+            application,
             serve,
             shared: Arc::clone(&shared),
         };

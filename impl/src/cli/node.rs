@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Exit;
 use super::members::{Members, checked};
 use crate::client::server::{ServerLimits, serve};
-use crate::{Config, Log, Timing};
+use crate::{Config, Log, NoApplication, Timing};
 
 /// Runs the replica of a data directory, which `synod init` has made.
 ///
@@ -137,7 +137,9 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
         }
     }
     begin_to_tell(args.log.or(file.log).unwrap_or_default());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // One thread for the replica and all sockets: what a value passes on its way is all in one
+    // place, and no other has to be woken for it. The disk has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the threads of the node cannot be started")?;
@@ -159,7 +161,7 @@ async fn run(config: Config, listen_client: &str) -> anyhow::Result<()> {
     };
     tokio::pin!(stopping);
     // The values are in the log, which is what its followers read: there is nothing to do with them.
-    let opening = Log::open(config, |_delivery| {});
+    let opening = Log::open(config, NoApplication);
     let log = tokio::select! {
         log = opening => log?,
         () = &mut stopping => return Ok(()),

@@ -1,8 +1,10 @@
-//! The application: the paper's callback, on a thread of its own.
+//! The application: the paper's callback.
 //!
-//! A callback may take its time. The replica goes on meanwhile: it promises, acknowledges and
-//! commits, until [`WAITING_BATCHES_MAX`] batches of deliveries wait; then it waits too, and the
-//! others go on without it.
+//! A callback may take its time, so it has a thread of its own. The replica goes on meanwhile: it
+//! promises, acknowledges and commits, until [`WAITING_BATCHES_MAX`] batches of deliveries wait; then
+//! it waits too, and the others go on without it. An application that is
+//! [immediate](Application::is_immediate) is called by the task of the replica itself, which saves
+//! two changes of thread for each batch.
 //!
 //! A client of this replica hears that its value was delivered after the callback has had it here. So
 //! who submits, and then looks at the application, finds it there.
@@ -19,7 +21,7 @@ use crate::value::Value;
 
 /// How many batches of deliveries wait for the application. A batch is what one round of events has
 /// led to, so it has at most some frames of entries, whose values are in memory anyway for a while.
-pub(super) const WAITING_BATCHES_MAX: usize = 64;
+const WAITING_BATCHES_MAX: usize = 64;
 
 /// What a replicated log is for: it is told every entry, on every replica, in the same order.
 ///
@@ -37,6 +39,25 @@ pub trait Application: Send + 'static {
     /// here, for an application that keeps everything in memory: it is told all of the log again.
     fn applied(&self) -> Slot {
         Slot::ZERO
+    }
+
+    /// Whether a callback never waits for anything and is over within microseconds; asked once, at
+    /// the start. Then it may run where the replica does, which does nothing else meanwhile, and
+    /// values are answered sooner. No, as here, unless it says so.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+}
+
+/// For a replica whose log is all that is wanted: whoever follows it reads it from there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoApplication;
+
+impl Application for NoApplication {
+    fn deliver(&mut self, _delivery: Delivery) {}
+
+    fn is_immediate(&self) -> bool {
+        true
     }
 }
 
@@ -59,30 +80,72 @@ pub(super) fn to_delivery(delivered: Delivered<Value>) -> Delivery {
     Delivery { slot, entry, verdict }
 }
 
+/// Where deliveries go.
+pub(super) enum Deliverer {
+    Immediate(Box<dyn Application>),
+    Thread(mpsc::Sender<Batch>),
+}
+
+impl Deliverer {
+    /// Starts the thread of the application, if it is to have one.
+    pub(super) fn start<A: Application>(
+        application: A,
+        notices: mpsc::UnboundedSender<Notice>,
+    ) -> std::io::Result<(Self, Option<JoinHandle<()>>)> {
+        if application.is_immediate() {
+            return Ok((Self::Immediate(Box::new(application)), None));
+        }
+        let (batches, to_apply) = mpsc::channel(WAITING_BATCHES_MAX);
+        let thread = spawn(application, to_apply, notices)?;
+        Ok((Self::Thread(batches), Some(thread)))
+    }
+
+    /// Has the application take in a batch. Says up to which slot it has everything, if it has it
+    /// now; the thread says so later.
+    pub(super) async fn take(&mut self, batch: Batch) -> Result<Option<Slot>, NodeError> {
+        match self {
+            Self::Immediate(application) => deliver(application.as_mut(), batch).map(Some),
+            Self::Thread(batches) => {
+                let last = batch.delivered.last().map(|it| it.slot);
+                // If it has ended, it has told why, if it could.
+                let ended = |_| NodeError::Application { slot: last.unwrap_or_default() };
+                batches.send(batch).await.map_err(ended)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Delivers a batch, answers who waits for it, and says which slot was the last.
+fn deliver<A: Application + ?Sized>(application: &mut A, batch: Batch) -> Result<Slot, NodeError> {
+    let mut answers = batch.answers.into_iter().peekable();
+    let mut last = Slot::ZERO;
+    for delivered in batch.delivered {
+        let slot = delivered.slot;
+        let call = || application.deliver(to_delivery(delivered));
+        catch_unwind(AssertUnwindSafe(call)).map_err(|_| NodeError::Application { slot })?;
+        last = slot;
+        while let Some((_, reply, outcome)) = answers.next_if(|it| it.0 <= slot) {
+            // Nobody is left to hear it, perhaps.
+            let _ = reply.send(outcome);
+        }
+    }
+    Ok(last)
+}
+
 /// Runs the application until nobody sends batches any more.
-pub(super) fn spawn<A: Application>(
+fn spawn<A: Application>(
     mut application: A,
     mut batches: mpsc::Receiver<Batch>,
     notices: mpsc::UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("application".to_owned()).spawn(move || {
-        while let Some(Batch { delivered, answers }) = batches.blocking_recv() {
-            let mut answers = answers.into_iter().peekable();
-            let mut last = Slot::ZERO;
-            for delivered in delivered {
-                let slot = delivered.slot;
-                let call = || application.deliver(to_delivery(delivered));
-                if catch_unwind(AssertUnwindSafe(call)).is_err() {
-                    let _ = notices.send(Notice::Fatal(NodeError::Application { slot }));
-                    return;
-                }
-                last = slot;
-                while let Some((_, reply, outcome)) = answers.next_if(|it| it.0 <= slot) {
-                    // Nobody is left to hear it, perhaps.
-                    let _ = reply.send(outcome);
-                }
-            }
-            if notices.send(Notice::Applied(last)).is_err() {
+        while let Some(batch) = batches.blocking_recv() {
+            let (notice, goes_on) = match deliver(&mut application, batch) {
+                Ok(last) => (Notice::Applied(last), true),
+                Err(error) => (Notice::Fatal(error), false),
+            };
+            if notices.send(notice).is_err() || !goes_on {
                 return;
             }
         }

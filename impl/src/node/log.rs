@@ -86,6 +86,9 @@ impl Log {
     /// Opens the replica of a data directory and lets it run. Everything that is committed in its log
     /// is delivered to `application` before this returns, from where it says that it stopped.
     ///
+    /// It runs on the runtime that this is called in. A value is answered soonest on one of a single
+    /// thread, as `synod node` has, for no other thread has to be woken on its way.
+    ///
     /// # Errors
     ///
     /// If the data directory is in use, damaged or not there, or the port cannot be had.

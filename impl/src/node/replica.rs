@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::application::Batch;
+use super::application::{Batch, Deliverer};
 use super::{NodeError, Notice, ReadReply, Shared, SubmitReply};
 use crate::api::{NotDone, ReadError, Role, SubmitError};
 use crate::peers::Peers;
@@ -44,7 +44,7 @@ pub(super) struct Sources {
 pub(super) struct Sinks {
     pub(super) peers: Arc<Peers>,
     pub(super) records: Sender<Vec<Record<Value>>>,
-    pub(super) application: mpsc::Sender<Batch>,
+    pub(super) application: Deliverer,
     pub(super) serve: SyncSender<Serve>,
     pub(super) shared: Arc<Shared>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Sinks {
 pub(super) async fn run(
     make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
     mut sources: Sources,
-    sinks: Sinks,
+    mut sinks: Sinks,
 ) -> Result<(), NodeError> {
     let start = Instant::now();
     if !wait_until_formed(&mut sources).await? {
@@ -81,7 +81,7 @@ pub(super) async fn run(
             break Err(error);
         }
         shell.flush(start.elapsed());
-        if let Err(error) = act(&mut shell, &sinks).await {
+        if let Err(error) = act(&mut shell, &mut sinks, start).await {
             break Err(error);
         }
         let status = shell.status();
@@ -196,14 +196,16 @@ fn take_in(
 }
 
 /// Does what the shell wants done.
-async fn act(shell: &mut Shell<SubmitReply, ReadReply>, sinks: &Sinks) -> Result<(), NodeError> {
-    answer(shell);
-    let effects = shell.effects();
-    let out = &mut effects.out;
-    if !out.writes.is_empty() {
-        // The appender is gone only after an error, of which it has told.
-        let _ = sinks.records.send(std::mem::take(&mut out.writes));
-    }
+///
+/// Records go first, for the disk takes longest; then who waits here is answered, before the peers
+/// are told.
+async fn act(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    sinks: &mut Sinks,
+    start: Instant,
+) -> Result<(), NodeError> {
+    while do_here(shell, sinks, start).await? {}
+    let out = &mut shell.effects().out;
     for outgoing in out.messages.drain(..) {
         sinks.peers.send(outgoing.to, &outgoing.message);
     }
@@ -221,17 +223,34 @@ async fn act(shell: &mut Shell<SubmitReply, ReadReply>, sinks: &Sinks) -> Result
             "a peer contradicts what is committed: one of the two disks or programs is wrong"
         );
     }
-    if !out.delivered.is_empty() {
-        sinks.shared.note_verdicts(&out.delivered);
-        let delivered = std::mem::take(&mut out.delivered);
-        let answers = std::mem::take(&mut effects.on_delivery);
-        let last = delivered.last().map(|it| it.slot);
-        if sinks.application.send(Batch { delivered, answers }).await.is_err() {
-            // It has told why, if it could.
-            return Err(NodeError::Application { slot: last.unwrap_or_default() });
-        }
-    }
     Ok(())
+}
+
+/// Writes, delivers and answers. True if the application had something at once, from which more may
+/// have come.
+async fn do_here(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    sinks: &mut Sinks,
+    start: Instant,
+) -> Result<bool, NodeError> {
+    answer(shell);
+    let effects = shell.effects();
+    let out = &mut effects.out;
+    if !out.writes.is_empty() {
+        // The appender is gone only after an error, of which it has told.
+        let _ = sinks.records.send(std::mem::take(&mut out.writes));
+    }
+    if out.delivered.is_empty() {
+        return Ok(false);
+    }
+    sinks.shared.note_verdicts(&out.delivered);
+    let delivered = std::mem::take(&mut out.delivered);
+    let answers = std::mem::take(&mut effects.on_delivery);
+    let applied = sinks.application.take(Batch { delivered, answers }).await?;
+    if let Some(through) = applied {
+        shell.handle(Event::Applied(through), start.elapsed());
+    }
+    Ok(applied.is_some())
 }
 
 /// Tells clients what is to be told at once. Whoever asked may have gone.
