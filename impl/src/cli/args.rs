@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// The other end of what `bench` measures, in a process of its own
     #[command(hide = true)]
     BenchEcho,
+    /// One of three processes that only pass a value on and sync it, for `bench`
+    #[command(hide = true)]
+    BenchBare(BenchBareArgs),
 }
 
 const READ: &str = "\
@@ -206,14 +209,26 @@ this machine, with real disks, and stops them at the end; without --clients and 
 measures twice: one client, and 256 clients on 256 connections.
 
 The floors are taken in the same run: one fdatasync of a 4 KiB batch in the data directory, one round
-trip on loopback, and the requests that the same clients get answered by a process that does nothing
-but answer, in the same frames.";
+trip on loopback, a bare replication (one value through three processes that only pass it on and sync
+it, and know no protocol), and the requests that the same clients get answered by a process that does
+nothing but answer, in the same frames. Times are medians.";
 
 const BENCH_CODES: &str = "\
 Exit codes:
   0  it was measured
   1  it could not be
   2  the command line makes no sense";
+
+/// What one of the processes is told that `bench` compares replicas with.
+#[derive(Debug, Args)]
+pub(crate) struct BenchBareArgs {
+    /// The file to sync, which it makes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whom it passes values on to
+    #[arg(long = "follower", value_name = "HOST:PORT")]
+    pub(crate) followers: Vec<Endpoint>,
+}
 
 /// What `bench` is told.
 #[derive(Debug, Args)]

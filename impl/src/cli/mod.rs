@@ -54,6 +54,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Local(args) => wait_for(local::local(args)),
         Command::Bench(args) => wait_for(bench::bench(args)),
         Command::BenchEcho => wait_for(bench::echo()),
+        Command::BenchBare(args) => wait_on(Builder::new_current_thread(), bench::bare(args)),
     }
 }
 
@@ -61,7 +62,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn wait_for(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<ExitCode> {
     // Commands write to standard output from the thread that is here, and may wait there for a slow
     // reader; connections are served by the others meanwhile.
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2);
+    wait_on(builder, command)
+}
+
+fn wait_on(
+    mut builder: Builder,
+    command: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = builder.enable_all().build();
     let runtime = runtime.context("the threads of this program could not be started")?;
     let done = runtime.block_on(command);
     // Nobody waits for a thread that waits for standard input.

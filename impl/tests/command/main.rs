@@ -200,7 +200,13 @@ async fn bench_measures_floors_and_load_and_leaves_no_session() {
     let done = run(&[&args[..], &shape].concat()).await;
     assert_eq!(done.code, 0, "{}", done.stderr);
     let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
-    for floor in ["fdatasync_us", "loopback_round_trip_us", "echo_requests_per_second"] {
+    let floors = [
+        "fdatasync_us",
+        "loopback_round_trip_us",
+        "bare_replication_us",
+        "echo_requests_per_second",
+    ];
+    for floor in floors {
         assert!(json["floors"][floor].as_f64().unwrap() > 0.0, "{floor}: {json}");
     }
     let run = &json["runs"][0];

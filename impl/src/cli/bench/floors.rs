@@ -14,17 +14,15 @@ use tokio::task;
 use super::load::microseconds;
 use crate::client::Endpoint;
 
-/// How many times something is done to know how long it takes: 2,000 times, or for 2 s. The samples
-/// are looked at in parts of 100.
-const SAMPLES_MAX: u64 = 2_000;
-const PART: usize = 100;
-const SAMPLING_MAX: Duration = Duration::from_secs(2);
+/// How many times something is done to know how long it takes: 2,000 times, or for 2 s.
+pub(super) const SAMPLES_MAX: u64 = 2_000;
+pub(super) const SAMPLING_MAX: Duration = Duration::from_secs(2);
 
 /// What a batch of one small value takes on the disk.
-const BATCH_BYTES: usize = 4096;
+pub(super) const BATCH_BYTES: usize = 4096;
 
 /// How many bytes a loopback round trip carries each way.
-const MESSAGE_BYTES: usize = 256;
+pub(super) const MESSAGE_BYTES: usize = 256;
 
 /// Whether what is written to the directory stays in memory, so that syncing it costs nothing.
 pub(super) fn is_in_memory(directory: &Path) -> bool {
@@ -38,11 +36,7 @@ pub(super) async fn fdatasync_us(directory: &Path) -> anyhow::Result<f64> {
     let measured = task::spawn_blocking({
         let path = path.clone();
         move || {
-            let mut file = File::create_new(&path)?;
-            for _ in 0..SAMPLES_MAX {
-                file.write_all(&[0; BATCH_BYTES])?;
-            }
-            file.sync_all()?;
+            let file = zeros(&path)?;
             let batch = [0xa5; BATCH_BYTES];
             median(|sample| {
                 file.write_all_at(&batch, sample * batch.len() as u64)?;
@@ -56,6 +50,16 @@ pub(super) async fn fdatasync_us(directory: &Path) -> anyhow::Result<f64> {
     let measured = measured.with_context(what)?;
     removed.with_context(|| format!("{} could not be removed", path.display()))?;
     Ok(measured)
+}
+
+/// A new file, written with zeros, with room for a batch for each sample.
+pub(super) fn zeros(path: &Path) -> std::io::Result<File> {
+    let mut file = File::create_new(path)?;
+    for _ in 0..SAMPLES_MAX {
+        file.write_all(&[0; BATCH_BYTES])?;
+    }
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// How long a message takes over loopback to a process that sends it back, in microseconds.
@@ -74,9 +78,8 @@ pub(super) async fn round_trip_us(raw: &Endpoint) -> anyhow::Result<f64> {
     measured.await?.context("a round trip could not be measured")
 }
 
-/// How long something takes: the median of the best part of the samples. Others use the machine, too,
-/// and a floor is what it can do while they do not.
-fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64> {
+/// How long something takes, in microseconds: the median, as it is given of the runs.
+pub(super) fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64> {
     let began = Instant::now();
     let mut samples = Vec::new();
     for sample in 0..SAMPLES_MAX {
@@ -87,10 +90,6 @@ fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64
             break;
         }
     }
-    let part = PART.min(samples.len()).max(1);
-    let medians = samples.chunks_exact_mut(part).map(|part| {
-        part.sort_unstable();
-        part[part.len() / 2]
-    });
-    Ok(microseconds(medians.min().unwrap_or_default()))
+    samples.sort_unstable();
+    Ok(microseconds(samples[samples.len() / 2]))
 }

@@ -1,9 +1,11 @@
 //! `synod bench`: how fast a cluster is, next to what it could be at best.
 //!
 //! A number means little by itself: it depends on the disk, the machine and the day. So the floors are
-//! taken in the same run: what one fdatasync costs, what one round trip costs, and how many requests
-//! the same clients get answered by a process that does nothing but answer.
+//! taken in the same run: what one fdatasync costs, what one round trip costs, how long a value takes
+//! through three processes that only pass it on and sync it, and how many requests the same clients
+//! get answered by a process that does nothing but answer.
 
+mod bare;
 mod echo;
 mod floors;
 mod load;
@@ -27,6 +29,7 @@ use super::output::Output;
 use super::status::ask;
 use crate::api::ReplicaStatus;
 use crate::client::Endpoint;
+pub(crate) use bare::bare;
 pub(crate) use echo::echo;
 use load::{Clients, Load, Measured};
 use progress::Bar;
@@ -163,6 +166,7 @@ impl Bench {
         let fdatasync_us = floors::fdatasync_us(directory).await?;
         let echo = echo::Echo::start(&self.program).await?;
         let loopback_round_trip_us = floors::round_trip_us(&echo.raw).await?;
+        let bare_replication_us = bare::replication_us(&self.program, directory).await?;
         let shape = self.shapes().into_iter().max().unwrap_or((1, 1));
         let load = self.load(std::slice::from_ref(&echo.endpoint), shape);
         let clients = Clients::connect(&load).await?;
@@ -175,6 +179,7 @@ impl Bench {
         Ok(Floors {
             fdatasync_us,
             loopback_round_trip_us,
+            bare_replication_us,
             echo_requests_per_second: measured.per_second().round(),
             echo_clients: shape.0,
             echo_connections: shape.1,

@@ -24,6 +24,8 @@ pub(super) struct Floors {
     pub(super) fdatasync_us: f64,
     /// One message of 256 bytes to another process and back.
     pub(super) loopback_round_trip_us: f64,
+    /// One value of 256 bytes through three processes that only pass it on and sync it.
+    pub(super) bare_replication_us: f64,
     /// The requests that the same clients get answered by a process that does nothing else.
     pub(super) echo_requests_per_second: f64,
     /// How many clients that were.
@@ -59,14 +61,14 @@ pub(super) struct Run {
 
 impl Report {
     pub(super) fn print(&self, output: &mut Output) -> Result<(), OutputError> {
-        let Floors { fdatasync_us, loopback_round_trip_us, echo_requests_per_second, .. } =
-            self.floors;
+        let Floors { fdatasync_us, loopback_round_trip_us, bare_replication_us, .. } = self.floors;
+        let echo_requests_per_second = self.floors.echo_requests_per_second;
         let (clients, connections) = (self.floors.echo_clients, self.floors.echo_connections);
         output.line("floors, on this machine")?;
-        let us = |us| format!("{us:>9.1} us");
-        output.line(format_args!("  one fdatasync of 4 KiB      {}", us(fdatasync_us)))?;
-        output
-            .line(format_args!("  one round trip on loopback  {}", us(loopback_round_trip_us)))?;
+        let floor = |what, us| format!("  {what:<26}  {us:>9.1} us");
+        output.line(floor("one fdatasync of 4 KiB", fdatasync_us))?;
+        output.line(floor("one round trip on loopback", loopback_round_trip_us))?;
+        output.line(floor("a bare replication", bare_replication_us))?;
         output.line(format_args!(
             "  an echo server              {echo_requests_per_second:>9.0} requests/s \
              ({clients} clients on {connections} connections)\n"
@@ -75,10 +77,11 @@ impl Report {
         output.line(format_args!("{values}\n{}\n", self.table().trim_fmt()))?;
         for run in &self.runs {
             if run.clients == 1 {
-                let floor = fdatasync_us + loopback_round_trip_us;
-                let times = run.p50_us / floor;
+                let of_sum = run.p50_us / (fdatasync_us + 2.0 * loopback_round_trip_us);
+                let of_bare = run.p50_us / bare_replication_us;
                 output.line(format_args!(
-                    "one client: its median is {times:.1} times an fdatasync and a round trip"
+                    "one client: its median is {of_sum:.2} times an fdatasync and two round trips, \
+                     and {of_bare:.2} times a bare replication"
                 ))?;
             } else {
                 let share = 100.0 * run.commits_per_second / echo_requests_per_second;
