@@ -21,6 +21,11 @@ use crate::value::Value;
 /// How many bytes are put before some of them are sent: 256 KiB.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 
+/// How long a replica that is stopping may take to answer what it has, while there is another to ask:
+/// 500 ms. What it answers need not be asked again; the rest is, under the same numbers. Where there
+/// is no other, it may take as long as any.
+const LEAVE_MAX: Duration = Duration::from_millis(500);
+
 /// How long ending the session may take when a client is closed: 500 ms. A session that is not ended
 /// is evicted one day.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
@@ -31,6 +36,9 @@ pub(super) enum Command {
     Submit { value: Value, deadline: Instant, reply: oneshot::Sender<Result<Slot, SubmitFailed>> },
     Read { deadline: Instant, reply: oneshot::Sender<Result<Slot, ReadFailed>> },
 }
+
+/// What is said of a replica that is left because it said so.
+const STOPPING: &str = "it is stopping";
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
@@ -45,6 +53,16 @@ struct Up {
     connection: Connection,
     /// When the replica was last heard, or began to have something to answer.
     heard: Instant,
+    /// It is stopping: it is asked nothing more, and left by this time.
+    leave_by: Option<Instant>,
+}
+
+impl Up {
+    /// By when something has to be heard.
+    fn patience(&self, silent_max: Duration) -> Instant {
+        let silent = self.heard + silent_max;
+        self.leave_by.map_or(silent, |leave_by| leave_by.min(silent))
+    }
 }
 
 /// What can happen to the link.
@@ -126,6 +144,9 @@ impl Driver {
         let now = Instant::now();
         match &mut self.link {
             Link::Up(up) => {
+                if up.leave_by.is_some() {
+                    return;
+                }
                 let was_waiting = self.requests.is_waiting();
                 let Up { connection, heard, .. } = &mut **up;
                 let about = *connection.about();
@@ -141,7 +162,7 @@ impl Driver {
                 }
                 if let Some(error) = unsayable {
                     // A value within the limit fits; so this replica is not what it said it is.
-                    self.lose(format!("an ask cannot be sent: {error}"));
+                    self.lose(&format!("an ask cannot be sent: {error}"));
                 }
             }
             Link::Down(at) if *at <= now && self.requests.len() > 0 => {
@@ -164,8 +185,9 @@ impl Driver {
                 self.move_on();
             }
             Event::Exchanged(Err(lost)) => {
-                let endpoint = &self.endpoints[self.rotation.at()];
-                self.lose(format!("{endpoint}: {lost}"));
+                let is_leaving = matches!(&self.link, Link::Up(up) if up.leave_by.is_some());
+                let lost = if is_leaving { STOPPING.to_owned() } else { lost.to_string() };
+                self.lose(&lost);
             }
             Event::Exchanged(Ok(())) => self.take_answers(),
         }
@@ -175,7 +197,7 @@ impl Driver {
         let cluster = connection.about().cluster_id;
         if *self.cluster.get_or_insert(cluster) == cluster {
             let heard = Instant::now();
-            self.link = Link::Up(Box::new(Up { connection, heard }));
+            self.link = Link::Up(Box::new(Up { connection, heard, leave_by: None }));
         } else {
             let endpoint = self.endpoints[self.rotation.at()].clone();
             let error = ConnectError { endpoint, trouble: ConnectTrouble::OtherCluster };
@@ -191,26 +213,27 @@ impl Driver {
         let now = Instant::now();
         up.heard = now;
         self.rotation.answered();
-        let mut advice = Advice::Stay;
-        let trouble = loop {
+        loop {
             match up.connection.take() {
                 Ok(Some(answer)) => {
-                    if self.requests.answer(answer.id, answer.answer, now) == Advice::MoveOn {
-                        advice = Advice::MoveOn;
+                    let advice = self.requests.answer(answer.id, answer.answer, now);
+                    if advice == Advice::MoveOn && up.leave_by.is_none() {
+                        let others = self.endpoints.len() > 1;
+                        let patience = if others { LEAVE_MAX } else { self.options.silent_max };
+                        up.leave_by = Some(now + patience);
                     }
                 }
-                Ok(None) if advice == Advice::Stay => return,
-                Ok(None) => break "it is stopping".to_owned(),
-                Err(lost) => break lost.to_string(),
+                Ok(None) if up.leave_by.is_none() || self.requests.is_waiting() => return,
+                Ok(None) => return self.lose(STOPPING),
+                Err(lost) => return self.lose(&lost.to_string()),
             }
-        };
-        let endpoint = &self.endpoints[self.rotation.at()];
-        self.lose(format!("{endpoint}: {trouble}"));
+        }
     }
 
     /// The connection is over. What was sent on it goes to the next endpoint, with the same numbers.
-    fn lose(&mut self, trouble: String) {
-        self.requests.connection_lost(trouble);
+    fn lose(&mut self, trouble: &str) {
+        let endpoint = &self.endpoints[self.rotation.at()];
+        self.requests.connection_lost(format!("{endpoint}: {trouble}"));
         self.move_on();
     }
 
@@ -245,7 +268,8 @@ async fn follow_link(link: &mut Link, requests: &Requests, silent_max: Duration)
         Link::Down(_) => future::pending().await,
         Link::Connecting(connecting) => Event::Connected(connecting.await),
         Link::Up(up) if requests.is_waiting() => {
-            let exchanged = time::timeout_at(up.heard + silent_max, up.connection.exchange()).await;
+            let patience = up.patience(silent_max);
+            let exchanged = time::timeout_at(patience, up.connection.exchange()).await;
             Event::Exchanged(exchanged.unwrap_or(Err(ConnectionLost::Silent(silent_max))))
         }
         Link::Up(up) => Event::Exchanged(up.connection.exchange().await),

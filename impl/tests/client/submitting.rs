@@ -117,6 +117,40 @@ async fn a_replica_that_stops_is_left_for_the_next() {
 }
 
 #[tokio::test]
+async fn a_replica_that_stops_is_heard_out_about_what_it_has_taken() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let (first, second) =
+            (Running::start(&cluster, 0).await, Running::start(&cluster, 1).await);
+        // One that can go nowhere else, and one that can.
+        for others in [vec![], vec![&second]] {
+            let replicas: Vec<_> = [&first].into_iter().chain(others.iter().copied()).collect();
+            first.node.behave(Manner::Serve(Duration::ZERO));
+            let client = Client::new(endpoints(&replicas), fast()).unwrap();
+            client.submit("before").await.unwrap();
+            let before = first.node.requests.load(Ordering::SeqCst);
+
+            first.node.behave(Manner::Serve(Duration::from_millis(100)));
+            let taken = client.start("taken").await;
+            first.node.has_requests(before + 1).await;
+            first.node.behave(Manner::Refuse(api::NotDone::Stopping));
+            let refused = client.submit("refused");
+            let (taken, refused) = tokio::join!(taken, refused);
+            assert!(taken.is_ok(), "{taken:?}");
+            if others.is_empty() {
+                let stopping = NotDone::Refused(api::NotDone::Stopping);
+                assert_eq!(refused, Err(SubmitFailed::NotDone(stopping)));
+            } else {
+                assert!(refused.is_ok(), "{refused:?}");
+            }
+        }
+        let copies = cluster.count(|entry| matches!(entry, Entry::Request { .. }));
+        assert_eq!(copies, cluster.values().len(), "nothing was sent twice");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn not_done_is_said_where_nobody_is_there() {
     in_time(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
