@@ -14,13 +14,18 @@ use synod_model::ReplicaId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing::info;
+use tokio::time::timeout;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Exit;
 use super::members::{Members, checked};
 use crate::client::server::{ServerLimits, serve};
 use crate::{Config, Log, NoApplication, Timing};
+
+/// How long the disk may take to sync what is under way when the node stops: 5 s. What was not synced
+/// was promised to nobody.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the replica of a data directory, which `synod init` has made.
 ///
@@ -190,7 +195,10 @@ async fn run(config: Config, listen_client: &str) -> anyhow::Result<()> {
     drop(stop);
     let _ = serving.await;
     ended?;
-    log.stop().await?;
+    match timeout(STOP_MAX, log.stop()).await {
+        Ok(ended) => ended?,
+        Err(_) => warn!("ends with a write under way: the disk does not answer"),
+    }
     Ok(())
 }
 
