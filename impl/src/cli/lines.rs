@@ -43,6 +43,12 @@ pub(crate) fn stdin() -> mpsc::Receiver<Line> {
     receiver
 }
 
+/// Waits until standard input ends, whatever comes before.
+pub(crate) async fn ended() {
+    let mut input = stdin();
+    while input.recv().await.is_some() {}
+}
+
 /// The next line, without its line feed. The last one need not have any.
 fn next(input: &mut impl BufRead, line_bytes_max: usize) -> Option<Line> {
     let mut line = Vec::new();

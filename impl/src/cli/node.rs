@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Exit;
+use super::lines;
 use super::members::{Members, checked};
 use crate::client::server::{ServerLimits, serve};
 use crate::{Config, Log, NoApplication, Timing};
@@ -48,6 +49,9 @@ pub(crate) struct NodeArgs {
     /// A TOML file with any of: `listen_peer`, `listen_client`, `log`, `[peers]`, `[timing]`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Stop when standard input ends, as it does when whoever started this is gone
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
     /// How to write what it tells
     #[arg(long, value_enum, value_name = "FORMAT")]
     log: Option<LogFormat>,
@@ -148,20 +152,21 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the threads of the node cannot be started")?;
-    let ended = runtime.block_on(run(config, &listen_client));
+    let ended = runtime.block_on(run(config, &listen_client, args.until_stdin_ends));
     // A node that is told to stop while it reads its log need not read to the end, nor wait for a
     // disk that does not answer: whatever it does there may end at any point, as if it were killed.
     runtime.shutdown_background();
     ended.map(|()| Exit::Done)
 }
 
-async fn run(config: Config, listen_client: &str) -> anyhow::Result<()> {
+async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stopping = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = lines::ended(), if until_stdin_ends => {}
         }
     };
     tokio::pin!(stopping);
@@ -195,10 +200,10 @@ async fn run(config: Config, listen_client: &str) -> anyhow::Result<()> {
     drop(stop);
     let _ = serving.await;
     ended?;
-    match timeout(STOP_MAX, log.stop()).await {
-        Ok(ended) => ended?,
-        Err(_) => warn!("ends with a write under way: the disk does not answer"),
+    if let Ok(ended) = timeout(STOP_MAX, log.stop()).await {
+        return Ok(ended?);
     }
+    warn!("ends with a write under way: the disk does not answer");
     Ok(())
 }
 

@@ -77,6 +77,14 @@ pub struct Met {
     pub is_formed: bool,
 }
 
+impl Met {
+    /// What a new replica of `cluster` has met. One that is alone has nobody to meet.
+    pub(super) fn nobody_yet(cluster: &Cluster) -> Self {
+        let is_formed = cluster.first_configuration().members().len() == 1;
+        Self { incarnations: BTreeMap::new(), is_formed }
+    }
+}
+
 /// The data directory of a replica, open and locked.
 ///
 /// The lock is held as long as this or a [`Log`](super::Log) of it is.
@@ -104,7 +112,7 @@ impl DataDirectory {
             disk,
             lock: lock.into(),
             identity,
-            met: Met::default(),
+            met: Met::nobody_yet(&replica.cluster),
             peers: replica.peers.clone(),
             has_failed: false,
         })

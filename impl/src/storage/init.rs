@@ -34,7 +34,7 @@ pub(super) fn make(
     make_log(disk, replica.log.segment_bytes)?;
     // Each syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &Met::default())?;
+    INCARNATIONS.write(disk, &Met::nobody_yet(&replica.cluster))?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
 }

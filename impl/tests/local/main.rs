@@ -107,6 +107,26 @@ async fn five_replicas_in_a_temporary_directory_leave_nothing() {
 }
 
 #[tokio::test]
+async fn replicas_do_not_outlive_one_that_is_killed() {
+    let directory = TempDir::new().unwrap();
+    let local = Local::start(&["--data-dir", directory.path().to_str().unwrap()]).await;
+    send(local.synod.process_id(), Signal::SIGKILL);
+    local.synod.gone().await;
+    in_time(async {
+        // They are nobody's children now, so they are gone for us when they have ended.
+        while local.process_ids.iter().any(|process_id| kill(pid(*process_id), None).is_ok()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for id in 0..3 {
+        let log = directory.path().join(format!("r{id}.log"));
+        let told = std::fs::read_to_string(log).unwrap();
+        assert!(told.lines().any(|line| line.ends_with(" stops")), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_signal_before_it_is_ready_leaves_nothing_either() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().to_str().unwrap().to_owned();

@@ -105,10 +105,8 @@ pub(crate) async fn bare(args: BenchBareArgs) -> anyhow::Result<Exit> {
     let mut output = Output::new();
     output.line(listener.local_addr()?.port())?;
     output.flush()?;
-    let mut input = lines::stdin();
-    let ends = async { while input.recv().await.is_some() {} };
     tokio::select! {
-        () = ends => Ok(Exit::Done),
+        () = lines::ended() => Ok(Exit::Done),
         replicated = replicate(listener, file, &args.followers) => replicated.map(|()| Exit::Done),
     }
 }

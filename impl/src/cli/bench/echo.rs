@@ -75,10 +75,8 @@ pub(crate) async fn echo() -> anyhow::Result<Exit> {
             tokio::spawn(async { drop(answer(socket).await) });
         }
     };
-    let mut input = lines::stdin();
-    let ends = async { while input.recv().await.is_some() {} };
     tokio::select! {
-        () = ends => {}
+        () = lines::ended() => {}
         () = serving => {}
     }
     Ok(Exit::Done)

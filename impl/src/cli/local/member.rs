@@ -165,7 +165,9 @@ impl Member {
         command.arg("node").arg("--data-dir").arg(data);
         command.args(["--listen-client", &format!("127.0.0.1:{client_port}")]);
         command.args(["--listen-peer", &format!("127.0.0.1:{peer_port}"), "--peers", peers]);
-        command.stdin(Stdio::null()).stdout(log()?).stderr(log()?);
+        // If this process is killed, its end of the pipe is closed, and the replica stops.
+        command.arg("--until-stdin-ends").stdin(Stdio::piped());
+        command.stdout(log()?).stderr(log()?);
         // In a group of its own, a Ctrl-C in the terminal does not reach it.
         command.process_group(0).kill_on_drop(true);
         command.spawn().map_err(|error| error.to_string())
@@ -176,6 +178,8 @@ impl Member {
         let process_id = child.id().unwrap_or(0);
         self.process_id.store(process_id, Ordering::Relaxed);
         self.tell(Event::Started { place: self.place.clone(), process_id });
+        // To wait for the process would close it.
+        let _open = child.stdin.take();
         let ended = tokio::select! {
             ended = child.wait() => Some(ended),
             _ = self.is_stopping.wait_for(|stopping| *stopping) => None,

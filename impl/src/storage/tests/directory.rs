@@ -32,6 +32,7 @@ fn what_was_made_is_opened() {
     assert_eq!(identity.log, LOG);
     assert_eq!(directory.peers(), &new_replica().peers);
     assert!(*directory.met() == Met::default());
+    assert!(!directory.met().is_formed, "there are others to meet");
 }
 
 /// Nothing is made by a node, so that an emptied directory is not mistaken for a first start.
