@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<u16, Node>,
     /// What a node is given besides where everything is.
     pub(crate) more_args: BTreeMap<u16, Vec<String>>,
+    /// What is in the environment of every node besides.
+    pub(crate) environment: BTreeMap<&'static str, String>,
     /// Where data directories are that are elsewhere.
     pub(crate) elsewhere: BTreeMap<u16, PathBuf>,
     folder: TempDir,
@@ -67,6 +69,7 @@ impl Cluster {
             size,
             nodes: BTreeMap::new(),
             more_args: BTreeMap::new(),
+            environment: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             folder: TempDir::with_prefix("synod-processes-").unwrap(),
             host,
@@ -186,7 +189,7 @@ impl Cluster {
     }
 
     pub(crate) fn start(&mut self, id: u16) -> &mut Node {
-        let node = Node::start(&self.node_args(id), &self.log(id));
+        let node = Node::start(&self.node_args(id), &self.environment, &self.log(id));
         assert!(self.nodes.insert(id, node).is_none(), "replica {id} ran already");
         self.node(id)
     }

@@ -1,5 +1,6 @@
 //! A `synod node`, and what it tells.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -50,11 +51,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts `synod node` with these arguments. What it tells is added to the file `log`.
-    pub(crate) fn start(args: &[String], log: &Path) -> Self {
+    pub(crate) fn start(args: &[String], environment: &BTreeMap<&str, String>, log: &Path) -> Self {
         let log_from = fs::metadata(log).map_or(0, |it| usize::try_from(it.len()).unwrap());
         let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
-        command.arg("node").args(args).env_remove("SYNOD_LOG");
+        command.arg("node").args(args).env_remove("SYNOD_LOG").envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let process = Running::start(&mut command);
         Self { process, log: log.to_owned(), log_from }
