@@ -7,23 +7,21 @@
 //! a node takes longer than this is the node's; what this takes longer than the sum is the machine's.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream as RawStream};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task;
 
-use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, SAMPLING_MAX, median, zeros};
+use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip_us, zeros};
+use super::helper::Helper;
 use crate::cli::args::BenchBareArgs;
 use crate::cli::exit::Exit;
 use crate::cli::lines;
@@ -39,30 +37,18 @@ pub(super) async fn replication_us(program: &Path, directory: &Path) -> anyhow::
     for id in 0..FOLLOWERS {
         replicas.push(Bare::start(program, directory, id, &[]).await?);
     }
-    let followers: Vec<_> = replicas.iter().map(|it| it.endpoint.clone()).collect();
+    let followers: Vec<_> = replicas.iter().map(|it| it.endpoint.to_string()).collect();
     let first = Bare::start(program, directory, FOLLOWERS, &followers).await?;
-    let endpoint = first.endpoint.to_string();
-    replicas.push(first);
-    let measured = task::spawn_blocking(move || {
-        let mut socket = RawStream::connect(endpoint)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(SAMPLING_MAX))?;
-        let mut message = [0xa5; MESSAGE_BYTES];
-        median(|_| {
-            socket.write_all(&message)?;
-            socket.read_exact(&mut message)
-        })
-    });
-    let measured = measured.await?.context("a bare replication could not be measured");
-    for replica in replicas {
+    let measured = round_trip_us(&first.endpoint).await;
+    for replica in replicas.into_iter().chain([first]) {
         replica.stop().await?;
     }
-    measured
+    measured.context("a bare replication")
 }
 
-/// One of the processes, as the one that measures sees it. It ends with this.
+/// One of the processes, as the one that measures sees it.
 struct Bare {
-    process: Child,
+    process: Helper,
     endpoint: Endpoint,
     file: PathBuf,
 }
@@ -72,27 +58,18 @@ impl Bare {
         program: &Path,
         directory: &Path,
         id: usize,
-        followers: &[Endpoint],
+        followers: &[String],
     ) -> anyhow::Result<Self> {
         let file = directory.join(format!("bare-{id}"));
-        let mut command = Command::new(program);
-        command.arg("bench-bare").arg("--file").arg(&file);
-        for follower in followers {
-            command.arg("--follower").arg(follower.to_string());
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).process_group(0);
-        let mut process = command.spawn().context("a bare replica could not be started")?;
-        let stdout = process.stdout.take().context("a bare replica has no output")?;
-        let line = BufReader::new(stdout).lines().next_line().await?;
-        let line = line.context("a bare replica has ended")?;
-        let port = line.parse().with_context(|| format!("a bare replica said {line:?}"))?;
-        Ok(Self { process, endpoint: Endpoint::local(port), file })
+        let path = file.to_str().context("the directory has a name that is not UTF-8")?;
+        let mut args = vec!["bench-bare", "--file", path];
+        args.extend(followers.iter().flat_map(|follower| ["--follower", follower]));
+        let mut process = Helper::start(program, &args)?;
+        Ok(Self { endpoint: process.endpoint().await?, process, file })
     }
 
-    async fn stop(mut self) -> anyhow::Result<()> {
-        // Its input ends, and so it does; if it does not, it is killed.
-        drop(self.process.stdin.take());
-        let _ = self.process.kill().await;
+    async fn stop(self) -> anyhow::Result<()> {
+        self.process.stop().await;
         std::fs::remove_file(&self.file)
             .with_context(|| format!("{} could not be removed", self.file.display()))
     }

@@ -6,15 +6,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener as RawListener};
 use std::path::Path;
-use std::process::Stdio;
 use std::thread;
 
-use anyhow::Context as _;
 use synod_model::{ReplicaId, Run, SessionId, Slot};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 
+use super::helper::Helper;
 use crate::api::About;
 use crate::cli::exit::Exit;
 use crate::cli::lines;
@@ -28,9 +25,9 @@ use crate::storage::ClusterId;
 
 const VALUE_BYTES_MAX: u64 = 1 << 20;
 
-/// The process, as the one that measures sees it. It ends with this.
+/// The process, as the one that measures sees it.
 pub(super) struct Echo {
-    process: Child,
+    process: Helper,
     /// Where it speaks the client protocol.
     pub(super) endpoint: Endpoint,
     /// Where it sends back every byte.
@@ -39,24 +36,13 @@ pub(super) struct Echo {
 
 impl Echo {
     pub(super) async fn start(program: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("bench-echo").stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.kill_on_drop(true).process_group(0);
-        let mut process = command.spawn().context("the echo server could not be started")?;
-        let stdout = process.stdout.take().context("the echo server has no output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let mut endpoint = async || {
-            let line = lines.next_line().await?.context("the echo server has ended")?;
-            let port = line.parse().with_context(|| format!("the echo server said {line:?}"))?;
-            anyhow::Ok(Endpoint::local(port))
-        };
-        Ok(Self { endpoint: endpoint().await?, raw: endpoint().await?, process })
+        let mut process = Helper::start(program, &["bench-echo"])?;
+        let (endpoint, raw) = (process.endpoint().await?, process.endpoint().await?);
+        Ok(Self { process, endpoint, raw })
     }
 
-    pub(super) async fn stop(mut self) {
-        // Its input ends, and so it does; if it does not, it is killed.
-        drop(self.process.stdin.take());
-        let _ = self.process.kill().await;
+    pub(super) async fn stop(self) {
+        self.process.stop().await;
     }
 }
 

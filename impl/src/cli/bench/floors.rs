@@ -16,7 +16,7 @@ use crate::client::Endpoint;
 
 /// How many times something is done to know how long it takes: 2,000 times, or for 2 s.
 pub(super) const SAMPLES_MAX: u64 = 2_000;
-pub(super) const SAMPLING_MAX: Duration = Duration::from_secs(2);
+const SAMPLING_MAX: Duration = Duration::from_secs(2);
 
 /// What a batch of one small value takes on the disk.
 pub(super) const BATCH_BYTES: usize = 4096;
@@ -62,11 +62,11 @@ pub(super) fn zeros(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// How long a message takes over loopback to a process that sends it back, in microseconds.
-pub(super) async fn round_trip_us(raw: &Endpoint) -> anyhow::Result<f64> {
-    let raw = raw.to_string();
+/// How long a message takes to a process that sends one back, in microseconds.
+pub(super) async fn round_trip_us(endpoint: &Endpoint) -> anyhow::Result<f64> {
+    let endpoint = endpoint.to_string();
     let measured = task::spawn_blocking(move || {
-        let mut socket = TcpStream::connect(raw)?;
+        let mut socket = TcpStream::connect(endpoint)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(SAMPLING_MAX))?;
         let mut message = [0xa5; MESSAGE_BYTES];
@@ -79,7 +79,7 @@ pub(super) async fn round_trip_us(raw: &Endpoint) -> anyhow::Result<f64> {
 }
 
 /// How long something takes, in microseconds: the median, as it is given of the runs.
-pub(super) fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64> {
+fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64> {
     let began = Instant::now();
     let mut samples = Vec::new();
     for sample in 0..SAMPLES_MAX {

@@ -8,6 +8,7 @@
 mod bare;
 mod echo;
 mod floors;
+mod helper;
 mod load;
 mod progress;
 mod report;
