@@ -94,15 +94,18 @@ impl Disk for RealDisk {
         file.set_len(0)
             .and_then(|()| file.write_all_at(text.as_bytes(), 0))
             .map_err(LockError::Disk)?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock(file)))
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<Holder>> {
         let file = File::open(self.path(name))?;
         match fs2::FileExt::try_lock_shared(&file) {
             Err(error) if is_held(&error) => Ok(Some(holder(&file))),
-            // Closing the file gives the lock back.
-            locked => locked.map(|()| None),
+            Err(error) => Err(error),
+            Ok(()) => {
+                drop(RealLock(file));
+                Ok(None)
+            }
         }
     }
 }
@@ -149,10 +152,40 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Closing the file gives the lock back.
+/// The lock of a file, until this is dropped.
+///
+/// To close the file would not be enough. Where another thread is just starting a process, that has
+/// the file open as well until it becomes another program, and with it the lock.
 #[derive(Debug)]
-struct RealLock {
-    _file: File,
+struct RealLock(File);
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // If that fails, closing it is what is left.
+        let _ = fs2::FileExt::unlock(&self.0);
+    }
 }
 
 impl DiskLock for RealLock {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_just_being_started_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("lock");
+        let open = || OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+        let file = open().expect("a file");
+        // What such a process has: the same open file.
+        let inherited = file.try_clone().expect("another handle");
+        file.try_lock_exclusive().expect("nobody has it");
+        let lock = RealLock(file);
+        let other = open().expect("the file");
+        assert!(is_held(&other.try_lock_exclusive().expect_err("it is held")));
+        drop(lock);
+        other.try_lock_exclusive().expect("it was given back");
+        drop(inherited);
+    }
+}

@@ -15,7 +15,7 @@ use synod_model::{Cluster as Constants, Configuration, ConfigurationId, Limits, 
 use tempfile::TempDir;
 
 use crate::command::synod;
-use crate::process::{Node, with_nobody_starting};
+use crate::process::Node;
 use crate::wait::until;
 
 /// The smallest that the limits of the cluster allow for, more or less: a segment fills after 512
@@ -124,7 +124,7 @@ impl Cluster {
             peers: peers.collect(),
         };
         let disk = Arc::new(RealDisk::new(self.data_dir(id)));
-        with_nobody_starting(|| drop(DataDirectory::init(disk, &replica).unwrap()));
+        drop(DataDirectory::init(disk, &replica).unwrap());
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = u16> + use<> {

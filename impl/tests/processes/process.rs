@@ -12,8 +12,8 @@ use crate::wait::until;
 
 /// Does something while no process of these tests is being started.
 ///
-/// A process begins as a copy of the one that starts it, and for a moment has its files open, also a
-/// lock that another test holds. What is closed in here is closed.
+/// A process begins as a copy of the one that starts it, and for a moment has its sockets open, also
+/// one that another test closes. What is closed in here is closed.
 pub(crate) fn with_nobody_starting<T>(work: impl FnOnce() -> T) -> T {
     static STARTING: Mutex<()> = Mutex::new(());
     let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
