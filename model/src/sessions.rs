@@ -9,7 +9,7 @@
 //! more) and the requests at or above it that were delivered, each with its slot. To keep only the
 //! last number would lose request 1 when request 2 overtakes it through another replica.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,9 @@ pub struct RequestTable {
     sessions: BTreeMap<SessionId, Session>,
     /// Finds the session of an opening that comes again.
     opened: BTreeMap<(ReplicaId, Run, u64), SessionId>,
+    /// Finds the session to evict: the first, if what it is listed under is still so. Ended sessions
+    /// come before open ones, those whose last delivery is older before others.
+    by_age: BTreeSet<(bool, Slot, SessionId)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,6 +66,15 @@ struct Session {
     /// Number and slot of what was delivered at or above `answered`.
     requests: BTreeMap<u64, Slot>,
     last_delivery: Slot,
+    /// The last delivery under which it is listed by age. It is listed anew when it comes to be the
+    /// first, or ends: to do so with every request would cost each a search.
+    listed_at: Slot,
+}
+
+impl Session {
+    fn is_open(&self) -> bool {
+        self.ended.is_none()
+    }
 }
 
 impl RequestTable {
@@ -93,7 +105,9 @@ impl RequestTable {
             answered: 1,
             requests: BTreeMap::new(),
             last_delivery: slot,
+            listed_at: slot,
         };
+        self.by_age.insert((true, slot, SessionId(slot.0)));
         self.opened.insert(by, SessionId(slot.0));
         self.sessions.insert(SessionId(slot.0), session);
         Verdict::First
@@ -101,17 +115,19 @@ impl RequestTable {
 
     /// Gives up one session: an ended one if there is any, and of those the one whose last delivery
     /// is oldest.
-    ///
-    /// The search is linear. It is made once for a session opened in a full table, and a delivery
-    /// that had to keep an order of sessions would pay for it with every request.
     fn evict(&mut self) {
-        let oldest = self
-            .sessions
-            .iter()
-            .min_by_key(|(id, session)| (session.ended.is_none(), session.last_delivery, **id))
-            .map(|(id, _)| *id);
-        if let Some(session) = oldest.and_then(|id| self.sessions.remove(&id)) {
+        while let Some((is_open, at, id)) = self.by_age.pop_first() {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            if session.last_delivery > at {
+                session.listed_at = session.last_delivery;
+                self.by_age.insert((is_open, session.listed_at, id));
+                continue;
+            }
             self.opened.remove(&session.opened_by);
+            self.sessions.remove(&id);
+            return;
         }
     }
 
@@ -122,9 +138,12 @@ impl RequestTable {
         if let Some(first_slot) = session.ended {
             return Verdict::Duplicate { first_slot };
         }
+        self.by_age.remove(&(true, session.listed_at, id));
+        self.by_age.insert((false, slot, id));
         session.ended = Some(slot);
         session.requests.clear();
         session.last_delivery = slot;
+        session.listed_at = slot;
         Verdict::First
     }
 
@@ -136,7 +155,7 @@ impl RequestTable {
         answered: u64,
         limits: &Limits,
     ) -> Verdict {
-        let session = self.sessions.get_mut(&id).filter(|session| session.ended.is_none());
+        let session = self.sessions.get_mut(&id).filter(|session| session.is_open());
         let Some(session) = session else {
             return Verdict::Refused { reason: DeliveryRefused::NoSession };
         };

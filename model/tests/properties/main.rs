@@ -10,6 +10,7 @@ mod chaos;
 mod forged;
 mod recovery;
 mod schedule;
+mod sessions;
 
 use std::fmt::Debug;
 

@@ -1,0 +1,91 @@
+//! The request table evicts as it says, however it finds the session to evict.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use synod_model::{
+    Entry, Known, Limits, ReplicaId, RequestTable, Run, SessionId, Slot, SubmissionId, Verdict,
+};
+
+use crate::check;
+
+/// What a client does; sessions are named by how many were opened before.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Open,
+    Request { session: usize },
+    End { session: usize },
+}
+
+/// A session as a search through all of them would look at it.
+struct Seen {
+    id: SessionId,
+    is_open: bool,
+    last_delivery: Slot,
+}
+
+const SESSIONS_MAX: usize = 4;
+
+fn act() -> impl Strategy<Value = Act> {
+    let session = 0..12_usize;
+    prop_oneof![
+        3 => Just(Act::Open),
+        4 => session.clone().prop_map(|session| Act::Request { session }),
+        1 => session.prop_map(|session| Act::End { session }),
+    ]
+}
+
+fn opening(count: u64) -> SubmissionId {
+    SubmissionId::Open { origin: ReplicaId(0), run: Run(1), count }
+}
+
+#[test]
+fn the_session_that_was_quiet_for_longest_is_evicted() {
+    check(2_000, &vec(act(), 1..80), |acts| {
+        let limits = Limits { sessions_max: SESSIONS_MAX as u64, ..Limits::default() };
+        let mut table = RequestTable::default();
+        // All that were opened, and of those the ones that are still there.
+        let mut opened: Vec<SessionId> = Vec::new();
+        let mut there: Vec<Seen> = Vec::new();
+        for (slot, act) in (1..).map(Slot).zip(acts) {
+            let named = |session: usize| opened.get(session).copied().unwrap_or(SessionId(999));
+            let entry: Entry<u8> = match act {
+                Act::Open => {
+                    let count = opened.len() as u64;
+                    Entry::Open { origin: ReplicaId(0), run: Run(1), count }
+                }
+                Act::Request { session } => {
+                    let (session, number) = (named(session), slot.0);
+                    Entry::Request { session, number, answered: number, value: 0 }
+                }
+                Act::End { session } => Entry::End { session: named(session) },
+            };
+            let verdict = table.deliver(slot, &entry, &limits);
+            match entry {
+                Entry::Open { .. } => {
+                    if there.len() == SESSIONS_MAX {
+                        let key = |it: &Seen| (it.is_open, it.last_delivery, it.id);
+                        let quiet = (0..there.len()).min_by_key(|at| key(&there[*at]));
+                        there.remove(quiet.expect("it is full"));
+                    }
+                    let id = SessionId(slot.0);
+                    opened.push(id);
+                    there.push(Seen { id, is_open: true, last_delivery: slot });
+                    assert_eq!(verdict, Some(Verdict::First));
+                }
+                Entry::Request { session, .. } | Entry::End { session } => {
+                    let known = there.iter_mut().find(|it| it.id == session && it.is_open);
+                    assert_eq!(verdict == Some(Verdict::First), known.is_some());
+                    if let Some(known) = known {
+                        known.last_delivery = slot;
+                        known.is_open = matches!(entry, Entry::Request { .. });
+                    }
+                }
+                Entry::NoOp | Entry::Configuration(_) => unreachable!("nobody submits these"),
+            }
+            for (count, id) in (0..).zip(&opened) {
+                let is_there = there.iter().any(|it| it.id == *id);
+                assert_eq!(table.look_up(opening(count)) != Known::Nothing, is_there);
+            }
+        }
+    });
+}
