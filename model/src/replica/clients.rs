@@ -17,6 +17,7 @@ use crate::sessions::Known;
 impl<V: Value> Replica<V> {
     pub(super) fn submit(&mut self, submissions: Vec<Entry<V>>, out: &mut Output<V>) {
         let mut forward = Vec::new();
+        let mut refused = Vec::new();
         for entry in submissions {
             match self.take_submission(&entry) {
                 Ok(true) => match &mut self.role {
@@ -24,9 +25,16 @@ impl<V: Value> Replica<V> {
                     _ => forward.push(entry),
                 },
                 Ok(false) => {}
+                Err(answer @ Answer::Refused { .. }) => refused.push(answer),
                 Err(answer) => out.answers.push(answer),
             }
         }
+        // Where a copy of it was taken, before or after, that is the answer.
+        let is_kept = |answer: &Answer| {
+            matches!(answer, Answer::Refused { submission: Some(id), .. }
+                if self.submissions.contains_key(id))
+        };
+        out.answers.extend(refused.into_iter().filter(|answer| !is_kept(answer)));
         self.forward(forward, out);
     }
 
@@ -42,9 +50,6 @@ impl<V: Value> Replica<V> {
         {
             return refused(SubmitRefused::NotASubmission);
         }
-        if !entry.is_within(self.limits()) {
-            return refused(SubmitRefused::TooLarge);
-        }
         match self.learner.table().look_up(id) {
             Known::Delivered { slot } => return Err(Answer::Done { submission: id, slot }),
             Known::GivenUp => return Err(Answer::GivenUp { submission: id }),
@@ -52,6 +57,9 @@ impl<V: Value> Replica<V> {
         }
         if self.submissions.contains_key(&id) {
             return Ok(false);
+        }
+        if !entry.is_within(self.limits()) {
+            return refused(SubmitRefused::TooLarge);
         }
         let submissions_bytes = self.submissions_bytes.saturating_add(entry.size_bytes());
         if self.submissions.len() as u64 >= self.limits().submissions_max

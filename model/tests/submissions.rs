@@ -1,0 +1,51 @@
+//! What a client is told of a submission that comes more than once.
+
+use std::sync::Arc;
+
+use synod_model::{
+    Answer, Base, Cluster, Configuration, ConfigurationId, Entry, Input, Limits, Output, Recovery,
+    Replica, ReplicaId, Run, SessionId, Slot, SubmissionId, SubmitRefused,
+};
+
+type Value = Arc<[u8]>;
+
+/// A replica of three, which knows of no coordinator.
+fn replica() -> Replica<Value> {
+    let members = (0..3).map(ReplicaId).collect();
+    let members = Configuration::new(ConfigurationId(1), members).expect("the members differ");
+    let limits = Limits { value_bytes_max: 4, ..Limits::default() };
+    let cluster = Cluster::new(3, members.clone(), limits).expect("the limits let through");
+    let mut out = Output::default();
+    let base = Base::new(members);
+    let recovery =
+        Recovery::new(Arc::new(cluster), ReplicaId(0), Run(1), Slot::ZERO, base, &mut out);
+    recovery.expect("an empty disk").finish()
+}
+
+fn request(value: &str) -> Entry<Value> {
+    Entry::Request { session: SessionId(1), number: 1, answered: 1, value: value.as_bytes().into() }
+}
+
+fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<Answer> {
+    let mut out = Output::default();
+    let submissions = submissions.iter().copied().map(request).collect();
+    replica.step(Input::Submit(submissions), &mut out);
+    out.answers
+}
+
+/// Whoever waits for a submission is told of it by its id. So while one copy of it is kept, and may
+/// be committed, no other copy may be called "not done".
+#[test]
+fn a_copy_that_is_too_large_does_not_answer_for_the_one_that_is_kept() {
+    let too_large = Answer::Refused {
+        submission: Some(SubmissionId::Request { session: SessionId(1), number: 1 }),
+        reason: SubmitRefused::TooLarge,
+    };
+    assert_eq!(answers(&mut replica(), &["too large"]), [too_large]);
+    for together in [["ok", "too large"], ["too large", "ok"]] {
+        assert_eq!(answers(&mut replica(), &together), []);
+    }
+    let mut replica = replica();
+    assert_eq!(answers(&mut replica, &["ok"]), []);
+    assert_eq!(answers(&mut replica, &["too large"]), []);
+}
