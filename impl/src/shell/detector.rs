@@ -100,14 +100,15 @@ impl Detector {
     }
 
     /// What is due, if anything is; to be asked until nothing is. A replica that slept through many
-    /// alarms is given each once.
+    /// alarms is given each once, and suspects first: a coordinator that repeats begins a round, and
+    /// would suspect because that one is not answered yet.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Alarm> {
-        if now >= self.resend_at {
-            self.resend_at = now + self.timing.heartbeat;
-            Some(Alarm::Resend)
-        } else if now >= self.suspect_at {
+        if now >= self.suspect_at {
             self.suspect_at = now + self.timing.suspect_after;
             Some(Alarm::Suspect)
+        } else if now >= self.resend_at {
+            self.resend_at = now + self.timing.heartbeat;
+            Some(Alarm::Resend)
         } else if now >= self.stand_at {
             self.stood = self.stood.saturating_add(1);
             self.wait(now);
@@ -181,6 +182,6 @@ mod tests {
         while let Some(alarm) = detector.due(ms(60_000)) {
             due.push(alarm);
         }
-        assert_eq!(due, [Alarm::Resend, Alarm::Suspect, Alarm::Stand]);
+        assert_eq!(due, [Alarm::Suspect, Alarm::Resend, Alarm::Stand]);
     }
 }
