@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_model::{Delivered, Position, ReplicaId, Run, Slot};
+use synod_model::{Position, ReplicaId, Run, Slot};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -45,7 +45,7 @@ use crate::disk::RealDisk;
 use crate::peers::{LinkTiming, Peers, PeersConfig, PeersError};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
-use crate::shell::start::{StartError, start};
+use crate::shell::start::{Committed, StartError, start};
 use crate::storage::{
     AppendError, DataDirectory, OpenError, Preparation, ReadError as DiskReadError, SmallFileError,
 };
@@ -227,12 +227,15 @@ impl<A: Application> Opened<A> {
         let from = application.applied();
         let mut applied = from;
         let mut verdicts = Verdicts::default();
-        let deliver = |delivered: Delivered<Value>| {
-            verdicts.note(&delivered);
-            applied = delivered.slot;
-            application.deliver(application::to_delivery(delivered));
+        let committed = |committed| match committed {
+            Committed::ToDeliver(delivered) => {
+                verdicts.note(delivered.slot, delivered.verdict);
+                applied = delivered.slot;
+                application.deliver(application::to_delivery(delivered));
+            }
+            Committed::HadAlready(slot, verdict) => verdicts.note(slot, Some(verdict)),
         };
-        let (replica, log) = start(&directory, Preparation::InBackground, run, from, deliver)?;
+        let (replica, log) = start(&directory, Preparation::InBackground, run, from, committed)?;
         let recovered = log.recovered();
         if let Some(interrupted) = recovered.interrupted {
             info!(?interrupted, "an interrupted write was cut off");

@@ -62,8 +62,8 @@ pub(crate) enum Submission {
 pub(crate) struct Effects<S, R> {
     /// What the core wants written, sent, delivered and served.
     pub(crate) out: Output<Value>,
-    /// Who is told, once the application has it, that a submission is in this slot, or what else
-    /// became of it. Ascending by slot.
+    /// Who is told that a submission is in this slot, or what else became of it, once the application
+    /// has everything that was committed by now.
     pub(crate) on_delivery: Vec<(Slot, S, Result<Slot, SubmitError>)>,
     /// Submissions that are answered at once.
     pub(crate) submitted: Vec<(S, Result<Slot, SubmitError>)>,
@@ -218,7 +218,12 @@ impl<S, R> Shell<S, R> {
                 let refused = |reply| (reply, Err(ReadError::TooMany));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
-            Answer::Done { submission, slot } => (submission, Ok(slot)),
+            // It is committed; whether the application has it is not known here.
+            Answer::Done { submission, slot } => {
+                let replies = self.waiting.delivered(submission);
+                self.effects.on_delivery.extend(replies.map(|reply| (slot, reply, Ok(slot))));
+                return;
+            }
             Answer::GivenUp { submission } => {
                 (submission, Err(SubmitError::Unknown(Unknown::GivenUp)))
             }

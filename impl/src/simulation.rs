@@ -22,7 +22,7 @@ use synod_model::{
 use crate::api::SubmitError;
 use crate::disk::SimulatedDisk;
 use crate::shell::detector::Timing;
-use crate::shell::start::start;
+use crate::shell::start::{Committed, start};
 use crate::shell::{Event, Shell, Submission};
 use crate::storage::{
     DataDirectory, Incarnation, Log, LogLimits, LogReader, NewReplica, Preparation,
@@ -352,9 +352,12 @@ impl Simulation {
         let directory = DataDirectory::open(Arc::new(node.disk.clone())).expect("it was made");
         let delivered = &mut node.delivered;
         let (run, first) = (Run(node.runs), Slot::ZERO);
-        let (replica, log) =
-            start(&directory, Preparation::InLine, run, first, |it| delivered.push(it))
-                .expect("no disk here rots");
+        let committed = |committed| match committed {
+            Committed::ToDeliver(it) => delivered.push(it),
+            Committed::HadAlready(slot, _) => panic!("slot {slot}: the application forgets all"),
+        };
+        let started = start(&directory, Preparation::InLine, run, first, committed);
+        let (replica, log) = started.expect("no disk here rots");
         let reader = log.reader();
         let mut shell = Shell::new(replica, Timing::default(), rng, now);
         if let Some(last) = node.delivered.last() {

@@ -66,6 +66,9 @@ pub struct Output<V> {
     pub messages: Vec<Outgoing<V>>,
     /// Entries for the application, in slot order, without gaps.
     pub delivered: Vec<Delivered<V>>,
+    /// Committed slots that the application had already, with their verdicts: for those who follow
+    /// the log. Slots without a verdict are left out.
+    pub had_already: Vec<(Slot, Verdict)>,
     /// Committed slots that a peer asked for and that are no longer in memory: the shell reads them
     /// from the disk and sends them as [`Message::Committed`].
     pub serve: Vec<Serve>,
@@ -87,6 +90,7 @@ impl<V> Default for Output<V> {
             messages: Vec::new(),
             delivered: Vec::new(),
             serve: Vec::new(),
+            had_already: Vec::new(),
             answers: Vec::new(),
             coordinator_heard: false,
             elect_refused: None,
@@ -101,6 +105,7 @@ impl<V> Output<V> {
         self.writes.clear();
         self.messages.clear();
         self.delivered.clear();
+        self.had_already.clear();
         self.serve.clear();
         self.answers.clear();
         self.coordinator_heard = false;

@@ -147,6 +147,8 @@ impl<V: Value> Learner<V> {
         if slot > self.delivered {
             self.delivered = slot;
             out.delivered.push(Delivered { slot, entry: entry.clone(), verdict });
+        } else if let Some(verdict) = verdict {
+            out.had_already.push((slot, verdict));
         }
         self.tail_bytes = self.tail_bytes.saturating_add(entry.size_bytes());
         self.tail.push_back(Learned { entry, waits_for });

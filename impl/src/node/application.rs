@@ -71,7 +71,7 @@ impl<F: FnMut(Delivery) + Send + 'static> Application for F {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) delivered: Vec<Delivered<Value>>,
-    /// Ascending by the slot with which each is answered.
+    /// Each is answered once the application has the slot that it is given with.
     pub(super) answers: Vec<(Slot, SubmitReply, Result<Slot, SubmitError>)>,
 }
 
@@ -116,7 +116,8 @@ impl Deliverer {
     }
 }
 
-/// Delivers a batch, answers who waits for it, and says which slot was the last.
+/// Delivers a batch, answers who waits for it, and says which slot was the last; slot 0 if there was
+/// none to deliver.
 fn deliver<A: Application + ?Sized>(application: &mut A, batch: Batch) -> Result<Slot, NodeError> {
     let mut answers = batch.answers.into_iter().peekable();
     let mut last = Slot::ZERO;
@@ -129,6 +130,10 @@ fn deliver<A: Application + ?Sized>(application: &mut A, batch: Batch) -> Result
             // Nobody is left to hear it, perhaps.
             let _ = reply.send(outcome);
         }
+    }
+    // What was delivered before this batch, and by now it was.
+    for (_, reply, outcome) in answers {
+        let _ = reply.send(outcome);
     }
     Ok(last)
 }

@@ -240,10 +240,11 @@ async fn do_here(
         // The appender is gone only after an error, of which it has told.
         let _ = sinks.records.send(std::mem::take(&mut out.writes));
     }
-    if out.delivered.is_empty() {
+    sinks.shared.note_verdicts(&out.delivered, &out.had_already);
+    out.had_already.clear();
+    if out.delivered.is_empty() && effects.on_delivery.is_empty() {
         return Ok(false);
     }
-    sinks.shared.note_verdicts(&out.delivered);
     let delivered = std::mem::take(&mut out.delivered);
     let answers = std::mem::take(&mut effects.on_delivery);
     let applied = sinks.application.take(Batch { delivered, answers }).await?;

@@ -62,13 +62,17 @@ impl Shared {
     }
 
     /// Remembers what followers of the log will want to know of these deliveries.
-    pub(super) fn note_verdicts(&self, delivered: &[Delivered<Value>]) {
-        if delivered.iter().all(is_plain) {
-            return;
-        }
-        let mut verdicts = self.other_verdicts.write().unwrap_or_else(PoisonError::into_inner);
-        for delivered in delivered {
-            note(&mut verdicts, delivered);
+    pub(super) fn note_verdicts(
+        &self,
+        delivered: &[Delivered<Value>],
+        had_already: &[(Slot, Verdict)],
+    ) {
+        let of_delivered = delivered.iter().filter_map(|it| Some((it.slot, it.verdict?)));
+        let all = of_delivered.chain(had_already.iter().copied());
+        let mut others = all.filter(|(_, verdict)| *verdict != Verdict::First).peekable();
+        if others.peek().is_some() {
+            let verdicts = self.other_verdicts.write();
+            verdicts.unwrap_or_else(PoisonError::into_inner).extend(others);
         }
     }
 
@@ -89,19 +93,11 @@ impl Shared {
 pub(super) struct Verdicts(BTreeMap<Slot, Verdict>);
 
 impl Verdicts {
-    pub(super) fn note(&mut self, delivered: &Delivered<Value>) {
-        note(&mut self.0, delivered);
+    pub(super) fn note(&mut self, slot: Slot, verdict: Option<Verdict>) {
+        if let Some(verdict) = verdict.filter(|it| *it != Verdict::First) {
+            self.0.insert(slot, verdict);
+        }
     }
-}
-
-fn note(verdicts: &mut BTreeMap<Slot, Verdict>, delivered: &Delivered<Value>) {
-    if let Some(verdict) = delivered.verdict.filter(|_| !is_plain(delivered)) {
-        verdicts.insert(delivered.slot, verdict);
-    }
-}
-
-fn is_plain(delivered: &Delivered<Value>) -> bool {
-    matches!(delivered.verdict, None | Some(Verdict::First))
 }
 
 /// What the appender has done in this run, and how long the log is.

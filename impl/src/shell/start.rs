@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use synod_model::{Base, Delivered, Output, RecordError, Recovery, Replica, Run, Slot};
+use synod_model::{Base, Delivered, Output, RecordError, Recovery, Replica, Run, Slot, Verdict};
 use thiserror::Error;
 
 use crate::storage::{DataDirectory, Log, Preparation, RecoverError};
@@ -19,14 +19,23 @@ pub enum StartError {
     Base(RecordError),
 }
 
-/// Recovers the log of `directory` and the replica that wrote it. What is committed above `applied`
-/// goes to `deliver`, in order, as it is read.
+/// A committed slot of the log that is read.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// The application has not got it.
+    ToDeliver(Delivered<Value>),
+    /// The application has it; the verdict is for those who follow the log.
+    HadAlready(Slot, Verdict),
+}
+
+/// Recovers the log of `directory` and the replica that wrote it. What is committed goes to
+/// `committed` as it is read, in order; the application has everything up to `applied`.
 pub(crate) fn start(
     directory: &DataDirectory,
     preparation: Preparation,
     run: Run,
     applied: Slot,
-    mut deliver: impl FnMut(Delivered<Value>),
+    mut committed: impl FnMut(Committed),
 ) -> Result<(Replica<Value>, Log), StartError> {
     let identity = directory.identity();
     let cluster = Arc::new(identity.cluster.clone());
@@ -36,7 +45,9 @@ pub(crate) fn start(
         .map_err(StartError::Base)?;
     let log = Log::recover(directory, preparation, |record| {
         recovery.record(record, &mut out)?;
-        out.delivered.drain(..).for_each(&mut deliver);
+        let had_already = out.had_already.drain(..);
+        had_already.for_each(|(slot, verdict)| committed(Committed::HadAlready(slot, verdict)));
+        out.delivered.drain(..).for_each(|it| committed(Committed::ToDeliver(it)));
         Ok::<_, RecordError>(())
     });
     let log = log.map_err(|error| StartError::Log(Box::new(error)))?;
