@@ -65,6 +65,11 @@ impl SimulatedDisk {
         self.world().operations
     }
 
+    /// How many bytes have been read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.world().bytes_read
+    }
+
     /// The process will be stopped in this operation: it may have happened or not, a write in part,
     /// and that one and all after it fail.
     pub fn stop_at(&self, operation: u64) {
@@ -278,7 +283,9 @@ impl DiskFile for OpenFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.disk.look()?.files[self.file].read_at(buffer, offset)
+        let mut world = self.disk.look()?;
+        world.bytes_read += buffer.len() as u64;
+        world.files[self.file].read_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

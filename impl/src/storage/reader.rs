@@ -60,6 +60,10 @@ impl LogReader {
         let mut found = BTreeMap::new();
         let mut scanner = None;
         for stretch in stretches {
+            // What is found may fill the answer, and then most of what was asked for is not wanted.
+            if stretch.slots.first > wanted.last {
+                continue;
+            }
             let scanner = match &mut scanner {
                 None => scanner.insert(Scanner::open(&*self.disk, stretch.place.segment)?),
                 Some(scanner) => {

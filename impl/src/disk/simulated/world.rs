@@ -22,6 +22,7 @@ pub(super) struct World {
     /// The process that runs.
     pub(super) process: u64,
     pub(super) operations: u64,
+    pub(super) bytes_read: u64,
     pub(super) stop_at: Option<u64>,
     pub(super) stopped: bool,
     pub(super) fail_at: BTreeMap<u64, i32>,
@@ -36,6 +37,7 @@ impl World {
             files: Vec::new(),
             process: 1,
             operations: 0,
+            bytes_read: 0,
             stop_at: None,
             stopped: false,
             fail_at: BTreeMap::new(),

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{Entry, Record, Slot, SlotRange};
 
-use super::kit::{accepted, append, batches, check, new_disk, recover};
+use super::kit::{LOG, VALUE_BYTES_MAX, accepted, append, batches, check, new_disk, recover};
 use crate::Value;
 use crate::storage::index::Index;
 use crate::storage::survey::Place;
@@ -71,6 +71,26 @@ fn slots_read_as_last_written() {
         let disk = disk.kill();
         check(&recover(&disk).0.reader(), &so_far);
     });
+}
+
+/// A peer that lags asks for as much as a message may have, and of large values that is one.
+#[test]
+fn no_more_of_the_log_is_read_than_is_served() {
+    const BATCHES: u64 = 80;
+    let disk = new_disk(1);
+    let (mut log, _) = recover(&disk);
+    for slot in 1..=BATCHES {
+        append(&mut log, &[accepted(slot, 1, VALUE_BYTES_MAX)]);
+    }
+    let reader = log.reader();
+    for first in 1..=BATCHES {
+        let before = disk.bytes_read();
+        let found = read(&reader, range(first, BATCHES), BATCHES, VALUE_BYTES_MAX as u64);
+        assert_eq!(found.len(), 1);
+        let bytes = disk.bytes_read() - before;
+        // The end of one segment, and the beginning of the next.
+        assert!(bytes <= 2 * LOG.segment_bytes, "{bytes} bytes for slot {first}");
+    }
 }
 
 #[test]
