@@ -14,6 +14,7 @@
 //! application, is one that is down.
 
 mod application;
+mod asked;
 mod disk;
 mod log;
 mod make;
@@ -51,6 +52,7 @@ use crate::storage::{
 };
 use crate::value::Value;
 use application::Deliverer;
+use asked::{Asked, Asking};
 use replica::{Sinks, Sources};
 use shared::{Counters, Shared, Verdicts};
 
@@ -59,8 +61,6 @@ use shared::{Counters, Shared, Verdicts};
 const INBOX_MESSAGES_MAX: usize = 128;
 /// How many wishes of clients wait for the replica, before the clients have to. Default 4,096.
 const WANTED_MAX: usize = 4096;
-/// How many questions of lagging peers wait for the disk; they ask again. Default 64.
-const SERVE_MAX: usize = 64;
 
 type SubmitReply = oneshot::Sender<Result<Slot, SubmitError>>;
 type ReadReply = oneshot::Sender<Result<Slot, ReadError>>;
@@ -284,7 +284,7 @@ impl<A: Application> Opened<A> {
 
         let reader = log.reader();
         let (records, to_append) = std::sync::mpsc::channel();
-        let (serve, to_serve) = std::sync::mpsc::sync_channel(SERVE_MAX);
+        let asked = Arc::new(Asked::default());
         let thread = NodeOpenError::Thread;
         let (application, application_thread) =
             Deliverer::start(application, notices.clone()).map_err(thread)?;
@@ -294,7 +294,7 @@ impl<A: Application> Opened<A> {
             disk::spawn_server(
                 reader.clone(),
                 identity.cluster.limits(),
-                to_serve,
+                Arc::clone(&asked),
                 Arc::clone(&peers),
                 notices.clone(),
             )
@@ -315,7 +315,7 @@ impl<A: Application> Opened<A> {
             peers: Arc::clone(&peers),
             records,
             application,
-            serve,
+            asked: Asking(asked),
             shared: Arc::clone(&shared),
         };
         let make_shell = move |now: Duration| Shell::new(replica, timing, rng, now);

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use synod_model::{Limits, Message, Position, Record, Serve, To};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::asked::Asked;
 use super::shared::Counters;
 use super::{NodeError, Notice};
 use crate::peers::Peers;
@@ -87,14 +88,14 @@ fn gather(
 pub(super) fn spawn_server(
     reader: LogReader,
     limits: &Limits,
-    asked: Receiver<Serve>,
+    asked: Arc<Asked>,
     peers: Arc<Peers>,
     notices: UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
     let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
     thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
         let _watch = Watch { thread: "catch-up", notices: notices.clone() };
-        while let Ok(Serve { to, slots, log_starts_at, watermark }) = asked.recv() {
+        while let Some(Serve { to, slots, log_starts_at, watermark }) = asked.next() {
             match reader.read(slots, entries_max, bytes_max) {
                 Ok(entries) => {
                     let first = slots.first;

@@ -5,15 +5,16 @@
 //! that under load many values share one accept, one write and one message to each peer.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use synod_model::{ElectRefused, Message, Record, ReplicaId, Serve, Status};
+use synod_model::{ElectRefused, Message, Record, ReplicaId, Status};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::application::{Batch, Deliverer};
+use super::asked::Asking;
 use super::{NodeError, Notice, ReadReply, Shared, SubmitReply};
 use crate::api::{NotDone, ReadError, Role, SubmitError};
 use crate::peers::Peers;
@@ -45,7 +46,7 @@ pub(super) struct Sinks {
     pub(super) peers: Arc<Peers>,
     pub(super) records: Sender<Vec<Record<Value>>>,
     pub(super) application: Deliverer,
-    pub(super) serve: SyncSender<Serve>,
+    pub(super) asked: Asking,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -210,8 +211,7 @@ async fn act(
         sinks.peers.send(outgoing.to, &outgoing.message);
     }
     for serve in out.serve.drain(..) {
-        // The peer asks again for what there is no time for now.
-        let _ = sinks.serve.try_send(serve);
+        sinks.asked.0.push(serve);
     }
     // One that coordinates alone hears nobody, so its detector wakes it for nothing.
     if let Some(reason) = out.elect_refused.take().filter(|it| *it != ElectRefused::Coordinates) {
