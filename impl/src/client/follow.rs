@@ -29,7 +29,7 @@ pub struct Following {
     connection: Option<Connection>,
     cluster: Option<ClusterId>,
     rotation: Rotation,
-    /// When anything was last heard.
+    /// When the log was last heard of.
     heard: Instant,
     told: VecDeque<Vec<Delivery>>,
     /// With which slot it has ended.
@@ -129,9 +129,9 @@ impl Following {
         let answer = time::timeout(silent_max, connection.answer()).await;
         let answer = answer.unwrap_or(Err(ConnectionLost::Silent(silent_max)));
         let answer = answer.map_err(|lost| Trouble::Passing(format!("{endpoint}: {lost}")))?;
-        self.heard = Instant::now();
         match answer.answer {
             Answer::Deliveries { deliveries, through } => {
+                self.heard = Instant::now();
                 self.follow.from = self.follow.from.max(through.next());
                 if !deliveries.is_empty() {
                     self.told.push_back(deliveries);

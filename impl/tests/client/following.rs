@@ -8,9 +8,9 @@ use synod_model::{Entry, SessionId, Slot};
 use super::fake::{Cluster, Manner, Running};
 use super::{endpoints, in_time, options};
 use synod::Value;
-use synod::api::Delivery;
+use synod::api::{Delivery, NotDone};
 use synod::client::protocol::{Answer, Ask, Follow};
-use synod::client::{Connection, FollowFailed, Following};
+use synod::client::{ClientOptions, Connection, FollowFailed, Following};
 
 const EVERYTHING: Follow = Follow { from: Slot(1), until_caught_up: true, everything: true };
 
@@ -171,6 +171,21 @@ async fn a_follower_that_does_not_read_stops_the_reading_of_the_log_and_nothing_
             }
         }
         assert_eq!(through, Slot(211));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_only_refused_gives_up() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        replica.node.behave(Manner::Refuse(NotDone::TooMany));
+        let options = ClientOptions { deadline: Duration::from_millis(300), ..options() };
+        let mut following = Following::new(endpoints(&[&replica]), options, EVERYTHING).unwrap();
+        let failed = following.next().await.unwrap_err();
+        assert!(matches!(failed, FollowFailed::NoReplica { .. }), "{failed}");
+        assert!(failed.to_string().contains("as many clients as the limit allows"), "{failed}");
     })
     .await;
 }
