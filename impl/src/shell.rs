@@ -94,6 +94,8 @@ pub(crate) struct Shell<S, R> {
     reads: Vec<ReadId>,
     /// How many sessions were opened through this run.
     opened: u64,
+    /// The highest watermark that a peer has told.
+    heard_watermark: Slot,
     effects: Effects<S, R>,
 }
 
@@ -110,6 +112,7 @@ impl<S, R> Shell<S, R> {
             submissions: Vec::new(),
             reads: Vec::new(),
             opened: 0,
+            heard_watermark: Slot::ZERO,
             effects: Effects::default(),
         }
     }
@@ -117,6 +120,11 @@ impl<S, R> Shell<S, R> {
     /// The state of the replica.
     pub(crate) fn status(&self) -> Status {
         self.replica.status()
+    }
+
+    /// Everything up to this slot is committed, by what this replica knows itself and what peers say.
+    pub(crate) fn known_watermark(&self) -> Slot {
+        self.heard_watermark.max(self.replica.status().watermark)
     }
 
     /// When there will be something to do even if nothing happens.
@@ -127,7 +135,11 @@ impl<S, R> Shell<S, R> {
     /// Takes in what has happened. What clients want is only noted: [`flush`](Self::flush).
     pub(crate) fn handle(&mut self, event: Event<S, R>, now: Duration) {
         match event {
-            Event::Peer(from, message) => self.step(Input::Receive { from, message }, now),
+            Event::Peer(from, message) => {
+                let told = message.watermark().unwrap_or_default();
+                self.heard_watermark = self.heard_watermark.max(told);
+                self.step(Input::Receive { from, message }, now);
+            }
             Event::Synced(through) => self.step(Input::Synced { through }, now),
             Event::Applied(through) => self.step(Input::Applied { through }, now),
             Event::Submit(submission, reply) => self.submit(submission, reply),

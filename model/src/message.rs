@@ -84,6 +84,25 @@ pub enum Message<V> {
     },
 }
 
+impl<V> Message<V> {
+    /// The watermark of the sender, where the message tells it. For people who ask how far a replica
+    /// lags; the protocol takes it from where it stands.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Slot> {
+        match self {
+            Self::Committed { watermark, .. } => Some(*watermark),
+            Self::Order { order, .. } => match order {
+                Order::Accept { watermark, .. }
+                | Order::Commit { watermark }
+                | Order::Round { watermark, .. } => Some(*watermark),
+                Order::Canvass | Order::Propose { .. } => None,
+            },
+            Self::Reply { reply: Reply::Promise(promise), .. } => Some(promise.watermark),
+            _ => None,
+        }
+    }
+}
+
 /// What the owner of a sequence number says under it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Order<V> {

@@ -232,7 +232,7 @@ impl Backend for Log {
     }
 
     fn status(&self) -> ReplicaStatus {
-        let status = self.inner.shared.status();
+        let (status, known_watermark) = self.inner.shared.status();
         let LogSize { fdatasyncs, bytes_written, log_bytes, segments } =
             self.inner.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
@@ -251,7 +251,7 @@ impl Backend for Log {
             promised: status.promised,
             committed: status.watermark,
             applied: status.applied,
-            lag_slots: status.watermark.above(status.applied),
+            lag_slots: known_watermark.above(status.applied),
             disk: DiskStatus {
                 log_bytes,
                 segments,

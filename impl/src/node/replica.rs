@@ -87,7 +87,7 @@ pub(super) async fn run(
         }
         let status = shell.status();
         tell_change(&seen, &status);
-        sinks.shared.publish(&status);
+        sinks.shared.publish(&status, shell.known_watermark());
         seen = status;
     };
     shell.stop();

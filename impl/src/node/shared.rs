@@ -26,6 +26,8 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 pub(super) struct Published {
     pub(super) status: Status,
+    /// Everything up to this slot is committed, as far as it is known, also by hearsay.
+    pub(super) known_watermark: Slot,
     /// The node has ended.
     pub(super) ended: bool,
 }
@@ -33,17 +35,22 @@ pub(super) struct Published {
 impl Shared {
     pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: Verdicts) -> Self {
         Self {
-            published: watch::Sender::new(Published { status, ended: false }),
+            published: watch::Sender::new(Published {
+                known_watermark: status.watermark,
+                status,
+                ended: false,
+            }),
             other_verdicts: RwLock::new(verdicts.0),
             counters,
         }
     }
 
     /// Tells how the replica is. Whoever waits for the log wakes up if it can be read further.
-    pub(super) fn publish(&self, status: &Status) {
+    pub(super) fn publish(&self, status: &Status, known_watermark: Slot) {
         self.published.send_if_modified(|published| {
             let wakes = published.status.durable != status.durable;
             published.status.clone_from(status);
+            published.known_watermark = known_watermark;
             wakes
         });
     }
@@ -57,8 +64,9 @@ impl Shared {
         self.published.subscribe()
     }
 
-    pub(super) fn status(&self) -> Status {
-        self.published.borrow().status.clone()
+    pub(super) fn status(&self) -> (Status, Slot) {
+        let published = self.published.borrow();
+        (published.status.clone(), published.known_watermark)
     }
 
     /// Remembers what followers of the log will want to know of these deliveries.
