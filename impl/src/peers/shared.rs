@@ -1,6 +1,6 @@
 //! What the tasks of the transport share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -95,7 +95,19 @@ pub(super) struct Seen {
     pub(super) run: Option<Run>,
     pub(super) last_error: Option<String>,
     pub(super) is_heard: bool,
+    /// The runs before, the newest last.
+    former_runs: VecDeque<Run>,
+    /// How often a former run was back.
+    returns: u32,
 }
+
+/// How many former runs of a peer are remembered, to be known if they come back. Default 8: of two
+/// processes that run the same replica, each may start anew a few times.
+const FORMER_RUNS_MAX: usize = 8;
+
+/// How often former runs come back before it is said that two processes run the same replica. Default
+/// 3: a greeting that one has sent before it ended may be read late, and then both have been back.
+const RETURNS_MAX: u32 = 3;
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,9 +131,29 @@ impl Peer {
     /// be waited for any longer.
     pub(super) fn note_run(&self, run: Run) {
         let mut seen = self.lock();
-        if seen.run.replace(run) != Some(run) {
-            self.started.notify_one();
+        let former = seen.run.replace(run);
+        if former == Some(run) {
+            return;
         }
+        self.started.notify_one();
+        let Some(former) = former else {
+            return;
+        };
+        if seen.former_runs.contains(&run) {
+            seen.returns = seen.returns.saturating_add(1);
+            if seen.returns == RETURNS_MAX {
+                error!(
+                    "{self} is run by two processes, each with a copy of its data directory: stop one, and \
+                     remove its copy\n  \
+                     what one of them has promised the other does not know, so values can be lost"
+                );
+            }
+        }
+        seen.former_runs.retain(|it| *it != run && *it != former);
+        if seen.former_runs.len() == FORMER_RUNS_MAX {
+            seen.former_runs.pop_front();
+        }
+        seen.former_runs.push_back(former);
     }
 
     /// Waits for a run of the peer that had not been seen before.
@@ -193,5 +225,43 @@ impl Drop for Incoming<'_> {
         if *self.peer.incoming.borrow() == self.number {
             seen.is_heard = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer::new(ReplicaId(1), "127.0.0.1:1".to_owned(), &Limits::default())
+    }
+
+    fn is_doubled(peer: &Peer) -> bool {
+        peer.lock().returns >= RETURNS_MAX
+    }
+
+    #[test]
+    fn a_replica_may_start_as_often_as_it_likes() {
+        let peer = peer();
+        for run in 1..100 {
+            peer.note_run(Run(run));
+            peer.note_run(Run(run));
+        }
+        // A greeting of the run before is read late.
+        peer.note_run(Run(98));
+        peer.note_run(Run(99));
+        assert!(!is_doubled(&peer));
+    }
+
+    #[test]
+    fn two_processes_with_copies_of_one_data_directory_are_found_out() {
+        let peer = peer();
+        for _ in 0..2 {
+            peer.note_run(Run(1));
+            peer.note_run(Run(2));
+            assert!(!is_doubled(&peer));
+        }
+        peer.note_run(Run(1));
+        assert!(is_doubled(&peer));
     }
 }

@@ -1,10 +1,12 @@
 //! Data directories that are in use, not there, somebody else's, or not to be written to.
 
 use std::fs;
+use std::process::Command;
 
 use crate::cluster::Cluster;
 use crate::command::{Done, synod};
 use crate::mount::Mount;
+use crate::process::Node;
 
 /// Runs a node that is not to run.
 fn node(cluster: &Cluster, id: u16) -> Done {
@@ -113,4 +115,23 @@ fn a_data_directory_that_cannot_be_written_to_is_not_used() {
     ]);
     let other = mount.path().join("r1");
     init(&cluster, other.to_str().unwrap()).failed_with(&["/r1", "Read-only file system"]);
+}
+
+/// Both greet the others with the same incarnation, and take turns to be the one that is heard.
+#[test]
+fn two_processes_with_copies_of_one_data_directory_are_found_out() {
+    let (mut cluster, _) = Cluster::running_calmly(3);
+    cluster.stop(1);
+    let copy = cluster.path().join("copy");
+    let copied = Command::new("cp").arg("-a").arg(cluster.data_dir(1)).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    cluster.start(1);
+    let mut args = vec!["--data-dir".to_owned(), copy.to_str().unwrap().to_owned()];
+    // Where nobody looks for a replica of this cluster.
+    args.extend(["--listen-client".to_owned(), cluster.endpoint(8)]);
+    args.extend(["--listen-peer".to_owned(), cluster.peer_address(8)]);
+    let log = cluster.path().join("copy.log");
+    let _copy = Node::start(&args, &cluster.environment, &log);
+    cluster.node(0).tells("is run by two processes");
+    cluster.node(2).tells("is run by two processes");
 }
