@@ -18,7 +18,9 @@ mod output;
 mod read;
 mod status;
 mod submit;
+mod teller;
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::process::ExitCode;
 
@@ -36,7 +38,7 @@ pub fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         // Whoever closed the pipe, such as `head`, has read enough.
         if !output::is_closed(&error) {
-            tell(&error);
+            anstream::eprint!("{}", text_of(&error));
         }
         Exit::Failed.into()
     })
@@ -79,16 +81,18 @@ fn wait_on(
     done.map(ExitCode::from)
 }
 
-/// Says what went wrong in one sentence, its causes behind, and below what to do about it.
-fn tell(error: &anyhow::Error) {
+/// What went wrong in one sentence, its causes behind, and below what to do about it.
+fn text_of(error: &anyhow::Error) -> String {
     let text = error.to_string();
     let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
-    anstream::eprint!("{} {what}", "error:".red().bold());
+    let mut told = format!("{} {what}", "error:".red().bold());
     for cause in error.chain().skip(1) {
-        anstream::eprint!(": {cause}");
+        // That a string takes no more is not something that happens.
+        let _ = write!(told, ": {cause}");
     }
-    anstream::eprintln!();
+    told.push('\n');
     if !advice.is_empty() {
-        anstream::eprintln!("{advice}");
+        let _ = writeln!(told, "{advice}");
     }
+    told
 }

@@ -21,6 +21,8 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Exit;
 use super::lines;
 use super::members::{Members, checked};
+use super::teller::Teller;
+use super::text_of;
 use crate::client::server::{ServerLimits, serve};
 use crate::{Config, Log, NoApplication, Timing};
 
@@ -145,7 +147,7 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
             config.peers.insert(ReplicaId(id), checked(address)?);
         }
     }
-    begin_to_tell(args.log.or(file.log).unwrap_or_default());
+    let teller = begin_to_tell(args.log.or(file.log).unwrap_or_default())?;
     // One thread for the replica and all sockets: what a value passes on its way is all in one
     // place, and no other has to be woken for it. The disk has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -156,7 +158,14 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
     // A node that is told to stop while it reads its log need not read to the end, nor wait for a
     // disk that does not answer: whatever it does there may end at any point, as if it were killed.
     runtime.shutdown_background();
-    ended.map(|()| Exit::Done)
+    // By the same way as the lines before it, so that it comes after them, and is not waited for if
+    // nobody reads.
+    let (text, exit) = match ended {
+        Ok(()) => (String::new(), Exit::Done),
+        Err(error) => (text_of(&error), Exit::Failed),
+    };
+    teller.end_with(&text);
+    Ok(exit)
 }
 
 async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> anyhow::Result<()> {
@@ -208,12 +217,18 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
 }
 
 /// Tells what happens on standard error; `SYNOD_LOG` says how much of it, as `info` or `synod=debug`.
-fn begin_to_tell(format: LogFormat) {
+fn begin_to_tell(format: LogFormat) -> anyhow::Result<Teller> {
+    let tell_left_out = |lines| warn!(lines, "left out: standard error is not read fast enough");
+    let teller = Teller::start(anstream::stderr(), tell_left_out)
+        .context("the thread that writes to standard error cannot be started")?;
     let filter = EnvFilter::try_from_env("SYNOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = teller.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     match format {
         LogFormat::Text => subscriber.with_ansi(is_terminal).with_target(false).init(),
         LogFormat::Json => subscriber.json().init(),
     }
+    Ok(teller)
 }

@@ -25,6 +25,7 @@ mod process;
 mod proxy;
 mod quiet;
 mod remade;
+mod stalled_reader;
 mod startup;
 mod stopping;
 mod strangers;
