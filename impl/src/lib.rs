@@ -54,6 +54,7 @@ pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod disk;
+mod few_lines;
 pub mod forming;
 pub mod frame;
 mod node;

@@ -60,6 +60,7 @@ pub use error::PeersError;
 pub use handshake::PROTOCOL_VERSION;
 
 use crate::codec;
+use crate::few_lines::FewLines;
 use crate::forming::{Gate, Store};
 use crate::frame;
 use crate::storage::Identity;
@@ -149,6 +150,7 @@ impl Peers {
             inbox,
             fatal: watch::Sender::new(None),
             told: std::sync::Mutex::default(),
+            lines: FewLines::new("connections of callers"),
         });
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();

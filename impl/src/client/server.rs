@@ -7,7 +7,7 @@
 //! amount of memory, whatever the client does.
 //!
 //! Whatever arrives that no client of Synod sends closes the connection it came on, with one line in
-//! the log, and touches nothing else.
+//! the log, or a number where there are many, and touches nothing else.
 //!
 //! When the node stops, nothing is cut off that can still be answered: no connection is taken any
 //! more, new submissions are answered with "not done: stopping", and those in flight get their
@@ -16,6 +16,7 @@
 mod connection;
 mod follower;
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use tracing::{debug, warn};
 use super::protocol::{Unwelcome, Welcome};
 use super::wire::Outbox;
 use crate::api::Backend;
+use crate::few_lines::FewLines;
 use connection::Broken;
 
 /// What a server lets its clients use.
@@ -87,6 +89,7 @@ pub async fn serve<B: Backend>(
     stop: impl Future<Output = ()> + Send,
 ) {
     let limits = Arc::new(limits);
+    let lines = FewLines::new("connections of clients");
     let (stopping, is_stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -97,12 +100,15 @@ pub async fn serve<B: Backend>(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) if connections.len() >= limits.connections_max => {
-                    warn!(%from, "a client was turned away: there are {} connections", connections.len());
+                    if lines.may_tell() {
+                        warn!(%from, "a client was turned away: there are {} connections", connections.len());
+                    }
                     turn_away(&socket);
                 }
                 Ok((socket, from)) => {
                     let (backend, limits) = (backend.clone(), limits.clone());
-                    connections.spawn(attend(socket, from, backend, limits, is_stopping.clone()));
+                    let (lines, is_stopping) = (lines.clone(), is_stopping.clone());
+                    connections.spawn(attend(socket, from, backend, limits, lines, is_stopping));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -127,21 +133,22 @@ async fn attend<B: Backend>(
     from: SocketAddr,
     backend: Arc<B>,
     limits: Arc<ServerLimits>,
+    lines: Arc<FewLines>,
     is_stopping: watch::Receiver<bool>,
 ) {
-    match connection::run(socket, &*backend, &limits, is_stopping).await {
-        Ok(()) => {}
-        Err(Broken::Garbage(garbage)) => {
-            warn!(%from, "closed a connection on which came what no client sends: {garbage}");
-        }
-        Err(Broken::NoClient(stranger)) => {
-            warn!(%from, "closed a connection to something that is no client: {stranger}");
-        }
+    let ended = connection::run(socket, &*backend, &limits, is_stopping).await;
+    let (what, error): (_, &dyn Display) = match &ended {
+        Ok(()) => return,
         // Clients come and go.
-        Err(Broken::Io(error)) => debug!(%from, "a connection broke: {error}"),
-        Err(Broken::Unsayable(error)) => {
-            warn!(%from, "closed a connection: an answer cannot be sent: {error}");
-        }
+        Err(Broken::Io(error)) => return debug!(%from, "a connection broke: {error}"),
+        Err(Broken::Garbage(garbage)) => ("on which came what no client sends", garbage),
+        Err(Broken::NoClient(stranger)) => ("to something that is no client", stranger),
+        Err(Broken::Unsayable(error)) => ("since an answer cannot be sent", error),
+    };
+    if lines.may_tell() {
+        warn!(%from, "closed a connection {what}: {error}");
+    } else {
+        debug!(%from, "closed a connection {what}: {error}");
     }
 }
 

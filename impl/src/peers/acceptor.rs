@@ -102,7 +102,8 @@ async fn serve(
         LinkError::Closed | LinkError::Stopping => debug!("{caller} {error}"),
         error => {
             let text = error.to_string();
-            if caller.replica.is_none_or(|replica| shared.is_news(replica, &text)) {
+            let is_news = caller.replica.is_none_or(|replica| shared.is_news(replica, &text));
+            if is_news && shared.lines.may_tell() {
                 warn!("{caller} {text}");
             } else {
                 debug!("{caller} {text}");

@@ -12,6 +12,7 @@ use super::error::PeersError;
 use super::handshake::{Introduction, Refusal};
 use super::limits::{LinkTiming, QUEUE_FRAMES_MAX, queue_bytes_max};
 use super::queue::Queue;
+use crate::few_lines::FewLines;
 use crate::forming::{Gate, GateError};
 use crate::value::Value;
 
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub(super) fatal: watch::Sender<Option<PeersError>>,
     /// What was told last of those who call as this replica, and are turned away.
     pub(super) told: Mutex<BTreeMap<ReplicaId, String>>,
+    /// Keeps what is told of callers short: whoever calls can say anything.
+    pub(super) lines: Arc<FewLines>,
 }
 
 /// How many callers are remembered that were turned away. Default 64: more than a cluster has members,

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
 
 use fastrand::Rng;
 
@@ -68,6 +69,35 @@ fn noise_on_either_port_ends_its_connection_and_nothing_else() {
     cluster.submit([0], &["all the same"]);
     let now = cluster.status([0])[0]["resident_bytes"].as_u64().unwrap();
     assert!(now < memory + (16 << 20), "{memory} bytes were resident, and now {now}");
+}
+
+/// Whoever can reach a port can have a line for every connection, or ten a second, and a number.
+#[test]
+fn many_strangers_are_told_in_a_few_lines() {
+    const STRANGERS: usize = 200;
+    let mut cluster = Cluster::made(3);
+    cluster.start(0).tells("listens for clients");
+    let parts = ["of clients were closed", "of callers were closed"];
+    for (address, more) in [cluster.endpoint(0), cluster.peer_address(0)].iter().zip(parts) {
+        let (began, lines) = (Instant::now(), closed(&mut cluster));
+        for _ in 0..STRANGERS {
+            say(address, b"GET / HTTP/1.1\r\nHost: synod\r\n\r\n");
+        }
+        let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+        let node = cluster.node(0);
+        until(&format!("all that called at {address} are accounted for"), || {
+            let told = node.told();
+            let more = told.lines().filter(|line| line.contains(more)).map(number);
+            let few = CLOSED.iter().map(|part| node.lines_with(part)).sum::<usize>() - lines;
+            assert!(few <= 10 * seconds, "{few} lines in {seconds} s:\n{told}");
+            (few + more.sum::<usize>() == STRANGERS).then_some(())
+        });
+    }
+}
+
+/// The number at the end of a line.
+fn number(line: &str) -> usize {
+    line.rsplit('=').next().unwrap().trim().parse().unwrap()
 }
 
 /// Says something, and then nothing more; waits until the connection is closed.
