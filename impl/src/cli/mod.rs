@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod descriptors;
 mod escape;
 mod exit;
 mod follow;

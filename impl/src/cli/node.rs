@@ -18,12 +18,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::descriptors::server_limits;
 use super::exit::Exit;
 use super::lines;
 use super::members::{Members, checked};
 use super::teller::Teller;
 use super::text_of;
-use crate::client::server::{ServerLimits, serve};
+use crate::client::server::serve;
 use crate::{Config, Log, NoApplication, Timing};
 
 /// How long the disk may take to sync what is under way when the node stops: 5 s. What was not synced
@@ -171,6 +172,8 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
 async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Before anything is opened.
+    let limits = server_limits();
     let stopping = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -197,7 +200,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
         let _ = stopped.await;
     };
     let backend = Arc::new(log.clone());
-    let serving = tokio::spawn(serve(listener, backend, ServerLimits::default(), stopped));
+    let serving = tokio::spawn(serve(listener, backend, limits, stopped));
     let ended = tokio::select! {
         ended = log.ended() => ended,
         () = &mut stopping => {

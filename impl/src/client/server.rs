@@ -38,8 +38,8 @@ use connection::Broken;
 /// What a server lets its clients use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// How many connections there are at once. Default 4,096: sixteen times what the benchmark uses,
-    /// and below what a process may usually have open.
+    /// How many connections there are at once. Default 4,096: sixteen times what the benchmark uses.
+    /// A process that may not have so many files open needs a lower one.
     pub connections_max: usize,
     /// How many asks of one connection are in flight; more wait in TCP. Default 1,024: as many
     /// requests as one session may have.

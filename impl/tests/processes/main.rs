@@ -15,6 +15,7 @@ mod clock;
 mod cluster;
 mod command;
 mod damage;
+mod descriptors;
 mod directories;
 mod disk_full;
 mod failover;

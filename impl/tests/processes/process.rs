@@ -52,9 +52,30 @@ pub(crate) struct Node {
 impl Node {
     /// Starts `synod node` with these arguments. What it tells is added to the file `log`.
     pub(crate) fn start(args: &[String], environment: &BTreeMap<&str, String>, log: &Path) -> Self {
+        Self::begin(Command::new(env!("CARGO_BIN_EXE_synod")), args, environment, log)
+    }
+
+    /// The same, with a limit that the shell sets as `ulimit` takes it.
+    pub(crate) fn start_limited(
+        limit: &str,
+        args: &[String],
+        environment: &BTreeMap<&str, String>,
+        log: &Path,
+    ) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_synod"));
+        Self::begin(shell, args, environment, log)
+    }
+
+    fn begin(
+        mut command: Command,
+        args: &[String],
+        environment: &BTreeMap<&str, String>,
+        log: &Path,
+    ) -> Self {
         let log_from = fs::metadata(log).map_or(0, |it| usize::try_from(it.len()).unwrap());
         let file = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
         command.arg("node").args(args).env_remove("SYNOD_LOG").envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let process = Running::start(&mut command);
