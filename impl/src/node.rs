@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_model::{Position, ReplicaId, Run, Slot};
+use synod_model::{Message, Position, ReplicaId, Run, Slot};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -282,7 +282,15 @@ impl<A: Application> Opened<A> {
         };
         let peers = Arc::new(Peers::start(peers, directory, inbox)?);
 
+        let to_peers = Arc::clone(&peers);
+        let send = move |to, message: &Message<Value>| to_peers.send(to, message);
         let reader = log.reader();
+        let read = {
+            let limits = identity.cluster.limits();
+            let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
+            let reader = reader.clone();
+            move |slots| reader.read(slots, entries_max, bytes_max)
+        };
         let (records, to_append) = std::sync::mpsc::channel();
         let asked = Arc::new(Asked::default());
         let thread = NodeOpenError::Thread;
@@ -291,14 +299,7 @@ impl<A: Application> Opened<A> {
         let mut threads = Vec::from([
             disk::spawn_appender(log, to_append, notices.clone(), Arc::clone(&shared.counters))
                 .map_err(thread)?,
-            disk::spawn_server(
-                reader.clone(),
-                identity.cluster.limits(),
-                Arc::clone(&asked),
-                Arc::clone(&peers),
-                notices.clone(),
-            )
-            .map_err(thread)?,
+            disk::spawn_server(read, send, Arc::clone(&asked), notices.clone()).map_err(thread)?,
         ]);
         threads.extend(application_thread);
         // The application may have it already, from the reading of the log.

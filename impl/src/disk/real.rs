@@ -1,9 +1,11 @@
 //! The operating system's files. The one place that knows fs2.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fs2::FileExt as _;
 
@@ -16,12 +18,24 @@ const HOLDER_BYTES_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     root: PathBuf,
+    /// The folders that were synced. They stay open: a file that was renamed while too many are open
+    /// would be one of which it cannot be found out whether it is durable.
+    folders: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
 }
 
 impl RealDisk {
     /// The data directory at `root`. Nothing is read or made by this.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), folders: Arc::default() }
+    }
+
+    fn folder(&self, name: &str) -> io::Result<Arc<File>> {
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = folders.get(name) {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(File::open(self.path(name))?);
+        Ok(Arc::clone(folders.entry(name.to_owned()).or_insert(folder)))
     }
 }
 
@@ -79,7 +93,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        sync(&self.path(folder))
+        self.folder(folder)?.sync_all()
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn DiskLock>, LockError> {

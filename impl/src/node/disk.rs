@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 use std::thread::{self, JoinHandle};
 
-use synod_model::{Limits, Message, Position, Record, Serve, To};
+use synod_model::{Entry, Message, Position, Record, Serve, SlotRange, To};
 use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
 
 use super::asked::Asked;
 use super::shared::Counters;
 use super::{NodeError, Notice};
-use crate::peers::Peers;
-use crate::storage::{Log, LogReader};
+use crate::storage::{Log, ReadError};
 use crate::value::Value;
 
 /// Appends records until nobody sends any more, and says up to where they are durable.
@@ -85,22 +85,31 @@ fn gather(
 }
 
 /// Reads what lagging peers ask for and is no longer in memory, and sends it.
+///
+/// A peer is not served while too many files are open: it asks again. Any other error ends the node.
 pub(super) fn spawn_server(
-    reader: LogReader,
-    limits: &Limits,
+    read: impl Fn(SlotRange) -> Result<Vec<Entry<Value>>, ReadError> + Send + 'static,
+    send: impl Fn(To, &Message<Value>) + Send + 'static,
     asked: Arc<Asked>,
-    peers: Arc<Peers>,
     notices: UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
-    let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
     thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
         let _watch = Watch { thread: "catch-up", notices: notices.clone() };
+        let mut is_told = false;
         while let Some(Serve { to, slots, log_starts_at, watermark }) = asked.next() {
-            match reader.read(slots, entries_max, bytes_max) {
+            match read(slots) {
                 Ok(entries) => {
                     let first = slots.first;
                     let committed = Message::Committed { log_starts_at, first, entries, watermark };
-                    peers.send(To::One(to), &committed);
+                    send(To::One(to), &committed);
+                    is_told = false;
+                }
+                Err(error) if error.is_want_of_descriptors() => {
+                    // It asks several times a second.
+                    if !is_told {
+                        warn!(peer = %to, "is not served what it lacks: {error}");
+                    }
+                    is_told = true;
                 }
                 Err(error) => {
                     let _ = notices.send(Notice::Fatal(NodeError::Read(error)));
@@ -113,7 +122,50 @@ pub(super) fn spawn_server(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+
+    use nix::errno::Errno;
+    use synod_model::{ReplicaId, Slot};
+
     use super::*;
+    use crate::storage::DiskError;
+
+    fn failed(os_error: Errno) -> ReadError {
+        let error = std::io::Error::from(os_error);
+        ReadError::Disk(DiskError { doing: "open", path: "00000001.wal".into(), error })
+    }
+
+    #[test]
+    fn a_peer_is_served_later_if_too_many_files_are_open_and_never_from_a_broken_disk() {
+        let outcomes = [
+            Err(failed(Errno::EMFILE)),
+            Err(failed(Errno::ENFILE)),
+            Ok(vec![Entry::NoOp]),
+            Err(failed(Errno::EIO)),
+            Ok(vec![Entry::NoOp]),
+        ];
+        let outcomes = Mutex::new(outcomes.into_iter());
+        let read = move |_| outcomes.lock().expect("whole").next().expect("few are asked for");
+        let (told, tells) = channel();
+        let send = move |to, _: &Message<Value>| told.send(to).expect("the test listens");
+        let (notices, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let asked = Arc::new(Asked::default());
+        let server = spawn_server(read, send, Arc::clone(&asked), notices).expect("a thread");
+        let slots = SlotRange { first: Slot(1), last: Slot(1) };
+        let (log_starts_at, watermark) = (Slot(1), Slot(1));
+        let to = ReplicaId(2);
+        while !server.is_finished() {
+            // As a peer that hears nothing does.
+            asked.push(Serve { to, slots, log_starts_at, watermark });
+            thread::yield_now();
+        }
+        server.join().expect("it ends");
+        assert_eq!(tells.into_iter().collect::<Vec<_>>(), [To::One(to)]);
+        let notice = seen.try_recv();
+        let is_told = matches!(&notice, Ok(Notice::Fatal(NodeError::Read(it))) if it.to_string().contains("os error 5"));
+        assert!(is_told, "{notice:?}");
+    }
 
     #[test]
     fn a_thread_that_panics_ends_the_node_and_one_that_ends_does_not() {

@@ -132,6 +132,13 @@ fn fits(found: &BTreeMap<Slot, Stored<Value>>, wanted: SlotRange, bytes_max: u64
     wanted.last
 }
 
+impl ReadError {
+    /// Whether the log is as it was, and can be read when fewer files are open.
+    pub(crate) fn is_want_of_descriptors(&self) -> bool {
+        matches!(self, Self::Disk(error) if error.is_want_of_descriptors())
+    }
+}
+
 /// Why slots were not read.
 #[derive(Debug, Error)]
 pub enum ReadError {

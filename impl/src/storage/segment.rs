@@ -11,6 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use tracing::warn;
+
 use super::trouble::DiskError;
 use crate::disk::{Disk, DiskFile};
 
@@ -87,18 +89,34 @@ pub(super) fn prepare(
     number: u32,
     segment_bytes: u64,
 ) -> Result<Box<dyn DiskFile>, DiskError> {
+    let file = create(disk, number)?;
+    complete(disk, number, segment_bytes, &*file)?;
+    Ok(file)
+}
+
+/// The first step of [`prepare`]. If it fails, nothing has happened.
+fn create(disk: &dyn Disk, number: u32) -> Result<Box<dyn DiskFile>, DiskError> {
+    let new_name = new_name(number);
+    disk.create(&new_name).map_err(DiskError::at(disk, &new_name, "create"))
+}
+
+/// The other steps of [`prepare`]. If one of them fails, what is on the disk is unknown.
+fn complete(
+    disk: &dyn Disk,
+    number: u32,
+    segment_bytes: u64,
+    file: &dyn DiskFile,
+) -> Result<(), DiskError> {
     let new_name = new_name(number);
     let at = |doing| DiskError::at(disk, &new_name, doing);
-    let file = disk.create(&new_name).map_err(at("create"))?;
-    if let Err(error) = fill(&*file, segment_bytes) {
+    if let Err(error) = fill(file, segment_bytes) {
         // Part of a segment is of no use to anybody, and what it takes of a full disk may be. If it
         // cannot be removed now, the next start does it.
         let _ = disk.remove(&new_name);
         return Err(at("fill")(error));
     }
     disk.rename(&new_name, &segment_name(number)).map_err(at("rename"))?;
-    disk.sync_folder(LOG).map_err(DiskError::at(disk, LOG, "sync"))?;
-    Ok(file)
+    disk.sync_folder(LOG).map_err(DiskError::at(disk, LOG, "sync"))
 }
 
 fn fill(file: &dyn DiskFile, segment_bytes: u64) -> io::Result<()> {
@@ -146,12 +164,12 @@ pub(super) enum Spare {
 }
 
 impl Spare {
-    /// Begins to make segment `number` on another thread. If there can be none, it will be made
-    /// when it is needed.
+    /// Begins to make segment `number` on another thread. If there can be none, or it cannot even
+    /// begin, the segment will be made when it is needed.
     pub(super) fn begin(disk: &Arc<dyn Disk>, number: u32, segment_bytes: u64) -> Self {
         let disk = Arc::clone(disk);
         let thread = Builder::new().name(format!("segment {number}"));
-        let made = thread.spawn(move || prepare(&*disk, number, segment_bytes));
+        let made = thread.spawn(move || begin(&*disk, number, segment_bytes));
         made.map_or(Self::None, |thread| Self::Coming(Maker(Some(thread))))
     }
 
@@ -165,21 +183,41 @@ impl Spare {
         match std::mem::replace(self, Self::None) {
             Self::Ready(file) => Ok(file),
             Self::None => prepare(disk, number, segment_bytes),
-            Self::Coming(mut maker) => maker.finish().unwrap_or_else(|| {
-                let error = io::Error::other("the thread that did it panicked");
-                Err(DiskError::at(disk, &segment_name(number), "make")(error))
-            }),
+            Self::Coming(mut maker) => {
+                let made = maker.finish().unwrap_or_else(|| {
+                    let error = io::Error::other("the thread that did it panicked");
+                    Err(DiskError::at(disk, &segment_name(number), "make")(error))
+                });
+                made?.map_or_else(|| prepare(disk, number, segment_bytes), Ok)
+            }
         }
     }
 }
 
+/// Makes a segment ahead of use, and says at once if it cannot be made: the log may go on for long
+/// before it needs it. None if nothing has happened, so that it can be made when it is needed.
+fn begin(disk: &dyn Disk, number: u32, segment_bytes: u64) -> Made {
+    let file = match create(disk, number) {
+        Ok(file) => file,
+        Err(error) => {
+            warn!("segment {number} is not made ahead of use, but when it is needed: {error}");
+            return Ok(None);
+        }
+    };
+    let completed = complete(disk, number, segment_bytes, &*file);
+    completed.inspect_err(|error| warn!("segment {number} cannot be made: {error}"))?;
+    Ok(Some(file))
+}
+
+type Made = Result<Option<Box<dyn DiskFile>>, DiskError>;
+
 /// A thread that makes a segment. Dropping it waits for the thread, which must not go on once the
 /// lock of the directory is given back.
 #[derive(Debug)]
-pub(super) struct Maker(Option<JoinHandle<Result<Box<dyn DiskFile>, DiskError>>>);
+pub(super) struct Maker(Option<JoinHandle<Made>>);
 
 impl Maker {
-    fn finish(&mut self) -> Option<Result<Box<dyn DiskFile>, DiskError>> {
+    fn finish(&mut self) -> Option<Made> {
         self.0.take().and_then(|thread| thread.join().ok())
     }
 }

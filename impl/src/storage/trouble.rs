@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::disk::Disk;
@@ -29,10 +30,25 @@ impl DiskError {
     ) -> impl FnOnce(io::Error) -> Self {
         move |error| Self { doing, path: disk.path(name), error }
     }
+
+    /// Whether it failed because this process, or the machine, has too many files open. That says
+    /// nothing of the disk.
+    pub(super) fn is_want_of_descriptors(&self) -> bool {
+        is_want_of_descriptors(&self.error)
+    }
+}
+
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    let error = error.raw_os_error();
+    [Errno::EMFILE, Errno::ENFILE].into_iter().any(|it| error == Some(it as i32))
 }
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if is_want_of_descriptors(error) => {
+            "too many files are open: let this process have more, with LimitNOFILE= in its unit or \
+             `ulimit -n`"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "the disk is full: make room on it, then start the replica again"
         }

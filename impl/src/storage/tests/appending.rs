@@ -1,11 +1,12 @@
 //! From records to batches, when nothing goes wrong but what the caller does.
 
+use nix::errno::Errno;
 use proptest::collection::vec;
 use synod_model::Record;
 
-use super::kit::{LOG, accepted, append, check, new_disk, recover};
+use super::kit::{LOG, accepted, append, check, new_disk, open, recover, try_recover_with};
 use crate::Value;
-use crate::storage::{AppendError, Finding, Log, inspect};
+use crate::storage::{AppendError, Finding, Log, Preparation, inspect};
 use crate::testing::records;
 
 fn append_all(log: &mut Log, records: &[Record<Value>]) {
@@ -85,5 +86,34 @@ fn an_append_is_two_calls() {
         let before = disk.operations();
         append(&mut log, &[accepted(slot, 1, 10), accepted(slot, 2, 10)]);
         assert_eq!(disk.operations() - before, 2);
+    }
+}
+
+/// What is made ahead of use may fail long before it is needed, and for want of a file descriptor,
+/// which says nothing of the disk.
+#[test]
+fn a_segment_that_could_not_be_begun_ahead_of_use_is_made_when_it_is_needed() {
+    /// The segment after it is begun after one write and one sync: its file is created, and filled.
+    const CREATE: u64 = 3;
+    const WRITE: u64 = 4;
+    let records: Vec<_> = (0..12).map(|slot| accepted(slot, 1, 3000)).collect();
+    for (operation, is_made) in [(CREATE, true), (WRITE, false)] {
+        let disk = new_disk(1);
+        let (mut log, _) = try_recover_with(Preparation::InBackground, &open(&disk))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let begun = disk.operations() + operation;
+        disk.fail_at(begun, Errno::EMFILE as i32);
+        append(&mut log, &records[..1]);
+        while disk.operations() < begun {
+            std::thread::yield_now();
+        }
+        let mut rest = records[1..].chunks(1);
+        let appended = rest.try_for_each(|record| log.append(record).map(drop));
+        assert_eq!(appended.is_ok(), is_made, "{appended:?}");
+        if is_made {
+            assert_eq!(log.size().segments, 2);
+            drop(log);
+            assert_eq!(recover(&disk.kill()).1, records);
+        }
     }
 }
