@@ -340,7 +340,9 @@ async fn supervise(
     };
     shared.end();
     peers.stop().await;
-    // Their channels are closed, so they end when they have done what was given to them.
+    // Their channels are closed. The appender ends when it has written what was given to it. The
+    // application ends with the batch that it is at, for nobody hears of it any more: whoever waits
+    // for what is queued behind hears that it is unknown, and the next start delivers it.
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             let _ = thread.join();

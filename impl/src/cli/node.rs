@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use synod_model::ReplicaId;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -33,8 +33,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the replica of a data directory, which `synod init` has made.
 ///
-/// It runs until it gets SIGTERM or Ctrl-C, and then answers what can still be answered. What it does
-/// it tells on standard error.
+/// It runs until it gets SIGTERM or Ctrl-C, and then answers what can still be answered; a second one
+/// ends it at once. What it does it tells on standard error.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {
     /// The data directory
@@ -155,7 +155,20 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the threads of the node cannot be started")?;
-    let ended = runtime.block_on(run(config, &listen_client, args.until_stdin_ends));
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let insisted = async {
+            signals.next().await;
+            signals.next().await;
+        };
+        tokio::select! {
+            ended = run(config, &listen_client, args.until_stdin_ends) => ended,
+            () = insisted => bail!(
+                "ended at once, for it was told to stop a second time\n  nothing that was acknowledged \
+                 is lost; whoever waits for an answer does not know what becomes of what was asked"
+            ),
+        }
+    });
     // A node that is told to stop while it reads its log need not read to the end, nor wait for a
     // disk that does not answer: whatever it does there may end at any point, as if it were killed.
     runtime.shutdown_background();
@@ -170,14 +183,12 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
 }
 
 async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::new()?;
     // Before anything is opened.
     let limits = server_limits();
     let stopping = async move {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.next() => {}
             () = lines::ended(), if until_stdin_ends => {}
         }
     };
@@ -217,6 +228,27 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     }
     warn!("ends with a write under way: the disk does not answer");
     Ok(())
+}
+
+/// What tells a node to stop. Each of these hears of every signal.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be waited for");
+        let terminate = listen(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Tells what happens on standard error; `SYNOD_LOG` says how much of it, as `info` or `synod=debug`.

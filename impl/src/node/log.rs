@@ -144,6 +144,12 @@ impl Log {
     /// Stops the replica, and waits until it has. Whoever waits for an answer hears that it is
     /// unknown.
     ///
+    /// What is under way is waited for, however long it takes: a write and its sync, a read for a
+    /// peer, and the callbacks of the batch that the application is at. What is committed and queued
+    /// behind those is not delivered; it is in the log, and the next [`open`](Self::open) delivers it.
+    /// Where a callback may never return, or a disk never answer, give this a time limit and then end
+    /// the process, as `synod node` does: the replica forgets nothing by it that it has acknowledged.
+    ///
     /// # Errors
     ///
     /// If it had ended before by itself.

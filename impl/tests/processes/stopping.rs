@@ -173,29 +173,54 @@ fn clients_that_only_listen_do_not_hold_up_a_node_that_stops() {
     assert!(done.stderr.contains("the log could not be followed"), "{done:?}");
 }
 
+/// A client of a replica that has asked for more than the buffers of a socket take in, and does not
+/// read it.
+struct Deaf {
+    _connection: Connection,
+    _runtime: Runtime,
+}
+
+impl Deaf {
+    fn begin(cluster: &Cluster, id: u16) -> Self {
+        const VALUES: usize = 160;
+        let runtime = Runtime::new().unwrap();
+        let endpoints = cluster.endpoints_from(id);
+        let endpoint = endpoints[0].clone();
+        let connection = runtime.block_on(async {
+            let client = Client::new(endpoints, ClientOptions::default()).unwrap();
+            let values = (0..VALUES).map(|_| client.submit(vec![b'x'; 100_000]));
+            for outcome in futures_util::future::join_all(values).await {
+                outcome.unwrap();
+            }
+            let mut deaf = Connection::connect(&endpoint, SOON).await.unwrap();
+            let follow = Follow { from: Slot(1), until_caught_up: false, everything: true };
+            deaf.put(1, Ask::Follow(follow)).unwrap();
+            // The first answer comes, and the others are never taken.
+            assert!(matches!(deaf.answer().await.unwrap().answer, Answer::Deliveries { .. }));
+            // Time for all buffers on the way to fill.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            deaf
+        });
+        Self { _connection: connection, _runtime: runtime }
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_does_not_hold_up_a_node_that_stops() {
-    /// More than the buffers of a socket take in.
-    const VALUES: usize = 160;
     let (mut cluster, coordination) = Cluster::running(3);
-    let id = coordination.id;
-    let runtime = Runtime::new().unwrap();
-    let endpoints = cluster.endpoints_from(id);
-    let endpoint = endpoints[0].clone();
-    let _deaf = runtime.block_on(async {
-        let client = Client::new(endpoints, ClientOptions::default()).unwrap();
-        let values = (0..VALUES).map(|_| client.submit(vec![b'x'; 100_000]));
-        for outcome in futures_util::future::join_all(values).await {
-            outcome.unwrap();
-        }
-        let mut deaf = Connection::connect(&endpoint, SOON).await.unwrap();
-        let follow = Follow { from: Slot(1), until_caught_up: false, everything: true };
-        deaf.put(1, Ask::Follow(follow)).unwrap();
-        // The first answer comes, and the others are never taken.
-        assert!(matches!(deaf.answer().await.unwrap().answer, Answer::Deliveries { .. }));
-        // Time for all buffers on the way to fill.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        deaf
-    });
-    cluster.stop(id);
+    let _deaf = Deaf::begin(&cluster, coordination.id);
+    cluster.stop(coordination.id);
+}
+
+/// Whoever presses Ctrl-C once more does not want to wait for what can still be answered.
+#[test]
+fn a_node_that_is_told_twice_to_stop_ends_at_once() {
+    let (mut cluster, coordination) = Cluster::running(3);
+    // It would be waited for, for some seconds.
+    let _deaf = Deaf::begin(&cluster, coordination.id);
+    let node = cluster.node(coordination.id);
+    node.signal(Signal::TERM);
+    node.tells("stops");
+    node.signal(Signal::INT);
+    node.fails_with(&["it was told to stop a second time"]);
 }
