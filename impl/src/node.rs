@@ -25,6 +25,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -150,6 +151,15 @@ pub enum NodeOpenError {
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
+    /// The callback has panicked.
+    #[error(
+        "the application panicked at slot {slot}, which it was given again at this start\n  \
+         it is given the same at every start: mend the application first"
+    )]
+    Application {
+        /// What it was given.
+        slot: Slot,
+    },
 }
 
 /// Why a node ended that was not told to.
@@ -166,11 +176,11 @@ pub enum NodeError {
     Peers(#[from] PeersError),
     /// The callback has panicked.
     #[error(
-        "the application panicked at slot {slot}, or just before\n  \
+        "the application panicked at slot {slot}\n  \
          every replica is given the same, so others may end likewise: mend the application first"
     )]
     Application {
-        /// What it was given last, as far as that is known.
+        /// What it was given.
         slot: Slot,
     },
     /// A thread of the node has panicked.
@@ -190,9 +200,12 @@ pub(crate) async fn open<A: Application>(
     application: A,
 ) -> Result<Log, NodeOpenError> {
     let opening = tokio::task::spawn_blocking(move || Opened::new(&config, application));
-    let opened =
-        opening.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-    opened.run().await
+    let opened = opening.await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        // The runtime is shutting down, and starts nothing more.
+        Err(cancelled) => Err(NodeOpenError::Thread(io::Error::other(cancelled))),
+    });
+    opened?.run().await
 }
 
 /// A node whose log is recovered, and which nobody can reach yet.
@@ -227,15 +240,23 @@ impl<A: Application> Opened<A> {
         let from = application.applied();
         let mut applied = from;
         let mut verdicts = Verdicts::default();
+        let mut is_in_callback = false;
         let committed = |committed| match committed {
             Committed::ToDeliver(delivered) => {
                 verdicts.note(delivered.slot, delivered.verdict);
                 applied = delivered.slot;
+                is_in_callback = true;
                 application.deliver(application::to_delivery(delivered));
+                is_in_callback = false;
             }
             Committed::HadAlready(slot, verdict) => verdicts.note(slot, Some(verdict)),
         };
-        let (replica, log) = start(&directory, Preparation::InBackground, run, from, committed)?;
+        let start = || start(&directory, Preparation::InBackground, run, from, committed);
+        let (replica, log) = match catch_unwind(AssertUnwindSafe(start)) {
+            Ok(started) => started?,
+            Err(_) if is_in_callback => return Err(NodeOpenError::Application { slot: applied }),
+            Err(panic) => resume_unwind(panic),
+        };
         let recovered = log.recovered();
         if let Some(interrupted) = recovered.interrupted {
             info!(?interrupted, "an interrupted write was cut off");

@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use synod_model::{Delivered, Slot};
 use tokio::sync::mpsc;
 
+use super::disk::Watch;
 use super::{NodeError, Notice, SubmitReply};
 use crate::api::{Delivery, SubmitError};
 use crate::value::Value;
@@ -106,10 +107,9 @@ impl Deliverer {
         match self {
             Self::Immediate(application) => deliver(application.as_mut(), batch).map(Some),
             Self::Thread(batches) => {
-                let last = batch.delivered.last().map(|it| it.slot);
-                // If it has ended, it has told why, if it could.
-                let ended = |_| NodeError::Application { slot: last.unwrap_or_default() };
-                batches.send(batch).await.map_err(ended)?;
+                // If the thread has ended, it has told why, and at which slot, before it let go of the
+                // channel: that notice is there, and ends the node. Who waits for this hears nothing.
+                let _ = batches.send(batch).await;
                 Ok(None)
             }
         }
@@ -138,13 +138,16 @@ fn deliver<A: Application + ?Sized>(application: &mut A, batch: Batch) -> Result
     Ok(last)
 }
 
-/// Runs the application until nobody sends batches any more.
+/// Runs the application until nobody sends batches any more, or until it panics. Why it ends is told
+/// before `batches` is dropped.
 fn spawn<A: Application>(
     mut application: A,
     mut batches: mpsc::Receiver<Batch>,
     notices: mpsc::UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("application".to_owned()).spawn(move || {
+        // Outside of a callback, that is.
+        let _watch = Watch { thread: "application", notices: notices.clone() };
         while let Some(batch) = batches.blocking_recv() {
             let (notice, goes_on) = match deliver(&mut application, batch) {
                 Ok(last) => (Notice::Applied(last), true),
@@ -155,4 +158,32 @@ fn spawn<A: Application>(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_model::Entry;
+
+    use super::*;
+
+    fn batch(slots: impl Iterator<Item = u64>) -> Batch {
+        let delivered = |slot| Delivered { slot: Slot(slot), entry: Entry::NoOp, verdict: None };
+        Batch { delivered: slots.map(delivered).collect(), answers: Vec::new() }
+    }
+
+    #[test]
+    fn the_slot_at_which_an_application_panicked_is_told_whatever_it_was_to_be_given_then() {
+        let picky = |delivery: Delivery| assert!(delivery.slot < Slot(3), "as its fault would");
+        let (notices, mut told) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (mut deliverer, thread) = Deliverer::start(picky, notices).expect("a thread");
+        let mut take = |batch| runtime.block_on(deliverer.take(batch)).expect("the notice tells");
+        assert_eq!(take(batch(1..5)), None);
+        thread.expect("it has one").join().expect("it ends");
+        // There is nobody whom this could be given to.
+        assert_eq!(take(batch(5..9)), None);
+        let notice = told.try_recv();
+        let is_told = matches!(notice, Ok(Notice::Fatal(NodeError::Application { slot: Slot(3) })));
+        assert!(is_told, "{notice:?}");
+    }
 }

@@ -56,9 +56,9 @@ pub(super) fn spawn_appender(
 
 /// Ends the node if the thread that holds this panics. A replica of which nothing becomes durable any
 /// more would be up, and of no use to anybody.
-struct Watch {
-    thread: &'static str,
-    notices: UnboundedSender<Notice>,
+pub(super) struct Watch {
+    pub(super) thread: &'static str,
+    pub(super) notices: UnboundedSender<Notice>,
 }
 
 impl Drop for Watch {

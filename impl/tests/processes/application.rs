@@ -15,7 +15,7 @@ use synod::api::{
 };
 use synod::disk::RealDisk;
 use synod::storage::{self, DataDirectory, Preparation};
-use synod::{Application, Config, Log, NodeError, Value};
+use synod::{Application, Config, Log, NoApplication, NodeError, NodeOpenError, Value};
 use synod_model::{
     Content, Entry, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot, Verdict,
 };
@@ -68,6 +68,29 @@ fn a_panic_of_the_application_ends_the_node_and_everybody_hears_of_it() {
         };
         Runtime::new().unwrap().block_on(async { timeout(SOON, test).await.expect("it ends") });
     }
+}
+
+/// It is given all of the log again at a start, and what it did not like then it does not like now.
+#[test]
+fn a_panic_of_the_application_while_the_log_is_read_is_an_error_that_names_the_slot() {
+    let cluster = Cluster::made(1);
+    let test = async {
+        let log = Log::open(Config::new(cluster.data_dir(0)), NoApplication).await.unwrap();
+        let slot = log.submit("bad").await.unwrap();
+        log.submit("good").await.unwrap();
+        log.stop().await.unwrap();
+        drop(log);
+        let (told, _heard) = channel();
+        let fussy = Fussy { is_immediate: false, told };
+        let opened = Log::open(Config::new(cluster.data_dir(0)), fussy).await;
+        let error = opened.expect_err("the application does not like it");
+        assert!(matches!(error, NodeOpenError::Application { slot: it } if it == slot), "{error}");
+        assert!(error.to_string().contains("mend the application"), "{error}");
+        // Nothing is kept of it: without that application the node runs.
+        let log = Log::open(Config::new(cluster.data_dir(0)), NoApplication).await.unwrap();
+        log.stop().await.unwrap();
+    };
+    Runtime::new().unwrap().block_on(async { timeout(SOON, test).await.expect("it ends") });
 }
 
 /// Whoever submits, or reads, and then looks at the application, finds what it has to have.
