@@ -1,5 +1,8 @@
 //! The replicated log, for whoever uses it in the process of a node.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use synod_model::{ReplicaId, Run, SessionId, Slot, SlotRange};
@@ -17,7 +20,7 @@ use crate::api::{
 };
 use crate::peers::Peers;
 use crate::shell::Submission;
-use crate::storage::{Identity, LogReader, LogSize};
+use crate::storage::{Identity, LogReader, LogSize, ReadError as DiskReadError};
 use crate::value::Value;
 
 /// How many followers of the log are served at once. Default 64: each may keep a thread busy reading.
@@ -233,7 +236,8 @@ impl Backend for Log {
             next: from.max(Slot(1)),
             published: self.inner.shared.watch(),
             log: self.clone(),
-            _permit: permit,
+            reading: None,
+            permit: Arc::new(permit),
         })
     }
 
@@ -281,29 +285,52 @@ fn resident_bytes() -> u64 {
 }
 
 /// The log from some slot on. Made by [`Backend::subscribe`].
+///
+/// A read that has begun cannot be taken back, and a slow disk may need longer than anybody waits at
+/// once. So the read outlives the wait, and the next wait goes on with it: a subscription has one read
+/// under way at most, and makes none twice.
 #[derive(Debug)]
 pub struct LogSubscription {
     next: Slot,
     published: watch::Receiver<Published>,
     log: Log,
-    _permit: OwnedSemaphorePermit,
+    /// The read of what begins with `next`.
+    reading: Option<JoinHandle<Result<Vec<Delivery>, DiskReadError>>>,
+    /// Held by the read as well: while it keeps a thread busy, nobody else has its place.
+    permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl LogSubscription {
+    fn read_through(&self, last: Slot) -> JoinHandle<Result<Vec<Delivery>, DiskReadError>> {
+        let inner = Arc::clone(&self.log.inner);
+        let permit = Arc::clone(&self.permit);
+        let first = self.next;
+        let limits = inner.identity.cluster.limits();
+        let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
+        tokio::task::spawn_blocking(move || {
+            let entries = inner.reader.read(SlotRange { first, last }, entries_max, bytes_max);
+            drop(permit);
+            entries.map(|entries| inner.shared.deliveries(first, entries))
+        })
+    }
 }
 
 impl Subscription for LogSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, SubscribeError> {
-        let next = self.next;
-        let waiting = self.published.wait_for(|it| it.ended || it.status.durable >= next).await;
-        let readable = waiting.ok().filter(|it| !it.ended).map(|it| it.status.durable);
-        let last = readable.ok_or(SubscribeError::Stopping)?;
-        let inner = Arc::clone(&self.log.inner);
-        let limits = inner.identity.cluster.limits();
-        let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
-        let reading = tokio::task::spawn_blocking(move || {
-            let slots = SlotRange { first: next, last };
-            let entries = inner.reader.read(slots, entries_max, bytes_max);
-            entries.map(|entries| inner.shared.deliveries(next, entries))
-        });
-        let read = reading.await.map_err(|error| SubscribeError::Disk(error.to_string()))?;
+        let reading = if let Some(reading) = &mut self.reading {
+            reading
+        } else {
+            let next = self.next;
+            let waiting = self.published.wait_for(|it| it.ended || it.status.durable >= next).await;
+            let readable = waiting.ok().filter(|it| !it.ended).map(|it| it.status.durable);
+            let last = readable.ok_or(SubscribeError::Stopping)?;
+            let reading = self.read_through(last);
+            self.reading.insert(reading)
+        };
+        // Dropped here, the read goes on, and so does the next wait with it.
+        let read = reading.await;
+        self.reading = None;
+        let read = read.map_err(|error| SubscribeError::Disk(error.to_string()))?;
         let deliveries = read.map_err(|error| SubscribeError::Disk(error.to_string()))?;
         if let Some(last) = deliveries.last() {
             self.next = last.slot.next();
