@@ -20,6 +20,7 @@ mod log;
 mod make;
 mod met;
 mod replica;
+mod resident;
 mod session;
 mod shared;
 

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::application::Application;
 use super::replica::Wanted;
+use super::resident::Resident;
 use super::session::Session;
 use super::shared::{Published, Shared};
 use super::{Config, NodeError, NodeOpenError, open};
@@ -48,6 +49,7 @@ struct Inner {
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<Result<(), NodeError>>>>,
     subscriptions: Arc<Semaphore>,
+    resident: Resident,
     /// The session that [`Log::submit`] uses.
     own: Mutex<Option<Session>>,
 }
@@ -81,6 +83,7 @@ impl Log {
                 stop,
                 task,
                 subscriptions,
+                resident: Resident::default(),
                 own,
             }),
         }
@@ -270,18 +273,10 @@ impl Backend for Log {
                 fdatasyncs,
                 bytes_written,
             },
-            resident_bytes: resident_bytes(),
+            resident_bytes: self.inner.resident.bytes(),
             peers: self.inner.peers.status().into_iter().map(PeerStatus::from).collect(),
         }
     }
-}
-
-/// How much of this process is in memory; 0 where the system does not tell.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kibibytes.unwrap_or_default() << 10
 }
 
 /// The log from some slot on. Made by [`Backend::subscribe`].

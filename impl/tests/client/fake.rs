@@ -111,6 +111,8 @@ pub(crate) struct Node {
     /// How many requests have arrived.
     pub(crate) requests: AtomicUsize,
     arrived: Notify,
+    /// How often it was asked how it is.
+    pub(crate) statuses: AtomicUsize,
     /// How many batches a subscription has given.
     pub(crate) batches: Arc<AtomicUsize>,
 }
@@ -206,6 +208,7 @@ impl Backend for Node {
     }
 
     fn status(&self) -> ReplicaStatus {
+        self.statuses.fetch_add(1, Ordering::SeqCst);
         let end = *self.cluster.end.borrow();
         ReplicaStatus {
             replica: self.id,
@@ -269,6 +272,7 @@ impl Running {
             manner: watch::Sender::new(Manner::Serve(Duration::ZERO)),
             requests: AtomicUsize::new(0),
             arrived: Notify::new(),
+            statuses: AtomicUsize::new(0),
             batches: Arc::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

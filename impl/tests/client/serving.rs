@@ -1,5 +1,6 @@
 //! The node's end: strangers, limits, stopping.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -154,6 +155,39 @@ async fn a_node_that_stops_answers_what_it_has_taken_and_refuses_the_rest() {
         };
         tokio::join!(asks, stops);
         assert!(Connection::connect(&endpoint, SECOND).await.is_err());
+    })
+    .await;
+}
+
+/// All tasks of this test share one thread, as in `synod node`.
+#[tokio::test]
+async fn a_client_that_asks_without_end_leaves_others_their_turn() {
+    const ASKS: u64 = 5000;
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        let mut greedy = Connection::connect(&replica.endpoint, SECOND).await.unwrap();
+        for id in 0..ASKS {
+            greedy.put(id, Ask::Status).unwrap();
+        }
+        let asks = async {
+            for _ in 0..ASKS {
+                greedy.answer().await.unwrap();
+            }
+        };
+        // How many answers there are from one turn of this task to the next.
+        let turns = async {
+            let (mut answered, mut longest) = (0, 0);
+            while answered < 5000 {
+                tokio::task::yield_now().await;
+                let now = replica.node.statuses.load(Ordering::SeqCst);
+                longest = longest.max(now - answered);
+                answered = now;
+            }
+            longest
+        };
+        let ((), longest) = tokio::join!(asks, turns);
+        assert!(longest <= 256, "{longest} asks were answered while all others waited");
     })
     .await;
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::coop::consume_budget;
 use tokio::time::{self, Instant};
 
 use super::ServerLimits;
@@ -90,6 +91,9 @@ pub(super) async fn run<B: Backend>(
             if let Some(job) = desk.take(id, ask)? {
                 in_flight.push(job.run(backend));
             }
+            // What is answered here waits for nothing, and the replica is on the same thread: a
+            // client that asks without end has its turn like everybody.
+            consume_budget().await;
         }
         desk.tell_follower(false)?;
         if desk.is_draining && in_flight.is_empty() && desk.outbox.waiting_bytes() == 0 {
