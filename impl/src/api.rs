@@ -133,7 +133,8 @@ pub enum SubmitError {
 /// Why a submission was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum NotDone {
-    /// As many submissions as the limit allows wait already. Later, or elsewhere, it may be taken.
+    /// As many submissions as the limit allows wait already, or as many clients for this one. Later,
+    /// or elsewhere, it may be taken.
     #[error("too many submissions wait at this replica already")]
     TooMany,
     /// The value has more bytes than the limit allows, here and everywhere else in the cluster.

@@ -49,6 +49,7 @@ use crate::peers::{LinkTiming, Peers, PeersConfig, PeersError};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
 use crate::shell::start::{Committed, StartError, start};
+use crate::shell::waiting::Waiter;
 use crate::storage::{
     AppendError, DataDirectory, OpenError, Preparation, ReadError as DiskReadError, SmallFileError,
 };
@@ -66,6 +67,12 @@ const WANTED_MAX: usize = 4096;
 
 type SubmitReply = oneshot::Sender<Result<Slot, SubmitError>>;
 type ReadReply = oneshot::Sender<Result<Slot, ReadError>>;
+
+impl<T> Waiter for oneshot::Sender<T> {
+    fn is_gone(&self) -> bool {
+        self.is_closed()
+    }
+}
 
 /// What a node is opened with.
 #[derive(Clone, Debug)]

@@ -16,7 +16,9 @@
 
 pub(crate) mod detector;
 pub(crate) mod start;
-mod waiting;
+#[cfg(test)]
+mod tests;
+pub(crate) mod waiting;
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ use synod_model::{
 use crate::api::{NotDone, ReadError, SubmitError, Unknown};
 use crate::value::Value;
 use detector::{Alarm, Detector, Timing};
-use waiting::Waiting;
+use waiting::{Waiter, Waiting};
 
 /// What a shell is told. Its driver answers those who submit by an `S`, and those who read by an `R`.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ pub(crate) struct Shell<S, R> {
     effects: Effects<S, R>,
 }
 
-impl<S, R> Shell<S, R> {
+impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// A shell around `replica`, which has just recovered.
     pub(crate) fn new(replica: Replica<Value>, timing: Timing, rng: Rng, now: Duration) -> Self {
         let Status { me, run, .. } = replica.status();
@@ -154,7 +156,9 @@ impl<S, R> Shell<S, R> {
             self.step(Input::Submit(submissions), now);
         }
         if !self.reads.is_empty() {
-            let reads = std::mem::take(&mut self.reads);
+            // A read takes a place of the core's until it is answered. Nobody gets one who has gone.
+            let mut reads = std::mem::take(&mut self.reads);
+            reads.retain(|id| self.waiting.still_reads(*id));
             self.step(Input::Read(reads), now);
         }
         while let Some(alarm) = self.detector.due(now) {
@@ -191,12 +195,15 @@ impl<S, R> Shell<S, R> {
             }
             Submission::End(session) => Entry::End { session },
         };
-        if let Some(id) = entry.submission_id() {
-            self.waiting.submission(id, reply);
-            self.submissions.push(entry);
-        } else {
-            let refused = Err(SubmitError::NotDone(NotDone::NotASubmission));
-            self.effects.submitted.push((reply, refused));
+        let refused = match entry.submission_id() {
+            Some(id) => self.waiting.submission(id, reply).map_err(|it| (it, NotDone::TooMany)),
+            None => Err((reply, NotDone::NotASubmission)),
+        };
+        match refused {
+            Ok(()) => self.submissions.push(entry),
+            Err((reply, reason)) => {
+                self.effects.submitted.push((reply, Err(SubmitError::NotDone(reason))));
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use crate::api::SubmitError;
 use crate::disk::SimulatedDisk;
 use crate::shell::detector::Timing;
 use crate::shell::start::{Committed, start};
+use crate::shell::waiting::Waiter;
 use crate::shell::{Event, Shell, Submission};
 use crate::storage::{
     DataDirectory, Incarnation, Log, LogLimits, LogReader, NewReplica, Preparation,
@@ -67,6 +68,19 @@ struct Running {
 
 /// Who asked, and the number of the request; 0 for the opening of a session.
 type Asked = (usize, u64);
+
+/// Nobody gives up waiting here: a client asks again instead, and takes whatever answer comes first.
+impl Waiter for Asked {
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+impl Waiter for () {
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
 
 /// A client that submits one request after another, each until it is told a slot.
 #[derive(Default)]
