@@ -8,7 +8,7 @@
 //! - A number is given out only within `session_requests_max` of `answered`, or delivery would refuse
 //!   it. So one slow submission holds back those far behind it.
 //! - "Not done" is claimed only for what was never sent, or was refused at once every time. Whatever
-//!   was on a connection that broke may have been taken.
+//!   was on a connection that broke, or was answered by what is no answer, may have been taken.
 //!
 //! A session is opened when it is first needed, and another one when a replica says that it has gone.
 //! What was sent under the old one keeps it: under another it would be another request.
@@ -214,9 +214,22 @@ impl Requests {
         if let Some(Sent::Job(ticket)) = sent {
             self.mark_sent(ticket, false);
         }
-        match (sent, answer) {
-            (Some(Sent::Opening), answer) => self.opened(&answer, now),
-            (Some(Sent::Job(ticket)), Answer::Done(slot) | Answer::ReadAt(slot)) => {
+        match sent {
+            Some(Sent::Opening) => self.opened(&answer, now),
+            Some(Sent::Job(ticket)) => self.answered(ticket, answer, now),
+            // Nothing of ours.
+            None => Advice::Stay,
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket, answer: Answer, now: Instant) -> Advice {
+        let Some(job) = self.jobs.get(&ticket) else {
+            // Its time is up.
+            return Advice::Stay;
+        };
+        match (&job.what, answer) {
+            (What::Submit { .. }, Answer::Done(slot))
+            | (What::Read { .. }, Answer::ReadAt(slot)) => {
                 match self.end(ticket).map(|job| job.what) {
                     Some(What::Submit { reply, .. }) => drop(reply.send(Ok(slot))),
                     Some(What::Read { reply }) => drop(reply.send(Ok(slot))),
@@ -224,16 +237,29 @@ impl Requests {
                 }
                 Advice::Stay
             }
-            (Some(Sent::Job(ticket)), Answer::NoSlot(error)) => self.no_slot(ticket, error, now),
-            (Some(Sent::Job(ticket)), Answer::NotRead(error)) => {
+            (What::Submit { .. }, Answer::NoSlot(error)) => self.no_slot(ticket, error, now),
+            (What::Read { .. }, Answer::NotRead(error)) => {
                 self.trouble = Some(error.to_string());
                 self.again(ticket, now);
                 if error == ReadError::Stopping { Advice::MoveOn } else { Advice::Stay }
             }
-            // Nothing of ours, or of a job whose time is up; or no answer to what was asked, which
-            // is the same as none.
-            (_, _) => Advice::Stay,
+            (_, _) => {
+                self.not_an_answer(ticket, now);
+                Advice::Stay
+            }
         }
+    }
+
+    /// What came is no answer to what was asked: the replica has the ask, and has not said what
+    /// became of it.
+    fn not_an_answer(&mut self, ticket: Ticket, now: Instant) {
+        self.trouble = Some("the replica answered what it was not asked".to_owned());
+        if let Some(Job { what: What::Submit { may_be_taken, .. }, .. }) =
+            self.jobs.get_mut(&ticket)
+        {
+            *may_be_taken = true;
+        }
+        self.again(ticket, now);
     }
 
     fn opened(&mut self, answer: &Answer, now: Instant) -> Advice {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
 use super::{Requests, SubmitFailed};
-use crate::api::{self, About, ReadError, Request, SubmitError};
+use crate::api::{self, About, NotDone, ReadError, Request, SubmitError};
 use crate::client::protocol::{Answer, Ask};
 use crate::storage::ClusterId;
 use crate::value::Value;
@@ -39,6 +39,8 @@ enum Reply {
     Refused,
     TakenAndStopping,
     SessionGone,
+    /// Something that was not asked for.
+    OfWrongKind,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -48,6 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Reply::Refused),
         1 => Just(Reply::TakenAndStopping),
         1 => Just(Reply::SessionGone),
+        1 => Just(Reply::OfWrongKind),
     ];
     prop_oneof![
         4 => Just(Event::Submit),
@@ -183,7 +186,7 @@ impl Books {
         let slot = Slot(self.last_slot);
         let ask = self.asked.remove(&id).unwrap();
         let error = match reply {
-            Reply::Done => None,
+            Reply::Done | Reply::OfWrongKind => None,
             Reply::RefusedForNow => Some(SubmitError::NotDone(api::NotDone::TooMany)),
             Reply::Refused => Some(SubmitError::NotDone(api::NotDone::NotASubmission)),
             Reply::TakenAndStopping => Some(SubmitError::Unknown(api::Unknown::Stopping)),
@@ -192,7 +195,10 @@ impl Books {
                 Some(SubmitError::Unknown(api::Unknown::Refused(reason)))
             }
         };
+        let is_of_wrong_kind = matches!(reply, Reply::OfWrongKind);
         let answer = match (&ask, error) {
+            (Ask::Read, None) if is_of_wrong_kind => Answer::Done(slot),
+            (_, None) if is_of_wrong_kind => Answer::ReadAt(slot),
             (Ask::OpenSession, None) => Answer::Opened(SessionId(slot.0)),
             (Ask::Read, None) => Answer::ReadAt(slot),
             (Ask::Read, Some(_)) => Answer::NotRead(ReadError::TooMany),
@@ -202,6 +208,7 @@ impl Books {
         if let Ask::Request(request) = ask {
             let submission = self.submissions.get_mut(&request.value).unwrap();
             match error {
+                None if is_of_wrong_kind => {}
                 None => submission.slot = submission.slot.or(Some(slot)),
                 Some(SubmitError::NotDone(_)) => drop(submission.may_be_taken.remove(&id)),
                 Some(SubmitError::Unknown(_)) => {}
@@ -224,6 +231,47 @@ impl Books {
             }
             submission.is_over = true;
         }
+    }
+}
+
+/// All but the outcome of a submission, for `Requests::answer`.
+const WRONG_KIND: [Answer; 3] =
+    [Answer::ReadAt(Slot(9)), Answer::NotRead(ReadError::TooMany), Answer::Opened(SessionId(9))];
+
+#[test]
+fn an_answer_of_the_wrong_kind_leaves_a_submission_unknown_and_it_is_asked_again() {
+    for wrong in WRONG_KIND {
+        let mut books = Books::new();
+        books.on(Event::Submit);
+        books.on(Event::Ask(1));
+        books.on(Event::Answer(0, Reply::Done));
+        books.on(Event::Ask(1));
+        let (id, _) = books.asked.pop_first().unwrap();
+        books.requests.answer(id, wrong.clone(), books.now);
+
+        books.on(Event::TimePasses(500));
+        books.on(Event::Ask(1));
+        assert_eq!(books.asked.len(), 1, "it is asked again after {wrong:?}");
+        // That time it is refused: but the first time, it may have been taken.
+        books.on(Event::Answer(0, Reply::RefusedForNow));
+        books.now += DEADLINE;
+        books.requests.expire(books.now);
+        let outcome = books.submissions.values_mut().next().unwrap().outcome.try_recv();
+        assert!(matches!(outcome, Ok(Err(SubmitFailed::Unknown(_)))), "{wrong:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn an_answer_of_the_wrong_kind_to_a_read_is_none() {
+    for wrong in [Answer::Done(Slot(9)), Answer::NoSlot(SubmitError::NotDone(NotDone::TooMany))] {
+        let mut books = Books::new();
+        books.on(Event::Read);
+        books.on(Event::Ask(1));
+        let (id, _) = books.asked.pop_first().unwrap();
+        books.requests.answer(id, wrong.clone(), books.now);
+        books.on(Event::TimePasses(500));
+        books.on(Event::Ask(1));
+        assert_eq!(books.asked.len(), 1, "it is asked again after {wrong:?}");
     }
 }
 
