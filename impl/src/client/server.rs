@@ -55,8 +55,9 @@ pub struct ServerLimits {
     /// How often a follower hears something, if only that there is nothing new. Default 500 ms, so
     /// that a client who waits a second or two can tell a quiet log from a dead node.
     pub quiet_max: Duration,
-    /// How long those in flight may take when the node stops. Default 3 s: longer than a healthy
-    /// cluster needs, and short enough for whoever stops it.
+    /// How long those in flight may take when the node stops, or when the client has closed its side
+    /// and may still read. Default 3 s: longer than a healthy cluster needs, and short enough for
+    /// whoever stops it. A client that is gone altogether looks the same, and is not kept for longer.
     pub drain_max: Duration,
 }
 

@@ -9,9 +9,11 @@ use tokio::net::{TcpListener, TcpStream};
 use super::fake::{Cluster, Manner, Running};
 use super::{client, in_time};
 use synod::api::{Role, SubmitError};
-use synod::client::protocol::{Answer, Ask};
+use synod::client::protocol::{Answer, Ask, Follow, ToClient, ToNode};
 use synod::client::server::ServerLimits;
 use synod::client::{ConnectTrouble, Connection, status};
+use synod::{codec, frame};
+use synod_model::Slot;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -178,7 +180,7 @@ async fn a_client_that_asks_without_end_leaves_others_their_turn() {
         // How many answers there are from one turn of this task to the next.
         let turns = async {
             let (mut answered, mut longest) = (0, 0);
-            while answered < 5000 {
+            while answered < usize::try_from(ASKS).unwrap() {
                 tokio::task::yield_now().await;
                 let now = replica.node.statuses.load(Ordering::SeqCst);
                 longest = longest.max(now - answered);
@@ -192,8 +194,70 @@ async fn a_client_that_asks_without_end_leaves_others_their_turn() {
     .await;
 }
 
+#[tokio::test]
+async fn a_client_that_says_no_more_gets_the_answers_to_what_it_has_said() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        replica.node.behave(Manner::Serve(Duration::from_millis(100)));
+        let mut socket = TcpStream::connect(replica.endpoint.as_str()).await.unwrap();
+        let mut said = hello().await;
+        said.extend(messages([(1, Ask::OpenSession), (2, Ask::Status), (3, Ask::OpenSession)]));
+        socket.write_all(&said).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        socket.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(answered(&heard), [2, 1, 3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_no_more_is_not_kept_for_ever() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let limits = ServerLimits { drain_max: Duration::from_millis(50), ..Default::default() };
+        let replica = Running::with(&cluster, 0, limits).await;
+        replica.node.behave(Manner::Silent);
+        let mut socket = TcpStream::connect(replica.endpoint.as_str()).await.unwrap();
+        let endless = Follow { from: Slot(1), until_caught_up: false, everything: true };
+        let mut said = hello().await;
+        said.extend(messages([(1, Ask::OpenSession), (2, Ask::Follow(endless))]));
+        socket.write_all(&said).await.unwrap();
+        socket.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        socket.read_to_end(&mut heard).await.unwrap();
+        assert!(answered(&heard).is_empty());
+    })
+    .await;
+}
+
+fn messages(asks: impl IntoIterator<Item = (u64, Ask)>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (id, ask) in asks {
+        frame::append(&mut bytes, 1 << 20, |buffer, max| {
+            codec::encode(&ToNode { id, ask }, buffer, max)
+        })
+        .unwrap();
+    }
+    bytes
+}
+
+/// The ids of what was answered, behind the welcome.
+fn answered(mut heard: &[u8]) -> Vec<u64> {
+    let welcome = frame::split(heard, 256).unwrap().unwrap();
+    heard = &heard[welcome.whole_bytes..];
+    let mut ids = Vec::new();
+    while let Some(frame) = frame::split(heard, 1 << 20).unwrap() {
+        ids.push(codec::decode::<ToClient>(frame.payload).unwrap().0.id);
+        heard = &heard[frame.whole_bytes..];
+    }
+    assert_eq!(heard, b"");
+    ids
+}
+
 /// What a client says first.
-async fn hello() -> Vec<u8> {
+pub(crate) async fn hello() -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
     let listen = async {

@@ -75,10 +75,11 @@ pub(super) async fn run<B: Backend>(
         follower: None,
         in_flight_bytes: 0,
         is_draining: false,
+        is_told_all: false,
         told_at: Instant::now(),
     };
     let mut in_flight = FuturesUnordered::new();
-    // Only drawn up when the node stops.
+    // Only drawn up when the node stops, or the client has nothing more to say.
     let cut_off = time::sleep(Duration::ZERO);
     let mut cut_off = std::pin::pin!(cut_off);
     loop {
@@ -96,7 +97,7 @@ pub(super) async fn run<B: Backend>(
             consume_budget().await;
         }
         desk.tell_follower(false)?;
-        if desk.is_draining && in_flight.is_empty() && desk.outbox.waiting_bytes() == 0 {
+        if desk.is_done(in_flight.len()) {
             break;
         }
 
@@ -117,7 +118,7 @@ pub(super) async fn run<B: Backend>(
                 cut_off.as_mut().reset(Instant::now() + limits.drain_max);
                 desk.end_follow(FollowEnd::NoMore(SubscribeError::Stopping))?;
             }
-            () = &mut cut_off, if desk.is_draining => break,
+            () = &mut cut_off, if desk.is_draining || desk.is_told_all => break,
             sent = outbox.send_some(&mut writer), if outbox.waiting_bytes() > 0 => sent?,
             Some(done) = in_flight.next(), if !in_flight.is_empty() => {
                 desk.answer(done)?;
@@ -127,9 +128,12 @@ pub(super) async fn run<B: Backend>(
                 }
             }
             more = more_log => desk.take_log(more)?,
-            read = inbox.fill(&mut reader), if wants_asks => {
+            read = inbox.fill(&mut reader), if wants_asks && !desk.is_told_all => {
                 if read? == 0 {
-                    return Ok(());
+                    desk.hear_no_more();
+                    if !desk.is_draining {
+                        cut_off.as_mut().reset(Instant::now() + limits.drain_max);
+                    }
                 }
             }
             () = time::sleep_until(quiet_until), if is_watched && follower_waits => {
@@ -196,6 +200,8 @@ struct Desk<'a, B: Backend> {
     in_flight_bytes: u64,
     /// Whether the node is stopping.
     is_draining: bool,
+    /// Whether the client has closed its side. It may still wait for answers.
+    is_told_all: bool,
     /// When the follower was last told anything.
     told_at: Instant,
 }
@@ -252,6 +258,19 @@ impl<B: Backend> Desk<'_, B> {
         in_flight < self.limits.asks_in_flight_max
             && self.in_flight_bytes < self.limits.in_flight_bytes_max
             && self.outbox.waiting_bytes() < self.limits.waiting_bytes_max
+    }
+
+    /// Whether nothing comes any more, and all that has come is answered.
+    fn is_done(&self, in_flight: usize) -> bool {
+        let ends = self.is_draining || (self.is_told_all && self.follower.is_none());
+        ends && in_flight == 0 && self.outbox.waiting_bytes() == 0
+    }
+
+    /// The client has closed its side, or is gone altogether: what it has asked for is answered. A
+    /// follow without an end is none that could be.
+    fn hear_no_more(&mut self) {
+        self.is_told_all = true;
+        self.follower = self.follower.take().filter(Follower::has_end);
     }
 
     /// Takes an ask: answers it, or says what the backend is to do for it.

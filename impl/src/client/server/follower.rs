@@ -48,6 +48,11 @@ impl<S: Subscription> Follower<S> {
         self.end = End::At(slot);
     }
 
+    /// Whether the follow ends without a word of the client.
+    pub(super) fn has_end(&self) -> bool {
+        !matches!(self.end, End::Never)
+    }
+
     /// Whether the log is to be asked for more.
     pub(super) fn wants_more(&self) -> bool {
         match self.end {
