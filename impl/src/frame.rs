@@ -80,12 +80,7 @@ pub fn split(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Frame<'_>>
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
     };
-    let payload_bytes = u32::from_le_bytes(*length);
-    // No machine that this runs on has lengths of less than 32 bits.
-    let payload_length = payload_bytes as usize;
-    if payload_length > payload_bytes_max {
-        return Err(FrameError::TooLong { payload_bytes, payload_bytes_max });
-    }
+    let payload_length = payload_length(*length, payload_bytes_max)?;
     let Some((found, rest)) = rest.split_first_chunk::<4>() else {
         return Ok(None);
     };
@@ -96,6 +91,32 @@ pub fn split(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Frame<'_>>
         return Err(FrameError::Checksum);
     }
     Ok(Some(Frame { payload, whole_bytes: HEADER_BYTES + payload_length }))
+}
+
+/// How many bytes the frame that `bytes` begin with will have, header and all; none if they do not say
+/// so yet. They need not all be there.
+///
+/// # Errors
+///
+/// If that is more than allowed.
+pub fn announced_bytes(
+    bytes: &[u8],
+    payload_bytes_max: usize,
+) -> Result<Option<usize>, FrameError> {
+    let Some((length, _)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    payload_length(*length, payload_bytes_max).map(|length| Some(HEADER_BYTES + length))
+}
+
+fn payload_length(length: [u8; 4], payload_bytes_max: usize) -> Result<usize, FrameError> {
+    let payload_bytes = u32::from_le_bytes(length);
+    // No machine that this runs on has lengths of less than 32 bits.
+    let payload_length = payload_bytes as usize;
+    if payload_length > payload_bytes_max {
+        return Err(FrameError::TooLong { payload_bytes, payload_bytes_max });
+    }
+    Ok(payload_length)
 }
 
 fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {

@@ -4,7 +4,7 @@
 //! there is room for them, hands them to the backend, gathers the answers that are ready and sends
 //! them in one write. Where there is no room, since too much is in flight or the client does not
 //! read, it takes no more; TCP tells the client to wait. So a connection costs the node a bounded
-//! amount of memory, whatever the client does.
+//! amount of memory, whatever the client does, and so do all of them together ([`budget`]).
 //!
 //! Whatever arrives that no client of Synod sends closes the connection it came on, with one line in
 //! the log, or a number where there are many, and touches nothing else.
@@ -13,8 +13,10 @@
 //! more, new submissions are answered with "not done: stopping", and those in flight get their
 //! answers, if they come within [`ServerLimits::drain_max`].
 
+mod budget;
 mod connection;
 mod follower;
+mod handshake;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -33,6 +35,7 @@ use super::protocol::{Unwelcome, Welcome};
 use super::wire::Outbox;
 use crate::api::Backend;
 use crate::few_lines::FewLines;
+use budget::Budget;
 use connection::Broken;
 
 /// What a server lets its clients use.
@@ -47,6 +50,14 @@ pub struct ServerLimits {
     /// How many bytes of values those asks have, unless a single one has more. Default 8 MiB: enough
     /// to keep a disk busy, and little even for many connections.
     pub in_flight_bytes_max: u64,
+    /// How many bytes of messages the node has of all clients together, from when it begins to read one
+    /// to its answer, but for the first 16 KiB of each connection; and a single message may have more.
+    /// Default 256 MiB: as much as thirty-two connections may have in flight, and four times what the
+    /// replica takes.
+    pub values_bytes_max: u64,
+    /// How long a message with a part of that may take to arrive. Default 30 s: 1 MiB does at 35 KiB/s.
+    /// A client that stops amid a message would keep others from theirs.
+    pub message_max: Duration,
     /// How many bytes of answers wait until the client reads; past that no more asks are taken, and
     /// no more of the log. Default 256 KiB: a follower gets one message while the next is gathered.
     pub waiting_bytes_max: usize,
@@ -67,6 +78,8 @@ impl Default for ServerLimits {
             connections_max: 4096,
             asks_in_flight_max: 1024,
             in_flight_bytes_max: 8 << 20,
+            values_bytes_max: 256 << 20,
+            message_max: Duration::from_secs(30),
             waiting_bytes_max: 256 << 10,
             handshake_max: Duration::from_secs(5),
             quiet_max: Duration::from_millis(500),
@@ -89,8 +102,9 @@ pub async fn serve<B: Backend>(
     limits: ServerLimits,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let limits = Arc::new(limits);
+    let budget = Budget::new(limits.values_bytes_max);
     let lines = FewLines::new("connections of clients");
+    let all = Arc::new(All { backend, limits, budget, lines });
     let (stopping, is_stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -100,16 +114,15 @@ pub async fn serve<B: Backend>(
             () = &mut stop => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((socket, from)) if connections.len() >= limits.connections_max => {
-                    if lines.may_tell() {
+                Ok((socket, from)) if connections.len() >= all.limits.connections_max => {
+                    if all.lines.may_tell() {
                         warn!(%from, "a client was turned away: there are {} connections", connections.len());
                     }
                     turn_away(&socket);
                 }
                 Ok((socket, from)) => {
-                    let (backend, limits) = (backend.clone(), limits.clone());
-                    let (lines, is_stopping) = (lines.clone(), is_stopping.clone());
-                    connections.spawn(attend(socket, from, backend, limits, lines, is_stopping));
+                    let all = Arc::clone(&all);
+                    connections.spawn(attend(socket, from, all, is_stopping.clone()));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -122,28 +135,36 @@ pub async fn serve<B: Backend>(
     drop(listener);
     stopping.send_replace(true);
     // Each connection keeps to the limit by itself; that all of them do is not left to chance.
-    let longest = limits.drain_max + connection::FAREWELL_MAX * 2;
+    let longest = all.limits.drain_max + connection::FAREWELL_MAX * 2;
     let ended = async { while connections.join_next().await.is_some() {} };
     if time::timeout(longest, ended).await.is_err() {
         connections.shutdown().await;
     }
 }
 
+/// What all connections share.
+struct All<B> {
+    backend: Arc<B>,
+    limits: ServerLimits,
+    budget: Budget,
+    lines: Arc<FewLines>,
+}
+
 async fn attend<B: Backend>(
     socket: TcpStream,
     from: SocketAddr,
-    backend: Arc<B>,
-    limits: Arc<ServerLimits>,
-    lines: Arc<FewLines>,
+    all: Arc<All<B>>,
     is_stopping: watch::Receiver<bool>,
 ) {
-    let ended = connection::run(socket, &*backend, &limits, is_stopping).await;
+    let All { backend, limits, budget, lines } = &*all;
+    let ended = connection::run(socket, &**backend, limits, budget, is_stopping).await;
     let (what, error): (_, &dyn Display) = match &ended {
         Ok(()) => return,
         // Clients come and go.
         Err(Broken::Io(error)) => return debug!(%from, "a connection broke: {error}"),
         Err(Broken::Garbage(garbage)) => ("on which came what no client sends", garbage),
         Err(Broken::NoClient(stranger)) => ("to something that is no client", stranger),
+        Err(late @ Broken::Late(_)) => ("that kept others waiting", late),
         Err(Broken::Unsayable(error)) => ("since an answer cannot be sent", error),
     };
     if lines.may_tell() {

@@ -1,11 +1,14 @@
 //! Messages to bytes and back, for both ends of a connection.
 //!
 //! Both directions are buffered, so that as many messages as there are cost one system call. Nothing
-//! is allocated for a message before its length is known to be within the limit.
+//! is allocated for a message before its length is known to be within the limit, and an inbox never
+//! reads more than [`READ_BYTES`] beyond the message that it is amid: what follows is left in TCP. So
+//! its owner can decide, with [`Inbox::next_message`], whether there is memory for a message before it
+//! reads on.
 
 use std::io;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -14,8 +17,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::frame::{self, FrameError};
 
-/// How much is read at once, and how much of a buffer an idle connection keeps: 16 KiB.
-const READ_BYTES: usize = 16 << 10;
+/// How much is read at once, unless it is known that more is missing of a message, and how much of a
+/// buffer an idle connection keeps: 16 KiB.
+pub(crate) const READ_BYTES: usize = 16 << 10;
 
 /// What has arrived and was not taken out yet.
 #[derive(Debug)]
@@ -46,8 +50,20 @@ impl Inbox {
             return Err(DecodeError::BytesLeft(frame.payload.len() - taken).into());
         }
         let whole_bytes = frame.whole_bytes;
-        self.buffer.advance(whole_bytes);
+        if whole_bytes > READ_BYTES {
+            // One large message is no reason to hold its memory for ever.
+            self.buffer = BytesMut::from(&self.buffer[whole_bytes..]);
+        } else {
+            self.buffer.advance(whole_bytes);
+        }
         Ok(Some(message))
+    }
+
+    /// What is known of the next message: its frame begins with its length.
+    pub(crate) fn next_message(&self) -> Result<Option<Announced>, FrameError> {
+        let max = usize::try_from(self.message_bytes_max).unwrap_or(usize::MAX);
+        let bytes = frame::announced_bytes(&self.buffer, max)?;
+        Ok(bytes.map(|bytes| Announced { bytes, is_here: bytes <= self.buffer.len() }))
     }
 
     /// Waits for more. Nothing is lost if the wait is dropped. 0 says that nothing more comes.
@@ -55,18 +71,26 @@ impl Inbox {
         &mut self,
         socket: &mut (impl AsyncRead + Unpin),
     ) -> io::Result<usize> {
-        if self.buffer.is_empty() && self.buffer.capacity() > 4 * READ_BYTES {
-            // One large message is no reason to hold its memory for ever.
-            self.buffer = BytesMut::new();
-        }
-        self.buffer.reserve(READ_BYTES);
-        socket.read_buf(&mut self.buffer).await
+        let announced = self.next_message().ok().flatten();
+        let missing = announced.map_or(0, |it| it.bytes.saturating_sub(self.buffer.len()));
+        let room = missing.max(READ_BYTES);
+        self.buffer.reserve(room);
+        socket.read_buf(&mut (&mut self.buffer).limit(room)).await
     }
 
     /// Whether the sender has begun a message and not ended it.
     pub(crate) fn is_amid_message(&self) -> bool {
         !self.buffer.is_empty()
     }
+}
+
+/// A message that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    /// How many bytes it takes, with its frame.
+    pub(crate) bytes: usize,
+    /// Whether all of them have arrived.
+    pub(crate) is_here: bool,
 }
 
 /// What is to be sent and was not yet.
@@ -157,6 +181,31 @@ pub(crate) enum Garbage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A large message and the beginning of the next: what is kept is as small as the latter.
+    #[tokio::test]
+    async fn an_inbox_reads_no_further_than_its_message_and_keeps_little_of_it() {
+        let (mut ours, mut theirs) = tokio::io::duplex(4 << 20);
+        let mut outbox = Outbox::new(2 << 20);
+        for _ in 0..3 {
+            outbox.push(&vec![7_u8; 1_000_000]).unwrap();
+        }
+        outbox.send_all(&mut theirs).await.unwrap();
+        let mut inbox = Inbox::new(2 << 20);
+        for _ in 0..2 {
+            let message: Vec<u8> = loop {
+                if let Some(message) = inbox.next().unwrap() {
+                    break message;
+                }
+                inbox.fill(&mut ours).await.unwrap();
+                let read = inbox.buffer.len();
+                assert!(read < 1_000_000 + 2 * READ_BYTES, "{read} bytes were read");
+            };
+            assert_eq!(message.len(), 1_000_000);
+            let kept = inbox.buffer.capacity();
+            assert!(kept <= 2 * READ_BYTES, "{kept} bytes are kept");
+        }
+    }
 
     /// A reader that is always a little behind: the outbox never drains.
     #[tokio::test]

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use synod_model::{
-    Entry, Limits, Position, ReplicaId, RequestTable, Run, SequenceNumber, SessionId, Slot, Verdict,
+    Entry, Limits, Position, ReplicaId, RequestTable, Run, SequenceNumber, SessionId, Slot,
+    Value as _, Verdict,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
@@ -111,6 +112,9 @@ pub(crate) struct Node {
     /// How many requests have arrived.
     pub(crate) requests: AtomicUsize,
     arrived: Notify,
+    /// How many bytes of values it works on, and the most that ever were.
+    bytes: AtomicU64,
+    pub(crate) bytes_most: AtomicU64,
     /// How often it was asked how it is.
     pub(crate) statuses: AtomicUsize,
     /// How many batches a subscription has given.
@@ -182,7 +186,12 @@ impl Backend for Node {
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.arrived.notify_waiters();
         let Request { session, number, answered, value } = request;
-        self.submit(Entry::Request { session, number, answered, value }).await
+        let value_bytes = value.size_bytes();
+        let bytes = self.bytes.fetch_add(value_bytes, Ordering::SeqCst) + value_bytes;
+        self.bytes_most.fetch_max(bytes, Ordering::SeqCst);
+        let outcome = self.submit(Entry::Request { session, number, answered, value }).await;
+        self.bytes.fetch_sub(value_bytes, Ordering::SeqCst);
+        outcome
     }
 
     async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {
@@ -272,6 +281,8 @@ impl Running {
             manner: watch::Sender::new(Manner::Serve(Duration::ZERO)),
             requests: AtomicUsize::new(0),
             arrived: Notify::new(),
+            bytes: AtomicU64::new(0),
+            bytes_most: AtomicU64::new(0),
             statuses: AtomicUsize::new(0),
             batches: Arc::default(),
         });

@@ -1,5 +1,6 @@
 //! Clients and servers over real sockets, with a cluster in memory behind them.
 
+mod budget;
 mod fake;
 mod following;
 mod serving;

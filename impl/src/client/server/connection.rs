@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use socket2::{SockRef, TcpKeepalive};
 use synod_model::{Slot, Value as _};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,21 +15,16 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{self, Instant};
 
 use super::ServerLimits;
+use super::budget::{Budget, FREE_BYTES, Share};
 use super::follower::{Follower, not_read};
+use super::handshake::greet;
 use crate::api::{Backend, NotDone, ReadError, SubmitError, SubscribeError};
-use crate::client::protocol::{
-    Answer, Ask, Follow, FollowEnd, HANDSHAKE_BYTES_MAX, Hello, MAGIC, ToClient, ToNode, Unwelcome,
-    VERSION, Welcome, message_bytes_max,
-};
-use crate::client::wire::{Garbage, Inbox, Outbox};
+use crate::client::protocol::{Answer, Ask, Follow, FollowEnd, ToClient, ToNode};
+use crate::client::wire::{Announced, Garbage, Outbox};
 use crate::codec::EncodeError;
 
 /// How long a client has to take its last answers and close the connection in its turn.
 pub(super) const FAREWELL_MAX: Duration = Duration::from_millis(250);
-
-/// How long a client may be silent before its machine is asked whether it is still there: 60 s. A
-/// client whose machine is gone would otherwise hold its connection for ever.
-const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// Why a connection ends before its client ended it.
 #[derive(Debug, Error)]
@@ -41,6 +35,8 @@ pub(super) enum Broken {
     NoClient(&'static str),
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("a message that has begun was not here within {} s", .0.as_secs_f64())]
+    Late(Duration),
     #[error(transparent)]
     Unsayable(#[from] EncodeError),
 }
@@ -50,23 +46,12 @@ pub(super) async fn run<B: Backend>(
     mut socket: TcpStream,
     backend: &B,
     limits: &ServerLimits,
+    budget: &Budget,
     mut is_stopping: watch::Receiver<bool>,
 ) -> Result<(), Broken> {
-    // Answers leave in batches of our own making.
-    socket.set_nodelay(true)?;
-    SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-
-    let mut inbox = Inbox::new(HANDSHAKE_BYTES_MAX);
-    let mut outbox = Outbox::new(HANDSHAKE_BYTES_MAX);
-    let welcomed = welcome(&mut socket, &mut inbox, &mut outbox, backend);
-    let welcomed = time::timeout(limits.handshake_max, welcomed).await;
-    if !welcomed.unwrap_or(Err(Broken::NoClient("it has not said what it is")))? {
+    let Some((mut inbox, outbox)) = greet(&mut socket, backend, limits).await? else {
         return Ok(());
-    }
-    let message_bytes_max = message_bytes_max(backend.about().value_bytes_max);
-    inbox.allow(message_bytes_max);
-    outbox.allow(message_bytes_max);
-
+    };
     let (mut reader, mut writer) = socket.split();
     let mut desk = Desk {
         backend,
@@ -78,19 +63,30 @@ pub(super) async fn run<B: Backend>(
         is_told_all: false,
         told_at: Instant::now(),
     };
+    let mut share = Share::new(budget);
     let mut in_flight = FuturesUnordered::new();
     // Only drawn up when the node stops, or the client has nothing more to say.
     let cut_off = time::sleep(Duration::ZERO);
     let mut cut_off = std::pin::pin!(cut_off);
     loop {
         let mut wants_asks = false;
-        while desk.has_room(in_flight.len()) {
+        // One that has its part of the budget does not sit on it, whatever else there is no room for.
+        while !desk.is_told_all && (share.has_part() || desk.has_room(in_flight.len())) {
+            let announced = inbox.next_message().map_err(Garbage::from)?;
+            if let Some(Announced { bytes, is_here }) = announced
+                && (is_here || bytes > FREE_BYTES)
+                && !share.reserve(bytes)
+            {
+                break;
+            }
             let Some(ToNode { id, ask }) = inbox.next()? else {
                 wants_asks = true;
                 break;
             };
-            if let Some(job) = desk.take(id, ask)? {
-                in_flight.push(job.run(backend));
+            let part = share.take();
+            match desk.take(id, ask)? {
+                Some(job) => in_flight.push(async { (job.run(backend).await, part) }),
+                None => share.give_back(part),
             }
             // What is answered here waits for nothing, and the replica is on the same thread: a
             // client that asks without end has its turn like everybody.
@@ -105,6 +101,7 @@ pub(super) async fn run<B: Backend>(
         let (outbox, follower) = (&mut desk.outbox, desk.follower.as_mut());
         let is_watched = follower.as_ref().is_some_and(|follower| follower.is_watching());
         let quiet_until = desk.told_at + limits.quiet_max;
+        let late_at = share.begun().map(|begun| begun + limits.message_max);
         let more_log = async {
             match follower.filter(|follower| follower_waits && follower.wants_more()) {
                 Some(follower) => follower.next().await,
@@ -120,21 +117,29 @@ pub(super) async fn run<B: Backend>(
             }
             () = &mut cut_off, if desk.is_draining || desk.is_told_all => break,
             sent = outbox.send_some(&mut writer), if outbox.waiting_bytes() > 0 => sent?,
-            Some(done) = in_flight.next(), if !in_flight.is_empty() => {
+            Some((done, part)) = in_flight.next(), if !in_flight.is_empty() => {
                 desk.answer(done)?;
+                share.give_back(part);
                 // Whatever else is ready leaves in the same write.
-                while let Some(Some(done)) = in_flight.next().now_or_never() {
+                while let Some(Some((done, part))) = in_flight.next().now_or_never() {
                     desk.answer(done)?;
+                    share.give_back(part);
                 }
             }
             more = more_log => desk.take_log(more)?,
             read = inbox.fill(&mut reader), if wants_asks && !desk.is_told_all => {
                 if read? == 0 {
                     desk.hear_no_more();
+                    let part = share.take();
+                    share.give_back(part);
                     if !desk.is_draining {
                         cut_off.as_mut().reset(Instant::now() + limits.drain_max);
                     }
                 }
+            }
+            () = share.wait(), if share.is_queued() => {}
+            () = time::sleep_until(late_at.unwrap_or(quiet_until)), if late_at.is_some() => {
+                return Err(Broken::Late(limits.message_max));
             }
             () = time::sleep_until(quiet_until), if is_watched && follower_waits => {
                 desk.tell_follower(true)?;
@@ -143,38 +148,6 @@ pub(super) async fn run<B: Backend>(
     }
     farewell(socket).await;
     Ok(())
-}
-
-/// The handshake. False if the client is not welcome, and knows it.
-async fn welcome<B: Backend>(
-    socket: &mut TcpStream,
-    inbox: &mut Inbox,
-    outbox: &mut Outbox,
-    backend: &B,
-) -> Result<bool, Broken> {
-    let hello: Hello = loop {
-        if let Some(hello) = inbox.next()? {
-            break hello;
-        }
-        if inbox.fill(socket).await? == 0 {
-            if inbox.is_amid_message() {
-                return Err(Broken::NoClient("it left amid its first message"));
-            }
-            // Somebody wanted to know whether the port is open.
-            return Ok(false);
-        }
-    };
-    if hello.magic != MAGIC {
-        return Err(Broken::NoClient("its first message is not that of a client"));
-    }
-    let is_welcome = hello.version == VERSION;
-    outbox.push(&if is_welcome {
-        Welcome::Welcome(backend.about())
-    } else {
-        Welcome::Unwelcome(Unwelcome::Version { node_speaks: VERSION })
-    })?;
-    outbox.send_all(socket).await?;
-    Ok(is_welcome)
 }
 
 /// Ends a connection so that the last answers arrive: a socket that is closed with bytes unread in it
