@@ -111,7 +111,7 @@ mod trouble;
 
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
 pub use directory::{
-    DataDirectory, InUse, IncarnationError, InitError, Met, NewReplica, OpenError,
+    DataDirectory, IdentityGone, InUse, IncarnationError, InitError, Met, NewReplica, OpenError,
 };
 pub use identity::{
     CLUSTER_NAME_BYTES_MAX, ClusterId, Identity, IdentityError, Incarnation, LogLimits,

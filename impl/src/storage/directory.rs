@@ -14,20 +14,22 @@
 //! whatever a service manager is told to run: a replica that forgot its promises could break those
 //! of the whole cluster.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{Cluster, ReplicaId};
-use thiserror::Error;
 
 use super::identity::{ClusterId, IDENTITY, Identity, IdentityError, Incarnation, LogLimits};
 use super::init;
+use super::segment::{LOG, Listing};
 use super::small_file::{Kind, SmallFileError};
 use super::trouble::DiskError;
-use crate::disk::{Disk, DiskLock, Holder, LockError, ROOT};
+use crate::disk::{Disk, DiskLock, LockError, ROOT};
+pub use error::{IdentityGone, InUse, IncarnationError, InitError, OpenError};
 
 pub(super) const LOCK: &str = "LOCK";
 pub(super) const INCARNATIONS: Kind =
@@ -129,14 +131,7 @@ impl DataDirectory {
             listed => listed.map_err(DiskError::at(&*disk, ROOT, "list"))?,
         };
         if !names.iter().any(|name| name == IDENTITY.name) {
-            let path = disk.path(ROOT);
-            return Err(if names.is_empty() {
-                OpenError::Empty { path }
-            } else if names.iter().all(|name| init::is_known(name)) {
-                OpenError::InitInterrupted { path }
-            } else {
-                OpenError::NotADataDirectory { path }
-            });
+            return Err(without_identity(&*disk, &names)?);
         }
         let lock = lock(&*disk)?;
         let identity: Identity = IDENTITY.read(&*disk)?;
@@ -254,6 +249,20 @@ impl DataDirectory {
     }
 }
 
+/// What a directory is in which there is no identity among these names.
+fn without_identity(disk: &dyn Disk, names: &[String]) -> Result<OpenError, DiskError> {
+    let path = disk.path(ROOT);
+    if names.is_empty() {
+        return Ok(OpenError::Empty { path });
+    }
+    if !names.iter().all(|name| init::is_known(name)) {
+        return Ok(OpenError::NotADataDirectory { path });
+    }
+    let has_log = names.iter().any(|name| name == LOG);
+    let gone = if has_log { init::remains(disk, &Listing::read(disk)?)? } else { None };
+    Ok(gone.map_or(OpenError::InitInterrupted { path }, OpenError::from))
+}
+
 /// Locks the directory, which has a file for that.
 pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
     disk.lock(LOCK).map_err(|error| match error {
@@ -263,156 +272,4 @@ pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
         }
         LockError::Disk(error) => InUse::Disk(DiskError::at(disk, LOCK, "lock")(error)),
     })
-}
-
-/// Why a data directory could not be locked.
-#[derive(Debug, Error)]
-pub enum InUse {
-    /// Another process has it.
-    #[error(
-        "data directory {} is in use by {}\n  \
-         every replica needs a directory of its own: stop that process, or choose another --data-dir",
-        path.display(), holder.0
-    )]
-    Held {
-        /// The directory.
-        path: PathBuf,
-        /// Who has it.
-        holder: Holder,
-    },
-    /// There is nothing to lock.
-    #[error(
-        "{} is not there, so nobody can tell whether a process has the data directory open\n  \
-         it is made with the directory and never removed, so somebody else did that\n  \
-         if no process has the directory open, make an empty file of that name",
-        path.display()
-    )]
-    NoLockFile {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The disk refuses.
-    #[error(transparent)]
-    Disk(DiskError),
-}
-
-/// Why a data directory was not made.
-#[derive(Debug, Error)]
-pub enum InitError {
-    /// The replica cannot be what it is to be.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// There is one already.
-    #[error(
-        "{} is the data directory of a replica already\n  \
-         `synod node` runs it; a new replica needs another directory, and an id that no replica of \
-         its cluster ever had",
-        path.display()
-    )]
-    AlreadyMade {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Something else is there.
-    #[error(
-        "{} is not empty: there is {name}\n  \
-         nothing was changed; a data directory is made where there is nothing yet",
-        path.display()
-    )]
-    NotEmpty {
-        /// The directory.
-        path: PathBuf,
-        /// A name that is in it.
-        name: String,
-    },
-    /// It was a data directory, and who it was is lost.
-    #[error(
-        "{} holds records, and the file `identity` beside it is gone\n  \
-         a replica that starts anew under its old id would forget what it has promised: nothing was \
-         changed\n  \
-         docs/storage.md#damage says how to replace a replica",
-        path.display()
-    )]
-    HoldsRecords {
-        /// The segment.
-        path: PathBuf,
-    },
-    /// Another process has the directory.
-    #[error(transparent)]
-    InUse(#[from] InUse),
-    /// A small file could not be written.
-    #[error(transparent)]
-    SmallFile(#[from] SmallFileError),
-    /// The disk refuses.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-}
-
-/// Why a data directory was not opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// There is nothing.
-    #[error(
-        "{} is empty, or not there\n  \
-         if this replica is new, `synod init` makes its data directory\n  \
-         if it is not, see whether its disk is mounted; a replica whose disk is lost never comes back \
-         under its old id: docs/storage.md#damage says how to replace it",
-        path.display()
-    )]
-    Empty {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It was never finished.
-    #[error(
-        "{} is the data directory of no replica yet: making it was interrupted\n  \
-         run `synod init` again, with the same arguments, to finish it",
-        path.display()
-    )]
-    InitInterrupted {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It is something else.
-    #[error(
-        "{} is not the data directory of a replica: there is no file `identity` in it\n  \
-         if this replica is new, `synod init` makes its data directory where nothing is yet",
-        path.display()
-    )]
-    NotADataDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Another process has it.
-    #[error(transparent)]
-    InUse(#[from] InUse),
-    /// A small file is damaged or missing.
-    #[error(transparent)]
-    SmallFile(#[from] SmallFileError),
-    /// The disk refuses.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-}
-
-/// Why an incarnation was not stored.
-#[derive(Debug, Error)]
-pub enum IncarnationError {
-    /// The replica is known under another one.
-    #[error(
-        "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
-         its data directory was made anew under an id that was in use: what it has promised is \
-         forgotten, and the cluster does not talk to it\n  \
-         docs/storage.md#damage says how to replace a replica"
-    )]
-    Other {
-        /// Which replica.
-        replica: ReplicaId,
-        /// The incarnation it was first met with.
-        known: Incarnation,
-        /// The one it comes with now.
-        found: Incarnation,
-    },
-    /// It could not be written.
-    #[error(transparent)]
-    SmallFile(#[from] SmallFileError),
 }

@@ -7,7 +7,9 @@
 
 use std::io;
 
-use super::directory::{INCARNATIONS, InitError, LOCK, Met, NewReplica, PEERS, SMALL_FILES, lock};
+use super::directory::{
+    INCARNATIONS, IdentityGone, InitError, LOCK, Met, NewReplica, PEERS, SMALL_FILES, lock,
+};
 use super::identity::{IDENTITY, Identity};
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
@@ -65,13 +67,25 @@ fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     if let Some(name) = listing.unknown.first() {
         return Err(InitError::NotEmpty { path, name: format!("{LOG}/{name}") });
     }
-    for segment in listing.segments {
+    match remains(disk, &listing)? {
+        Some(gone) => Err(gone.into()),
+        None => Ok(()),
+    }
+}
+
+/// The first segment that holds something. Without one, nothing was ever promised from a directory
+/// that has no identity: making it was interrupted.
+pub(super) fn remains(
+    disk: &dyn Disk,
+    listing: &Listing,
+) -> Result<Option<IdentityGone>, DiskError> {
+    for &segment in &listing.segments {
         let rest = Scanner::open(disk, segment)?.rest(0, |_, _| false)?;
         if rest != Rest::default() {
-            return Err(InitError::HoldsRecords { path: disk.path(&segment_name(segment)) });
+            return Ok(Some(IdentityGone { path: disk.path(&segment_name(segment)) }));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Makes the folder of the log, with one segment and nothing else in it.

@@ -93,6 +93,8 @@ fn init_changes_nothing_that_is_there() {
     disk.remove("identity").expect("a file");
     let error = told(&disk);
     assert!(error.starts_with("data/log/00000001.wal holds records, and the file `identity`"));
+    // A node says the same, and does not send its operator to `init`.
+    assert_eq!(try_open(&disk).expect_err("no identity").to_string(), error);
     drop(disk.create("log/notes.txt").expect("room"));
     assert!(told(&disk).starts_with("data/ is not empty: there is log/notes.txt\n"));
 }
