@@ -11,7 +11,7 @@ use crate::disk::Disk;
 
 /// A call to the disk that failed.
 #[derive(Debug, Error)]
-#[error("cannot {doing} {}: {error}\n  {}", path.display(), advice(error))]
+#[error("cannot {doing} {}: {error}\n  {}", path.display(), advice(doing, error))]
 pub struct DiskError {
     /// What was being done: "write", "sync".
     pub doing: &'static str,
@@ -43,7 +43,9 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
     [Errno::EMFILE, Errno::ENFILE].into_iter().any(|it| error == Some(it as i32))
 }
 
-fn advice(error: &io::Error) -> &'static str {
+fn advice(doing: &str, error: &io::Error) -> &'static str {
+    // Only of what was being changed is it unknown what is on the disk now.
+    let changes = matches!(doing, "write" | "sync" | "fill" | "rename" | "replace" | "remove");
     match error.kind() {
         _ if is_want_of_descriptors(error) => {
             "too many files are open: let this process have more, with LimitNOFILE= in its unit or \
@@ -52,6 +54,10 @@ fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "the disk is full: make room on it, then start the replica again"
         }
+        io::ErrorKind::PermissionDenied if doing == "make" => {
+            "the user that runs synod may not make it there: let root make the directory, and give \
+             it to that user"
+        }
         io::ErrorKind::PermissionDenied => {
             "the user that runs synod must own the data directory and everything in it"
         }
@@ -59,10 +65,22 @@ fn advice(error: &io::Error) -> &'static str {
             "a replica must be able to write: see whether the file system was made read-only after an error"
         }
         io::ErrorKind::NotFound => "the file, or the folder that it should be in, is not there",
-        _ => {
+        io::ErrorKind::NotADirectory => {
+            "there should be a directory, and something else is in its place: see what it is, or \
+             name another data directory"
+        }
+        io::ErrorKind::IsADirectory => {
+            "there should be a file, and a directory is in its place: synod did not make that, so \
+             see who did"
+        }
+        _ if changes => {
             "nothing more is written after this, since what is on the disk now is unknown: \
              see what the system's log says of the drive, then start the replica again"
         }
+        io::ErrorKind::UnexpectedEof => {
+            "the file is shorter than it was a moment ago: see what else writes to it"
+        }
+        _ => "nothing was written; the system's log may say more",
     }
 }
 
@@ -81,5 +99,40 @@ impl fmt::Display for Grouped {
             grouped.push(digit);
         }
         f.pad(&grouped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(doing: &'static str, kind: io::ErrorKind) -> String {
+        DiskError { doing, path: "r0/LOCK".into(), error: kind.into() }.to_string()
+    }
+
+    #[test]
+    fn only_a_change_that_failed_leaves_the_disk_unknown() {
+        for doing in ["write", "sync", "fill", "rename", "replace", "remove"] {
+            let text = told(doing, io::ErrorKind::Other);
+            assert!(text.contains("what is on the disk now is unknown"), "{text}");
+        }
+        for doing in ["list", "open", "read", "lock", "look at", "make", "create"] {
+            let text = told(doing, io::ErrorKind::Other);
+            assert!(text.contains("nothing was written"), "{text}");
+        }
+    }
+
+    #[test]
+    fn advice_fits_what_is_wrong() {
+        for (doing, kind, advice) in [
+            ("list", io::ErrorKind::NotADirectory, "there should be a directory"),
+            ("lock", io::ErrorKind::IsADirectory, "there should be a file"),
+            ("lock", io::ErrorKind::PermissionDenied, "must own the data directory"),
+            ("make", io::ErrorKind::PermissionDenied, "let root make the directory"),
+            ("write", io::ErrorKind::StorageFull, "make room on it"),
+        ] {
+            let text = told(doing, kind);
+            assert!(text.contains(advice), "{text}");
+        }
     }
 }

@@ -94,8 +94,10 @@ fn a_node_makes_no_data_directory() {
 fn a_file_in_the_way_is_named() {
     let cluster = Cluster::new(3);
     let data_dir = cluster.file("r0", "no directory");
-    node(&cluster, 0).failed_with(&[&data_dir, "Not a directory"]);
-    init(&cluster, &data_dir).failed_with(&[&data_dir, "Not a directory"]);
+    let fits = "there should be a directory, and something else is in its place";
+    node(&cluster, 0).failed_with(&[&data_dir, "Not a directory", fits]);
+    init(&cluster, &data_dir).failed_with(&[&data_dir, "Not a directory", fits]);
+    synod(&["inspect", &data_dir]).failed_with(&[&data_dir, "Not a directory", fits]);
     init(&cluster, &format!("{data_dir}/below")).failed_with(&[&data_dir, "Not a directory"]);
     assert_eq!(fs::read_to_string(&data_dir).unwrap(), "no directory");
 }
