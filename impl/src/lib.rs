@@ -57,6 +57,7 @@ pub mod disk;
 mod few_lines;
 pub mod forming;
 pub mod frame;
+mod listen;
 mod node;
 pub mod peers;
 mod shell;
@@ -68,6 +69,7 @@ mod testing;
 mod value;
 
 pub use api::{Backend, Delivery, Subscription};
+pub use listen::{ListenError, ListensFor};
 pub use node::{
     Application, Config, Log, LogSubscription, MakeError, NoApplication, NodeError, NodeOpenError,
     make_data_directory,

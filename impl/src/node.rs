@@ -35,7 +35,6 @@ use std::time::Duration;
 use fastrand::Rng;
 use synod_model::{Message, Position, ReplicaId, Run, Slot};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
@@ -45,6 +44,7 @@ pub use make::{MakeError, make_data_directory};
 
 use crate::api::{ReadError, SubmitError};
 use crate::disk::RealDisk;
+use crate::listen::{ListenError, ListensFor};
 use crate::peers::{LinkTiming, Peers, PeersConfig, PeersError};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
@@ -143,16 +143,8 @@ pub enum NodeOpenError {
         replica: ReplicaId,
     },
     /// The port for peers cannot be had.
-    #[error(
-        "cannot listen for peers at {address}: {source}\n  \
-         see what uses that port, or choose another: --listen-peer HOST:PORT"
-    )]
-    Listen {
-        /// Where.
-        address: String,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// There is no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -293,9 +285,7 @@ impl<A: Application> Opened<A> {
         let Self { directory, replica, log, application, applied, shared, .. } = self;
         let Self { members, listen_peer, timing, run, mut rng, .. } = self;
         let identity = directory.identity().clone();
-        let listener = TcpListener::bind(&listen_peer)
-            .await
-            .map_err(|source| NodeOpenError::Listen { address: listen_peer, source })?;
+        let listener = ListensFor::Peers.listen(&listen_peer).await?;
         let shared = Arc::new(shared);
         let (inbox, from_peers) = mpsc::channel(INBOX_MESSAGES_MAX);
         let (wanted, from_clients) = mpsc::channel(WANTED_MAX);

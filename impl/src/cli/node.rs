@@ -11,7 +11,6 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use synod_model::ReplicaId;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -25,7 +24,7 @@ use super::members::{Members, checked};
 use super::teller::Teller;
 use super::text_of;
 use crate::client::server::serve;
-use crate::{Config, Log, NoApplication, Timing};
+use crate::{Config, ListensFor, Log, NoApplication, Timing};
 
 /// How long the disk may take to sync what is under way when the node stops: 5 s. What was not synced
 /// was promised to nobody.
@@ -199,11 +198,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
         log = opening => log?,
         () = &mut stopping => return Ok(()),
     };
-    let listener = TcpListener::bind(listen_client).await.with_context(|| {
-        format!(
-            "cannot listen for clients at {listen_client}\n  see what uses that port, or choose another: --listen-client HOST:PORT"
-        )
-    })?;
+    let listener = ListensFor::Clients.listen(listen_client).await?;
     info!(address = %listener.local_addr()?, "listens for clients");
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move {

@@ -39,6 +39,7 @@ fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
         for part in [at, "Address already in use", "see what uses that port"].iter().chain(&parts) {
             assert!(done.stderr.contains(part), "not in it: {part}\n{}", done.stderr);
         }
+        assert_eq!(done.stderr.matches("Address already in use").count(), 1, "{}", done.stderr);
     };
     let for_peers = TcpListener::bind(cluster.peer_address(0)).unwrap();
     let parts = ["cannot listen for peers at", "--listen-peer HOST:PORT"];
