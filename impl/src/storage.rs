@@ -125,3 +125,4 @@ pub use segment::Preparation;
 pub use small_file::{FORMAT_VERSION, SmallFileError};
 pub use survey::{Interrupted, Place};
 pub use trouble::DiskError;
+pub(crate) use trouble::LOST;

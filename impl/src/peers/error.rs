@@ -14,7 +14,7 @@ use super::handshake::{PROTOCOL_VERSION, Refusal};
 use crate::codec::{DecodeError, EncodeError};
 use crate::forming::{GateError, OtherIncarnation};
 use crate::frame::{FrameError, FrameReadError};
-use crate::storage::Incarnation;
+use crate::storage::{Incarnation, LOST};
 
 /// Why a replica cannot talk to its peers, and must stop.
 #[derive(Clone, Debug, Error)]
@@ -32,8 +32,8 @@ pub enum PeersError {
          incarnation {known}, this one {mine}\n  \
          this one was made anew under an id that was in use, and does not know what the other one has \
          promised: it must not take part\n  \
-         start this replica with the data directory that it had; if that is lost, docs/storage.md#damage \
-         says how to replace a replica"
+         start this replica with the data directory that it had; if that is lost:\n  \
+         {LOST}"
     )]
     OtherDirectory {
         /// Who knows it.
@@ -159,8 +159,8 @@ pub(super) enum Mismatch {
          {}, and not {}\n  \
          it was made anew under an id that was in use, and does not know what the other one has \
          promised: nothing is passed on to it\n  \
-         start replica {replica} with the data directory that it had; if that is lost, \
-         docs/storage.md#damage says how to replace a replica",
+         start replica {replica} with the data directory that it had; if that is lost:\n  \
+         {LOST}",
         other.found, other.known
     )]
     Incarnation { replica: ReplicaId, other: OtherIncarnation },

@@ -13,7 +13,7 @@ use super::index::{Index, Stretch};
 use super::log::lock;
 use super::scan::Scanner;
 use super::segment::segment_name;
-use super::trouble::{DiskError, Grouped};
+use super::trouble::{DiskError, Grouped, LOST};
 use crate::codec;
 use crate::disk::Disk;
 use crate::value::Value;
@@ -155,7 +155,7 @@ pub enum ReadError {
     #[error(
         "{}: at byte {}: {flaw}\n  \
          it was sound when it was written, so this is damage\n  \
-         docs/storage.md#damage says how to replace a replica",
+         {LOST}",
         path.display(), Grouped(*offset)
     )]
     Damage {

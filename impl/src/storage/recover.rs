@@ -24,7 +24,7 @@ use super::identity::LogLimits;
 use super::segment::{LOG, Listing, rename_again, segment_name};
 use super::small_file::FORMAT_VERSION;
 use super::survey::{Place, Survey};
-use super::trouble::{DiskError, Grouped};
+use super::trouble::{DiskError, Grouped, LOST};
 use crate::disk::{Access, Disk, DiskFile};
 
 /// The files that the log goes on in.
@@ -82,8 +82,8 @@ pub enum RecoverError {
     #[error(
         "{} is not there{}\n  \
          segments are made in order and none is ever removed, so somebody else did that\n  \
-         nothing was changed, and this replica will not vote; docs/storage.md#damage says how to \
-         replace it",
+         nothing was changed, and this replica will not vote\n  \
+         {LOST}",
         path.display(),
         next.as_ref().map(|it| format!(", and {} is", it.display())).unwrap_or_default()
     )]
@@ -97,8 +97,8 @@ pub enum RecoverError {
     #[error(
         "{} is {} bytes long, and a segment of this log has {}\n  \
          segments never change their length, so somebody else did that\n  \
-         nothing was changed, and this replica will not vote; docs/storage.md#damage says how to \
-         replace it",
+         nothing was changed, and this replica will not vote\n  \
+         {LOST}",
         path.display(), Grouped(*found), Grouped(*expected)
     )]
     SegmentLength {
@@ -114,8 +114,8 @@ pub enum RecoverError {
         "{} holds no batch, and yet {} was made after it\n  \
          a segment is made only once the one before it holds something, so what it held is lost: \
          this is damage, nothing was changed, and this replica will not vote\n  \
-         `synod inspect {}` shows what is readable; docs/storage.md#damage says how to replace a \
-         replica",
+         `synod inspect {}` shows what is readable\n  \
+         {LOST}",
         path.display(), next.display(), root.display()
     )]
     SegmentAfterEmpty {
@@ -131,8 +131,8 @@ pub enum RecoverError {
         "{}: at byte {}: {flaw}{}\n  \
          this is damage, not an interrupted write, so nothing was cut off and this replica will not \
          vote\n  \
-         `synod inspect {}` shows what is readable; docs/storage.md#damage says how to replace a \
-         replica",
+         `synod inspect {}` shows what is readable\n  \
+         {LOST}",
         path.display(), Grouped(*offset), LaterText(later.as_ref()), root.display()
     )]
     Damage {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::trouble::{DiskError, Grouped};
+use super::trouble::{DiskError, Grouped, LOST};
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::disk::{Access, Disk, ROOT};
 
@@ -50,7 +50,7 @@ pub enum SmallFileError {
     #[error(
         "{} is not there\n  \
          it is made with the data directory and never removed, so somebody else did that\n  \
-         docs/storage.md#damage says how to replace this replica",
+         {LOST}",
         path.display()
     )]
     Missing {
@@ -61,7 +61,7 @@ pub enum SmallFileError {
     #[error(
         "{} is damaged: {what}\n  \
          it was written whole and synced, so the disk, or somebody else, has changed it\n  \
-         docs/storage.md#damage says how to replace this replica",
+         {LOST}",
         path.display()
     )]
     Damaged {

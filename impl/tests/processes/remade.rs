@@ -5,8 +5,11 @@ use std::fs;
 
 use crate::cluster::Cluster;
 
-const REMADE: [&str; 3] =
-    ["another data directory", "made anew under an id that was in use", "how to replace a replica"];
+const REMADE: [&str; 3] = [
+    "another data directory",
+    "made anew under an id that was in use",
+    "docs/storage.md#damage says what can be done now",
+];
 
 #[test]
 fn a_replica_that_is_made_anew_stops_and_the_others_go_on() {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::disk::Holder;
 use crate::storage::identity::{IdentityError, Incarnation};
 use crate::storage::small_file::SmallFileError;
-use crate::storage::trouble::DiskError;
+use crate::storage::trouble::{DiskError, LOST};
 
 /// Why a data directory could not be locked.
 #[derive(Debug, Error)]
@@ -47,7 +47,7 @@ pub enum InUse {
     "{} holds records, and the file `identity` of its data directory is gone\n  \
      a replica that starts anew under its old id would forget what it has promised: nothing was \
      changed\n  \
-     docs/storage.md#damage says how to replace a replica",
+     {LOST}",
     path.display()
 )]
 pub struct IdentityGone {
@@ -106,7 +106,8 @@ pub enum OpenError {
         "{} is empty, or not there\n  \
          if this replica is new, `synod init` makes its data directory\n  \
          if it is not, see whether its disk is mounted; a replica whose disk is lost never comes back \
-         under its old id: docs/storage.md#damage says how to replace it",
+         under its old id\n  \
+         {LOST}",
         path.display()
     )]
     Empty {
@@ -155,7 +156,7 @@ pub enum IncarnationError {
         "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
          its data directory was made anew under an id that was in use: what it has promised is \
          forgotten, and the cluster does not talk to it\n  \
-         docs/storage.md#damage says how to replace a replica"
+         {LOST}"
     )]
     Other {
         /// Which replica.
