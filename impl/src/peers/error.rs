@@ -30,9 +30,12 @@ pub enum PeersError {
     #[error(
         "replica {by} at {address} knows this replica under another data directory: that one is \
          incarnation {known}, this one {mine}\n  \
-         this one was made anew under an id that was in use, and does not know what the other one has \
-         promised: it must not take part\n  \
-         start this replica with the data directory that it had; if that is lost:\n  \
+         either this one was made anew under an id that was in use, and does not know what the other \
+         one has promised, so it must not take part: start this replica with the data directory that \
+         it had\n  \
+         or {address} leads to a replica of another cluster, with the same name and the same ids: \
+         give the right one with --peers {by}=HOST:PORT, and each cluster a name of its own with \
+         `synod init --cluster NAME`\n  \
          {LOST}"
     )]
     OtherDirectory {
@@ -157,9 +160,11 @@ pub(super) enum Mismatch {
     #[error(
         "has another data directory than the one this cluster knows replica {replica} by: incarnation \
          {}, and not {}\n  \
-         it was made anew under an id that was in use, and does not know what the other one has \
-         promised: nothing is passed on to it\n  \
-         start replica {replica} with the data directory that it had; if that is lost:\n  \
+         either it was made anew under an id that was in use, and does not know what the other one \
+         has promised, so nothing is passed on to it: start replica {replica} with the data directory \
+         that it had\n  \
+         or it is of another cluster, with the same name and the same ids: see whether each has the \
+         addresses of its own cluster\n  \
          {LOST}",
         other.found, other.known
     )]

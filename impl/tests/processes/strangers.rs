@@ -158,6 +158,28 @@ fn a_replica_of_another_cluster_is_turned_away() {
 }
 
 #[test]
+fn an_address_that_leads_into_a_cluster_of_the_same_name_is_told_as_a_possibility() {
+    let (cluster, before) = Cluster::running_calmly(3);
+    // Made by somebody else, who has kept to the default name as well, with one address mistyped.
+    let mut other = Cluster::made(3);
+    let address = cluster.peer_address(1);
+    other.more_args.insert(2, vec!["--peers".to_owned(), format!("1={address}")]);
+    other.start(2).fails_with(&[
+        &format!("replica 1 at {address} knows this replica under another data directory"),
+        "either this one was made anew under an id that was in use",
+        &format!("or {address} leads to a replica of another cluster"),
+        "--peers 1=HOST:PORT",
+        "`synod init --cluster NAME`",
+    ]);
+    assert_eq!(cluster.settled(), before);
+
+    other.nodes.remove(&2);
+    other.more_args.insert(2, vec!["--peers".to_owned(), format!("1={}", other.peer_address(1))]);
+    other.start_all();
+    other.settled();
+}
+
+#[test]
 fn an_address_that_leads_to_the_wrong_replica_is_named_and_can_be_mended() {
     let mut cluster = Cluster::made(3);
     let swapped = format!("1={},2={}", cluster.peer_address(2), cluster.peer_address(1));

@@ -116,7 +116,7 @@ fn who_was_made_anew_is_refused_and_stops() {
             &error,
             PeersError::OtherDirectory { mine, known, .. } if (mine.0, known.0) == (66, 12)
         ));
-        assert!(error.to_string().contains("it must not take part\n"), "{error}");
+        assert!(error.to_string().contains("so it must not take part: "), "{error}");
         zero.error_with(2, "has another data directory than the one this cluster knows").await;
         // It may have met somebody, but nothing passes.
         anew.peers.send(To::Others, &ask(1));

@@ -154,8 +154,9 @@ pub enum IncarnationError {
     /// The replica is known under another one.
     #[error(
         "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
-         its data directory was made anew under an id that was in use: what it has promised is \
-         forgotten, and the cluster does not talk to it\n  \
+         its data directory was made anew under an id that was in use, so that what it has promised \
+         is forgotten; or it is of another cluster, with the same name and the same ids: the cluster \
+         does not talk to it\n  \
          {LOST}"
     )]
     Other {
