@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use thiserror::Error;
+
 use crate::client::SubmitFailed;
 
-/// What the exit code says. 2 is clap's: the command line makes no sense.
+/// What the exit code says. 2 is clap's and [`Nonsense`]'s: the command line makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
     /// What was asked for is done.
@@ -17,6 +19,16 @@ pub(crate) enum Exit {
     Unknown,
 }
 
+/// The command line makes no sense, in a way that clap does not see.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Nonsense(pub(crate) String);
+
+impl Nonsense {
+    /// The exit code that clap has for it.
+    pub(crate) const CODE: u8 = 2;
+}
+
 /// The exit codes of commands that submit, for their help.
 pub(crate) const SUBMIT_CODES: &str = "\
 Exit codes:
@@ -26,7 +38,7 @@ Exit codes:
   3  not done: some values were not delivered and never will be: no replica could be reached, or
      each refused them at once; nothing is unknown
   4  unknown: some values may be in the log, or get there later, and nobody could say: there was no
-     answer in time
+     answer in time, or standard output was closed before it was printed
 The reason for each value that was not delivered is on standard error.";
 
 /// The exit codes of commands that ask.

@@ -7,6 +7,7 @@ use synod_model::ReplicaId;
 
 use super::exit::Exit;
 use super::members::Members;
+use super::output::Output;
 use crate::make_data_directory;
 
 /// Makes the data directory of a new replica.
@@ -39,12 +40,14 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<Exit> {
     let me = ReplicaId(args.id);
     let identity = make_data_directory(&args.data_dir, &args.cluster, me, &args.peers.0)?;
     let count = args.peers.0.len();
-    anstream::println!(
+    let mut output = Output::new();
+    output.line(format_args!(
         "made {}: replica {} of {count} in cluster {} ({})",
         args.data_dir.display(),
         args.id,
         args.cluster,
         identity.cluster_id,
-    );
+    ))?;
+    output.flush()?;
     Ok(Exit::Done)
 }

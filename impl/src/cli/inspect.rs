@@ -1,6 +1,5 @@
 //! `synod inspect`: what is in a data directory, sound or not.
 
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,6 +8,7 @@ use crate::disk::RealDisk;
 use crate::storage::{Finding, inspect as tell};
 
 use super::exit::Exit;
+use super::output::Output;
 
 /// Shows what is in a data directory: who it is, every batch of its log with its offset, and what is
 /// damaged, and where. It changes nothing, and needs no lock.
@@ -27,7 +27,7 @@ pub(crate) struct InspectArgs {
 ///
 /// If the directory cannot be read, or nobody reads what is printed.
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut output = Output::new();
     let mut printed = Ok(());
     let (mut is_log_sound, mut are_others_sound) = (false, true);
     tell(&RealDisk::new(&args.data_dir), |finding| {
@@ -38,10 +38,13 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
             _ => {}
         }
         if printed.is_ok() {
-            printed = writeln!(out, "{finding}");
+            printed = output.line(finding);
         }
     })?;
-    printed?;
-    out.flush()?;
+    match printed.and_then(|()| output.flush()) {
+        // Whoever reads has read enough. What the exit code says was found out all the same.
+        Err(error) if error.is_closed() => {}
+        printed => printed?,
+    }
     Ok(if is_log_sound && are_others_sound { Exit::Done } else { Exit::Failed })
 }

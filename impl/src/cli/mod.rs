@@ -31,7 +31,7 @@ use owo_colors::OwoColorize as _;
 use tokio::runtime::Builder;
 
 use args::{Cli, Command};
-use exit::Exit;
+use exit::{Exit, Nonsense};
 
 /// Carries out what the command line asks for.
 pub fn main() -> ExitCode {
@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
         if !output::is_closed(&error) {
             anstream::eprint!("{}", text_of(&error));
         }
-        Exit::Failed.into()
+        if error.is::<Nonsense>() { Nonsense::CODE.into() } else { Exit::Failed.into() }
     })
 }
 

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::descriptors::server_limits;
-use super::exit::Exit;
+use super::exit::{Exit, Nonsense};
 use super::lines;
 use super::members::{Members, checked};
 use super::teller::Teller;
@@ -131,9 +131,9 @@ fn read(path: &Path) -> anyhow::Result<File> {
 pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
     let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let listen_client = args.listen_client.as_ref().or(file.listen_client.as_ref());
-    let listen_client = listen_client.context(
-        "nothing says where to listen for clients\n  give --listen-client HOST:PORT, or `listen_client` in the file",
-    )?;
+    let listen_client = listen_client.ok_or_else(|| Nonsense(
+        "nothing says where to listen for clients\n  give --listen-client HOST:PORT, or `listen_client` in the file".to_owned(),
+    ))?;
     let listen_client = checked(listen_client)?;
     let listen_peer = args.listen_peer.as_ref().or(file.listen_peer.as_ref());
     let mut config = Config::new(&args.data_dir);

@@ -31,6 +31,13 @@ impl Output {
 #[error("standard output could not be written: {0}")]
 pub(crate) struct OutputError(io::Error);
 
+impl OutputError {
+    /// Whether the reader has read enough.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
 /// Waits until nobody reads standard output any more. Whoever has nothing to write would not notice.
 pub(crate) async fn closed() {
     let (tell, told) = oneshot::channel();
@@ -50,6 +57,5 @@ pub(crate) async fn closed() {
 
 /// Whether the reader of standard output has read enough.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<OutputError>().map(|error| &error.0);
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<OutputError>().is_some_and(OutputError::is_closed)
 }

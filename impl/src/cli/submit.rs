@@ -9,14 +9,13 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use crate::Value;
 use crate::client::{Client, Submission, SubmitFailed};
-use anyhow::bail;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
 use tokio::sync::mpsc;
 
 use super::args::SubmitArgs;
 use super::escape::{Beginning, Escaped};
-use super::exit::Exit;
+use super::exit::{Exit, Nonsense};
 use super::lines::{self, Line, LineError};
 use super::output::{Output, OutputError};
 use synod_model::Slot;
@@ -33,17 +32,22 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     let mut values = if args.values.len() == 1 && args.values.iter().all(is_stdin) {
         Values::Stdin(lines::stdin())
     } else if args.values.iter().any(is_stdin) {
-        bail!(
+        return Err(Nonsense(
             "- stands for standard input, and takes no other value beside it\n  \
              a value that is - can be given there: echo - | synod submit ... -"
-        );
+                .to_owned(),
+        )
+        .into());
     } else {
         Values::Given(args.values.into())
     };
     let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
-    let exit = pump(&client, &mut values).await?;
+    let mut turn = Turn::new();
+    if let Err(error) = pump(&client, &mut values, &mut turn).await {
+        return turn.broken_off(error);
+    }
     client.close().await;
-    Ok(exit)
+    Ok(turn.exit)
 }
 
 /// Where values come from.
@@ -62,15 +66,14 @@ impl Values {
     }
 }
 
-async fn pump(client: &Client, values: &mut Values) -> anyhow::Result<Exit> {
-    let mut turn = Turn { output: Output::new(), count: 0, exit: Exit::Done };
-    let mut in_flight = VecDeque::<InFlight>::new();
+async fn pump(client: &Client, values: &mut Values, turn: &mut Turn) -> Result<(), OutputError> {
     let mut in_flight_bytes = 0;
     let mut is_open = true;
-    while is_open || !in_flight.is_empty() {
-        let has_room = in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+    while is_open || !turn.in_flight.is_empty() {
+        let has_room =
+            turn.in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
         let first = async {
-            match in_flight.front_mut() {
+            match turn.in_flight.front_mut() {
                 Some(first) => first.outcome().await,
                 None => std::future::pending().await,
             }
@@ -81,30 +84,30 @@ async fn pump(client: &Client, values: &mut Values) -> anyhow::Result<Exit> {
                 let mut outcome = Some(outcome);
                 // Whatever else is ready is written with it.
                 while let Some(it) = outcome.take() {
-                    if let Some(InFlight { value, .. }) = in_flight.pop_front() {
+                    if let Some(InFlight { value, .. }) = turn.in_flight.pop_front() {
                         in_flight_bytes -= value.0.len();
                         turn.tell(&value, it)?;
                     }
-                    outcome = in_flight.front_mut().and_then(|next| next.outcome().now_or_never());
+                    outcome = turn.in_flight.front_mut().and_then(|next| next.outcome().now_or_never());
                 }
-                turn.output.flush()?;
+                turn.flush()?;
             }
             value = values.next(), if is_open && has_room => match value {
                 Some(Ok(value)) => {
                     in_flight_bytes += value.0.len();
                     let submission = client.start(value.clone()).await;
-                    in_flight.push_back(InFlight { value, submission: Ok(submission) });
+                    turn.in_flight.push_back(InFlight { value, submission: Ok(submission) });
                 }
                 Some(Err(error)) => {
                     is_open = !matches!(error, LineError::Io(_));
                     let submission = Err(Some(error));
-                    in_flight.push_back(InFlight { value: Value::default(), submission });
+                    turn.in_flight.push_back(InFlight { value: Value::default(), submission });
                 }
                 None => is_open = false,
             },
         }
     }
-    Ok(turn.exit)
+    Ok(())
 }
 
 /// A value that was taken and has no answer yet.
@@ -130,16 +133,47 @@ impl InFlight {
 /// Answers, in the order of the values.
 struct Turn {
     output: Output,
+    in_flight: VecDeque<InFlight>,
     /// How many values were answered.
     count: u64,
+    /// How many of them are in the log, and whoever reads standard output may not know it yet.
+    unwritten: usize,
     exit: Exit,
 }
 
 impl Turn {
+    fn new() -> Self {
+        let (output, in_flight) = (Output::new(), VecDeque::new());
+        Self { output, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        self.output.flush()?;
+        self.unwritten = 0;
+        Ok(())
+    }
+
+    /// Standard output takes no more: says of how many values nobody is told what becomes of them.
+    fn broken_off(&self, error: OutputError) -> anyhow::Result<Exit> {
+        let submitted = self.in_flight.iter().filter(|it| it.submission.is_ok()).count();
+        let count = submitted + self.unwritten;
+        if count == 0 {
+            return Err(error.into());
+        }
+        anstream::eprintln!(
+            "{} unknown: {error}\n  \
+             what became of the last values, {count} at least, is not told: look, with `synod follow`, \
+             before you submit them again",
+            "error:".red().bold()
+        );
+        Ok(Exit::Unknown)
+    }
+
     fn tell(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
         self.count += 1;
         match outcome {
             Outcome::Submitted(Ok(slot)) => {
+                self.unwritten += 1;
                 return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
             }
             Outcome::Submitted(Err(failed)) => {

@@ -87,6 +87,14 @@ pub(crate) async fn run(args: &[&str]) -> Done {
     synod.ended().await
 }
 
+/// Runs a command whose standard output goes elsewhere.
+pub(crate) async fn run_into(args: &[&str], stdout: Stdio) -> Done {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
+    command.args(args).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+    Synod(command.spawn().unwrap()).ended().await
+}
+
 pub(crate) async fn run_with_input(args: &[&str], input: &[u8]) -> Done {
     let mut synod = Synod::start(args);
     let mut stdin = synod.0.stdin.take().unwrap();

@@ -5,6 +5,7 @@
 mod fake;
 #[allow(dead_code)]
 mod kit;
+mod outputs;
 
 use std::time::Duration;
 
@@ -127,7 +128,7 @@ async fn what_makes_no_sense_is_said_to() {
     assert_eq!(run(&["submit", "a"]).await.code, 2);
     assert_eq!(run(&["read", "--endpoints", "127.0.0.1:1", "--timeout", "0"]).await.code, 2);
     let done = run(&["submit", "--endpoints", "127.0.0.1:1", "a", "-"]).await;
-    assert_eq!(done.code, 1);
+    assert_eq!(done.code, 2);
     assert!(done.stderr.contains("takes no other value beside it"), "{}", done.stderr);
 }
 
