@@ -142,6 +142,18 @@ pub enum NodeOpenError {
         /// Which member.
         replica: ReplicaId,
     },
+    /// Two members have the same address.
+    #[error(
+        "replicas {} and {} would have the same address, {address}\n  \
+         each needs one of its own: --peers ID=HOST:PORT, for both if both have moved",
+        replicas[0], replicas[1]
+    )]
+    SameAddress {
+        /// Which members.
+        replicas: [ReplicaId; 2],
+        /// Where both are said to be.
+        address: String,
+    },
     /// The port for peers cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -386,8 +398,15 @@ fn addresses(
     let me = directory.identity().replica;
     let missing =
         configuration.members().iter().find(|it| **it != me && !addresses.contains_key(it));
-    match missing {
-        Some(&replica) => Err(NodeOpenError::NoAddress { replica }),
-        None => Ok(addresses),
+    if let Some(&replica) = missing {
+        return Err(NodeOpenError::NoAddress { replica });
     }
+    let mut places = BTreeMap::new();
+    for (replica, address) in &addresses {
+        if let Some(other) = places.insert(address, *replica) {
+            let (replicas, address) = ([other, *replica], address.clone());
+            return Err(NodeOpenError::SameAddress { replicas, address });
+        }
+    }
+    Ok(addresses)
 }

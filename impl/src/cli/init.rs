@@ -15,6 +15,10 @@ use crate::make_data_directory;
 /// Run it once for each member, with the same members and the same name: that makes them one cluster.
 /// The ids are for good, and an id is never used again, not even after its disk is lost. Addresses may
 /// change later (`synod node --peers`).
+///
+/// Three or five members are usual, and 16 are the most. A cluster works while more than half of its
+/// members run: three go on without one of them, and five without two. Four go on without one, no
+/// more than three do; and two stop when either stops, so they are worse than a single one.
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
     /// The directory to make; it must be empty, or not there
@@ -23,10 +27,11 @@ pub(crate) struct InitArgs {
     /// Which of the members this replica is
     #[arg(long, value_name = "N")]
     id: u16,
-    /// All members, this one too, and where their peers look for them
+    /// All members, this one too, and where their peers look for them: three or five, as a rule
     #[arg(long, value_name = "ID=HOST:PORT,...")]
     peers: Members,
-    /// The name of the cluster; with the same members it makes the same cluster
+    /// The name of the cluster, one of its own for each; with the same members it makes the same
+    /// cluster
     #[arg(long, value_name = "NAME", default_value = "synod")]
     cluster: String,
 }

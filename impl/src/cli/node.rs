@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 use super::descriptors::server_limits;
 use super::exit::{Exit, Nonsense};
 use super::lines;
-use super::members::{Members, checked};
+use super::members::{Members, checked, dialled};
 use super::teller::Teller;
 use super::text_of;
 use crate::client::server::serve;
@@ -144,7 +144,7 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
     } else {
         for (id, address) in &file.peers {
             let id = id.parse().map_err(|_| anyhow::anyhow!("`{id}` in [peers] is no id"))?;
-            config.peers.insert(ReplicaId(id), checked(address)?);
+            config.peers.insert(ReplicaId(id), dialled(address)?);
         }
     }
     let teller = begin_to_tell(args.log.or(file.log).unwrap_or_default())?;

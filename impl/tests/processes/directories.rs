@@ -43,6 +43,27 @@ fn what_init_makes_a_node_runs_and_init_never_makes_again() {
 }
 
 #[test]
+fn init_refuses_members_that_could_never_meet() {
+    let cluster = Cluster::new(3);
+    let data_dir = cluster.data_dir(0).to_str().unwrap().to_owned();
+    for (peers, says) in [
+        ("0=a:1,1=b:1,2=a:1", "replicas 0 and 2 have the same address, a:1"),
+        ("0=a:0,1=b:1,2=c:1", "`a:0` is nowhere that others can go"),
+        ("0=0.0.0.0:1,1=b:1,2=c:1", "`0.0.0.0:1` is nowhere that others can go"),
+        ("0=[::]:1,1=b:1,2=c:1", "`[::]:1` is nowhere that others can go"),
+        ("0=a b:1,1=b:1,2=c:1", "`a b:1` has a blank in it"),
+    ] {
+        let done = synod(&["init", "--data-dir", &data_dir, "--id", "0", "--peers", peers]);
+        assert_eq!(done.code, 2, "{done:?}");
+        assert!(done.stderr.contains(says), "{done:?}");
+    }
+    let many: Vec<_> = (0..17).map(|id| format!("{id}=h{id}:1")).collect();
+    synod(&["init", "--data-dir", &data_dir, "--id", "0", "--peers", &many.join(",")])
+        .failed_with(&["17 members are more than a configuration can have (16)"]);
+    assert!(!cluster.data_dir(0).exists());
+}
+
+#[test]
 fn a_second_process_on_a_data_directory_is_told_which_one_has_it() {
     let mut cluster = Cluster::made(3);
     cluster.start(0).tells("listens for clients");

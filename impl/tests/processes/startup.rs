@@ -60,5 +60,17 @@ fn addresses_that_lead_nowhere_are_refused() {
     for part in ["nothing says where to listen for clients", "--listen-client HOST:PORT"] {
         assert!(done.stderr.contains(part), "{done:?}");
     }
-    assert_eq!(node(&cluster, &["--peers", "1=nowhere"]).code, 2, "clap refuses it");
+    for address in ["nowhere", "nowhere:0", "0.0.0.0:7000", "[::]:7000"] {
+        let done = node(&cluster, &["--peers", &format!("1={address}")]);
+        assert_eq!(done.code, 2, "clap refuses it: {done:?}");
+    }
+    let file = cluster.file("node.toml", "[peers]\n1 = '0.0.0.0:7000'\n");
+    node(&cluster, &["--config", &file]).failed_with(&["is nowhere that others can go"]);
+    for own in [0, 2].map(|id| cluster.peer_address(id)) {
+        node(&cluster, &["--peers", &format!("1={own}")]).failed_with(&[
+            "would have the same address",
+            &own,
+            "--peers ID=HOST:PORT",
+        ]);
+    }
 }
