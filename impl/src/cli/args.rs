@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::{ClientOptions, Endpoint};
 use clap::{Args, Parser, Subcommand};
+use synod_model::Limits;
 
 use super::exit::{ASK_CODES, SUBMIT_CODES};
 use super::init::InitArgs;
@@ -233,20 +234,21 @@ pub(crate) struct BenchBareArgs {
 /// What `bench` is told.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// The replicas to measure, where they take clients; all of them, for each counts its fdatasyncs
+    /// The replicas to measure, where they take clients; all of them that run, for each counts its
+    /// fdatasyncs
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub(crate) endpoints: Vec<Endpoint>,
     /// How many clients [default: as many as connections]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients: Option<usize>,
-    /// How many connections they share [default: one for each client]
+    /// How many connections they share, at most one for each [default: one for each client]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) connections: Option<usize>,
     /// Spread the connections over all replicas; otherwise all go to the coordinator
     #[arg(long)]
     pub(crate) spread: bool,
     /// How many bytes each value has
-    #[arg(long, value_name = "BYTES", default_value_t = 256)]
+    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = value_bytes)]
     pub(crate) value_bytes: usize,
     /// How long each run is measured, after a second of warming up
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = duration)]
@@ -264,6 +266,13 @@ pub(crate) struct BenchArgs {
 fn count(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=16_384).contains(count));
     count.ok_or_else(|| "that is no number from 1 to 16,384".to_owned())
+}
+
+/// Up to what a cluster takes as one value: every cluster is made with the same limits.
+fn value_bytes(text: &str) -> Result<usize, String> {
+    let most = Limits::default().value_bytes_max;
+    let bytes = text.parse().ok().filter(|bytes| u64::try_from(*bytes).is_ok_and(|it| it <= most));
+    bytes.ok_or_else(|| format!("that is no number from 0 to {most}, the most that a value has"))
 }
 
 fn replicas(text: &str) -> Result<u16, String> {

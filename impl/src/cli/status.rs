@@ -36,7 +36,7 @@ pub(crate) struct Report {
     pub(crate) endpoint: String,
     reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     #[serde(flatten)]
     pub(crate) status: Option<ReplicaStatus>,
 }

@@ -230,4 +230,31 @@ async fn bench_says_why_it_cannot_measure() {
     let done = run(&args).await;
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("no directory could be made in /nowhere"), "{}", done.stderr);
+
+    let cluster = Cluster::new();
+    let (_first, second) = (Running::start(&cluster, 0).await, Running::start(&cluster, 1).await);
+    let began = std::time::Instant::now();
+    let both = format!("{},{nobody}", second.endpoint);
+    for (endpoints, says) in [
+        (both.as_str(), format!("{nobody} does not say how it is: no connection")),
+        (second.endpoint.as_str(), "r0 coordinates, and is not among --endpoints".to_owned()),
+    ] {
+        let done = run(&["bench", "--endpoints", endpoints]).await;
+        assert_eq!(done.code, 1);
+        assert!(done.stderr.contains(&says), "{}", done.stderr);
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "and soon: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn bench_refuses_what_no_cluster_takes() {
+    for (args, says) in [
+        (["--value-bytes", "1048577", "--clients", "1"], "no number from 0 to 1048576"),
+        (["--value-bytes", "99999999999999999", "--clients", "1"], "no number from 0 to 1048576"),
+        (["--clients", "2", "--connections", "5"], "--connections 5 is more than --clients 2"),
+    ] {
+        let done = run(&[&["bench"], &args[..]].concat()).await;
+        assert_eq!(done.code, 2, "{}", done.stderr);
+        assert!(done.stderr.contains(says), "{}", done.stderr);
+    }
 }

@@ -5,7 +5,7 @@
 mod kit;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{Synod, in_time, run};
 use nix::sys::signal::{Signal, kill};
@@ -142,4 +142,20 @@ async fn a_signal_before_it_is_ready_leaves_nothing_either() {
         let all = String::from_utf8_lossy(&processes.stdout).into_owned();
         assert!(!all.lines().any(|line| line.contains(" node ") && line.contains(&data)), "{all}");
     }
+}
+
+#[tokio::test]
+async fn a_bench_that_is_interrupted_stops_soon_and_leaves_nothing() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let synod = Synod::start(&["bench", "--data-dir", data]);
+    // By then it has begun to measure what no node can be faster than, which takes some seconds.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let began = Instant::now();
+    send(synod.process_id(), Signal::SIGINT);
+    let done = synod.ended().await;
+    assert_eq!(done.code, 1);
+    assert!(done.stderr.contains("stopped before anything was measured"), "{}", done.stderr);
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
 }

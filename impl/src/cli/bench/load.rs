@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use hdrhistogram::Histogram;
 use synod_model::SessionId;
 use tokio::sync::watch;
@@ -163,6 +163,14 @@ impl Clients {
     }
 }
 
+/// What an answer says that a client does not ask again after.
+fn unexpected(answer: &Answer) -> anyhow::Error {
+    match answer {
+        Answer::NoSlot(error) => (*error).into(),
+        _ => anyhow!("the answer is one to another question"),
+    }
+}
+
 /// The clients of one connection.
 struct Driver {
     connection: Connection,
@@ -196,7 +204,7 @@ impl Driver {
             while sessions.len() < clients {
                 match connection.answer().await?.answer {
                     Answer::Opened(session) => sessions.push(session),
-                    answer => bail!("{answer:?}"),
+                    answer => return Err(unexpected(&answer)),
                 }
             }
             Ok(())
@@ -247,7 +255,7 @@ impl Driver {
                         continue;
                     }
                     Answer::NoSlot(SubmitError::Unknown(_)) => unknown += 1,
-                    answer => bail!("{answer:?}"),
+                    answer => return Err(unexpected(&answer)),
                 }
                 if now < to {
                     self.ask(client, now)?;

@@ -12,6 +12,7 @@ mod helper;
 mod load;
 mod progress;
 mod report;
+mod target;
 
 use std::env;
 use std::fmt::Write as _;
@@ -24,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
 use super::args::BenchArgs;
-use super::exit::Exit;
+use super::exit::{Exit, Nonsense};
 use super::local::{Layout, Members, Place, Signals, coordinator};
 use super::output::Output;
 use super::status::ask;
@@ -53,6 +54,15 @@ const STATUS_MAX: Duration = Duration::from_secs(5);
 const CLIENTS: [usize; 2] = [1, 256];
 
 pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<Exit> {
+    if let (Some(clients), Some(connections)) = (args.clients, args.connections)
+        && clients < connections
+    {
+        return Err(Nonsense(format!(
+            "--connections {connections} is more than --clients {clients}\n  \
+             a client has one connection, alone or with others"
+        ))
+        .into());
+    }
     let mut signals = Signals::new()?;
     let program = env::current_exe().context("the path of this program cannot be found out")?;
     let bench = Bench { args, program };
@@ -85,6 +95,8 @@ struct Bench {
 impl Bench {
     async fn on_endpoints(&self) -> anyhow::Result<Report> {
         let directory = self.temporary()?;
+        // Before the floors, which take a while: whoever has mistyped something learns it at once.
+        target::coordinator(&self.args.endpoints).await?;
         let floors = self.floors(directory.path()).await?;
         let report = self.runs(&self.args.endpoints, directory.path(), floors).await?;
         directory.close().context("a temporary directory could not be removed")?;
@@ -95,9 +107,16 @@ impl Bench {
     async fn on_own_cluster(&self, signals: &mut Signals) -> anyhow::Result<Option<Report>> {
         let directory = self.temporary()?;
         let data = directory.path().join("cluster");
-        let layout = Layout::make(Some(data), Some(3), 0, &self.program).await?;
-        // Before there are processes that use the disk, too.
-        let floors = self.floors(&layout.directory).await?;
+        let begun = async {
+            let layout = Layout::make(Some(data), Some(3), 0, &self.program).await?;
+            // Before there are processes that use the disk, too.
+            let floors = self.floors(&layout.directory).await?;
+            anyhow::Ok((layout, floors))
+        };
+        let (layout, floors) = tokio::select! {
+            begun = begun => begun?,
+            () = signals.next() => return Ok(None),
+        };
         let (events, mut happens) = mpsc::unbounded_channel();
         let members = Members::start(&self.program, &layout.places, &events)?;
         let endpoints: Vec<_> = layout.places.iter().map(Place::endpoint).collect();
@@ -150,7 +169,7 @@ impl Bench {
             (None, None) => CLIENTS.map(|clients| (clients, clients)).to_vec(),
             (Some(clients), None) => vec![(clients, clients)],
             (None, Some(connections)) => vec![(connections, connections)],
-            (Some(clients), Some(connections)) => vec![(clients.max(connections), connections)],
+            (Some(clients), Some(connections)) => vec![(clients, connections)],
         }
     }
 
@@ -195,10 +214,7 @@ impl Bench {
     ) -> anyhow::Result<Report> {
         let mut runs = Vec::new();
         for shape in self.shapes() {
-            let coordinator = time::timeout(READY_MAX, coordinator(endpoints)).await;
-            let (_, coordinator) = coordinator.with_context(|| {
-                format!("no replica coordinates after {} s", READY_MAX.as_secs())
-            })?;
+            let coordinator = self.coordinator(endpoints).await?;
             // A replica that does not coordinate only passes requests on.
             let targets =
                 if self.args.spread { endpoints } else { std::slice::from_ref(&coordinator) };
@@ -209,6 +225,16 @@ impl Bench {
         floors.fdatasync_us = floors.fdatasync_us.min(again);
         let own_cluster = self.args.endpoints.is_empty();
         Ok(Report { floors, runs, value_bytes: self.args.value_bytes, own_cluster })
+    }
+
+    async fn coordinator(&self, endpoints: &[Endpoint]) -> anyhow::Result<Endpoint> {
+        if !self.args.endpoints.is_empty() {
+            return target::coordinator(endpoints).await;
+        }
+        // They have only just been started.
+        let ready = time::timeout(READY_MAX, coordinator(endpoints)).await;
+        let late = || format!("no replica coordinates after {} s", READY_MAX.as_secs());
+        ready.map(|(_, endpoint)| endpoint).with_context(late)
     }
 
     async fn run(&self, endpoints: &[Endpoint], load: &Load) -> anyhow::Result<Run> {
