@@ -122,8 +122,8 @@ pub(crate) struct SubmitArgs {
     /// The values; or - alone: one value a line from standard input, each answered in its turn
     ///
     /// Prints SLOT<TAB>VALUE for each as soon as it and all before it are delivered. In VALUE, a
-    /// backslash, a tab, a carriage return, a line feed and bytes that are not UTF-8 are written as
-    /// \\, \t, \r, \n and \xHH. Several values are in flight at once, so they may get their slots in
+    /// backslash, a tab, a carriage return and a line feed are written as \\, \t, \r and \n; other
+    /// control characters, and bytes that are not UTF-8, as \xHH. Several values are in flight at once, so they may get their slots in
     /// another order than they were given in.
     #[arg(value_name = "VALUE", required = true)]
     pub(crate) values: Vec<OsString>,
@@ -339,7 +339,8 @@ mod tests {
             let text = text.replace("\\\n", " ");
             for line in text.lines() {
                 let asked = line.strip_prefix("    cargo run --release -p synod -- ");
-                let Some(asked) = asked.or_else(|| line.strip_prefix("synod ")) else {
+                let line_of_synod = line.strip_prefix("sudo -u synod ").unwrap_or(line);
+                let Some(asked) = asked.or_else(|| line_of_synod.strip_prefix("synod ")) else {
                     continue;
                 };
                 found += 1;
