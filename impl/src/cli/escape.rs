@@ -1,9 +1,10 @@
-//! Values as text on one line, so that no two values look the same.
+//! Values as text on one line, so that no two values look the same, and none drives a terminal.
 
 use std::fmt::{self, Write as _};
 
-/// A value as text: a backslash, a tab, a carriage return, a line feed and bytes that are not UTF-8
-/// are written as `\\`, `\t`, `\r`, `\n` and `\xHH`; everything else stands for itself.
+/// A value as text: a backslash, a tab, a carriage return and a line feed are written as `\\`, `\t`,
+/// `\r` and `\n`; other control characters, and bytes that are not UTF-8, as `\xHH`, each of their
+/// bytes; everything else stands for itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
@@ -11,23 +12,33 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             let mut rest = chunk.valid();
-            while let Some(at) = rest.find(['\\', '\t', '\r', '\n']) {
-                f.write_str(&rest[..at])?;
-                f.write_str(match rest.as_bytes()[at] {
-                    b'\\' => r"\\",
-                    b'\t' => r"\t",
-                    b'\r' => r"\r",
-                    _ => r"\n",
-                })?;
-                rest = &rest[at + 1..];
+            while let Some((at, special)) = rest.char_indices().find(|(_, it)| is_special(*it)) {
+                let (before, from) = rest.split_at(at);
+                f.write_str(before)?;
+                let (special_text, after) = from.split_at(special.len_utf8());
+                match special {
+                    '\\' => f.write_str(r"\\")?,
+                    '\t' => f.write_str(r"\t")?,
+                    '\r' => f.write_str(r"\r")?,
+                    '\n' => f.write_str(r"\n")?,
+                    _ => write_bytes(f, special_text.as_bytes())?,
+                }
+                rest = after;
             }
             f.write_str(rest)?;
-            for byte in chunk.invalid() {
-                write!(f, r"\x{byte:02x}")?;
-            }
+            write_bytes(f, chunk.invalid())?;
         }
         Ok(())
     }
+}
+
+/// U+0000 to U+001F and U+007F to U+009F are control characters.
+fn is_special(character: char) -> bool {
+    character == '\\' || character.is_control()
+}
+
+fn write_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, r"\x{byte:02x}"))
 }
 
 /// The beginning of a value as text, for messages.
@@ -86,6 +97,9 @@ mod tests {
         assert_eq!(escaped(b"a\\b\tc\rd\ne"), r"a\\b\tc\rd\ne");
         assert_eq!(escaped(b"\\x41"), r"\\x41");
         assert_eq!(escaped(b"\xff\xfea\xc3"), r"\xff\xfea\xc3");
+        assert_eq!(escaped(b"\x1b[31m\0\x7f~"), r"\x1b[31m\x00\x7f~");
+        // What opens an escape sequence in one character, and the first that does nothing.
+        assert_eq!(escaped("\u{9b}31m\u{9f}\u{a0}".as_bytes()), "\\xc2\\x9b31m\\xc2\\x9f\u{a0}");
         assert_eq!(escaped(b""), "");
     }
 
@@ -93,15 +107,15 @@ mod tests {
         /// Bytes that matter often, and all others.
         #[test]
         fn escaping_is_one_line_and_loses_nothing(
-            bytes in vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'\n'), Just(b'x'), Just(0xc3)], 0..64)
+            bytes in vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'\n'), Just(b'x'), Just(0xc2), 0x80..0xa0_u8], 0..64)
         ) {
             let escaped = Escaped(&bytes).to_string();
-            prop_assert!(!escaped.contains(['\t', '\r', '\n']));
+            prop_assert!(!escaped.contains(char::is_control));
             prop_assert_eq!(unescape(&escaped), bytes);
         }
 
         #[test]
-        fn text_without_the_four_stands_for_itself(text in "[^\\\\\t\r\n]*") {
+        fn text_without_any_of_these_stands_for_itself(text in "[^\\\\\\p{Cc}]*") {
             prop_assert_eq!(Escaped(text.as_bytes()).to_string(), text);
         }
     }
