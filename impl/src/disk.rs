@@ -66,8 +66,16 @@ pub trait Disk: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If it is not there or may not be opened.
+    /// If it is not there, is a folder, or may not be opened.
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Checks that what is there is a file, without opening it: to open a pipe is to wait for whoever
+    /// has its other end.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or is something else.
+    fn check_is_file(&self, name: &str) -> io::Result<()>;
 
     /// Renames a file within its folder, over another if there is one.
     ///

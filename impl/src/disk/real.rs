@@ -11,6 +11,9 @@ use fs2::FileExt as _;
 
 use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError};
 
+/// What a pipe, a socket or a device in the place of a file is: nothing that could be meant.
+const NO_FILE: io::ErrorKind = io::ErrorKind::InvalidInput;
+
 /// How much of a lock file is read to learn who holds it. A process id has at most ten digits.
 const HOLDER_BYTES_MAX: usize = 32;
 
@@ -81,7 +84,14 @@ impl Disk for RealDisk {
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let write = access == Access::Write;
         let file = OpenOptions::new().read(true).write(write).open(self.path(name))?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         Ok(Box::new(RealFile(file)))
+    }
+
+    fn check_is_file(&self, name: &str) -> io::Result<()> {
+        check_is_file(&self.path(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -98,6 +108,7 @@ impl Disk for RealDisk {
 
     fn lock(&self, name: &str) -> Result<Box<dyn DiskLock>, LockError> {
         let path = self.path(name);
+        check_is_file(&path).map_err(LockError::Disk)?;
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(LockError::Disk)?;
         match file.try_lock_exclusive() {
             Err(error) if is_held(&error) => return Err(LockError::Held(holder(&file))),
@@ -112,7 +123,9 @@ impl Disk for RealDisk {
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<Holder>> {
-        let file = File::open(self.path(name))?;
+        let path = self.path(name);
+        check_is_file(&path)?;
+        let file = File::open(path)?;
         match fs2::FileExt::try_lock_shared(&file) {
             Err(error) if is_held(&error) => Ok(Some(holder(&file))),
             Err(error) => Err(error),
@@ -122,6 +135,14 @@ impl Disk for RealDisk {
             }
         }
     }
+}
+
+fn check_is_file(path: &Path) -> io::Result<()> {
+    let kind = fs::metadata(path)?;
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if kind.is_file() { Ok(()) } else { Err(io::Error::new(NO_FILE, "not a regular file")) }
 }
 
 fn sync(folder: &Path) -> io::Result<()> {

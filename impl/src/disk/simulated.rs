@@ -207,6 +207,10 @@ impl Disk for SimulatedDisk {
         Ok(Box::new(OpenFile { disk: self.clone(), file, access }))
     }
 
+    fn check_is_file(&self, name: &str) -> io::Result<()> {
+        self.look()?.file(name).map(drop)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.world();
         let fate = world.begin_whole(self.process)?;

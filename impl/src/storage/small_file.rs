@@ -97,7 +97,9 @@ impl Kind {
     pub(super) fn read<T: DeserializeOwned>(&self, disk: &dyn Disk) -> Result<T, SmallFileError> {
         let path = || disk.path(self.name);
         let damaged = |what: String| SmallFileError::Damaged { path: path(), what };
-        let file = match disk.open(self.name, Access::Read) {
+        let opened =
+            disk.check_is_file(self.name).and_then(|()| disk.open(self.name, Access::Read));
+        let file = match opened {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(SmallFileError::Missing { path: path() });
             }

@@ -77,6 +77,10 @@ fn advice(doing: &str, error: &io::Error) -> &'static str {
             "there should be a file, and a directory is in its place: synod did not make that, so \
              see who did"
         }
+        io::ErrorKind::InvalidInput if !changes => {
+            "there should be a file, and something else is in its place: synod did not make that, \
+             so see who did"
+        }
         _ if changes => {
             "nothing more is written after this, since what is on the disk now is unknown: \
              see what the system's log says of the drive, then start the replica again"
@@ -130,7 +134,8 @@ mod tests {
     fn advice_fits_what_is_wrong() {
         for (doing, kind, advice) in [
             ("list", io::ErrorKind::NotADirectory, "there should be a directory"),
-            ("lock", io::ErrorKind::IsADirectory, "there should be a file"),
+            ("lock", io::ErrorKind::IsADirectory, "there should be a file, and a directory"),
+            ("open", io::ErrorKind::InvalidInput, "there should be a file, and something else"),
             ("lock", io::ErrorKind::PermissionDenied, "must own the data directory"),
             ("make", io::ErrorKind::PermissionDenied, "let root make the directory"),
             ("write", io::ErrorKind::StorageFull, "make room on it"),

@@ -77,7 +77,12 @@ impl Layout {
             let made = made.context("a temporary directory could not be made")?;
             (made.path().to_owned(), Some(made))
         };
+        // Before anything is made: where there is something else, not even a lock file is left.
+        if read_replicas(&directory)?.is_none() {
+            check_names(&directory, replicas.unwrap_or(REPLICAS_DEFAULT))?;
+        }
         let lock = lock(&directory)?;
+        // Again, for somebody else may have been here in between.
         let is_made = read_replicas(&directory)?;
         let count = is_made.or(replicas).unwrap_or(REPLICAS_DEFAULT);
         ensure!(

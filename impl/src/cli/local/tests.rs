@@ -79,6 +79,7 @@ async fn what_cannot_be_used_is_said() {
     fs::write(data.join("thesis.tex"), "").unwrap();
     let error = make(&data, None, &program).await.unwrap_err().to_string();
     assert!(error.contains("holds thesis.tex, which no `synod local` has made"), "{error}");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing is left in it");
 
     let failing = directory.path().join("failing");
     fs::write(&failing, "#!/bin/sh\necho no disk >&2; exit 7\n").unwrap();
