@@ -271,7 +271,7 @@ impl<A: Application> Opened<A> {
         };
         let recovered = log.recovered();
         if let Some(interrupted) = recovered.interrupted {
-            info!(?interrupted, "an interrupted write was cut off");
+            info!(from = %interrupted.from, to = %interrupted.to, "an interrupted write was cut off");
         }
         let status = replica.status();
         info!(%me, %run, records = recovered.records, committed = %status.watermark, "recovered");

@@ -29,6 +29,8 @@ fn everything_is_told() {
         "data directory data/\n  no process has it open\n",
         "replica 1 of cluster \"test\"\n",
         "first members [0, 1, 2], stride 65,536\n",
+        "limits of the cluster:\n    open_slots_max = ",
+        "    unsynced_bytes_max = ",
         "members met so far: none\n",
         "addresses of peers:\n  replica 0: 10.0.0.1:4000\n  replica 2: r2:4000\n",
         "data/log/00000001.wal, 32,768 bytes\n  at byte 0: batch 1, 220 bytes\n",
