@@ -36,9 +36,7 @@ and in another terminal, with those endpoints:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make the data directory of a new replica, once
     Init(InitArgs),
-    /// Run the replica of a data directory
     Node(NodeArgs),
     /// Put values in the log; prints the slot of each
     #[command(after_help = SUBMIT_CODES)]
@@ -52,7 +50,6 @@ pub(crate) enum Command {
     /// Say how replicas are
     #[command(after_help = STATUS_CODES)]
     Status(StatusArgs),
-    /// Show what is in a data directory, and what of it is damaged
     Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = LOCAL_HELP)]
@@ -327,6 +324,20 @@ mod tests {
         for none in ["", "0", "-1", "soon", "NaN", "inf", "5 parsecs"] {
             assert!(duration(none).is_err(), "{none}");
         }
+    }
+
+    /// What is written at the arguments of a command is in its help.
+    #[test]
+    fn the_long_helps_are_there() {
+        for (name, part) in
+            [("init", "16 are the most"), ("node", "SIGTERM"), ("inspect", "no lock")]
+        {
+            let mut command = Cli::command();
+            let command = command.find_subcommand_mut(name).expect("a command");
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(part), "{help}");
+        }
+        assert_eq!(synod_model::MEMBERS_MAX, 16, "as the help of `init` says");
     }
 
     /// The commands on the pages, in blocks of code, are understood.

@@ -10,7 +10,7 @@ use super::members::Members;
 use super::output::Output;
 use crate::make_data_directory;
 
-/// Makes the data directory of a new replica.
+/// Make the data directory of a new replica, once
 ///
 /// Run it once for each member, with the same members and the same name: that makes them one cluster.
 /// The ids are for good, and an id is never used again, not even after its disk is lost. Addresses may

@@ -10,8 +10,10 @@ use crate::storage::{Finding, inspect as tell};
 use super::exit::Exit;
 use super::output::Output;
 
-/// Shows what is in a data directory: who it is, every batch of its log with its offset, and what is
-/// damaged, and where. It changes nothing, and needs no lock.
+/// Show what is in a data directory, and what of it is damaged
+///
+/// It tells who the replica is, every batch of its log with its offset, and what is damaged, and
+/// where. It changes nothing, and needs no lock.
 ///
 /// Exit status: 0 if a replica could start from it, 1 if not.
 #[derive(Args, Debug)]

@@ -30,7 +30,7 @@ use crate::{Config, ListensFor, Log, NoApplication, Timing};
 /// was promised to nobody.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Runs the replica of a data directory, which `synod init` has made.
+/// Run the replica of a data directory, which `synod init` has made
 ///
 /// It runs until it gets SIGTERM or Ctrl-C, and then answers what can still be answered; a second one
 /// ends it at once. What it does it tells on standard error.
