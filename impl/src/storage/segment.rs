@@ -195,18 +195,25 @@ impl Spare {
 }
 
 /// Makes a segment ahead of use, and says at once if it cannot be made: the log may go on for long
-/// before it needs it. None if nothing has happened, so that it can be made when it is needed.
+/// before it needs it. None if nothing has happened, or nothing is left of it since the disk is full,
+/// so that it can be made when it is needed: there may be room by then.
 fn begin(disk: &dyn Disk, number: u32, segment_bytes: u64) -> Made {
-    let file = match create(disk, number) {
-        Ok(file) => file,
+    let made = match create(disk, number) {
+        Ok(file) => complete(disk, number, segment_bytes, &*file).map(|()| Some(file)),
         Err(error) => {
             warn!("segment {number} is not made ahead of use, but when it is needed: {error}");
             return Ok(None);
         }
     };
-    let completed = complete(disk, number, segment_bytes, &*file);
-    completed.inspect_err(|error| warn!("segment {number} cannot be made: {error}"))?;
-    Ok(Some(file))
+    match made {
+        Err(error) if error.is_full() => {
+            warn!(
+                "there is no room for segment {number}, which is needed when this one is full: {error}"
+            );
+            Ok(None)
+        }
+        made => made.inspect_err(|error| warn!("segment {number} cannot be made: {error}")),
+    }
 }
 
 type Made = Result<Option<Box<dyn DiskFile>>, DiskError>;

@@ -35,11 +35,20 @@ impl DiskError {
         move |error| Self { doing, path: disk.path(name), error }
     }
 
+    /// Whether there was no room.
+    pub(super) fn is_full(&self) -> bool {
+        is_full(&self.error)
+    }
+
     /// Whether it failed because this process, or the machine, has too many files open. That says
     /// nothing of the disk.
     pub(super) fn is_want_of_descriptors(&self) -> bool {
         is_want_of_descriptors(&self.error)
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn is_want_of_descriptors(error: &io::Error) -> bool {
@@ -55,9 +64,7 @@ fn advice(doing: &str, error: &io::Error) -> &'static str {
             "too many files are open: let this process have more, with LimitNOFILE= in its unit or \
              `ulimit -n`"
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full: make room on it, then start the replica again"
-        }
+        _ if is_full(error) => "the disk is full: make room on it, then start the replica again",
         io::ErrorKind::PermissionDenied if doing == "make" => {
             "the user that runs synod may not make it there: let root make the directory, and give \
              it to that user"

@@ -89,27 +89,34 @@ fn an_append_is_two_calls() {
     }
 }
 
-/// What is made ahead of use may fail long before it is needed, and for want of a file descriptor,
-/// which says nothing of the disk.
+/// What is made ahead of use may fail long before it is needed, and for want of a file descriptor, or
+/// of room, which may be there by then.
 #[test]
 fn a_segment_that_could_not_be_begun_ahead_of_use_is_made_when_it_is_needed() {
     /// The segment after it is begun after one write and one sync: its file is created, and filled.
     const CREATE: u64 = 3;
     const WRITE: u64 = 4;
     let records: Vec<_> = (0..12).map(|slot| accepted(slot, 1, 3000)).collect();
-    for (operation, is_made) in [(CREATE, true), (WRITE, false)] {
+    let troubles = [
+        (CREATE, Errno::EMFILE, true),
+        (CREATE, Errno::ENOSPC, true),
+        (WRITE, Errno::ENOSPC, true),
+        (WRITE, Errno::EMFILE, false),
+        (WRITE, Errno::EIO, false),
+    ];
+    for (operation, errno, is_made) in troubles {
         let disk = new_disk(1);
         let (mut log, _) = try_recover_with(Preparation::InBackground, &open(&disk))
             .unwrap_or_else(|error| panic!("{error}"));
         let begun = disk.operations() + operation;
-        disk.fail_at(begun, Errno::EMFILE as i32);
+        disk.fail_at(begun, errno as i32);
         append(&mut log, &records[..1]);
         while disk.operations() < begun {
             std::thread::yield_now();
         }
         let mut rest = records[1..].chunks(1);
         let appended = rest.try_for_each(|record| log.append(record).map(drop));
-        assert_eq!(appended.is_ok(), is_made, "{appended:?}");
+        assert_eq!(appended.is_ok(), is_made, "{operation} {errno}: {appended:?}");
         if is_made {
             assert_eq!(log.size().segments, 2);
             drop(log);
