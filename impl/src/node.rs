@@ -352,7 +352,17 @@ impl<A: Application> Opened<A> {
         };
         let make_shell = move |now: Duration| Shell::new(replica, timing, rng, now);
         let task = tokio::spawn(supervise(make_shell, sources, sinks, threads));
-        Ok(Log::new(log::Parts { shared, identity, run, reader, peers, wanted, stop, task }))
+        Ok(Log::new(log::Parts {
+            shared,
+            identity,
+            run,
+            reader,
+            peers,
+            wanted,
+            notices,
+            stop,
+            task,
+        }))
     }
 }
 

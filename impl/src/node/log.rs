@@ -14,7 +14,7 @@ use super::replica::Wanted;
 use super::resident::Resident;
 use super::session::Session;
 use super::shared::{Published, Shared};
-use super::{Config, NodeError, NodeOpenError, open};
+use super::{Config, NodeError, NodeOpenError, Notice, open};
 use crate::api::{
     About, Backend, Delivery, DiskStatus, Forming, NotDone, PeerStatus, ReadError, ReplicaStatus,
     Request, Role, SubmitError, SubscribeError, Subscription, Unknown,
@@ -46,6 +46,7 @@ struct Inner {
     reader: LogReader,
     peers: Arc<Peers>,
     wanted: mpsc::Sender<Wanted>,
+    notices: mpsc::UnboundedSender<Notice>,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<Result<(), NodeError>>>>,
     subscriptions: Arc<Semaphore>,
@@ -62,13 +63,14 @@ pub(super) struct Parts {
     pub(super) reader: LogReader,
     pub(super) peers: Arc<Peers>,
     pub(super) wanted: mpsc::Sender<Wanted>,
+    pub(super) notices: mpsc::UnboundedSender<Notice>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) task: JoinHandle<Result<(), NodeError>>,
 }
 
 impl Log {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { shared, identity, run, reader, peers, wanted, stop, task } = parts;
+        let Parts { shared, identity, run, reader, peers, wanted, notices, stop, task } = parts;
         let task = Mutex::new(Some(task));
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
         let own = Mutex::new(None);
@@ -80,6 +82,7 @@ impl Log {
                 reader,
                 peers,
                 wanted,
+                notices,
                 stop,
                 task,
                 subscriptions,
@@ -310,6 +313,19 @@ impl LogSubscription {
     }
 }
 
+impl LogSubscription {
+    /// What a follower is told of a log that cannot be read. Damage ends the node, whoever finds it:
+    /// to go on would be to acknowledge what may not be there any more.
+    fn failed(&self, error: DiskReadError) -> SubscribeError {
+        let told = SubscribeError::Disk(error.to_string());
+        if !error.is_want_of_descriptors() {
+            // The replica may have ended already.
+            let _ = self.log.inner.notices.send(Notice::Fatal(NodeError::Read(error)));
+        }
+        told
+    }
+}
+
 impl Subscription for LogSubscription {
     async fn next(&mut self) -> Result<Vec<Delivery>, SubscribeError> {
         let reading = if let Some(reading) = &mut self.reading {
@@ -326,7 +342,7 @@ impl Subscription for LogSubscription {
         let read = reading.await;
         self.reading = None;
         let read = read.map_err(|error| SubscribeError::Disk(error.to_string()))?;
-        let deliveries = read.map_err(|error| SubscribeError::Disk(error.to_string()))?;
+        let deliveries = read.map_err(|error| self.failed(error))?;
         if let Some(last) = deliveries.last() {
             self.next = last.slot.next();
         }

@@ -71,6 +71,28 @@ fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off()
     goes_on(&mut cluster);
 }
 
+/// It is found when somebody reads there, if only a client that follows the log.
+#[test]
+fn damage_that_is_found_while_the_log_is_read_ends_the_replica() {
+    let (mut cluster, _) = Cluster::running(3);
+    for value in ["a", "b", "c", "d"] {
+        cluster.submit([0], &[value]);
+    }
+    let segment = cluster.data_dir(0).join("log/00000001.wal");
+    flip(&segment, BLOCK + 100);
+    let endpoint = cluster.endpoint(0);
+    let args = ["follow", "--endpoints", &endpoint, "--until-caught-up", "--timeout", "2s"];
+    let followed = synod(&args);
+    assert_eq!(followed.code, 1, "{followed:?}");
+    assert!(followed.stderr.contains("could not be followed"), "{followed:?}");
+    let place = format!("{}: at byte 4,096: ", segment.display());
+    cluster.node(0).fails_with(&[&place, "docs/storage.md#damage"]);
+    cluster.nodes.remove(&0);
+    cluster.submit([1, 2], &["without replica 0"]);
+    flip(&segment, BLOCK + 100);
+    goes_on(&mut cluster);
+}
+
 #[test]
 fn a_segment_that_was_cut_or_removed_is_named() {
     let (mut cluster, segment) = stopped();
