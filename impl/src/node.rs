@@ -8,8 +8,8 @@
 //!                             (append + fdatasync)     application thread --> who submitted
 //! ```
 //!
-//! One task owns the replica ([`replica`](self::replica)); threads of their own wait for the disk
-//! ([`disk`](self::disk)) and run the callback ([`application`](self::application)). Each of them
+//! One task owns the replica ([`replica`]); threads of their own wait for the disk
+//! ([`mod@disk`]) and run the callback ([`application`]). Each of them
 //! can end with an error, and that ends the node: a replica that cannot write, or cannot tell its
 //! application, is one that is down.
 

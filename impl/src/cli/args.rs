@@ -118,10 +118,10 @@ pub(crate) struct SubmitArgs {
     pub(crate) endpoints: Endpoints,
     /// The values; or - alone: one value a line from standard input, each answered in its turn
     ///
-    /// Prints SLOT<TAB>VALUE for each as soon as it and all before it are delivered. In VALUE, a
-    /// backslash, a tab, a carriage return and a line feed are written as \\, \t, \r and \n; other
-    /// control characters, and bytes that are not UTF-8, as \xHH. Several values are in flight at once, so they may get their slots in
-    /// another order than they were given in.
+    /// Prints the slot, a tab and the value for each as soon as it and all before it are delivered. In
+    /// a value, a backslash, a tab, a carriage return and a line feed are written as \\, \t, \r and \n;
+    /// other control characters, and bytes that are not UTF-8, as \xHH. Several values are in flight
+    /// at once, so they may get their slots in another order than they were given in.
     #[arg(value_name = "VALUE", required = true)]
     pub(crate) values: Vec<OsString>,
     #[command(flatten)]
@@ -148,9 +148,9 @@ pub(crate) struct FollowArgs {
     /// Stop at the slot at which the log ends when the command begins (a linearizable read)
     #[arg(long)]
     pub(crate) until_caught_up: bool,
-    /// Print everything that the log holds, as SLOT<TAB>KIND<TAB>WHAT
+    /// Print everything that the log holds: slot, kind and what it is, with tabs between
     ///
-    /// Without, it prints SLOT<TAB>VALUE for each client's value, once, escaped as by `submit`. With
+    /// Without, it prints slot and value of each client's value, once, escaped as by `submit`. With
     /// it, no-ops, openings and ends of sessions, second copies of a request and those that were
     /// refused are printed, too.
     #[arg(long)]
