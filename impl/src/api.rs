@@ -215,10 +215,11 @@ pub enum ReadError {
 /// Why the log cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum SubscribeError {
-    /// The log no longer has that slot.
-    #[error("the log of this replica starts at slot {log_starts_at}")]
+    /// The log no longer has that slot, or it is not known any more which copies of a request are
+    /// second ones there.
+    #[error("this replica tells the log from slot {log_starts_at} on only")]
     Gone {
-        /// The first slot that it has.
+        /// The first slot that it tells.
         log_starts_at: Slot,
     },
     /// There are as many subscriptions as the limit allows.

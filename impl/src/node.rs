@@ -23,6 +23,7 @@ mod replica;
 mod resident;
 mod session;
 mod shared;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -57,7 +58,8 @@ use crate::value::Value;
 use application::Deliverer;
 use asked::{Asked, Asking};
 use replica::{Sinks, Sources};
-use shared::{Counters, Shared, Verdicts};
+use shared::{Counters, Shared};
+use verdicts::Verdicts;
 
 /// How many messages of peers wait for the replica, before their connections have to. Default 128: the
 /// largest have about 2 MiB, and what waits in TCP costs nothing here.
@@ -255,13 +257,13 @@ impl<A: Application> Opened<A> {
         let mut is_in_callback = false;
         let committed = |committed| match committed {
             Committed::ToDeliver(delivered) => {
-                verdicts.note(delivered.slot, delivered.verdict);
+                delivered.verdict.iter().for_each(|it| verdicts.note(delivered.slot, *it));
                 applied = delivered.slot;
                 is_in_callback = true;
                 application.deliver(application::to_delivery(delivered));
                 is_in_callback = false;
             }
-            Committed::HadAlready(slot, verdict) => verdicts.note(slot, Some(verdict)),
+            Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
         };
         let start = || start(&directory, Preparation::InBackground, run, from, committed);
         let (replica, log) = match catch_unwind(AssertUnwindSafe(start)) {

@@ -183,7 +183,7 @@ impl From<ReadError> for Trouble {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FollowFailed {
     /// The log no longer has what was asked for.
-    #[error("slot {from} is gone: the log starts at slot {log_starts_at}")]
+    #[error("slot {from} is not told any more: the log is from slot {log_starts_at} on")]
     Gone {
         /// The slot that was wanted.
         from: Slot,

@@ -282,6 +282,16 @@ impl Backend for Log {
     }
 }
 
+/// Why a piece of the log was not read.
+#[derive(Debug)]
+enum ReadFailed {
+    Disk(DiskReadError),
+    /// Which copies in it are second ones is known from this slot on only.
+    Gone {
+        known_from: Slot,
+    },
+}
+
 /// The log from some slot on. Made by [`Backend::subscribe`].
 ///
 /// A read that has begun cannot be taken back, and a slow disk may need longer than anybody waits at
@@ -293,13 +303,13 @@ pub struct LogSubscription {
     published: watch::Receiver<Published>,
     log: Log,
     /// The read of what begins with `next`.
-    reading: Option<JoinHandle<Result<Vec<Delivery>, DiskReadError>>>,
+    reading: Option<JoinHandle<Result<Vec<Delivery>, ReadFailed>>>,
     /// Held by the read as well: while it keeps a thread busy, nobody else has its place.
     permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl LogSubscription {
-    fn read_through(&self, last: Slot) -> JoinHandle<Result<Vec<Delivery>, DiskReadError>> {
+    fn read_through(&self, last: Slot) -> JoinHandle<Result<Vec<Delivery>, ReadFailed>> {
         let inner = Arc::clone(&self.log.inner);
         let permit = Arc::clone(&self.permit);
         let first = self.next;
@@ -308,7 +318,11 @@ impl LogSubscription {
         tokio::task::spawn_blocking(move || {
             let entries = inner.reader.read(SlotRange { first, last }, entries_max, bytes_max);
             drop(permit);
-            entries.map(|entries| inner.shared.deliveries(first, entries))
+            let entries = entries.map_err(ReadFailed::Disk)?;
+            inner
+                .shared
+                .deliveries(first, entries)
+                .map_err(|known_from| ReadFailed::Gone { known_from })
         })
     }
 }
@@ -316,7 +330,13 @@ impl LogSubscription {
 impl LogSubscription {
     /// What a follower is told of a log that cannot be read. Damage ends the node, whoever finds it:
     /// to go on would be to acknowledge what may not be there any more.
-    fn failed(&self, error: DiskReadError) -> SubscribeError {
+    fn failed(&self, error: ReadFailed) -> SubscribeError {
+        let error = match error {
+            ReadFailed::Disk(error) => error,
+            ReadFailed::Gone { known_from } => {
+                return SubscribeError::Gone { log_starts_at: known_from };
+            }
+        };
         let told = SubscribeError::Disk(error.to_string());
         if !error.is_want_of_descriptors() {
             // The replica may have ended already.

@@ -1,13 +1,13 @@
 //! What the task of the replica tells everybody else: how it is, how far the log can be read, and
-//! which deliveries were not the first of their kind.
+//! which entries were not the first copy of a request.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use synod_model::{Delivered, Entry, Slot, Status, Verdict};
 use tokio::sync::watch;
 
+use super::verdicts::Verdicts;
 use crate::api::Delivery;
 use crate::storage::{Log, LogSize};
 use crate::value::Value;
@@ -16,9 +16,7 @@ use crate::value::Value;
 #[derive(Debug)]
 pub(super) struct Shared {
     published: watch::Sender<Published>,
-    /// The verdicts that cannot be read off an entry: of copies and of what was refused. There are as
-    /// many as clients had to retry, or made mistakes, and each took a place in the log.
-    other_verdicts: RwLock<BTreeMap<Slot, Verdict>>,
+    verdicts: RwLock<Verdicts>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -40,7 +38,7 @@ impl Shared {
                 status,
                 ended: false,
             }),
-            other_verdicts: RwLock::new(verdicts.0),
+            verdicts: RwLock::new(verdicts),
             counters,
         }
     }
@@ -69,42 +67,29 @@ impl Shared {
         (published.status.clone(), published.known_watermark)
     }
 
-    /// Remembers what followers of the log will want to know of these deliveries.
+    /// Remembers what followers of the log will want to know of these commits, which come in order.
     pub(super) fn note_verdicts(
         &self,
         delivered: &[Delivered<Value>],
         had_already: &[(Slot, Verdict)],
     ) {
         let of_delivered = delivered.iter().filter_map(|it| Some((it.slot, it.verdict?)));
-        let all = of_delivered.chain(had_already.iter().copied());
+        let all = had_already.iter().copied().chain(of_delivered);
         let mut others = all.filter(|(_, verdict)| *verdict != Verdict::First).peekable();
         if others.peek().is_some() {
-            let verdicts = self.other_verdicts.write();
-            verdicts.unwrap_or_else(PoisonError::into_inner).extend(others);
+            let mut verdicts = self.verdicts.write().unwrap_or_else(PoisonError::into_inner);
+            others.for_each(|(slot, verdict)| verdicts.note(slot, verdict));
         }
     }
 
-    /// What was delivered with these entries.
-    pub(super) fn deliveries(&self, first: Slot, entries: Vec<Entry<Value>>) -> Vec<Delivery> {
-        let verdicts = self.other_verdicts.read().unwrap_or_else(PoisonError::into_inner);
-        let slots = (first.0..).map(Slot);
-        let delivery = |(slot, entry): (Slot, Entry<Value>)| {
-            let first = entry.submission_id().map(|_| Verdict::First);
-            Delivery { slot, verdict: verdicts.get(&slot).copied().or(first), entry }
-        };
-        slots.zip(entries).map(delivery).collect()
-    }
-}
-
-/// Verdicts gathered while the log is read.
-#[derive(Debug, Default)]
-pub(super) struct Verdicts(BTreeMap<Slot, Verdict>);
-
-impl Verdicts {
-    pub(super) fn note(&mut self, slot: Slot, verdict: Option<Verdict>) {
-        if let Some(verdict) = verdict.filter(|it| *it != Verdict::First) {
-            self.0.insert(slot, verdict);
-        }
+    /// What was delivered with these entries; the first slot of which that is known, if it is not.
+    pub(super) fn deliveries(
+        &self,
+        first: Slot,
+        entries: Vec<Entry<Value>>,
+    ) -> Result<Vec<Delivery>, Slot> {
+        let verdicts = self.verdicts.read().unwrap_or_else(PoisonError::into_inner);
+        verdicts.deliveries(first, entries)
     }
 }
 
