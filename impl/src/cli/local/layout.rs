@@ -37,8 +37,20 @@ pub(crate) struct Layout {
     pub(crate) directory: PathBuf,
     pub(crate) places: Vec<Place>,
     temporary: Option<TempDir>,
-    /// Locked as long as it is open.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The lock of a directory, until this is dropped.
+///
+/// To close the file would not be enough: a process that is just being started has it open as well.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If that fails, closing it is what is left.
+        let _ = self.0.unlock();
+    }
 }
 
 /// The files and ports of one replica.
@@ -113,12 +125,12 @@ impl Layout {
     }
 }
 
-fn lock(directory: &Path) -> anyhow::Result<File> {
+fn lock(directory: &Path) -> anyhow::Result<Lock> {
     let path = directory.join("lock");
     let lock = File::options().create(true).append(true).open(&path);
     let lock = lock.with_context(|| format!("{} could not be opened", path.display()))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => bail!(
             "{} is in use by another `synod local`\n  stop that one, or choose another --data-dir",
             directory.display()
