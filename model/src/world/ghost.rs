@@ -66,16 +66,9 @@ pub(crate) struct Effects {
 pub(crate) struct CommitSeen {
     pub(crate) slot: Slot,
     pub(crate) entry: EntryId,
-    pub(crate) delivery: Delivery,
-}
-
-/// What a committed entry was delivered as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// With this verdict, if the entry is one that has a verdict.
-    With(Option<Verdict>),
-    /// Not at all: the application had it already, from a run before.
-    HadAlready,
+    /// What the replica says of it, if it is an entry that has a verdict: whether the application is
+    /// given it now or had it already.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl Effects {
@@ -210,7 +203,7 @@ impl Ghost {
     }
 
     fn take_commit(&mut self, who: usize, commit: CommitSeen, around: &Around<'_>) -> Broken {
-        let CommitSeen { slot, entry, delivery } = commit;
+        let CommitSeen { slot, entry, verdict } = commit;
         let mut broken = Broken::default();
         let Some(place) = place(slot) else {
             return broken;
@@ -221,9 +214,7 @@ impl Ghost {
         if !(around.may_be_in_log)(entry) {
             broken.add(Broken::NOT_SUBMITTED);
         }
-        if let (Delivery::With(Some(Verdict::First)), Some(id)) =
-            (delivery, around.submission(entry))
-        {
+        if let (Some(Verdict::First), Some(id)) = (verdict, around.submission(entry)) {
             let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
                 commit.is_some_and(|commit| {
                     at != place
@@ -235,7 +226,7 @@ impl Ghost {
                 broken.add(Broken::FIRST_TWICE);
             }
         }
-        if let Delivery::With(Some(verdict)) = delivery
+        if let Some(verdict) = verdict
             && !self.is_right(verdict, slot, entry, around)
         {
             broken.add(Broken::WRONG_VERDICT);
@@ -243,17 +234,9 @@ impl Ghost {
         match grown(&mut self.committed, place) {
             Some(commit) if commit.entry != entry => broken.add(Broken::TWO_COMMITTED),
             // Every replica comes to the same verdict.
-            Some(commit) if matches!(delivery, Delivery::With(it) if it != commit.verdict) => {
-                broken.add(Broken::FIRST_TWICE);
-            }
+            Some(commit) if verdict != commit.verdict => broken.add(Broken::WRONG_VERDICT),
             Some(commit) => commit.by.0 |= 1 << who,
-            commit @ None => {
-                let verdict = match delivery {
-                    Delivery::With(verdict) => verdict,
-                    Delivery::HadAlready => None,
-                };
-                *commit = Some(Commit { entry, verdict, by: Replicas(1 << who) });
-            }
+            commit @ None => *commit = Some(Commit { entry, verdict, by: Replicas(1 << who) }),
         }
         broken
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::envelope::Envelope;
-use super::ghost::{Broken, CommitSeen, Delivery, Effects};
+use super::ghost::{Broken, CommitSeen, Effects};
 use super::local::{EntryId, Local};
 use crate::configuration::Cluster;
 use crate::entry::Entry;
@@ -172,12 +172,11 @@ fn observe(
             // The application may have had it before a crash, and so had history.
             let entry = delivered.map(|it| &it.entry).or_else(|| after.committed(slot));
             match entry {
-                Some(entry) => effects.committed.push(CommitSeen {
-                    slot,
-                    entry: entry_id(entry),
-                    delivery: delivered
-                        .map_or(Delivery::HadAlready, |it| Delivery::With(it.verdict)),
-                }),
+                Some(entry) => {
+                    let had_already = out.had_already.iter().find(|it| it.0 == slot);
+                    let verdict = delivered.map_or(had_already.map(|it| it.1), |it| it.verdict);
+                    effects.committed.push(CommitSeen { slot, entry: entry_id(entry), verdict });
+                }
                 None => effects.broken.add(Broken::OUT_OF_ORDER),
             }
         }
