@@ -55,27 +55,50 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Every limit with its name, in the order of the fields: for all who hash, print or check them.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 15] {
+        // Taken apart, so that a limit that is added is not left out.
+        let Self {
+            open_slots_max,
+            accepted_slots_max,
+            accepted_bytes_max,
+            frame_entries_max,
+            frame_bytes_max,
+            value_bytes_max,
+            resend_bytes_max,
+            submissions_max,
+            submissions_bytes_max,
+            queued_submissions_max,
+            queued_bytes_max,
+            session_requests_max,
+            sessions_max,
+            reads_max,
+            unsynced_bytes_max,
+        } = *self;
+        [
+            ("open_slots_max", open_slots_max),
+            ("accepted_slots_max", accepted_slots_max),
+            ("accepted_bytes_max", accepted_bytes_max),
+            ("frame_entries_max", frame_entries_max),
+            ("frame_bytes_max", frame_bytes_max),
+            ("value_bytes_max", value_bytes_max),
+            ("resend_bytes_max", resend_bytes_max),
+            ("submissions_max", submissions_max),
+            ("submissions_bytes_max", submissions_bytes_max),
+            ("queued_submissions_max", queued_submissions_max),
+            ("queued_bytes_max", queued_bytes_max),
+            ("session_requests_max", session_requests_max),
+            ("sessions_max", sessions_max),
+            ("reads_max", reads_max),
+            ("unsynced_bytes_max", unsynced_bytes_max),
+        ]
+    }
+
     /// The name of a limit that lets nothing through, if there is one. A cluster with it would stand
     /// still.
     pub(crate) fn find_zero(&self) -> Option<&'static str> {
-        let limits = [
-            ("open_slots_max", self.open_slots_max),
-            ("accepted_slots_max", self.accepted_slots_max),
-            ("accepted_bytes_max", self.accepted_bytes_max),
-            ("frame_entries_max", self.frame_entries_max),
-            ("frame_bytes_max", self.frame_bytes_max),
-            ("value_bytes_max", self.value_bytes_max),
-            ("resend_bytes_max", self.resend_bytes_max),
-            ("submissions_max", self.submissions_max),
-            ("submissions_bytes_max", self.submissions_bytes_max),
-            ("queued_submissions_max", self.queued_submissions_max),
-            ("queued_bytes_max", self.queued_bytes_max),
-            ("session_requests_max", self.session_requests_max),
-            ("sessions_max", self.sessions_max),
-            ("reads_max", self.reads_max),
-            ("unsynced_bytes_max", self.unsynced_bytes_max),
-        ];
-        limits.into_iter().find(|(_, limit)| *limit == 0).map(|(name, _)| name)
+        self.named().into_iter().find(|(_, limit)| *limit == 0).map(|(name, _)| name)
     }
 }
 

@@ -70,24 +70,6 @@ pub struct ClusterId(pub [u8; 32]);
 impl ClusterId {
     /// The id of the cluster with this name and these constants.
     pub fn of(cluster_name: &str, cluster: &Cluster) -> Self {
-        // Named one by one: who adds a limit decides here what the id of a cluster without it is.
-        let Limits {
-            open_slots_max,
-            accepted_slots_max,
-            accepted_bytes_max,
-            frame_entries_max,
-            frame_bytes_max,
-            value_bytes_max,
-            resend_bytes_max,
-            submissions_max,
-            submissions_bytes_max,
-            queued_submissions_max,
-            queued_bytes_max,
-            session_requests_max,
-            sessions_max,
-            reads_max,
-            unsynced_bytes_max,
-        } = *cluster.limits();
         let mut hash = Sha256::new();
         let mut line = |name: &str, value: &dyn fmt::Display| {
             hash.update(format!("{name} {value}\n"));
@@ -99,21 +81,9 @@ impl ClusterId {
         for member in cluster.first_configuration().members() {
             line("member", member);
         }
-        line("open_slots_max", &open_slots_max);
-        line("accepted_slots_max", &accepted_slots_max);
-        line("accepted_bytes_max", &accepted_bytes_max);
-        line("frame_entries_max", &frame_entries_max);
-        line("frame_bytes_max", &frame_bytes_max);
-        line("value_bytes_max", &value_bytes_max);
-        line("resend_bytes_max", &resend_bytes_max);
-        line("submissions_max", &submissions_max);
-        line("submissions_bytes_max", &submissions_bytes_max);
-        line("queued_submissions_max", &queued_submissions_max);
-        line("queued_bytes_max", &queued_bytes_max);
-        line("session_requests_max", &session_requests_max);
-        line("sessions_max", &sessions_max);
-        line("reads_max", &reads_max);
-        line("unsynced_bytes_max", &unsynced_bytes_max);
+        for (name, limit) in cluster.limits().named() {
+            line(name, &limit);
+        }
         line("name", &cluster_name);
         Self(hash.finalize().into())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use synod_model::{Limits, ReplicaId};
+use synod_model::ReplicaId;
 
 use super::{Finding, Identity, LogEnd, RecordFound, RecordKind};
 use crate::storage::segment::segment_name;
@@ -88,47 +88,8 @@ fn write_identity(f: &mut fmt::Formatter<'_>, identity: &Identity) -> fmt::Resul
         Grouped(log.segment_bytes),
         Grouped(log.batch_bytes_max),
     )?;
-    let limits = named(cluster.limits());
+    let limits = cluster.limits().named();
     limits.iter().try_for_each(|(name, limit)| write!(f, "\n    {name} = {}", Grouped(*limit)))
-}
-
-/// Each limit with its name, in the order in which the core has them.
-fn named(limits: &Limits) -> [(&'static str, u64); 15] {
-    // One by one, so that a limit that is added is not left out here.
-    let Limits {
-        open_slots_max,
-        accepted_slots_max,
-        accepted_bytes_max,
-        frame_entries_max,
-        frame_bytes_max,
-        value_bytes_max,
-        resend_bytes_max,
-        submissions_max,
-        submissions_bytes_max,
-        queued_submissions_max,
-        queued_bytes_max,
-        session_requests_max,
-        sessions_max,
-        reads_max,
-        unsynced_bytes_max,
-    } = *limits;
-    [
-        ("open_slots_max", open_slots_max),
-        ("accepted_slots_max", accepted_slots_max),
-        ("accepted_bytes_max", accepted_bytes_max),
-        ("frame_entries_max", frame_entries_max),
-        ("frame_bytes_max", frame_bytes_max),
-        ("value_bytes_max", value_bytes_max),
-        ("resend_bytes_max", resend_bytes_max),
-        ("submissions_max", submissions_max),
-        ("submissions_bytes_max", submissions_bytes_max),
-        ("queued_submissions_max", queued_submissions_max),
-        ("queued_bytes_max", queued_bytes_max),
-        ("session_requests_max", session_requests_max),
-        ("sessions_max", sessions_max),
-        ("reads_max", reads_max),
-        ("unsynced_bytes_max", unsynced_bytes_max),
-    ]
 }
 
 fn write_members<T: fmt::Display>(
