@@ -49,6 +49,10 @@
 //! 6. [`cli`]: the command `synod`.
 //! 7. `simulation`: a whole cluster in one thread, for tests.
 
+// Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
+// reason. Tests may be short about both.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod api;
 pub mod cli;
 pub mod client;

@@ -36,11 +36,12 @@ impl File {
     }
 
     pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) {
-        let from = usize::try_from(offset).expect("a simulated file fits in memory");
-        let to = from + bytes.len();
         if bytes.is_empty() {
             return;
         }
+        // What does not fit in memory cannot be resized to, and that says so.
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let to = from.saturating_add(bytes.len());
         if to > self.cached.len() {
             self.cached.resize(to, 0);
             self.lengths.push(to);
