@@ -3,7 +3,7 @@
 //! What storage has to survive is what a disk may do to it: lose a write that was not synced, or half
 //! of it; forget that a file was created or renamed; refuse a sync. On a real disk that takes a power
 //! failure at the right moment. So storage is given its disk, and there are two: [`RealDisk`], the
-//! operating system's files, and [`SimulatedDisk`], which is in memory, is the same for the same
+//! operating system's files, and `SimulatedDisk`, which is in memory, is the same for the same
 //! seed, and does the worst that a disk may do whenever a test asks for it.
 //!
 //! Calls block. Names are relative to the data directory, with `/` between folder and file. Three
