@@ -11,6 +11,7 @@ mod configuration;
 mod coordinator;
 mod election;
 mod entry;
+mod forming;
 mod io;
 mod learner;
 mod limits;
@@ -27,6 +28,7 @@ pub mod world;
 
 pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use entry::{Entry, SubmissionId, Value};
+pub use forming::{Decision, Forming, Greeting, Incarnation, OtherIncarnation, Roster};
 pub use io::{
     Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
     To,

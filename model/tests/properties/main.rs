@@ -8,6 +8,7 @@ mod cluster;
 
 mod chaos;
 mod forged;
+mod forming;
 mod recovery;
 mod schedule;
 mod sessions;

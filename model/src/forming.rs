@@ -1,0 +1,230 @@
+//! Forming: a new cluster does nothing until all of its members know one another.
+//!
+//! Paxos assumes that a replica remembers what it has promised and accepted. A replica whose data
+//! directory is lost, and made anew under the same id, remembers nothing, and looks like any other.
+//! Three replicas show what that leads to:
+//!
+//! | what happens                                    | r0         | r1    | r2         |
+//! |-------------------------------------------------|------------|-------|------------|
+//! | r1 asks all to accept `a`; r0 hears nothing     | -          | `a@1` | `a@1`      |
+//! | `a` is chosen: r1 and r2 are a majority         | -          | `a@1` | `a@1`      |
+//! | the disk of r2 is lost, and r2 is made anew     | -          | `a@1` | -          |
+//! | r0 proposes 3; r2 promises, and reports nothing | promised 3 | `a@1` | promised 3 |
+//! | r0 chooses `b`: r0 and r2 are a majority        | `b@3`      | `a@1` | `b@3`      |
+//!
+//! Two values are chosen, and nobody broke a rule that it could know of. So the rules must keep the
+//! second r2 out. Each data directory has an [`Incarnation`], a random number that is drawn when the
+//! directory is made. Each replica stores, in its [`Roster`], which incarnation every other member
+//! has. Two rules follow:
+//!
+//! 1. **Under a known id no other incarnation is ever taken.** A replica that knows the first r2
+//!    refuses the second one, for ever.
+//! 2. **A replica takes no part until it has durably stored the incarnation of every other member,
+//!    and every other member has confirmed that it has durably stored this one's.**
+//!
+//! The first rule alone is not enough. In the table, r0 has never met the first r2, so it would take
+//! the second one. The second rule closes that gap: before the first r2 acknowledges anything, r0 has
+//! stored who it is. From then on nobody can take the place of r2, as long as a single other member
+//! keeps its own directory. A directory that is lost before that has told nobody anything, so nothing
+//! is forgotten with it.
+//!
+//! What the second rule costs is paid once: all members must be up, together, when a cluster starts
+//! for the first time. A cluster that is formed stays formed. That is stored as well, so a majority
+//! is enough for every later start.
+//!
+//! # What a shell must do
+//!
+//! Members greet one another: a [`Hello`](Greeting::Hello) says who the sender is, and is answered
+//! by a [`Welcome`](Greeting::Welcome) or a [`Refusal`](Greeting::Refusal). The shell gives each
+//! greeting to [`Forming::receive`] and does what the [`Decision`] says. It ensures three things:
+//!
+//! - A greeting joins two data directories: the answer to a hello reaches the directory that sent the
+//!   hello, and no other under its id. (A connection that is used for both ensures it.)
+//! - [`Forming::stored`] is called only when the roster is durable, and between a
+//!   [`Decision::Store`] and that call no other greeting is given.
+//! - A message is passed on only from and to a directory that [passes](Forming::passes).
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::configuration::Configuration;
+use crate::numbers::ReplicaId;
+
+/// A random number that is drawn when a data directory is made. It tells this directory from every
+/// other one under the same replica id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(pub u128);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What a replica stores about the data directories of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Roster {
+    /// The incarnation of each other member that is known.
+    pub incarnations: BTreeMap<ReplicaId, Incarnation>,
+    /// Whether this replica may take part. Never taken back.
+    pub is_formed: bool,
+}
+
+impl Roster {
+    /// The roster of a new data directory: nobody is known. A replica that is alone has nobody to
+    /// know.
+    #[must_use]
+    pub fn new(members: &Configuration) -> Self {
+        Self { incarnations: BTreeMap::new(), is_formed: members.members().len() == 1 }
+    }
+}
+
+/// What one member says to another about their data directories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// "This is my incarnation." Wants an answer.
+    Hello,
+    /// The answer to a hello: "This is my incarnation, and I have durably stored yours."
+    Welcome,
+    /// The answer to a hello: "This is my incarnation, and I know your id with another one."
+    Refusal {
+        /// The incarnation that the sender knows.
+        known: Incarnation,
+    },
+}
+
+/// What a shell must do about a greeting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// Make this roster durable in place of the last one, call [`Forming::stored`], and give the
+    /// same greeting again. Until then the sender gets no answer.
+    Store(Roster),
+    /// The sender is who it should be. Answer a hello with a welcome.
+    Admit,
+    /// The sender has another data directory than the one that is known. Answer a hello with a
+    /// refusal, and pass nothing on.
+    Refuse(OtherIncarnation),
+    /// The sender knows this replica's id with another data directory. This one was made anew, and
+    /// must never take part: stop, for good.
+    Stop {
+        /// The incarnation that the sender knows.
+        known: Incarnation,
+    },
+    /// The sender is no other member of the cluster. Pass nothing on.
+    NoPeer,
+}
+
+/// A member comes with another incarnation than the one that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherIncarnation {
+    /// The one that is known.
+    pub known: Incarnation,
+    /// The one that it comes with.
+    pub found: Incarnation,
+}
+
+/// What a replica knows of the other members, and whether that is enough to take part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Forming {
+    others: BTreeSet<ReplicaId>,
+    /// As it is on the disk.
+    roster: Roster,
+    /// The members that have confirmed, in this run, that they have stored this replica's
+    /// incarnation. Of no interest once the cluster is formed.
+    confirmed: BTreeSet<ReplicaId>,
+}
+
+impl Forming {
+    /// What `replica`, one of `members`, knows when it starts with `roster` on its disk.
+    ///
+    /// A formed roster that lacks a member cannot be. It is not believed to be formed.
+    #[must_use]
+    pub fn new(replica: ReplicaId, members: &Configuration, roster: Roster) -> Self {
+        let members = members.members().iter().copied();
+        let others: BTreeSet<_> = members.filter(|member| *member != replica).collect();
+        let knows_all = others.iter().all(|member| roster.incarnations.contains_key(member));
+        let is_formed = knows_all && (roster.is_formed || others.is_empty());
+        Self { others, roster: Roster { is_formed, ..roster }, confirmed: BTreeSet::new() }
+    }
+
+    /// Judges `greeting` of the member `from`, which says that its incarnation is `incarnation`.
+    pub fn receive(
+        &mut self,
+        from: ReplicaId,
+        incarnation: Incarnation,
+        greeting: Greeting,
+    ) -> Decision {
+        if !self.others.contains(&from) {
+            return Decision::NoPeer;
+        }
+        let known = self.roster.incarnations.get(&from).copied();
+        if let Some(known) = known.filter(|known| *known != incarnation) {
+            // Nothing that it says counts: it may itself have been made anew, and have met anybody.
+            return Decision::Refuse(OtherIncarnation { known, found: incarnation });
+        }
+        if let Greeting::Refusal { known } = greeting {
+            return Decision::Stop { known };
+        }
+        if known.is_none() {
+            let mut roster = self.roster.clone();
+            roster.incarnations.insert(from, incarnation);
+            return Decision::Store(roster);
+        }
+        if greeting == Greeting::Welcome && !self.roster.is_formed {
+            self.confirmed.insert(from);
+            if self.missing().is_empty() {
+                return Decision::Store(Roster { is_formed: true, ..self.roster.clone() });
+            }
+        }
+        Decision::Admit
+    }
+
+    /// `roster`, as [`Decision::Store`] named it, is durable.
+    pub fn stored(&mut self, roster: Roster) {
+        self.roster = roster;
+        if self.roster.is_formed {
+            self.confirmed.clear();
+        }
+    }
+
+    /// Whether this replica may take part. Once it may, it always may.
+    #[must_use]
+    pub fn is_formed(&self) -> bool {
+        self.roster.is_formed
+    }
+
+    /// Whether messages may pass between this replica and the data directory `incarnation` of
+    /// `member`. Once they may, they always may.
+    #[must_use]
+    pub fn passes(&self, member: ReplicaId, incarnation: Incarnation) -> bool {
+        self.is_formed() && self.knows(member) == Some(incarnation)
+    }
+
+    /// The incarnation that `member` is known with.
+    #[must_use]
+    pub fn knows(&self, member: ReplicaId) -> Option<Incarnation> {
+        self.roster.incarnations.get(&member).copied()
+    }
+
+    /// The members that this replica must still hear from before it may take part.
+    #[must_use]
+    pub fn missing(&self) -> Vec<ReplicaId> {
+        if self.is_formed() {
+            return Vec::new();
+        }
+        let is_missing = |member: &ReplicaId| {
+            !(self.roster.incarnations.contains_key(member) && self.confirmed.contains(member))
+        };
+        self.others.iter().copied().filter(is_missing).collect()
+    }
+}

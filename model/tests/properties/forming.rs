@@ -1,0 +1,247 @@
+//! Data directories are lost and made anew while a cluster forms, and after.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use synod_model::{
+    Configuration, ConfigurationId, Decision, Forming, Greeting, Incarnation, OtherIncarnation,
+    ReplicaId, Roster,
+};
+
+use crate::check;
+
+const R0: ReplicaId = ReplicaId(0);
+const R1: ReplicaId = ReplicaId(1);
+const R2: ReplicaId = ReplicaId(2);
+
+fn members(count: u16) -> Configuration {
+    Configuration::new(ConfigurationId(1), (0..count).map(ReplicaId).collect()).expect("a few")
+}
+
+/// A data directory: what is on its disk, and the replica that runs on it.
+struct Directory {
+    replica: ReplicaId,
+    incarnation: Incarnation,
+    members: Configuration,
+    roster: Roster,
+    forming: Forming,
+    /// A peer knows the id with another directory, so this one has stopped for good.
+    is_stopped: bool,
+}
+
+impl Directory {
+    fn new(replica: ReplicaId, members: &Configuration, incarnation: u128) -> Self {
+        let roster = Roster::new(members);
+        Self {
+            replica,
+            incarnation: Incarnation(incarnation),
+            members: members.clone(),
+            forming: Forming::new(replica, members, roster.clone()),
+            roster,
+            is_stopped: false,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.forming = Forming::new(self.replica, &self.members, self.roster.clone());
+    }
+
+    /// Does what a shell does. Never returns [`Decision::Store`].
+    fn receive(&mut self, from: ReplicaId, incarnation: Incarnation, said: Greeting) -> Decision {
+        loop {
+            match self.forming.receive(from, incarnation, said) {
+                Decision::Store(roster) => {
+                    assert_ne!(roster, self.roster, "there is something to store");
+                    self.roster = roster.clone();
+                    self.forming.stored(roster);
+                }
+                Decision::Stop { known } => {
+                    self.is_stopped = true;
+                    return Decision::Stop { known };
+                }
+                decision => return decision,
+            }
+        }
+    }
+}
+
+/// `from` dials `to`, and hears the answer, or does not.
+fn dial(directories: &mut [Directory], from: usize, to: usize, is_answered: bool) {
+    let who = |it: &Directory| (it.replica, it.incarnation);
+    let (dialer, acceptor) = (who(&directories[from]), who(&directories[to]));
+    let answer = match directories[to].receive(dialer.0, dialer.1, Greeting::Hello) {
+        Decision::Admit => Greeting::Welcome,
+        Decision::Refuse(other) => Greeting::Refusal { known: other.known },
+        decision => panic!("{decision:?} answers no hello of a member"),
+    };
+    if is_answered {
+        let _ = directories[from].receive(acceptor.0, acceptor.1, answer);
+    }
+}
+
+#[test]
+fn a_cluster_is_formed_when_everybody_has_confirmed() {
+    let (one, two) = (Incarnation(11), Incarnation(12));
+    let mut zero = Directory::new(R0, &members(3), 10);
+    assert_eq!(zero.forming.missing(), [R1, R2]);
+
+    // What is known is stored before it is answered.
+    let knows_one = Roster { incarnations: BTreeMap::from([(R1, one)]), is_formed: false };
+    let decision = zero.forming.receive(R1, one, Greeting::Hello);
+    assert_eq!(decision, Decision::Store(knows_one.clone()));
+    assert_eq!(zero.forming.knows(R1), None);
+    zero.forming.stored(knows_one);
+    assert_eq!(zero.receive(R1, one, Greeting::Hello), Decision::Admit);
+    assert_eq!(zero.forming.missing(), [R1, R2], "it has confirmed nothing yet");
+
+    assert_eq!(zero.receive(R1, one, Greeting::Welcome), Decision::Admit);
+    assert_eq!(zero.forming.missing(), [R2]);
+    assert!(!zero.forming.passes(R1, one), "not before everybody has confirmed");
+    assert_eq!(zero.receive(R2, two, Greeting::Welcome), Decision::Admit);
+    assert!(zero.forming.is_formed() && zero.roster.is_formed);
+    assert!(zero.forming.missing().is_empty());
+    assert!(zero.forming.passes(R1, one) && zero.forming.passes(R2, two));
+    assert!(!zero.forming.passes(R2, one) && !zero.forming.passes(R0, Incarnation(10)));
+    assert_eq!(zero.receive(R1, one, Greeting::Welcome), Decision::Admit);
+}
+
+#[test]
+fn under_a_known_id_no_other_incarnation_is_taken() {
+    let (known, found) = (Incarnation(11), Incarnation(13));
+    let mut zero = Directory::new(R0, &members(3), 10);
+    assert_eq!(zero.receive(R1, known, Greeting::Hello), Decision::Admit);
+    let refused = Decision::Refuse(OtherIncarnation { known, found });
+    let refusal = Greeting::Refusal { known: Incarnation(14) };
+    for said in [Greeting::Hello, Greeting::Welcome, refusal] {
+        assert_eq!(zero.receive(R1, found, said), refused);
+    }
+    // The one that is known is believed, and so is one that nobody knows yet.
+    let known = Incarnation(14);
+    assert_eq!(zero.receive(R1, Incarnation(11), refusal), Decision::Stop { known });
+    assert_eq!(zero.receive(R2, Incarnation(12), refusal), Decision::Stop { known });
+    assert_eq!(zero.forming.knows(R2), None);
+}
+
+#[test]
+fn what_was_confirmed_to_an_earlier_run_is_asked_again_until_the_cluster_is_formed() {
+    let incarnations = BTreeMap::from([(R1, Incarnation(11)), (R2, Incarnation(12))]);
+    let start = |roster: Roster| Forming::new(R0, &members(3), roster);
+    let forming = start(Roster { incarnations: incarnations.clone(), is_formed: false });
+    assert_eq!((forming.is_formed(), forming.missing()), (false, vec![R1, R2]));
+    let forming = start(Roster { incarnations, is_formed: true });
+    assert_eq!((forming.is_formed(), forming.missing()), (true, vec![]));
+    // That cannot be; but if it is, it is not believed.
+    assert!(!start(Roster { incarnations: BTreeMap::new(), is_formed: true }).is_formed());
+}
+
+#[test]
+fn a_replica_that_is_alone_is_formed() {
+    let alone = Directory::new(R0, &members(1), 10);
+    assert!(alone.forming.is_formed() && alone.roster.is_formed);
+}
+
+#[test]
+fn a_stranger_is_no_peer() {
+    let mut zero = Directory::new(R0, &members(3), 10);
+    for stranger in [R0, ReplicaId(3)] {
+        assert_eq!(zero.receive(stranger, Incarnation(13), Greeting::Hello), Decision::NoPeer);
+    }
+    assert_eq!(zero.roster, Roster::new(&members(3)));
+}
+
+/// What happens to a cluster while it forms.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    /// The first replica dials the second. The answer may get lost.
+    Dial { from: usize, to: usize, is_answered: bool },
+    /// What was not stored is forgotten.
+    Restart(usize),
+    /// The data directory is lost, and made anew under the same id.
+    Remake(usize),
+}
+
+fn happenings(replicas: usize, remakes: u32) -> impl Strategy<Value = Happening> {
+    let dial = (0..replicas, 0..replicas, prop::bool::weighted(0.8))
+        .prop_map(|(from, to, is_answered)| Happening::Dial { from, to, is_answered });
+    prop_oneof![
+        20 => dial,
+        2 => (0..replicas).prop_map(Happening::Restart),
+        remakes => (0..replicas).prop_map(Happening::Remake),
+    ]
+}
+
+/// A data directory that took part.
+struct TookPart {
+    replica: ReplicaId,
+    incarnation: Incarnation,
+    /// The directories of the others that it knew.
+    incarnations: BTreeMap<ReplicaId, Incarnation>,
+    /// For each replica, whether it had been made anew by then.
+    remade: Vec<bool>,
+}
+
+fn run(replicas: u16, happenings: &[Happening]) -> (Vec<Directory>, Vec<TookPart>) {
+    let members = members(replicas);
+    let mut count = 0;
+    let mut new = |replica| {
+        count += 1;
+        Directory::new(ReplicaId(replica), &members, count)
+    };
+    let mut cluster: Vec<_> = (0..replicas).map(&mut new).collect();
+    let mut took_part: Vec<TookPart> = Vec::new();
+    for happening in happenings {
+        match *happening {
+            Happening::Dial { from, to, is_answered } => {
+                if from != to && !cluster[from].is_stopped && !cluster[to].is_stopped {
+                    dial(&mut cluster, from, to, is_answered);
+                }
+            }
+            Happening::Restart(at) => cluster[at].restart(),
+            Happening::Remake(at) => cluster[at] = new(u16::try_from(at).expect("few")),
+        }
+        for Directory { replica, incarnation, roster, forming, .. } in &cluster {
+            let is_new = took_part.iter().all(|it| it.incarnation != *incarnation);
+            if forming.is_formed() && is_new {
+                let is_first = |it: &Directory| it.incarnation.0 <= replicas.into();
+                took_part.push(TookPart {
+                    replica: *replica,
+                    incarnation: *incarnation,
+                    incarnations: roster.incarnations.clone(),
+                    remade: cluster.iter().map(|it| !is_first(it)).collect(),
+                });
+            }
+        }
+    }
+    (cluster, took_part)
+}
+
+/// Two data directories under one id take part only if every other one was lost in between: as long
+/// as one member remembers the first, the second never does.
+#[test]
+fn nobody_takes_part_in_anothers_place() {
+    check(20_000, &vec(happenings(3, 2), 0..120), |happenings| {
+        let (_, took_part) = run(3, &happenings);
+        for (index, second) in took_part.iter().enumerate() {
+            let same_id = took_part[..index].iter().filter(|it| it.replica == second.replica);
+            for first in same_id.filter(|it| it.incarnation != second.incarnation) {
+                assert!(second.remade.iter().all(|remade| *remade));
+                for (member, incarnation) in &second.incarnations {
+                    assert_ne!(first.incarnations.get(member), Some(incarnation));
+                }
+            }
+        }
+    });
+}
+
+/// If nothing is lost, a cluster forms, however often its members restart meanwhile.
+#[test]
+fn a_cluster_forms() {
+    check(2_000, &vec(happenings(4, 0), 0..60), |mut happenings| {
+        let all = (0..4).flat_map(|from| (0..4).map(move |to| (from, to)));
+        happenings.extend(all.map(|(from, to)| Happening::Dial { from, to, is_answered: true }));
+        let (cluster, took_part) = run(4, &happenings);
+        assert!(cluster.iter().all(|it| it.forming.is_formed() && !it.is_stopped));
+        assert_eq!(took_part.len(), 4);
+    });
+}
