@@ -27,7 +27,7 @@ mod unsynced;
 pub mod world;
 
 pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
-pub use entry::{Entry, SubmissionId, Value};
+pub use entry::{Entry, Opening, Request, SubmissionId, Value};
 pub use forming::{Decision, Forming, Greeting, Incarnation, OtherIncarnation, Roster};
 pub use io::{
     Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
