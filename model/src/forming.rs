@@ -167,15 +167,14 @@ impl Forming {
         if !self.others.contains(&from) {
             return Decision::NoPeer;
         }
-        let known = self.roster.incarnations.get(&from).copied();
-        if let Some(known) = known.filter(|known| *known != incarnation) {
-            // Nothing that it says counts: it may itself have been made anew, and have met anybody.
-            return Decision::Refuse(OtherIncarnation { known, found: incarnation });
+        // Nothing counts that another directory says: it may have been made anew, and have met anybody.
+        if let Err(other) = self.check(from, incarnation) {
+            return Decision::Refuse(other);
         }
         if let Greeting::Refusal { known } = greeting {
             return Decision::Stop { known };
         }
-        if known.is_none() {
+        if self.knows(from).is_none() {
             let mut roster = self.roster.clone();
             roster.incarnations.insert(from, incarnation);
             return Decision::Store(roster);
@@ -187,6 +186,18 @@ impl Forming {
             }
         }
         Decision::Admit
+    }
+
+    /// Checks that `member` is not known with another incarnation than `found`.
+    ///
+    /// # Errors
+    ///
+    /// If it is.
+    pub fn check(&self, member: ReplicaId, found: Incarnation) -> Result<(), OtherIncarnation> {
+        match self.knows(member) {
+            Some(known) if known != found => Err(OtherIncarnation { known, found }),
+            _ => Ok(()),
+        }
     }
 
     /// `roster`, as [`Decision::Store`] named it, is durable.
@@ -216,6 +227,12 @@ impl Forming {
         self.roster.incarnations.get(&member).copied()
     }
 
+    /// What is on the disk.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
     /// The members that this replica must still hear from before it may take part.
     #[must_use]
     pub fn missing(&self) -> Vec<ReplicaId> {
@@ -223,7 +240,7 @@ impl Forming {
             return Vec::new();
         }
         let is_missing = |member: &ReplicaId| {
-            !(self.roster.incarnations.contains_key(member) && self.confirmed.contains(member))
+            !(self.knows(*member).is_some() && self.confirmed.contains(member))
         };
         self.others.iter().copied().filter(is_missing).collect()
     }
