@@ -64,7 +64,7 @@ pub use handshake::PROTOCOL_VERSION;
 
 use crate::few_lines::FewLines;
 use crate::forming::{Gate, Store};
-use crate::storage::Identity;
+use crate::identity::Identity;
 use handshake::Introduction;
 pub use limits::LinkTiming;
 use limits::message_bytes_max;

@@ -15,7 +15,6 @@
 //! ```
 
 pub(crate) mod detector;
-pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 pub(crate) mod waiting;

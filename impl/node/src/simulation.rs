@@ -24,9 +24,9 @@ use synod_wire::api::SubmitError;
 
 use crate::disk::SimulatedDisk;
 use crate::shell::detector::Timing;
-use crate::shell::start::{Committed, start};
 use crate::shell::waiting::Waiter;
 use crate::shell::{Event, Shell, Submission};
+use crate::start::{Committed, start};
 use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Preparation};
 
 /// What is still going to happen, and when.

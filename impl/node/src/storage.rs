@@ -88,39 +88,42 @@
 //! 4. `scan` and `survey`: reading it all, and telling an interrupted write from damage.
 //! 5. `recover`: making durable what survived, and the errors of a damaged log.
 //! 6. `index` and `reader`: finding single slots again.
-//! 7. `identity`, `small_file`, `directory` and `init`: the directory around the log.
+//! 7. `small_file`, `layout`, `directory` and `init`: the directory around the log.
 //! 8. `inspect`: all of it, for people.
 //!
 //! `docs/storage.md` has the format byte by byte, and what happens at each kind of damage.
 
 mod batch;
 mod directory;
-mod identity;
+mod directory_error;
+mod disk_error;
 mod index;
 mod init;
 mod inspect;
+mod layout;
 mod log;
+mod log_limits;
 mod reader;
 mod recover;
+mod recover_error;
 mod scan;
 mod segment;
 mod small_file;
 mod survey;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
-pub use directory::{
-    DataDirectory, IdentityGone, InUse, IncarnationError, InitError, Met, NewReplica, OpenError,
-};
-pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError, LogLimits, SEGMENT_BYTES_MAX};
+pub use directory::DataDirectory;
+pub use directory_error::{IdentityGone, InUse, IncarnationError, InitError, OpenError};
+pub use disk_error::DiskError;
+pub use init::NewReplica;
 pub use inspect::{Finding, LogEnd, RecordFound, RecordKind, inspect};
+pub use layout::{IdentityFile, KnownMembers};
 pub use log::{AppendError, Log, LogSize, Recovered};
+pub use log_limits::{LogLimits, LogLimitsError, SEGMENT_BYTES_MAX};
 pub use reader::{LogReader, ReadError};
-pub use recover::RecoverError;
-pub use segment::Preparation;
+pub use recover_error::RecoverError;
+pub use segment::{Place, Preparation};
 pub use small_file::{FORMAT_VERSION, SmallFileError};
-pub use survey::{Interrupted, Place};
-pub use trouble::DiskError;
-pub(crate) use trouble::LOST;
+pub use survey::Interrupted;

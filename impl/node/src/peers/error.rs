@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::handshake::{PROTOCOL_VERSION, Refusal};
 use crate::forming::{GateError, OtherIncarnation};
-use crate::storage::LOST;
+use crate::identity::REPLACEMENT_ADVICE;
 
 /// Why a replica cannot talk to its peers, and must stop.
 #[derive(Clone, Debug, Error)]
@@ -37,7 +37,7 @@ pub enum PeersError {
          or {address} leads to a replica of another cluster, with the same name and the same ids: \
          give the right one with --peers {by}=HOST:PORT, and each cluster a name of its own with \
          `synod init --cluster NAME`\n  \
-         {LOST}"
+         {REPLACEMENT_ADVICE}"
     )]
     OtherDirectory {
         /// Who knows it.
@@ -166,7 +166,7 @@ pub(super) enum Mismatch {
          that it had\n  \
          or it is of another cluster, with the same name and the same ids: see whether each has the \
          addresses of its own cluster\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         other.found, other.known
     )]
     Incarnation { replica: ReplicaId, other: OtherIncarnation },

@@ -31,7 +31,7 @@ use thiserror::Error;
 
 use super::error::{LinkError, Mismatch};
 use super::limits::INTRODUCTION_BYTES_MAX;
-use crate::storage::Identity;
+use crate::identity::Identity;
 
 /// The version of everything that replicas tell one another. Another meaning of any message, in this
 /// crate or in the core, is another version.

@@ -26,8 +26,8 @@
 use synod_wire::Incarnation;
 use thiserror::Error;
 
+use super::disk_error::Grouped;
 use super::small_file::FORMAT_VERSION;
-use super::trouble::Grouped;
 
 /// What a batch begins on and consists of. A disk that writes pages of 4 KiB, as nearly all do,
 /// never touches one batch to write another.

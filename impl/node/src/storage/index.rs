@@ -10,9 +10,11 @@
 //! the lowest in this stretch or any after. Neither ever goes down from one stretch to the next. So
 //! the stretches that can have a given slot lie between two places that a binary search finds.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use synod_model::{Slot, SlotRange};
 
-use super::survey::Place;
+use super::segment::Place;
 
 /// How long a stretch is, or longer if a single batch is. To read one slot, so much is read. 256 KiB:
 /// it takes a disk little more time than the smallest read, and a lagging peer asks for what comes
@@ -87,6 +89,11 @@ impl Index {
     pub(super) fn size_bytes(&self) -> usize {
         self.stretches.len() * size_of::<Stretch>()
     }
+}
+
+/// The index is whole also where somebody who held it has panicked: it is changed in one go.
+pub(super) fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The slots that some records of one batch have entries for: from the lowest to the highest.

@@ -5,23 +5,61 @@
 //! remains are all that there is: no names but those that it makes itself, and not a byte in any
 //! segment.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use super::directory::{
-    INCARNATIONS, IdentityGone, InitError, LOCK, Met, NewReplica, PEERS, SMALL_FILES, lock,
+use synod_model::{Cluster, ReplicaId};
+use synod_wire::{ClusterId, Incarnation};
+
+use super::directory_error::{IdentityGone, InitError};
+use super::disk_error::DiskError;
+use super::layout::{
+    IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, LOCK, PEERS, is_known, lock,
 };
-use super::identity::{IDENTITY, Identity};
+use super::log_limits::LogLimits;
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
-use super::trouble::DiskError;
 use crate::disk::{Disk, DiskLock, ROOT};
+use crate::identity::Identity;
+
+/// What a replica is made with.
+#[derive(Clone, Debug)]
+pub struct NewReplica {
+    /// The name of its cluster, for people; the same at all its replicas.
+    pub cluster_name: String,
+    /// The stride, the first members and the limits; the same at all replicas.
+    pub cluster: Cluster,
+    /// Which of the members it is.
+    pub replica: ReplicaId,
+    /// A number drawn at random, by whoever has randomness.
+    pub incarnation: Incarnation,
+    /// The sizes of its log.
+    pub log: LogLimits,
+    /// Where the other replicas are.
+    pub peers: BTreeMap<ReplicaId, String>,
+}
+
+impl NewReplica {
+    pub(super) fn identity_file(&self) -> Result<IdentityFile, InitError> {
+        let identity = Identity {
+            cluster_name: self.cluster_name.clone(),
+            cluster_id: ClusterId::of(&self.cluster_name, &self.cluster),
+            replica: self.replica,
+            incarnation: self.incarnation,
+            cluster: self.cluster.clone(),
+        };
+        identity.check()?;
+        self.log.check(self.cluster.limits())?;
+        Ok(IdentityFile { identity, log: self.log })
+    }
+}
 
 /// Makes the data directory of `replica`, and locks it.
 pub(super) fn make(
     disk: &dyn Disk,
     replica: &NewReplica,
-) -> Result<(Box<dyn DiskLock>, Identity), InitError> {
-    let identity = replica.identity()?;
+) -> Result<(Box<dyn DiskLock>, IdentityFile), InitError> {
+    let identity = replica.identity_file()?;
     // Before anything is made: where there is something else, not even a lock file is left.
     check_names(disk)?;
     disk.make_root().map_err(DiskError::at(disk, ROOT, "make"))?;
@@ -36,15 +74,9 @@ pub(super) fn make(
     make_log(disk, replica.log.segment_bytes)?;
     // Each syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &Met::nobody_yet(&replica.cluster))?;
+    INCARNATIONS.write(disk, &KnownMembers::nobody_yet(&replica.cluster))?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
-}
-
-/// Whether something of this name belongs into a data directory.
-pub(super) fn is_known(name: &str) -> bool {
-    let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
-    is_small_file || name == LOCK || name == LOG
 }
 
 /// Checks that there is nothing, or what an interrupted `init` leaves.

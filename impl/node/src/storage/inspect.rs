@@ -14,19 +14,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use synod_model::{Content, Record, ReplicaId, SequenceNumber, Slot, SlotRange};
+use synod_wire::Incarnation;
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError};
 
 use super::batch::{BLOCK_BYTES, Flaw, Header};
-use super::directory::{INCARNATIONS, LOCK, Met, PEERS};
-use super::identity::{IDENTITY, Identity};
-use super::init::is_known;
-use super::recover::RecoverError;
+use super::disk_error::DiskError;
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, LOCK, PEERS, is_known};
+use super::recover_error::RecoverError;
 use super::scan::Scanner;
-use super::segment::{LOG, Listing, segment_name};
+use super::segment::{LOG, Listing, Place, segment_name};
 use super::small_file::SmallFileError;
-use super::survey::{Batch, Interrupted, Place, survey};
-use super::trouble::DiskError;
+use super::survey::{Interrupted, SoundBatch, survey};
 use crate::disk::{Disk, Holder, ROOT};
 
 /// One thing that is in a data directory. Its text is one line or several.
@@ -40,9 +39,9 @@ pub enum Finding {
         lock: Result<Option<Holder>, DiskError>,
     },
     /// Who the replica is.
-    Identity(Result<Box<Identity>, SmallFileError>),
+    Identity(Result<Box<IdentityFile>, SmallFileError>),
     /// Which data directory each other member was first met with, and whether all have met.
-    Incarnations(Result<Met, SmallFileError>),
+    Incarnations(Result<KnownMembers, SmallFileError>),
     /// Where the other replicas are.
     Peers(Result<BTreeMap<ReplicaId, String>, SmallFileError>),
     /// Something that does not belong there.
@@ -133,7 +132,7 @@ pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), Dis
     let lock = disk.lock_holder(LOCK).map_err(DiskError::at(disk, LOCK, "look at"));
     tell(Finding::Directory { path: disk.path(ROOT), lock });
 
-    let identity: Result<Box<Identity>, _> = IDENTITY.read(disk).map(Box::new);
+    let identity: Result<Box<IdentityFile>, _> = IDENTITY.read(disk).map(Box::new);
     let known = identity.as_deref().ok().cloned();
     tell(Finding::Identity(identity));
     tell(Finding::Incarnations(INCARNATIONS.read(disk)));
@@ -148,7 +147,12 @@ pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), Dis
                 tell(Finding::Unknown { path: disk.path(&format!("{LOG}/{name}")) });
             }
             for segment in listing.segments {
-                let told = inspect_segment(disk, segment, known.as_ref(), &mut tell);
+                let told = inspect_segment(
+                    disk,
+                    segment,
+                    known.as_ref().map(|it| it.identity.incarnation),
+                    &mut tell,
+                );
                 told.unwrap_or_else(|error| tell(Finding::Unreadable(error)));
             }
         }
@@ -162,14 +166,14 @@ pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), Dis
 fn inspect_segment(
     disk: &dyn Disk,
     segment: u32,
-    identity: Option<&Identity>,
+    incarnation: Option<Incarnation>,
     tell: &mut impl FnMut(Finding),
 ) -> Result<(), DiskError> {
     let mut scanner = Scanner::open(disk, segment)?;
     let length_bytes = scanner.length_bytes;
     tell(Finding::Segment { path: disk.path(&segment_name(segment)), length_bytes });
     // A value can look like a batch of another log; whose log this is may be unknown.
-    let is_ours = |header: &Header| identity.is_none_or(|it| it.incarnation == header.incarnation);
+    let is_ours = |header: &Header| incarnation.is_none_or(|it| it == header.incarnation);
     let mut offset = 0;
     while offset < length_bytes {
         let place = Place { segment, offset };
@@ -216,12 +220,12 @@ impl From<&Record<Value>> for RecordFound {
     }
 }
 
-fn verdict(disk: &dyn Disk, identity: &Identity) -> Result<LogEnd, RecoverError> {
-    let is_decodable = |batch: &Batch| match records_found(batch.payload()).1 {
+fn verdict(disk: &dyn Disk, file: &IdentityFile) -> Result<LogEnd, RecoverError> {
+    let is_decodable = |batch: &SoundBatch| match records_found(batch.payload()).1 {
         None => Ok(()),
         Some(error) => Err(RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None)),
     };
-    let survey = survey(disk, identity, is_decodable)?;
+    let survey = survey(disk, file.identity.incarnation, &file.log, is_decodable)?;
     survey.last.as_ref().map_or(Ok(()), is_decodable)?;
     Ok(LogEnd { end: survey.end, batches: survey.next.number - 1, interrupted: survey.interrupted })
 }

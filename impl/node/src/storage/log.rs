@@ -1,6 +1,6 @@
 //! The log: appending records, one write and one sync a batch.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use synod_model::Record;
 use synod_wire::Incarnation;
@@ -11,13 +11,14 @@ use thiserror::Error;
 use super::batch::Flaw;
 use super::batch::{self, HEADER_BYTES};
 use super::directory::DataDirectory;
-use super::identity::LogLimits;
-use super::index::{Index, STRETCH_BYTES, cover};
+use super::disk_error::DiskError;
+use super::index::{Index, STRETCH_BYTES, cover, lock};
+use super::log_limits::LogLimits;
 use super::reader::LogReader;
-use super::recover::{Files, RecoverError, mend};
-use super::segment::{Preparation, Spare, segment_name};
-use super::survey::{Batch, Interrupted, Place, survey};
-use super::trouble::DiskError;
+use super::recover::{Files, mend};
+use super::recover_error::RecoverError;
+use super::segment::{Place, Preparation, Spare, segment_name};
+use super::survey::{Interrupted, SoundBatch, survey};
 use crate::disk::{Disk, DiskFile, DiskLock};
 
 /// The log of a replica, for whoever appends to it: one thread, which may wait for the disk.
@@ -99,18 +100,18 @@ impl Log {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let disk = Arc::clone(directory.disk());
-        let identity = directory.identity();
-        let limits = identity.log;
+        let incarnation = directory.identity().incarnation;
+        let limits = *directory.log_limits();
 
         let mut index = Index::new(STRETCH_BYTES);
         let mut recovered = Recovered::default();
-        let mut hand_out = |batch: &Batch| {
+        let mut hand_out = |batch: &SoundBatch| {
             let count = hand_out(&*disk, batch, &mut index, &mut on_record)?;
             recovered.records += count;
             recovered.batches += 1;
             Ok(())
         };
-        let survey = survey(&*disk, identity, &mut hand_out)?;
+        let survey = survey(&*disk, incarnation, &limits, &mut hand_out)?;
         let Files { present, spare } = mend(&*disk, &limits, &survey)?;
         if let Some(last) = &survey.last {
             hand_out(last)?;
@@ -121,7 +122,7 @@ impl Log {
             disk,
             spare: spare.map_or(Spare::None, Spare::Ready),
             _lock: Arc::clone(directory.lock()),
-            incarnation: identity.incarnation,
+            incarnation,
             limits,
             preparation,
             file: present,
@@ -247,7 +248,7 @@ impl Log {
 /// Hands out the records of a batch, and notes where their slots are. Says how many there were.
 fn hand_out<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     disk: &dyn Disk,
-    batch: &Batch,
+    batch: &SoundBatch,
     index: &mut Index,
     on_record: &mut impl FnMut(Record<Value>) -> Result<(), E>,
 ) -> Result<u64, RecoverError> {
@@ -269,11 +270,6 @@ fn hand_out<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
         index.add(batch.place, batch.header.span_bytes(), slots);
     }
     Ok(count)
-}
-
-/// The index is whole also where somebody who held it has panicked: it is changed in one go.
-pub(super) fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
-    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why records were not appended.

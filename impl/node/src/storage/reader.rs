@@ -11,12 +11,12 @@ use synod_wire::codec;
 use thiserror::Error;
 
 use super::batch::Flaw;
-use super::index::{Index, Stretch};
-use super::log::lock;
+use super::disk_error::{DiskError, Grouped};
+use super::index::{Index, Stretch, lock};
 use super::scan::Scanner;
 use super::segment::segment_name;
-use super::trouble::{DiskError, Grouped, LOST};
 use crate::disk::Disk;
+use crate::identity::REPLACEMENT_ADVICE;
 
 /// Reads slots from the log while it is appended to. It opens the files for itself, and sees what
 /// is durable and nothing else.
@@ -155,7 +155,7 @@ pub enum ReadError {
     #[error(
         "{}: at byte {}: {flaw}\n  \
          it was sound when it was written, so this is damage\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         path.display(), Grouped(*offset)
     )]
     Damage {

@@ -3,8 +3,8 @@
 use synod_wire::Incarnation;
 
 use super::batch::{BLOCK, BLOCK_BYTES, Flaw, HEADER_BYTES, Header, NoHeader};
+use super::disk_error::DiskError;
 use super::segment::segment_name;
-use super::trouble::DiskError;
 use crate::disk::{Access, Disk, DiskFile};
 
 /// How much is read at once, unless a batch is longer. 1 MiB: from there on it gets no faster.

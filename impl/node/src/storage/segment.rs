@@ -7,13 +7,14 @@
 //! **A segment is made only once the one before it holds a durable batch.** So there is at most one
 //! that is empty, and a second one says that something was lost.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use tracing::warn;
 
-use super::trouble::DiskError;
+use super::disk_error::{DiskError, Grouped};
 use crate::disk::{Disk, DiskFile};
 
 /// The folder that the segments are in.
@@ -44,6 +45,21 @@ fn number_of(name: &str, suffix: &str) -> Option<u32> {
     let digits = name.strip_suffix(suffix)?;
     let number: u32 = digits.parse().ok()?;
     (number > 0 && format!("{number:08}") == digits).then_some(number)
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The number of the segment.
+    pub segment: u32,
+    /// The byte in it.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of {}", Grouped(self.offset), segment_name(self.segment))
+    }
 }
 
 /// What is in the folder of the log.

@@ -19,8 +19,9 @@ use serde::de::DeserializeOwned;
 use synod_wire::codec::{self, DecodeError, EncodeError};
 use thiserror::Error;
 
-use super::trouble::{DiskError, Grouped, LOST};
+use super::disk_error::{DiskError, Grouped};
 use crate::disk::{Access, Disk, ROOT};
+use crate::identity::REPLACEMENT_ADVICE;
 
 /// The version of the format of all files in a data directory. One number for all of them: they are
 /// made together and read together.
@@ -31,9 +32,9 @@ const FRAME_BYTES: usize = 20;
 /// How long a small file may be: 1 MiB, so that a damaged length costs little.
 const FILE_BYTES_MAX: usize = codec::SMALL_BYTES_MAX;
 
-/// A kind of small file.
+/// One of the small files.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
+pub(super) struct SmallFile {
     pub(super) name: &'static str,
     /// Its name while it is written.
     pub(super) new_name: &'static str,
@@ -50,7 +51,7 @@ pub enum SmallFileError {
     #[error(
         "{} is not there\n  \
          it is made with the data directory and never removed, so somebody else did that\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         path.display()
     )]
     Missing {
@@ -61,7 +62,7 @@ pub enum SmallFileError {
     #[error(
         "{} is damaged: {what}\n  \
          it was written whole and synced, so the disk, or somebody else, has changed it\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         path.display()
     )]
     Damaged {
@@ -92,7 +93,7 @@ pub enum SmallFileError {
     },
 }
 
-impl Kind {
+impl SmallFile {
     /// Reads the file.
     pub(super) fn read<T: DeserializeOwned>(&self, disk: &dyn Disk) -> Result<T, SmallFileError> {
         let path = || disk.path(self.name);

@@ -11,36 +11,29 @@
 //! What remains is one case that nobody can tell apart: damage in the very last batch looks like an
 //! interrupted write. If it had been acknowledged, it is forgotten.
 
-use super::batch::{Flaw, Header, NoHeader};
-use super::identity::Identity;
-use super::recover::RecoverError;
-use super::scan::{Expected, NotNext, Rest, Scanner};
-use super::segment::{Listing, segment_name};
-use crate::disk::Disk;
+use synod_wire::Incarnation;
 
-/// A place in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The number of the segment.
-    pub segment: u32,
-    /// The byte in it.
-    pub offset: u64,
-}
+use super::batch::{Flaw, HEADER_BYTES, Header, NoHeader};
+use super::log_limits::LogLimits;
+use super::recover_error::RecoverError;
+use super::scan::{Expected, NotNext, Rest, Scanner};
+use super::segment::{Listing, Place, segment_name};
+use crate::disk::Disk;
 
 /// A sound batch.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
+pub(super) struct SoundBatch {
     pub(super) place: Place,
     pub(super) header: Header,
     /// All of its bytes.
     pub(super) span: Vec<u8>,
 }
 
-impl Batch {
+impl SoundBatch {
     /// The records; the batch is sound.
     pub(super) fn payload(&self) -> &[u8] {
-        let end = super::batch::HEADER_BYTES + self.header.payload_bytes as usize;
-        self.span.get(super::batch::HEADER_BYTES..end).unwrap_or_default()
+        let end = HEADER_BYTES + self.header.payload_bytes as usize;
+        self.span.get(HEADER_BYTES..end).unwrap_or_default()
     }
 }
 
@@ -57,7 +50,7 @@ pub struct Interrupted {
 #[derive(Debug)]
 pub(super) struct Survey {
     /// The last sound batch.
-    pub(super) last: Option<Batch>,
+    pub(super) last: Option<SoundBatch>,
     /// Where the log ends: behind the last sound batch.
     pub(super) end: Place,
     /// What the next batch must be.
@@ -71,22 +64,23 @@ pub(super) struct Survey {
 /// batch after it is known to be sound: so it was durable before that one was written.
 pub(super) fn survey(
     disk: &dyn Disk,
-    identity: &Identity,
-    mut on_batch: impl FnMut(&Batch) -> Result<(), RecoverError>,
+    incarnation: Incarnation,
+    limits: &LogLimits,
+    mut on_batch: impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
 ) -> Result<Survey, RecoverError> {
     let segments = Listing::read(disk)?.segments;
     check_numbers(disk, &segments)?;
     let mut surveyor = Surveyor {
         disk,
-        identity,
+        limits,
         scanner: Scanner::open(disk, segments[0])?,
         last: None,
         end: Place { segment: segments[0], offset: 0 },
         next: Expected {
-            incarnation: identity.incarnation,
+            incarnation,
             number: 1,
             previous_checksum: 0,
-            payload_bytes_max: identity.log.batch_bytes_max,
+            payload_bytes_max: limits.batch_bytes_max,
         },
         suspect: None,
     };
@@ -132,9 +126,9 @@ fn check_numbers(disk: &dyn Disk, segments: &[u32]) -> Result<(), RecoverError> 
 
 struct Surveyor<'a> {
     disk: &'a dyn Disk,
-    identity: &'a Identity,
+    limits: &'a LogLimits,
     scanner: Scanner<'a>,
-    last: Option<Batch>,
+    last: Option<SoundBatch>,
     end: Place,
     next: Expected,
     suspect: Option<Suspect>,
@@ -153,10 +147,10 @@ impl Surveyor<'_> {
     /// Goes through the scanner's segment, and says whether it holds a sound batch.
     fn segment(
         &mut self,
-        on_batch: &mut impl FnMut(&Batch) -> Result<(), RecoverError>,
+        on_batch: &mut impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
     ) -> Result<bool, RecoverError> {
         let segment = self.scanner.segment;
-        let segment_bytes = self.identity.log.segment_bytes;
+        let segment_bytes = self.limits.segment_bytes;
         if self.scanner.length_bytes != segment_bytes {
             return Err(RecoverError::SegmentLength {
                 path: self.disk.path(&segment_name(segment)),
@@ -172,7 +166,7 @@ impl Surveyor<'_> {
                     if let Some(suspect) = self.suspect.take() {
                         return Err(suspect.into_damage(self.disk, place));
                     }
-                    let mut batch = Batch { place, header, span: Vec::new() };
+                    let mut batch = SoundBatch { place, header, span: Vec::new() };
                     if let Some(before) = self.last.take() {
                         on_batch(&before)?;
                         // The buffer goes round.
@@ -235,7 +229,7 @@ impl Surveyor<'_> {
         if let Some((later, _)) = later {
             return Err(suspect.into_damage(self.disk, Place { segment, offset: later }));
         }
-        if last - offset >= claims_bytes.unwrap_or(self.identity.log.span_bytes_max()) {
+        if last - offset >= claims_bytes.unwrap_or(self.limits.span_bytes_max()) {
             return Err(RecoverError::damage(self.disk, interrupted.to, Flaw::NotBlank, None));
         }
         self.suspect = Some(suspect);

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep};
 
 use super::kit::{Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until};
 use crate::forming::Store;
+use crate::identity::Identity;
 use crate::peers::PeersError;
 use crate::peers::handshake::{Answer, Hello, Introduction, Refusal, to_frame};
 use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
-use crate::storage::Identity;
 
 /// A replica 1 on its own, with which others try their luck.
 fn one() -> (Port, Setup, super::kit::Node) {

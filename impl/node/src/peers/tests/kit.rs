@@ -16,10 +16,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::forming::kit::MemoryStore;
 pub(super) use crate::forming::kit::{identity, identity_with};
+use crate::identity::Identity;
 use crate::peers::handshake::{Answer, Hello, Introduction, from_payload, to_frame};
 use crate::peers::limits::LinkTiming;
 use crate::peers::{PeerStatus, Peers, PeersConfig};
-use crate::storage::Identity;
 
 /// Far longer than any of these tests takes.
 const TEST_MAX: Duration = Duration::from_mins(1);

@@ -12,7 +12,7 @@ use super::kit::{
 };
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::batch::{HEADER_BYTES, Header};
-use crate::storage::survey::Place;
+use crate::storage::segment::Place;
 use crate::storage::{AppendError, BLOCK_BYTES, DataDirectory, InitError, OpenError, Preparation};
 
 type Records = Vec<Record<Value>>;
@@ -326,7 +326,10 @@ fn init_is_stopped_in_every_operation() {
             match DataDirectory::open(Arc::new(disk.clone())) {
                 // Once it was opened, it stays.
                 Ok(directory) => {
-                    assert_eq!(*directory.identity(), new_replica().identity().expect("possible"));
+                    assert_eq!(
+                        *directory.identity(),
+                        new_replica().identity_file().expect("possible").identity
+                    );
                     drop(directory);
                     assert!(matches!(init(&disk), Err(InitError::AlreadyMade { .. })));
                     recover(&disk.lose_power());

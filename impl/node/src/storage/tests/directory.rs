@@ -10,7 +10,7 @@ use synod_wire::{ClusterId, Incarnation};
 use super::kit::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{
-    DataDirectory, IncarnationError, InitError, LogLimits, Met, NewReplica, OpenError,
+    DataDirectory, IncarnationError, InitError, KnownMembers, LogLimits, NewReplica, OpenError,
     SmallFileError,
 };
 
@@ -30,10 +30,10 @@ fn what_was_made_is_opened() {
     assert_eq!(identity.cluster_name, "test");
     assert_eq!(identity.replica, ReplicaId(1));
     assert_eq!(identity.cluster, new_replica().cluster);
-    assert_eq!(identity.log, LOG);
+    assert_eq!(*directory.log_limits(), LOG);
     assert_eq!(directory.peers(), &new_replica().peers);
-    assert!(*directory.met() == Met::default());
-    assert!(!directory.met().is_formed, "there are others to meet");
+    assert!(*directory.known_members() == KnownMembers::default());
+    assert!(!directory.known_members().is_formed, "there are others to meet");
 }
 
 /// Nothing is made by a node, so that an emptied directory is not mistaken for a first start.
@@ -133,7 +133,7 @@ fn an_incarnation_is_for_ever() {
         ));
     }
     let disk = disk.lose_power();
-    assert_eq!(open(&disk).met().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
+    assert_eq!(open(&disk).known_members().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
 }
 
 /// A small file that is being replaced is there in one of its contents, whole; in the new one, once
@@ -158,13 +158,17 @@ fn small_files_are_replaced_atomically() {
             assert!(error.to_string().contains("an earlier change"), "{error}");
         }
         let disk = if is_killed { disk.kill() } else { disk.lose_power() };
-        let found = open(&disk).met().incarnations.clone();
+        let found = open(&disk).known_members().incarnations.clone();
         let expected =
             |last| (0..=last).filter(|it| *it != 1).map(|it| (ReplicaId(it), Incarnation(5)));
         let is_new = found.contains_key(&ReplicaId(stored));
         let last = if is_new { Some(stored) } else { stored.checked_sub(1) };
         assert_eq!(found, last.into_iter().flat_map(expected).collect());
-        assert_eq!(open(&disk.lose_power()).met().incarnations, found, "what was read is durable");
+        assert_eq!(
+            open(&disk.lose_power()).known_members().incarnations,
+            found,
+            "what was read is durable"
+        );
     });
 }
 

@@ -9,7 +9,7 @@ use synod_wire::Value;
 
 use super::kit::{LOG, VALUE_BYTES_MAX, accepted, append, batches, check, new_disk, recover};
 use crate::storage::index::Index;
-use crate::storage::survey::Place;
+use crate::storage::segment::Place;
 use crate::storage::{LogReader, ReadError};
 
 fn range(first: u64, last: u64) -> SlotRange {

@@ -14,7 +14,7 @@ pub enum StartError {
     /// Its log cannot be read.
     #[error(transparent)]
     Log(Box<RecoverError>),
-    /// Its first record is nothing that this core could start from.
+    /// Its first record is not one that this core can start from.
     #[error("the replica cannot start: {0}")]
     Base(RecordError),
 }

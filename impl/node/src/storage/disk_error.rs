@@ -9,10 +9,6 @@ use thiserror::Error;
 
 use crate::disk::Disk;
 
-/// What every error says of a replica whose data directory is lost or damaged.
-pub(crate) const LOST: &str =
-    "a replica cannot be replaced yet; docs/storage.md#damage says what can be done now";
-
 /// A call to the disk that failed.
 #[derive(Debug, Error)]
 #[error("cannot {doing} {}: {error}\n  {}", path.display(), advice(doing, error))]

@@ -1,60 +1,14 @@
-//! Who a replica is: what is fixed when its data directory is made, and never changes after.
-//!
-//! Two parts of it have a meaning outside of this directory, and are defined in
-//! [`synod_wire::identity`]: the id of the cluster, and the incarnation.
+//! The sizes of the log in one data directory, and which sizes are possible.
 
 use serde::{Deserialize, Serialize};
-use synod_model::{Cluster, Limits, ReplicaId};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::Limits;
 use thiserror::Error;
 
 use super::batch::{BLOCK_BYTES, span_bytes};
-use super::small_file::Kind;
-use super::trouble::Grouped;
-
-pub(super) const IDENTITY: Kind =
-    Kind { name: "identity", new_name: "identity.new", letters: *b"SYNODidn" };
-
-/// How long a cluster's name may be: 64 bytes, so that it fits in a line of any message.
-pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+use super::disk_error::Grouped;
 
 /// How long a segment may be: 1 GiB. A start reads what is unused of the last one.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-
-/// What a replica is, from `synod init` on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The cluster's name, for people.
-    pub cluster_name: String,
-    /// The hash of what the cluster agrees on.
-    pub cluster_id: ClusterId,
-    /// Which of its replicas this is.
-    pub replica: ReplicaId,
-    /// Which data directory under that id this is.
-    pub incarnation: Incarnation,
-    /// The stride, the first members, and the limits that all replicas keep.
-    pub cluster: Cluster,
-    /// The sizes of the log in this directory. They may differ between replicas.
-    pub log: LogLimits,
-}
-
-impl Identity {
-    pub(super) fn check(&self) -> Result<(), IdentityError> {
-        let name = &self.cluster_name;
-        if name.is_empty()
-            || name.len() > CLUSTER_NAME_BYTES_MAX
-            || name.chars().any(char::is_control)
-        {
-            return Err(IdentityError::Name { name: name.clone() });
-        }
-        let members = self.cluster.first_configuration();
-        if !members.contains(self.replica) {
-            let members = members.members().to_vec();
-            return Err(IdentityError::NotAMember { replica: self.replica, members });
-        }
-        self.log.check(self.cluster.limits())
-    }
-}
 
 /// The sizes of a log on disk, fixed when its data directory is made: recovery rests on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,18 +35,19 @@ impl LogLimits {
         span_bytes(self.batch_bytes_max)
     }
 
-    fn check(&self, limits: &Limits) -> Result<(), IdentityError> {
+    /// Checks that a log of these sizes can hold every record that `limits` allow.
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), LogLimitsError> {
         let Self { segment_bytes, batch_bytes_max } = *self;
         let is_possible = segment_bytes.is_multiple_of(BLOCK_BYTES)
             && segment_bytes <= SEGMENT_BYTES_MAX
             && batch_bytes_max <= segment_bytes
             && self.span_bytes_max() <= segment_bytes;
         if !is_possible {
-            return Err(IdentityError::Segment { segment_bytes, batch_bytes_max });
+            return Err(LogLimitsError::Segment { segment_bytes, batch_bytes_max });
         }
         let record_bytes_max = record_bytes_max(limits);
         if record_bytes_max > batch_bytes_max {
-            return Err(IdentityError::Batch { batch_bytes_max, record_bytes_max });
+            return Err(LogLimitsError::Batch { batch_bytes_max, record_bytes_max });
         }
         Ok(())
     }
@@ -108,29 +63,9 @@ fn record_bytes_max(limits: &Limits) -> u64 {
     values.saturating_add(around)
 }
 
-/// Why a replica cannot be what it is asked to be.
+/// Why a log cannot have the sizes that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum IdentityError {
-    /// The name of a cluster is for people, in messages.
-    #[error(
-        "{name:?} cannot be the name of a cluster\n  \
-         it takes 1 to {CLUSTER_NAME_BYTES_MAX} bytes, all of them printable"
-    )]
-    Name {
-        /// What was to be the name.
-        name: String,
-    },
-    /// A cluster begins with its members.
-    #[error(
-        "replica {replica} is not among the members of its cluster, which are {members:?}\n  \
-         every replica is made with the same members, and its own id is one of them"
-    )]
-    NotAMember {
-        /// The id.
-        replica: ReplicaId,
-        /// The members.
-        members: Vec<ReplicaId>,
-    },
+pub enum LogLimitsError {
     /// Segments consist of blocks, and hold a batch.
     #[error(
         "segment_bytes = {} is impossible with batch_bytes_max = {}\n  \

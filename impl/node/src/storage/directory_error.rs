@@ -6,10 +6,11 @@ use synod_model::ReplicaId;
 use synod_wire::Incarnation;
 use thiserror::Error;
 
+use super::disk_error::DiskError;
+use super::log_limits::LogLimitsError;
+use super::small_file::SmallFileError;
 use crate::disk::Holder;
-use crate::storage::identity::IdentityError;
-use crate::storage::small_file::SmallFileError;
-use crate::storage::trouble::{DiskError, LOST};
+use crate::identity::{IdentityError, REPLACEMENT_ADVICE};
 
 /// Why a data directory could not be locked.
 #[derive(Debug, Error)]
@@ -48,7 +49,7 @@ pub enum InUse {
     "{} holds records, and the file `identity` of its data directory is gone\n  \
      a replica that starts anew under its old id would forget what it has promised: nothing was \
      changed\n  \
-     {LOST}",
+     {REPLACEMENT_ADVICE}",
     path.display()
 )]
 pub struct IdentityGone {
@@ -62,6 +63,9 @@ pub enum InitError {
     /// The replica cannot be what it is to be.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Its log cannot have these sizes.
+    #[error(transparent)]
+    LogLimits(#[from] LogLimitsError),
     /// There is one already.
     #[error(
         "{} is the data directory of a replica already\n  \
@@ -108,7 +112,7 @@ pub enum OpenError {
          if this replica is new, `synod init` makes its data directory\n  \
          if it is not, see whether its disk is mounted; a replica whose disk is lost never comes back \
          under its old id\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         path.display()
     )]
     Empty {
@@ -158,7 +162,7 @@ pub enum IncarnationError {
          its data directory was made anew under an id that was in use, so that what it has promised \
          is forgotten; or it is of another cluster, with the same name and the same ids: the cluster \
          does not talk to it\n  \
-         {LOST}"
+         {REPLACEMENT_ADVICE}"
     )]
     Other {
         /// Which replica.
