@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fs2::FileExt as _;
 
-use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError};
+use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError};
 
 /// What a pipe, a socket or a device in the place of a file is: nothing that could be meant.
 const NO_FILE: io::ErrorKind = io::ErrorKind::InvalidInput;

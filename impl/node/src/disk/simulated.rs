@@ -28,7 +28,7 @@ use fastrand::Rng;
 use self::file::File;
 use self::folder::{Folder, Node};
 use self::world::{Fate, PARENT, ROOT_ENTRY, World};
-use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
+use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
 
 /// A data directory on a simulated disk, as one process sees it.
 ///

@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::file::File;
 use super::folder::{Folder, Node};
-use crate::disk::ROOT;
+use crate::disk::interface::ROOT;
 
 /// The name of the data directory in the folder that holds it.
 pub(super) const ROOT_ENTRY: &str = "data";
