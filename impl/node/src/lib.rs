@@ -57,10 +57,10 @@
 pub mod backend;
 pub mod client_port;
 pub mod disk;
-mod few_lines;
 pub mod forming;
 mod identity;
 mod listen;
+mod log_rate_limit;
 mod node;
 pub mod peers;
 mod shell;

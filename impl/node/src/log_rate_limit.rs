@@ -1,4 +1,4 @@
-//! Few lines about strangers, however many there are.
+//! A rate limit for log lines about strangers.
 //!
 //! Anybody who reaches a port can have a node close connections, as fast as the network lets them. A
 //! line for each would fill a disk, and hide what else the log says. So there are a few lines a
@@ -18,59 +18,59 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Counts the lines about strangers on one port.
 #[derive(Debug)]
-pub(crate) struct FewLines {
+pub(crate) struct LogRateLimit {
     /// What the lines are about: "clients".
-    whom: &'static str,
-    count: Mutex<Count>,
+    subject: &'static str,
+    window: Mutex<Window>,
 }
 
 #[derive(Debug, Default)]
-struct Count {
+struct Window {
     /// When the second ends in which these lines were told.
     until: Option<Instant>,
     lines: u32,
     left_out: u64,
 }
 
-impl FewLines {
+impl LogRateLimit {
     /// No line was told yet.
-    pub(crate) fn new(whom: &'static str) -> Arc<Self> {
-        Arc::new(Self { whom, count: Mutex::default() })
+    pub(crate) fn new(subject: &'static str) -> Arc<Self> {
+        Arc::new(Self { subject, window: Mutex::default() })
     }
 
     /// Whether one more line may be told now. If not, it is counted, and the number is told when the
     /// second is over.
     ///
     /// To be called within a tokio runtime that has time.
-    pub(crate) fn may_tell(self: &Arc<Self>) -> bool {
+    pub(crate) fn allows_line(self: &Arc<Self>) -> bool {
         let now = Instant::now();
-        let mut count = self.lock();
-        let until = match count.until {
+        let mut window = self.lock();
+        let until = match window.until {
             Some(until) if now < until => until,
             _ => {
-                count.lines = 0;
-                *count.until.insert(now + SECOND)
+                window.lines = 0;
+                *window.until.insert(now + SECOND)
             }
         };
-        if count.lines < LINES_PER_SECOND_MAX {
-            count.lines += 1;
+        if window.lines < LINES_PER_SECOND_MAX {
+            window.lines += 1;
             return true;
         }
-        count.left_out += 1;
-        if count.left_out == 1 {
-            tokio::spawn(Arc::clone(self).tell_left_out(until));
+        window.left_out += 1;
+        if window.left_out == 1 {
+            tokio::spawn(Arc::clone(self).report_left_out(until));
         }
         false
     }
 
-    async fn tell_left_out(self: Arc<Self>, until: Instant) {
+    async fn report_left_out(self: Arc<Self>, until: Instant) {
         sleep_until(until).await;
         let connections = std::mem::take(&mut self.lock().left_out);
-        warn!(connections, "{} were closed without a line for each", self.whom);
+        warn!(connections, "{} were closed without a line for each", self.subject);
     }
 
     /// The count is whole also where somebody who held it has panicked.
-    fn lock(&self) -> MutexGuard<'_, Count> {
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,7 +26,7 @@
 //! # The rooms, in the order in which to read them
 //!
 //! 1. `limits`: what may wait, and for how long.
-//! 2. `handshake`: who is who.
+//! 2. `introduction` and `handshake`: who is who.
 //! 3. `queue` and `dialer`: what leaves.
 //! 4. `acceptor`: what arrives.
 //! 5. `shared`, `backoff`, `socket` and `error`: what they need.
@@ -36,6 +36,7 @@ mod backoff;
 mod dialer;
 mod error;
 mod handshake;
+mod introduction;
 pub mod limits;
 mod queue;
 mod shared;
@@ -60,12 +61,12 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 pub use error::PeersError;
-pub use handshake::PROTOCOL_VERSION;
+pub use introduction::PROTOCOL_VERSION;
 
-use crate::few_lines::FewLines;
 use crate::forming::{Gate, Store};
 use crate::identity::Identity;
-use handshake::Introduction;
+use crate::log_rate_limit::LogRateLimit;
+use introduction::Introduction;
 pub use limits::LinkTiming;
 use limits::message_bytes_max;
 use shared::{Peer, Shared};
@@ -150,7 +151,7 @@ impl Peers {
             inbox,
             fatal: watch::Sender::new(None),
             told: std::sync::Mutex::default(),
-            lines: FewLines::new("connections of callers"),
+            log_rate_limit: LogRateLimit::new("connections of callers"),
         });
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();

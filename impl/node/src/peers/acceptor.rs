@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use synod_model::{Message, ReplicaId};
 use synod_wire::Value;
@@ -18,14 +19,15 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::error::LinkError;
-use super::handshake::{self, Answer, Hello, Refusal};
-use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max, ms};
+use super::handshake;
+use super::introduction::{Hello, HelloReply, Refusal};
+use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max};
 use super::shared::{Peer, Shared, refusal};
 use super::socket;
 
 /// How long nobody is accepted after that has failed. 100 ms: it fails when there are too many open
 /// files, and goes on failing until somebody closes one.
-const ACCEPT_PAUSE_MS: u64 = 100;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts callers until `stop` changes, and ends all their connections.
 pub(super) async fn run(
@@ -54,7 +56,7 @@ pub(super) async fn run(
             }
             Err(error) => {
                 warn!("cannot accept a connection of a peer: {error}");
-                sleep(ms(ACCEPT_PAUSE_MS)).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -85,10 +87,10 @@ async fn serve(
     makes_room: oneshot::Receiver<()>,
 ) {
     let mut caller = Caller { address, replica: None };
-    let limit_ms = shared.timing.handshake_ms;
+    let limit = shared.timing.handshake_max;
     let shaken = tokio::select! {
-        shaken = timeout(ms(limit_ms), shake_hands(&shared, stream, &mut caller)) => {
-            shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit_ms }))
+        shaken = timeout(limit, shake_hands(&shared, stream, &mut caller)) => {
+            shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit }))
         }
         // Nothing is ever sent: it is dropped to make room.
         _ = makes_room => Err(LinkError::MadeRoom),
@@ -103,7 +105,7 @@ async fn serve(
         error => {
             let text = error.to_string();
             let is_news = caller.replica.is_none_or(|replica| shared.is_news(replica, &text));
-            if is_news && shared.lines.may_tell() {
+            if is_news && shared.log_rate_limit.allows_line() {
                 warn!("{caller} {text}");
             } else {
                 debug!("{caller} {text}");
@@ -130,9 +132,11 @@ async fn shake_hands(
         Err(error) => Err((error, None)),
     };
     let (answer, outcome) = match admitted {
-        Ok(peer) => (Answer::Welcome(shared.me.clone()), Ok(peer)),
+        Ok(peer) => (HelloReply::Welcome(shared.me.clone()), Ok(peer)),
         Err((error, None)) => return Err(error),
-        Err((error, Some(refusal))) => (Answer::Refused(shared.me.clone(), refusal), Err(error)),
+        Err((error, Some(refusal))) => {
+            (HelloReply::Refused(shared.me.clone(), refusal), Err(error))
+        }
     };
     let answer = handshake::to_frame(&answer).map_err(LinkError::Unencodable)?;
     // Whoever is refused may have gone; that it was refused is what is worth telling.

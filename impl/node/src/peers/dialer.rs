@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use synod_wire::frame::FrameReader;
@@ -13,9 +14,10 @@ use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use super::error::{LinkError, PeersError};
-use super::handshake::{self, Answer, Hello, Introduction, Refusal};
-use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX, ms};
-use super::queue::Queue;
+use super::handshake;
+use super::introduction::{Hello, HelloReply, Introduction, Refusal};
+use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX};
+use super::queue::FrameQueue;
 use super::shared::{Peer, Shared};
 use super::socket;
 
@@ -28,7 +30,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
                 let since = Instant::now();
                 let error = carry(&shared, &peer, from_peer, to_peer).await;
                 // A connection that ends as soon as it begins is no success.
-                if since.elapsed() >= ms(shared.timing.backoff_max_ms) {
+                if since.elapsed() >= shared.timing.backoff_max {
                     backoff.reset();
                 }
                 error
@@ -60,9 +62,9 @@ async fn connect(
     peer: &Peer,
 ) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf), LinkError> {
     let stream = socket::dial(&peer.address, &shared.timing).await?;
-    let limit_ms = shared.timing.handshake_ms;
-    let shaken = timeout(ms(limit_ms), shake_hands(shared, peer, stream)).await;
-    shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit_ms }))
+    let limit = shared.timing.handshake_max;
+    let shaken = timeout(limit, shake_hands(shared, peer, stream)).await;
+    shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit }))
 }
 
 async fn shake_hands(
@@ -77,14 +79,14 @@ async fn shake_hands(
     to_peer.write_all(&hello).await.map_err(LinkError::Io)?;
     let payload = from_peer.next().await?.ok_or(LinkError::Closed)?;
     match handshake::from_payload(payload)? {
-        Answer::Welcome(acceptor) => {
+        HelloReply::Welcome(acceptor) => {
             shared.me.judge_acceptor(&acceptor, peer.id).map_err(LinkError::Mismatch)?;
             let welcomed = shared.gate.welcomed(peer.id, acceptor.incarnation).await;
             welcomed.map_err(|error| LinkError::at_gate(peer.id, error))?;
             peer.note_run(acceptor.run);
             Ok((from_peer, to_peer))
         }
-        Answer::Refused(acceptor, refusal) => Err(refused(shared, peer, &acceptor, refusal)),
+        HelloReply::Refused(acceptor, refusal) => Err(refused(shared, peer, &acceptor, refusal)),
     }
 }
 
@@ -127,24 +129,24 @@ async fn carry(
     };
     tokio::select! {
         error = ended => error,
-        error = write(&peer.queue, &mut to_peer, shared.timing.write_ms) => error,
+        error = write(&peer.queue, &mut to_peer, shared.timing.write_max) => error,
     }
 }
 
 /// Writes what waits, in as few calls as it takes, until that fails.
-async fn write(queue: &Queue, to_peer: &mut OwnedWriteHalf, write_ms: u64) -> LinkError {
+async fn write(queue: &FrameQueue, to_peer: &mut OwnedWriteHalf, write_max: Duration) -> LinkError {
     loop {
-        let mut batch = queue.take().await;
-        while !batch.is_empty() {
+        let mut frames = queue.take().await;
+        while !frames.is_empty() {
             let mut room = [IoSlice::new(&[]); FRAMES_PER_WRITE_MAX];
-            let slices = batch.slices(&mut room);
-            match timeout(ms(write_ms), to_peer.write_vectored(slices)).await {
+            let slices = frames.slices(&mut room);
+            match timeout(write_max, to_peer.write_vectored(slices)).await {
                 Ok(Ok(0)) => return LinkError::Io(io::ErrorKind::WriteZero.into()),
-                Ok(Ok(bytes)) => queue.written(batch.advance(bytes)),
+                Ok(Ok(bytes)) => queue.written(frames.advance(bytes)),
                 Ok(Err(error)) => return LinkError::Io(error),
                 Err(_) => {
                     let doing = "take anything of what is sent to it";
-                    return LinkError::TooSlow { doing, limit_ms: write_ms };
+                    return LinkError::TooSlow { doing, limit: write_max };
                 }
             }
         }

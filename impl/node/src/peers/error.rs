@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use synod_model::ReplicaId;
 use synod_wire::Incarnation;
@@ -13,7 +14,7 @@ use synod_wire::codec::{DecodeError, EncodeError};
 use synod_wire::frame::{FrameError, FrameReadError};
 use thiserror::Error;
 
-use super::handshake::{PROTOCOL_VERSION, Refusal};
+use super::introduction::{PROTOCOL_VERSION, Refusal};
 use crate::forming::{GateError, OtherIncarnation};
 use crate::identity::REPLACEMENT_ADVICE;
 
@@ -66,8 +67,8 @@ pub(super) enum LinkError {
     NoSuchHost,
     #[error("cannot be reached: {0}")]
     Connect(io::Error),
-    #[error("took longer than {limit_ms} ms to {doing}")]
-    TooSlow { doing: &'static str, limit_ms: u64 },
+    #[error("took longer than {} ms to {doing}", limit.as_millis())]
+    TooSlow { doing: &'static str, limit: Duration },
     #[error("has closed the connection")]
     Closed,
     #[error("is lost: {0}")]

@@ -18,71 +18,22 @@
 //!
 //! So two versions that share nothing else can tell each other that they are two versions.
 //!
-//! [`Welcome`]: Answer::Welcome
-//! [`Refused`]: Answer::Refused
+//! [`Welcome`]: super::introduction::HelloReply::Welcome
+//! [`Refused`]: super::introduction::HelloReply::Refused
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use synod_model::{ReplicaId, Run};
 use synod_wire::codec::{self, EncodeError};
 use synod_wire::frame;
-use synod_wire::{ClusterId, Incarnation};
-use thiserror::Error;
 
 use super::error::{LinkError, Mismatch};
+use super::introduction::{Hello, Introduction, PROTOCOL_VERSION, Refusal};
 use super::limits::INTRODUCTION_BYTES_MAX;
 use crate::identity::Identity;
 
-/// The version of everything that replicas tell one another. Another meaning of any message, in this
-/// crate or in the core, is another version.
-pub const PROTOCOL_VERSION: u32 = 1;
-
 const LETTERS: [u8; 8] = *b"SYNODnet";
 const PREAMBLE_BYTES: usize = 12;
-
-/// Who a replica is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Introduction {
-    pub(super) cluster_id: ClusterId,
-    /// Both are in the id already. If two ids differ, they tell people why.
-    pub(super) cluster_name: String,
-    pub(super) members: Vec<ReplicaId>,
-    pub(super) replica: ReplicaId,
-    pub(super) incarnation: Incarnation,
-    pub(super) run: Run,
-}
-
-/// What the dialer says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hello {
-    pub(super) from: Introduction,
-    /// Whom it looks for.
-    pub(super) to: ReplicaId,
-}
-
-/// What the acceptor answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
-    /// "You are stored; and this is who I am."
-    Welcome(Introduction),
-    /// "I do not talk to you; and this is who I am."
-    Refused(Introduction, Refusal),
-}
-
-/// Why an acceptor does not talk to a dialer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
-pub(super) enum Refusal {
-    #[error("which is of another cluster")]
-    OtherCluster,
-    #[error("which looks for somebody else")]
-    WrongReplica,
-    #[error("which is none of its peers")]
-    NoPeer,
-    #[error("which it knows as incarnation {known}")]
-    OtherIncarnation { known: Incarnation },
-    #[error("which speaks another version of the protocol")]
-    OtherVersion,
-}
 
 impl Introduction {
     pub(super) fn new(identity: &Identity, run: Run) -> Self {

@@ -32,29 +32,29 @@ pub const FRAMES_PER_WRITE_MAX: usize = 64;
 pub struct LinkTiming {
     /// For a connection, at each of the addresses that a name stands for. Default 3 s, in which the
     /// first packet is repeated once.
-    pub dial_ms: u64,
+    pub dial_max: Duration,
     /// For the handshake. Default 5 s: the other end may have to store something first, and its disk
     /// may be busy.
-    pub handshake_ms: u64,
+    pub handshake_max: Duration,
     /// For a peer to take anything of what is sent to it. Default 10 s: far longer than elections
     /// take, so that nothing is gained by waiting on; and a peer that was stopped, or whose inbox stays
     /// full, does not keep a full queue for ever.
-    pub write_ms: u64,
+    pub write_max: Duration,
     /// Before a peer is dialled again, at first. Default 50 ms.
-    pub backoff_min_ms: u64,
+    pub backoff_min: Duration,
     /// The same, after many failures: it doubles. Default 2 s: a peer that comes back is met soon,
     /// and one that does not costs little.
-    pub backoff_max_ms: u64,
+    pub backoff_max: Duration,
 }
 
 impl Default for LinkTiming {
     fn default() -> Self {
         Self {
-            dial_ms: 3_000,
-            handshake_ms: 5_000,
-            write_ms: 10_000,
-            backoff_min_ms: 50,
-            backoff_max_ms: 2_000,
+            dial_max: Duration::from_secs(3),
+            handshake_max: Duration::from_secs(5),
+            write_max: Duration::from_secs(10),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
         }
     }
 }
@@ -85,8 +85,4 @@ pub fn message_bytes_max(limits: &Limits) -> usize {
 pub fn queue_bytes_max(limits: &Limits) -> usize {
     let frame_bytes_max = message_bytes_max(limits).saturating_add(HEADER_BYTES);
     QUEUE_BYTES_MAX.max(frame_bytes_max.saturating_mul(2))
-}
-
-pub(super) fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
 }

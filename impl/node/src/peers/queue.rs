@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 /// The frames for one peer. One writer at a time takes them out.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct FrameQueue {
     state: Mutex<State>,
     filled: Notify,
     bytes_max: usize,
@@ -25,19 +25,19 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<Bytes>,
     /// What waits and what the writer has, until it is written.
-    load: Load,
+    load: QueueLoad,
     is_open: bool,
     dropped_frames: u64,
 }
 
 /// An amount of frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
+pub(super) struct QueueLoad {
     pub(super) frames: usize,
     pub(super) bytes: usize,
 }
 
-impl Queue {
+impl FrameQueue {
     pub(super) fn new(bytes_max: usize, frames_max: usize) -> Self {
         Self { state: Mutex::default(), filled: Notify::new(), bytes_max, frames_max }
     }
@@ -64,18 +64,18 @@ impl Queue {
 
     /// Waits until there is something, and takes all that is there. It counts for the limits until it
     /// is [written](Self::written).
-    pub(super) async fn take(&self) -> Batch {
+    pub(super) async fn take(&self) -> TakenFrames {
         loop {
             let frames = std::mem::take(&mut self.state().waiting);
             if !frames.is_empty() {
-                return Batch { frames };
+                return TakenFrames { frames };
             }
             self.filled.notified().await;
         }
     }
 
     /// So much of what was taken is written.
-    pub(super) fn written(&self, written: Load) {
+    pub(super) fn written(&self, written: QueueLoad) {
         let load = &mut self.state().load;
         load.frames = load.frames.saturating_sub(written.frames);
         load.bytes = load.bytes.saturating_sub(written.bytes);
@@ -98,7 +98,7 @@ impl Queue {
     }
 
     /// What waits or is being written, and how many frames were dropped so far.
-    pub(super) fn load(&self) -> (Load, u64) {
+    pub(super) fn load(&self) -> (QueueLoad, u64) {
         let state = self.state();
         (state.load, state.dropped_frames)
     }
@@ -110,11 +110,11 @@ impl Queue {
 
 /// Frames on their way to the socket.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct TakenFrames {
     frames: VecDeque<Bytes>,
 }
 
-impl Batch {
+impl TakenFrames {
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -129,8 +129,8 @@ impl Batch {
     }
 
     /// So many bytes are written. Says what that comes to, in frames that are written whole.
-    pub(super) fn advance(&mut self, mut bytes: usize) -> Load {
-        let mut written = Load { frames: 0, bytes };
+    pub(super) fn advance(&mut self, mut bytes: usize) -> QueueLoad {
+        let mut written = QueueLoad { frames: 0, bytes };
         while let Some(frame) = self.frames.front_mut() {
             if bytes < frame.len() {
                 frame.advance(bytes);
@@ -152,13 +152,13 @@ mod tests {
         vec![7; bytes].into()
     }
 
-    fn load(frames: usize, bytes: usize) -> Load {
-        Load { frames, bytes }
+    fn load(frames: usize, bytes: usize) -> QueueLoad {
+        QueueLoad { frames, bytes }
     }
 
     #[tokio::test]
     async fn what_there_is_no_room_for_is_dropped() {
-        let queue = Queue::new(100, 3);
+        let queue = FrameQueue::new(100, 3);
         queue.push(&frame(1));
         assert_eq!(queue.load(), (load(0, 0), 1), "nobody is connected");
         queue.open();
@@ -166,14 +166,14 @@ mod tests {
         queue.push(&frame(41));
         queue.push(&frame(40));
         assert_eq!(queue.load(), (load(2, 100), 2), "it was one byte too many");
-        let mut batch = queue.take().await;
+        let mut taken = queue.take().await;
         queue.push(&frame(1));
         assert_eq!(queue.load(), (load(2, 100), 3), "what is being written counts");
-        queue.written(batch.advance(50));
+        queue.written(taken.advance(50));
         assert_eq!(queue.load(), (load(2, 50), 3));
-        queue.written(batch.advance(50));
+        queue.written(taken.advance(50));
         assert_eq!(queue.load(), (load(0, 0), 3));
-        assert!(batch.is_empty());
+        assert!(taken.is_empty());
         for _ in 0..4 {
             queue.push(&frame(0));
         }
@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_connection_nothing_is_kept() {
-        let queue = Queue::new(100, 100);
+        let queue = FrameQueue::new(100, 100);
         queue.open();
         queue.push(&frame(10));
         drop(queue.take().await);
@@ -196,13 +196,13 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_takes_waits_for_something() {
-        let queue = Queue::new(100, 100);
+        let queue = FrameQueue::new(100, 100);
         queue.open();
-        let (batch, ()) = tokio::join!(queue.take(), async {
+        let (taken, ()) = tokio::join!(queue.take(), async {
             tokio::task::yield_now().await;
             queue.push(&frame(10));
         });
-        assert_eq!(batch.frames, [frame(10)]);
+        assert_eq!(taken.frames, [frame(10)]);
     }
 
     #[test]
@@ -210,14 +210,14 @@ mod tests {
         let frames: Vec<Bytes> = (1..9_u8).map(|byte| vec![byte; byte.into()].into()).collect();
         let whole = frames.concat();
         for piece_bytes in 1..whole.len() {
-            let mut batch = Batch { frames: frames.iter().cloned().collect() };
+            let mut taken = TakenFrames { frames: frames.iter().cloned().collect() };
             let (mut out, mut total) = (Vec::new(), load(0, 0));
-            while !batch.is_empty() {
+            while !taken.is_empty() {
                 let mut room = [IoSlice::new(&[]); 3];
-                let slices = batch.slices(&mut room).iter().map(|slice| &slice[..]);
+                let slices = taken.slices(&mut room).iter().map(|slice| &slice[..]);
                 let piece = slices.collect::<Vec<_>>().concat();
                 let piece = &piece[..piece_bytes.min(piece.len())];
-                let written = batch.advance(piece.len());
+                let written = taken.advance(piece.len());
                 total.frames += written.frames;
                 total.bytes += written.bytes;
                 out.extend(piece);

@@ -10,11 +10,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::error;
 
 use super::error::PeersError;
-use super::handshake::{Introduction, Refusal};
+use super::introduction::{Introduction, Refusal};
 use super::limits::{LinkTiming, QUEUE_FRAMES_MAX, queue_bytes_max};
-use super::queue::Queue;
-use crate::few_lines::FewLines;
+use super::queue::FrameQueue;
 use crate::forming::{Gate, GateError};
+use crate::log_rate_limit::LogRateLimit;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -29,7 +29,7 @@ pub(super) struct Shared {
     /// What was told last of those who call as this replica, and are turned away.
     pub(super) told: Mutex<BTreeMap<ReplicaId, String>>,
     /// Keeps what is told of callers short: whoever calls can say anything.
-    pub(super) lines: Arc<FewLines>,
+    pub(super) log_rate_limit: Arc<LogRateLimit>,
 }
 
 /// How many callers are remembered that were turned away. Default 64: more than a cluster has members,
@@ -85,7 +85,7 @@ pub(super) struct Peer {
     pub(super) id: ReplicaId,
     pub(super) address: String,
     /// What waits for it.
-    pub(super) queue: Queue,
+    pub(super) queue: FrameQueue,
     seen: Mutex<Seen>,
     /// A run of it was seen that had not been seen before.
     started: Notify,
@@ -123,7 +123,7 @@ impl Peer {
         Self {
             id,
             address,
-            queue: Queue::new(queue_bytes_max(limits), QUEUE_FRAMES_MAX),
+            queue: FrameQueue::new(queue_bytes_max(limits), QUEUE_FRAMES_MAX),
             seen: Mutex::default(),
             started: Notify::new(),
             incoming: watch::Sender::new(0),
@@ -198,7 +198,7 @@ impl Peer {
 }
 
 /// The connection to a peer.
-pub(super) struct OpenQueue<'a>(&'a Queue);
+pub(super) struct OpenQueue<'a>(&'a FrameQueue);
 
 impl Drop for OpenQueue<'_> {
     fn drop(&mut self) {

@@ -8,22 +8,22 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::error::LinkError;
-use super::limits::{LinkTiming, ms};
+use super::limits::LinkTiming;
 
 /// Connects to `address`, which is looked up anew: the machine behind a name may have changed.
 pub(super) async fn dial(address: &str, timing: &LinkTiming) -> Result<TcpStream, LinkError> {
-    let limit_ms = timing.dial_ms;
-    let found = timeout(ms(limit_ms), lookup_host(address)).await;
-    let found = found.map_err(|_| LinkError::TooSlow { doing: "be looked up", limit_ms })?;
+    let limit = timing.dial_max;
+    let found = timeout(limit, lookup_host(address)).await;
+    let found = found.map_err(|_| LinkError::TooSlow { doing: "be looked up", limit })?;
     let mut failed = LinkError::NoSuchHost;
     for address in found.map_err(LinkError::Lookup)? {
-        match timeout(ms(timing.dial_ms), TcpStream::connect(address)).await {
+        match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 prepare(&stream, timing)?;
                 return Ok(stream);
             }
             Ok(Err(error)) => failed = LinkError::Connect(error),
-            Err(_) => failed = LinkError::TooSlow { doing: "accept a connection", limit_ms },
+            Err(_) => failed = LinkError::TooSlow { doing: "accept a connection", limit },
         }
     }
     Err(failed)
@@ -32,7 +32,7 @@ pub(super) async fn dial(address: &str, timing: &LinkTiming) -> Result<TcpStream
 /// Small frames leave at once, and a link that is dead is found out: the system repeats what is not
 /// acknowledged, for a quarter of an hour if nobody says otherwise.
 pub(super) fn prepare(stream: &TcpStream, timing: &LinkTiming) -> Result<(), LinkError> {
-    set_options(stream, ms(timing.write_ms)).map_err(LinkError::Io)
+    set_options(stream, timing.write_max).map_err(LinkError::Io)
 }
 
 fn set_options(stream: &TcpStream, patience: Duration) -> io::Result<()> {

@@ -2,6 +2,6 @@
 
 mod forming;
 mod handshake;
-mod kit;
+mod harness;
 mod largest;
 mod links;

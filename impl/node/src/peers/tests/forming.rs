@@ -5,7 +5,7 @@ use std::time::Duration;
 use synod_model::{ReplicaId, To};
 use tokio::time::{sleep, timeout};
 
-use super::kit::{Node, Port, Setup, addresses, ask, identity, test, until};
+use super::harness::{Node, Port, Setup, addresses, ask, identity, test, until};
 use crate::forming::Store;
 use crate::peers::PeersError;
 

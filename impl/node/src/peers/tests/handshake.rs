@@ -9,15 +9,18 @@ use synod_wire::frame;
 use synod_wire::{ClusterId, Incarnation};
 use tokio::time::{Instant, sleep};
 
-use super::kit::{Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until};
+use super::harness::{
+    Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until,
+};
 use crate::forming::Store;
 use crate::identity::Identity;
 use crate::peers::PeersError;
-use crate::peers::handshake::{Answer, Hello, Introduction, Refusal, to_frame};
+use crate::peers::handshake::to_frame;
+use crate::peers::introduction::{Hello, HelloReply, Introduction, Refusal};
 use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
 
 /// A replica 1 on its own, with which others try their luck.
-fn one() -> (Port, Setup, super::kit::Node) {
+fn one() -> (Port, Setup, super::harness::Node) {
     let (port, nobody) = (Port::new(), Port::new());
     let setup = Setup::of_three(1);
     let node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
@@ -50,7 +53,7 @@ fn whoever_is_welcome_is_stored_first() {
     test(async {
         let (port, setup, node) = one();
         let (wire, answer) = Wire::greet(&port, &Setup::of_three(0).hello(1)).await;
-        assert_eq!(answer, Answer::Welcome(setup.introduction()));
+        assert_eq!(answer, HelloReply::Welcome(setup.introduction()));
         assert_eq!(setup.store.incarnations(), [(ReplicaId(0), Incarnation(10))].into());
         until(|| node.status_of(0).is_heard).await;
         assert_eq!(node.status_of(0).run, Some(Run(1)));
@@ -80,7 +83,7 @@ fn who_does_not_belong_here_is_told_why() {
         ];
         for (hello, refusal) in cases {
             let (wire, answer) = Wire::greet(&port, &hello).await;
-            assert_eq!(answer, Answer::Refused(setup.introduction(), refusal));
+            assert_eq!(answer, HelloReply::Refused(setup.introduction(), refusal));
             wire.until_closed().await;
         }
         assert_eq!(setup.store.incarnations().len(), 1);
@@ -147,7 +150,7 @@ fn who_stays_silent_is_closed() {
     test(async {
         let (port, nobody) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(1);
-        setup.timing.handshake_ms = 100;
+        setup.timing.handshake_max = Duration::from_millis(100);
         let _node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
         let begin = Instant::now();
         let silent = Wire::dial(&port).await;
@@ -163,7 +166,7 @@ fn silent_strangers_keep_nobody_out() {
     test(async {
         let (port, nobody) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(1);
-        setup.timing.handshake_ms = 1_000_000;
+        setup.timing.handshake_max = Duration::from_secs(1_000);
         let _node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
         let oldest = Wire::dial(&port).await;
         let mut others = Vec::new();
@@ -192,7 +195,8 @@ fn a_dialer_says_what_is_wrong() {
         let setup = Setup::of_three(0);
         let node = setup.start(&port, addresses(&[&port, &other, &nobody]));
         let right = identity(1, 3, 11);
-        let welcome = |identity: &Identity| Answer::Welcome(Introduction::new(identity, Run(1)));
+        let welcome =
+            |identity: &Identity| HelloReply::Welcome(Introduction::new(identity, Run(1)));
         let fewer_reads = Limits { reads_max: 7, ..Limits::default() };
         let cases = [
             (
@@ -212,7 +216,7 @@ fn a_dialer_says_what_is_wrong() {
             (welcome(&identity(2, 3, 12)), "is replica 2, and replica 1 was looked for\n"),
             (welcome(&setup.identity), "is replica 0, and replica 1 was looked for\n"),
             (
-                Answer::Refused(Introduction::new(&right, Run(1)), Refusal::NoPeer),
+                HelloReply::Refused(Introduction::new(&right, Run(1)), Refusal::NoPeer),
                 "refuses this replica, which is none of its peers",
             ),
         ];
@@ -247,7 +251,7 @@ fn a_dialer_waits_for_nobody_for_ever() {
     test(async {
         let (port, silent) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(0);
-        setup.timing.handshake_ms = 50;
+        setup.timing.handshake_max = Duration::from_millis(50);
         let gone = Port::new().address().to_string();
         let mut members = addresses(&[&port, &silent]);
         members.insert(ReplicaId(2), gone);
@@ -267,7 +271,7 @@ fn an_address_may_be_a_name() {
         members.insert(ReplicaId(1), format!("localhost:{}", other.address().port()));
         members.insert(ReplicaId(2), "no-such-host.invalid:1".into());
         let node = setup.start(&port, members);
-        let welcome = Answer::Welcome(Setup::of_three(1).introduction());
+        let welcome = HelloReply::Welcome(Setup::of_three(1).introduction());
         let (_wire, _) = Wire::answer(&listener, &welcome).await;
         node.until_connected(&[1]).await;
         until(|| node.status_of(2).last_error.is_some()).await;
@@ -304,7 +308,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
         let anew = Introduction::new(&identity(1, 3, 66), Run(1));
         let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
         // Whatever it says, even that it knows replica 0 otherwise.
-        for answer in [Answer::Welcome(anew.clone()), Answer::Refused(anew, refusal)] {
+        for answer in [HelloReply::Welcome(anew.clone()), HelloReply::Refused(anew, refusal)] {
             let (wire, _) = Wire::answer(&listener, &answer).await;
             let text = "has another data directory than the one this cluster knows replica 1 by: \
                         incarnation 00000000000000000000000000000042, and not \
@@ -313,7 +317,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
             wire.until_closed().await;
         }
         let right = Setup::of_three(1).introduction();
-        let (mut wire, _) = Wire::answer(&listener, &Answer::Welcome(right)).await;
+        let (mut wire, _) = Wire::answer(&listener, &HelloReply::Welcome(right)).await;
         node.until_connected(&[1]).await;
         node.ask(1, 5);
         let payload = wire.frames.next().await.expect("a frame").expect("a message");
@@ -330,7 +334,7 @@ fn a_replica_that_is_known_otherwise_stops() {
         let listener = other.listener();
         let node = Setup::of_three(0).start(&port, addresses(&[&port, &other, &nobody]));
         let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
-        let answer = Answer::Refused(Setup::of_three(1).introduction(), refusal);
+        let answer = HelloReply::Refused(Setup::of_three(1).introduction(), refusal);
         let (wire, _) = Wire::answer(&listener, &answer).await;
         let error = node.peers.fatal().await;
         assert!(matches!(
@@ -347,7 +351,7 @@ fn a_replica_that_is_known_otherwise_stops() {
         // It does not dial that peer any more.
         tokio::select! {
             _ = Wire::answer(&listener, &answer) => panic!("it goes on"),
-            () = sleep(Duration::from_millis(10 * TIMING.backoff_max_ms)) => {}
+            () = sleep(10 * TIMING.backoff_max) => {}
         }
     });
 }

@@ -17,7 +17,8 @@ use tokio::time::{sleep, timeout};
 use crate::forming::kit::MemoryStore;
 pub(super) use crate::forming::kit::{identity, identity_with};
 use crate::identity::Identity;
-use crate::peers::handshake::{Answer, Hello, Introduction, from_payload, to_frame};
+use crate::peers::handshake::{from_payload, to_frame};
+use crate::peers::introduction::{Hello, HelloReply, Introduction};
 use crate::peers::limits::LinkTiming;
 use crate::peers::{PeerStatus, Peers, PeersConfig};
 
@@ -26,11 +27,11 @@ const TEST_MAX: Duration = Duration::from_mins(1);
 
 /// Short, so that tests end soon; but the handshake has time on a machine that is busy.
 pub(super) const TIMING: LinkTiming = LinkTiming {
-    dial_ms: 5_000,
-    handshake_ms: 5_000,
-    write_ms: 10_000,
-    backoff_min_ms: 5,
-    backoff_max_ms: 50,
+    dial_max: Duration::from_secs(5),
+    handshake_max: Duration::from_secs(5),
+    write_max: Duration::from_secs(10),
+    backoff_min: Duration::from_millis(5),
+    backoff_max: Duration::from_millis(50),
 };
 
 /// Runs a test, which fails if it does not end.
@@ -197,7 +198,7 @@ impl Wire {
     }
 
     /// Dials as the replica of `setup`, and says who it is.
-    pub(super) async fn greet(port: &Port, hello: &Hello) -> (Self, Answer) {
+    pub(super) async fn greet(port: &Port, hello: &Hello) -> (Self, HelloReply) {
         let mut wire = Self::dial(port).await;
         wire.send(&to_frame(hello).expect("short")).await;
         let answer = wire.frames.next().await.expect("a frame").expect("an answer");
@@ -208,12 +209,12 @@ impl Wire {
     /// Dials, and is welcomed.
     pub(super) async fn welcomed(port: &Port, hello: &Hello) -> Self {
         let (wire, answer) = Self::greet(port, hello).await;
-        assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");
+        assert!(matches!(answer, HelloReply::Welcome(_)), "{answer:?}");
         wire
     }
 
     /// Takes a call and answers it.
-    pub(super) async fn answer(listener: &TcpListener, answer: &Answer) -> (Self, Hello) {
+    pub(super) async fn answer(listener: &TcpListener, answer: &HelloReply) -> (Self, Hello) {
         loop {
             let mut wire = Self::accept(listener).await;
             // Others may have called before, and given up.

@@ -9,8 +9,10 @@ use synod_wire::testing::entry;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use super::kit::{Node, Port, Setup, Wire, addresses, ask, identity, identity_with, test, until};
-use crate::peers::handshake::Answer;
+use super::harness::{
+    Node, Port, Setup, Wire, addresses, ask, identity, identity_with, test, until,
+};
+use crate::peers::introduction::HelloReply;
 use crate::peers::limits::{message_bytes_max, queue_bytes_max};
 
 fn framed(message: &Message<crate::Value>) -> Vec<u8> {
@@ -104,8 +106,8 @@ fn zero() -> Setup {
     Setup::new(identity(0, 2, 10)).formed()
 }
 
-fn welcome() -> Answer {
-    Answer::Welcome(Setup::new(identity(1, 2, 11)).introduction())
+fn welcome() -> HelloReply {
+    HelloReply::Welcome(Setup::new(identity(1, 2, 11)).introduction())
 }
 
 #[test]
@@ -200,14 +202,14 @@ fn a_peer_that_never_reads_holds_nobody_up() {
         let (port, stuck, fine) = (Port::new(), Port::new(), Port::new());
         let all = addresses(&[&port, &stuck, &fine]);
         let mut setup = Setup::of_three(0).formed();
-        setup.timing.write_ms = 1_000;
+        setup.timing.write_max = Duration::from_secs(1);
         let node = setup.start(&port, all);
         // It does not call the one that is stuck, for only replica 0 is to do that.
         let nobody = Port::new();
         let other = addresses(&[&port, &nobody, &fine]);
         let mut other = Setup::of_three(2).formed().start(&fine, other);
         let listener = stuck.listener();
-        let welcome = Answer::Welcome(Setup::of_three(1).introduction());
+        let welcome = HelloReply::Welcome(Setup::of_three(1).introduction());
         let (wire, _) = Wire::answer(&listener, &welcome).await;
         node.until_connected(&[1, 2]).await;
 

@@ -6,7 +6,7 @@ use synod_model::Record;
 use synod_wire::Value;
 use synod_wire::testing::records;
 
-use super::kit::{LOG, accepted, append, check, new_disk, open, recover, try_recover_with};
+use super::fixtures::{LOG, accepted, append, check, new_disk, open, recover, try_recover_with};
 use crate::storage::{AppendError, Finding, Log, Preparation, inspect};
 
 fn append_all(log: &mut Log, records: &[Record<Value>]) {

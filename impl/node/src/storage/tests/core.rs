@@ -9,7 +9,7 @@ use synod_model::{
 };
 use synod_wire::Value;
 
-use super::kit::{check, new_replica};
+use super::fixtures::{check, new_replica};
 use crate::disk::SimulatedDisk;
 use crate::storage::{DataDirectory, Log, NewReplica, Preparation};
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use synod_model::Record;
 use synod_wire::Value;
 
-use super::kit::{
+use super::fixtures::{
     accepted, append, batches, check, disk_with, flat, new_disk, new_replica, open, recover,
     try_recover, try_recover_with,
 };

@@ -5,7 +5,9 @@ use synod_model::Record;
 use synod_wire::Incarnation;
 use synod_wire::Value;
 
-use super::kit::{accepted, append, batches, check, disk_with, flat, open, recover, try_recover};
+use super::fixtures::{
+    accepted, append, batches, check, disk_with, flat, open, recover, try_recover,
+};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::RecoverError;
 use crate::storage::batch::{HEADER_BYTES, Header, seal};

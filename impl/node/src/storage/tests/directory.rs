@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use synod_model::{Configuration, ConfigurationId, Limits, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 
-use super::kit::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
+use super::fixtures::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{
     DataDirectory, IncarnationError, InitError, KnownMembers, LogLimits, NewReplica, OpenError,
@@ -107,7 +107,7 @@ fn one_process_at_a_time() {
     let error = try_open(&disk).expect_err("it is open").to_string();
     assert!(error.starts_with("data directory data/ is in use by process 2\n"), "{error}");
     // The log holds the lock too.
-    let (log, _) = super::kit::try_recover(&directory).expect("an empty log");
+    let (log, _) = super::fixtures::try_recover(&directory).expect("an empty log");
     drop(directory);
     assert!(matches!(try_open(&disk), Err(OpenError::InUse(_))));
     drop(log);

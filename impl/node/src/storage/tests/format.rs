@@ -5,7 +5,7 @@ use synod_model::{
 };
 use synod_wire::Value;
 
-use super::kit::{append, new_disk, recover};
+use super::fixtures::{append, new_disk, recover};
 use crate::disk::SimulatedDisk;
 
 fn records() -> Vec<Record<Value>> {

@@ -1,6 +1,6 @@
 //! A data directory as people see it.
 
-use super::kit::{accepted, append, new_disk, open, recover};
+use super::fixtures::{accepted, append, new_disk, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{Finding, inspect};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use synod_model::{Entry, Record, Slot, SlotRange};
 use synod_wire::Value;
 
-use super::kit::{LOG, VALUE_BYTES_MAX, accepted, append, batches, check, new_disk, recover};
+use super::fixtures::{LOG, VALUE_BYTES_MAX, accepted, append, batches, check, new_disk, recover};
 use crate::storage::index::Index;
 use crate::storage::segment::Place;
 use crate::storage::{LogReader, ReadError};
@@ -119,7 +119,7 @@ fn damage_is_told() {
     append(&mut log, &[accepted(1, 1, 100)]);
     append(&mut log, &[accepted(1, 2, 100)]);
     let reader = log.reader();
-    assert_eq!(read(&reader, range(1, 1), 1, 1), [super::kit::entry(2, 100)]);
+    assert_eq!(read(&reader, range(1, 1), 1, 1), [super::fixtures::entry(2, 100)]);
     for offset in [4096, 4096 + 90] {
         let flip = |content: &mut Vec<u8>| content[offset] ^= 1;
         disk.damage("log/00000001.wal", flip);

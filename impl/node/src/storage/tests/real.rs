@@ -10,7 +10,7 @@ use synod_model::{Record, Slot, SlotRange};
 use synod_wire::Value;
 use tempfile::{TempDir, tempdir};
 
-use super::kit::{accepted, append, entry, new_replica};
+use super::fixtures::{accepted, append, entry, new_replica};
 use crate::disk::RealDisk;
 use crate::storage::{DataDirectory, InitError, Log, OpenError, Preparation, ReadError, inspect};
 
