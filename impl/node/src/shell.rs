@@ -34,7 +34,7 @@ use waiting::{Waiter, Waiting};
 
 /// What a shell is told. Its driver answers those who submit by an `S`, and those who read by an `R`.
 #[derive(Debug)]
-pub(crate) enum Event<S, R> {
+pub(crate) enum ShellEvent<S, R> {
     /// A peer said something.
     Peer(ReplicaId, Message<Value>),
     /// Everything written up to this position is durable.
@@ -134,17 +134,17 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     /// Takes in what has happened. What clients want is only noted: [`flush`](Self::flush).
-    pub(crate) fn handle(&mut self, event: Event<S, R>, now: Duration) {
+    pub(crate) fn handle(&mut self, event: ShellEvent<S, R>, now: Duration) {
         match event {
-            Event::Peer(from, message) => {
+            ShellEvent::Peer(from, message) => {
                 let told = message.watermark().unwrap_or_default();
                 self.heard_watermark = self.heard_watermark.max(told);
                 self.step(Input::Receive { from, message }, now);
             }
-            Event::Synced(through) => self.step(Input::Synced { through }, now),
-            Event::Applied(through) => self.step(Input::Applied { through }, now),
-            Event::Submit(submission, reply) => self.submit(submission, reply),
-            Event::Read(reply) => self.reads.push(self.waiting.read(reply)),
+            ShellEvent::Synced(through) => self.step(Input::Synced { through }, now),
+            ShellEvent::Applied(through) => self.step(Input::Applied { through }, now),
+            ShellEvent::Submit(submission, reply) => self.submit(submission, reply),
+            ShellEvent::Read(reply) => self.reads.push(self.waiting.read(reply)),
         }
     }
 

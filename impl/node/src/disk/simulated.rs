@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fastrand::Rng;
 
 use self::file::File;
-use self::folder::{Folder, Node};
+use self::folder::{Folder, Inode};
 use self::world::{Fate, PARENT, ROOT_ENTRY, World};
 use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
 
@@ -36,7 +36,7 @@ use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT
 /// that was opened through this value fails from then on, and the successor is given a new one.
 ///
 /// Everything is kept several times over, so a log on it is to have small segments; and it should
-/// make them [`InLine`](crate::storage::Preparation::InLine), for what two threads do at once is not
+/// make them in line, not on another thread: what two threads do at once is not
 /// the same for the same seed.
 #[derive(Clone)]
 pub struct SimulatedDisk {
@@ -116,8 +116,8 @@ impl SimulatedDisk {
         while let Some((prefix, folder)) = folders.pop() {
             for (name, node) in world.folders[folder].entries() {
                 match *node {
-                    Node::Folder(it) => folders.push((format!("{prefix}{name}/"), it)),
-                    Node::File(it) => {
+                    Inode::Folder(it) => folders.push((format!("{prefix}{name}/"), it)),
+                    Inode::File(it) => {
                         files.insert(format!("{prefix}{name}"), world.files[it].cached().to_vec());
                     }
                 }
@@ -130,7 +130,7 @@ impl SimulatedDisk {
     /// file. Whether there is such a file.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut world = self.world();
-        let Ok(Node::File(file)) = world.find(name) else {
+        let Ok(Inode::File(file)) = world.find(name) else {
             return false;
         };
         world.files[file].replace(change);
@@ -167,7 +167,7 @@ impl Disk for SimulatedDisk {
             let fate = world.begin_whole(self.process)?;
             let root = world.folders.len();
             world.folders.push(Folder::default());
-            world.folders[PARENT].insert(ROOT_ENTRY, Node::Folder(root))?;
+            world.folders[PARENT].insert(ROOT_ENTRY, Inode::Folder(root))?;
             fate.answer()?;
         }
         let fate = world.begin_whole(self.process)?;
@@ -180,7 +180,7 @@ impl Disk for SimulatedDisk {
         let fate = world.begin_whole(self.process)?;
         let (folder, name) = world.place(name)?;
         let new = world.folders.len();
-        world.folders[folder].insert(name, Node::Folder(new))?;
+        world.folders[folder].insert(name, Inode::Folder(new))?;
         world.folders.push(Folder::default());
         fate.answer()
     }
@@ -196,7 +196,7 @@ impl Disk for SimulatedDisk {
         let fate = world.begin_whole(self.process)?;
         let (folder, name) = world.place(name)?;
         let file = world.files.len();
-        world.folders[folder].insert(name, Node::File(file))?;
+        world.folders[folder].insert(name, Inode::File(file))?;
         world.files.push(File::default());
         fate.answer()?;
         Ok(Box::new(OpenFile { disk: self.clone(), file, access: Access::Write }))
@@ -252,7 +252,7 @@ impl Disk for SimulatedDisk {
         if !world.locked.insert(name.to_owned()) {
             return Err(LockError::Held(Holder(format!("process {}", self.process))));
         }
-        Ok(Box::new(Lock { disk: self.clone(), name: name.to_owned() }))
+        Ok(Box::new(SimulatedLock { disk: self.clone(), name: name.to_owned() }))
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<Holder>> {
@@ -318,12 +318,12 @@ impl DiskFile for OpenFile {
 }
 
 #[derive(Debug)]
-struct Lock {
+struct SimulatedLock {
     disk: SimulatedDisk,
     name: String,
 }
 
-impl Drop for Lock {
+impl Drop for SimulatedLock {
     fn drop(&mut self) {
         let mut world = self.disk.world();
         // A lock of a process that has ended is gone already; its name may be held by another.
@@ -333,4 +333,4 @@ impl Drop for Lock {
     }
 }
 
-impl DiskLock for Lock {}
+impl DiskLock for SimulatedLock {}

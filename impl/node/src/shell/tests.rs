@@ -13,7 +13,7 @@ use tokio::sync::oneshot::{self, Receiver, Sender};
 
 use super::detector::Timing;
 use super::waiting::WAITERS_MAX;
-use super::{Event, Shell, Submission};
+use super::{Shell, ShellEvent, Submission};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -35,14 +35,14 @@ fn request(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Submit> 
     let (reply, outcome) = oneshot::channel();
     let (session, number, answered) = (SessionId(1), 1, 1);
     let submission = Submission::Request(Request { session, number, answered, value: "a".into() });
-    shell.handle(Event::Submit(submission, reply), NOW);
+    shell.handle(ShellEvent::Submit(submission, reply), NOW);
     shell.flush(NOW);
     outcome
 }
 
 fn read(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Read> {
     let (reply, outcome) = oneshot::channel();
-    shell.handle(Event::Read(reply), NOW);
+    shell.handle(ShellEvent::Read(reply), NOW);
     outcome
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use fastrand::Rng;
 
 use super::file::File;
-use super::folder::{Folder, Node};
+use super::folder::{Folder, Inode};
 use crate::disk::interface::ROOT;
 
 /// The name of the data directory in the folder that holds it.
@@ -80,10 +80,10 @@ impl World {
         }
     }
 
-    pub(super) fn find(&self, name: &str) -> io::Result<Node> {
+    pub(super) fn find(&self, name: &str) -> io::Result<Inode> {
         let mut node = self.folders[PARENT].get(ROOT_ENTRY)?;
         for part in name.split('/').filter(|part| !part.is_empty()) {
-            let Node::Folder(folder) = node else {
+            let Inode::Folder(folder) = node else {
                 return Err(io::ErrorKind::NotADirectory.into());
             };
             node = self.folders[folder].get(part)?;
@@ -93,15 +93,15 @@ impl World {
 
     pub(super) fn folder(&self, name: &str) -> io::Result<usize> {
         match self.find(name)? {
-            Node::Folder(folder) => Ok(folder),
-            Node::File(_) => Err(io::ErrorKind::NotADirectory.into()),
+            Inode::Folder(folder) => Ok(folder),
+            Inode::File(_) => Err(io::ErrorKind::NotADirectory.into()),
         }
     }
 
     pub(super) fn file(&self, name: &str) -> io::Result<usize> {
         match self.find(name)? {
-            Node::File(file) => Ok(file),
-            Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
+            Inode::File(file) => Ok(file),
+            Inode::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
         }
     }
 
