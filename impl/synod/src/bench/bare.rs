@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Endpoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -23,9 +24,8 @@ use tokio::task;
 
 use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip_us, zeros};
 use super::helper::Helper;
-use crate::args::BenchBareArgs;
 use crate::exit::Exit;
-use crate::lines;
+use crate::input;
 use crate::output::Output;
 
 /// How many replicas a value is passed to.
@@ -75,15 +75,26 @@ impl Bare {
     }
 }
 
+/// What one of the processes is told that `bench` compares replicas with.
+#[derive(Debug, Args)]
+pub(crate) struct BareArgs {
+    /// The file to sync, which it makes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whom it passes values on to
+    #[arg(long = "follower", value_name = "HOST:PORT")]
+    pub(crate) followers: Vec<Endpoint>,
+}
+
 /// The process itself. It ends with its standard input.
-pub(crate) async fn bare(args: BenchBareArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn bare(args: BareArgs) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let file = zeros(&args.file)?;
     let mut output = Output::new();
     output.line(listener.local_addr()?.port())?;
     output.flush()?;
     tokio::select! {
-        () = lines::ended() => Ok(Exit::Done),
+        () = input::ended() => Ok(Exit::Done),
         replicated = replicate(listener, file, &args.followers) => replicated.map(|()| Exit::Done),
     }
 }

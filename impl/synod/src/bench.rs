@@ -5,6 +5,7 @@
 //! through three processes that only pass it on and sync it, and how many requests the same clients
 //! get answered by a process that does nothing but answer.
 
+mod args;
 mod bare;
 mod echo;
 mod floors;
@@ -26,12 +27,12 @@ use synod_wire::api::ReplicaStatus;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
-use super::args::BenchArgs;
 use super::exit::{Exit, Nonsense};
 use super::local::{Layout, Members, Place, Signals, coordinator};
 use super::output::Output;
 use super::status::ask;
-pub(crate) use bare::bare;
+pub(crate) use args::{ABOUT, BenchArgs, CODES};
+pub(crate) use bare::{BareArgs, bare};
 pub(crate) use echo::echo;
 use load::{Clients, Load, Measured};
 use progress::Bar;
