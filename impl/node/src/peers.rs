@@ -38,6 +38,7 @@ mod error;
 mod handshake;
 mod introduction;
 pub mod limits;
+mod peer;
 mod queue;
 mod shared;
 mod socket;
@@ -69,7 +70,8 @@ use crate::log_rate_limit::LogRateLimit;
 use introduction::Introduction;
 pub use limits::LinkTiming;
 use limits::message_bytes_max;
-use shared::{Peer, Shared};
+use peer::Peer;
+use shared::Shared;
 
 /// What the transport is started with.
 #[derive(Debug)]

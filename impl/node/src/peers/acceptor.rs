@@ -22,7 +22,8 @@ use super::error::LinkError;
 use super::handshake;
 use super::introduction::{Hello, HelloReply, Refusal};
 use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max};
-use super::shared::{Peer, Shared, refusal};
+use super::peer::Peer;
+use super::shared::{Shared, refusal};
 use super::socket;
 
 /// How long nobody is accepted after that has failed. 100 ms: it fails when there are too many open

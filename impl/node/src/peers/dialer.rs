@@ -17,8 +17,9 @@ use super::error::{LinkError, PeersError};
 use super::handshake;
 use super::introduction::{Hello, HelloReply, Introduction, Refusal};
 use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX};
+use super::peer::Peer;
 use super::queue::FrameQueue;
-use super::shared::{Peer, Shared};
+use super::shared::Shared;
 use super::socket;
 
 /// Keeps a connection to `peer`, until this replica has to stop.

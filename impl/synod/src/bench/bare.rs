@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -22,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task;
 
-use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip_us, zeros};
+use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip, zeros};
 use super::helper::Helper;
 use crate::exit::Exit;
 use crate::input;
@@ -31,15 +32,15 @@ use crate::output::Output;
 /// How many replicas a value is passed to.
 const FOLLOWERS: usize = 2;
 
-/// How long one value takes from a client through three processes and back, in microseconds.
-pub(super) async fn replication_us(program: &Path, directory: &Path) -> anyhow::Result<f64> {
+/// How long one value takes from a client through three processes and back.
+pub(super) async fn replication(program: &Path, directory: &Path) -> anyhow::Result<Duration> {
     let mut replicas = Vec::new();
     for id in 0..FOLLOWERS {
         replicas.push(Bare::start(program, directory, id, &[]).await?);
     }
     let followers: Vec<_> = replicas.iter().map(|it| it.endpoint.to_string()).collect();
     let first = Bare::start(program, directory, FOLLOWERS, &followers).await?;
-    let measured = round_trip_us(&first.endpoint).await;
+    let measured = round_trip(&first.endpoint).await;
     for replica in replicas.into_iter().chain([first]) {
         replica.stop().await?;
     }
