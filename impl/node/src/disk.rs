@@ -1,10 +1,11 @@
 //! The disk as a parameter: the files of one data directory, and nothing else of the file system.
 //!
-//! What storage has to survive is what a disk may do to it: lose a write that was not synced, or half
-//! of it; forget that a file was created or renamed; refuse a sync. On a real disk that takes a power
-//! failure at the right moment. So storage is given its disk, a [`Disk`], and there are two:
-//! [`RealDisk`], the operating system's files, and `SimulatedDisk`, which is in memory, is the same for
-//! the same seed, and does the worst that a disk may do whenever a test asks for it.
+//! Storage must survive what a disk may do to it. A disk may lose a write that was not synced, or half
+//! of that write. It may forget that a file was created or renamed. It may refuse a sync. On a real
+//! disk these things take a power failure at the right moment. So storage gets its disk as a
+//! parameter, a [`Disk`], and there are two. [`RealDisk`] is the operating system's files.
+//! `SimulatedDisk` is in memory, behaves the same for the same seed, and does the worst that a disk
+//! may do whenever a test asks for it.
 
 mod interface;
 mod real;

@@ -1,12 +1,12 @@
 //! What storage asks of a disk.
 //!
 //! Calls block. Names are relative to the data directory, with `/` between folder and file. Callers
-//! rest on three rules:
+//! rely on three rules:
 //!
-//! - what was written is durable once [`DiskFile::sync_data`] has returned;
-//! - that a file was created, renamed or removed is durable once [`Disk::sync_folder`] of its folder
-//!   has returned;
-//! - if either fails, nothing is known, and nothing becomes known by asking again.
+//! - What was written is durable once [`DiskFile::sync_data`] has returned.
+//! - The creation, the renaming and the removal of a file are durable once [`Disk::sync_folder`] of its
+//!   folder has returned.
+//! - If either call fails, it is unknown what is durable, and a second call does not change that.
 
 use std::fmt::Debug;
 use std::io;
@@ -17,21 +17,21 @@ pub const ROOT: &str = "";
 
 /// The files of one data directory.
 pub trait Disk: Debug + Send + Sync + 'static {
-    /// Where people find the file: for messages.
+    /// The file's path as people know it, for messages.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Makes the data directory itself, unless it is there, and makes that durable.
+    /// Makes the data directory itself, durably, unless it exists.
     ///
     /// # Errors
     ///
-    /// If it cannot be made, or something is there that is no directory.
+    /// If it cannot be made, or something that is not a directory has its name.
     fn make_root(&self) -> io::Result<()>;
 
     /// Makes a folder.
     ///
     /// # Errors
     ///
-    /// If it cannot be made or is there already.
+    /// If it cannot be made, or exists.
     fn create_folder(&self, name: &str) -> io::Result<()>;
 
     /// The names of the files and folders in `folder`, in order.
@@ -45,25 +45,25 @@ pub trait Disk: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If it cannot be created or is there already.
+    /// If it cannot be created, or exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Opens a file that is there.
+    /// Opens a file that exists.
     ///
     /// # Errors
     ///
-    /// If it is not there, is a folder, or may not be opened.
+    /// If it does not exist, is a folder, or may not be opened.
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Checks that what is there is a file, without opening it: to open a pipe is to wait for whoever
-    /// has its other end.
+    /// Checks that `name` is a regular file, without opening it: opening a pipe waits for the process
+    /// at its other end.
     ///
     /// # Errors
     ///
-    /// If it is not there, or is something else.
+    /// If it does not exist, or is something else.
     fn check_is_file(&self, name: &str) -> io::Result<()>;
 
-    /// Renames a file within its folder, over another if there is one.
+    /// Renames a file within its folder, and replaces the file that has the new name, if there is one.
     ///
     /// # Errors
     ///
@@ -77,27 +77,27 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// If the disk refuses.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes durable which files are in `folder`, under which names.
+    /// Makes durable which files are in `folder`, and their names.
     ///
     /// # Errors
     ///
-    /// If the disk refuses. Then it is unknown which are.
+    /// If the disk refuses. It is unknown then which files a crash would leave.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
 
-    /// Locks a file that is there for this process alone, without waiting, and writes into it whose
-    /// the lock is. The lock ends with the value, or with the process, however it ends.
+    /// Takes an exclusive lock on an existing file, without waiting, and writes into the file who
+    /// holds the lock. The lock ends when the value is dropped, or with the process.
     ///
     /// # Errors
     ///
-    /// If it is held, or cannot be had.
+    /// If another process holds the lock, or the disk refuses.
     fn lock(&self, name: &str) -> Result<Box<dyn DiskLock>, LockError>;
 
-    /// Who holds the lock, if anybody does. Takes it for a moment, shared, to find that out: a
-    /// process that wants it at that very moment is refused.
+    /// Who holds the lock, if anybody does. To find that out, this call takes a shared lock for a
+    /// moment. A process that tries to lock the file at that moment is refused.
     ///
     /// # Errors
     ///
-    /// If that cannot be found out.
+    /// If it cannot be found out.
     fn lock_holder(&self, name: &str) -> io::Result<Option<Holder>>;
 }
 
@@ -119,37 +119,37 @@ pub trait DiskFile: Debug + Send + Sync {
     /// If the disk refuses.
     fn length_bytes(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` with what is at `offset`.
+    /// Fills `buffer` with the bytes at `offset`.
     ///
     /// # Errors
     ///
-    /// If the disk refuses, or the file ends before that.
+    /// If the disk refuses, or the file ends too early.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all of `bytes` at `offset`; beyond its end, the file grows.
+    /// Writes all of `bytes` at `offset`. The file grows if they go beyond its end.
     ///
     /// # Errors
     ///
-    /// If the disk refuses. Any part may have been written then.
+    /// If the disk refuses. Any part of `bytes` may have been written then.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes everything durable that was written to this file, and its length.
+    /// Makes durable everything that was written to this file, and its length.
     ///
     /// # Errors
     ///
-    /// If the disk refuses. Then nothing is known of what was written since the last sync, and
-    /// asking again tells nothing: after a failed `fdatasync` Linux takes the pages for clean.
+    /// If the disk refuses. It is unknown then what is durable of the writes since the last sync, and
+    /// a second call does not tell: after a failed `fdatasync`, Linux marks the pages as clean.
     fn sync_data(&self) -> io::Result<()>;
 }
 
 /// A lock that is held until this is dropped.
 pub trait DiskLock: Debug + Send + Sync {}
 
-/// Who holds a lock: what the holder wrote into the file, "process 4711".
+/// The holder of a lock, as it wrote itself into the file: "process 4711".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder(pub String);
 
-/// Why a lock was not had.
+/// Why a lock was not taken.
 #[derive(Debug)]
 pub enum LockError {
     /// Another process has it.

@@ -1,4 +1,4 @@
-//! A folder of the simulated disk: which files are in it, durably and as a process sees it.
+//! A folder of the simulated disk: which files are in it, durably and in the cache.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::file::Outcome;
 
-/// What a name stands for: an index into all files or all folders.
+/// What a name refers to: an index into all files or all folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inode {
     File(usize),
@@ -18,7 +18,7 @@ pub(super) enum Inode {
 pub(super) struct Folder {
     durable: BTreeMap<String, Inode>,
     cached: BTreeMap<String, Inode>,
-    /// What happened since the last sync.
+    /// The changes since the last sync.
     changes: Vec<Change>,
 }
 
@@ -59,13 +59,13 @@ impl Folder {
     }
 
     pub(super) fn sync(&mut self) {
-        // Only what is left to be synced: what a failed sync lost stays lost.
+        // Only the changes since then: a failed sync has lost earlier ones for good.
         for change in std::mem::take(&mut self.changes) {
             change.apply(&mut self.durable);
         }
     }
 
-    /// Part of what happened reached the disk, and nothing is left to be synced.
+    /// Part of the changes reached the disk, and the cache marks all of them as synced.
     pub(super) fn fail_sync(&mut self, random: &mut Rng) {
         self.durable = self.after_power_loss(random);
         self.changes.clear();
@@ -99,7 +99,7 @@ impl Folder {
 }
 
 impl Change {
-    /// Whatever else has happened: a rename may survive where the creation before it did not.
+    /// Applies to any state of the folder: a rename may survive where the creation before it did not.
     fn apply(&self, entries: &mut BTreeMap<String, Inode>) {
         let mut forget = |name: &String, node: &Inode| {
             if entries.get(name) == Some(node) {

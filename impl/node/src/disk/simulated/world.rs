@@ -1,4 +1,4 @@
-//! Everything that there is on a simulated disk, and what becomes of an operation on it.
+//! The state of a simulated disk, and the fate of each operation on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -19,7 +19,7 @@ pub(super) struct World {
     pub(super) random: Rng,
     pub(super) folders: Vec<Folder>,
     pub(super) files: Vec<File>,
-    /// The process that runs.
+    /// The number of the process that runs.
     pub(super) process: u64,
     pub(super) operations: u64,
     pub(super) bytes_read: u64,
@@ -60,7 +60,7 @@ impl World {
         Ok(())
     }
 
-    /// Counts an operation that changes something, and says what becomes of it.
+    /// Counts an operation that changes something, and decides its fate.
     pub(super) fn begin(&mut self, process: u64) -> io::Result<Fate> {
         self.check_runs(process)?;
         self.operations += 1;
@@ -71,7 +71,7 @@ impl World {
         Ok(self.fail_at.remove(&self.operations).map_or(Fate::Done, Fate::Failed))
     }
 
-    /// Like [`begin`](Self::begin), for what happens whole or not at all.
+    /// Like [`begin`](Self::begin), for an operation that happens whole or not at all.
     pub(super) fn begin_whole(&mut self, process: u64) -> io::Result<Fate> {
         match self.begin(process)? {
             Fate::Failed(os_error) => Err(io::Error::from_raw_os_error(os_error)),
@@ -105,14 +105,14 @@ impl World {
         }
     }
 
-    /// The folder that `name` is in, and its name there.
+    /// The folder of `name`, and the name within it.
     pub(super) fn place<'a>(&self, name: &'a str) -> io::Result<(usize, &'a str)> {
         let (folder, name) = name.rsplit_once('/').unwrap_or((ROOT, name));
         Ok((self.folder(folder)?, name))
     }
 }
 
-/// What becomes of an operation.
+/// Whether an operation happens.
 pub(super) enum Fate {
     Done,
     Stopped,
@@ -120,7 +120,7 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    /// The answer of an operation that has happened.
+    /// The result of an operation that has happened.
     pub(super) fn answer(&self) -> io::Result<()> {
         match *self {
             Self::Done => Ok(()),
