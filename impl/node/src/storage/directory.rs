@@ -1,4 +1,4 @@
-//! The data directory: how it is made, and how it is opened.
+//! The data directory: how it is made and how it is opened.
 //!
 //! ```text
 //! LOCK               held by the process that has the directory open; its process id, for people
@@ -8,11 +8,11 @@
 //! log/00000001.wal   the segments of the log
 //! ```
 //!
-//! Making and opening are two commands, and neither does the other's work. Only
-//! [`init`](DataDirectory::init) makes anything, once; [`open`](DataDirectory::open) never does. So a
-//! directory that was emptied, or a disk that was not mounted, is never mistaken for a first start,
-//! whatever a service manager is told to run: a replica that forgot its promises could break those
-//! of the whole cluster.
+//! Making and opening are two commands, and neither does the work of the other. Only
+//! [`init`](DataDirectory::init) makes anything, once; [`open`](DataDirectory::open) never does. So
+//! nobody mistakes a directory that was emptied, or a disk that was not mounted, for a first start,
+//! whatever a service manager runs. A replica that forgot its promises could break those of the whole
+//! cluster.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +33,7 @@ use crate::identity::Identity;
 
 /// The data directory of a replica, open and locked.
 ///
-/// The lock is held as long as this or a [`Log`](super::Log) of it is.
+/// The lock is held as long as this value, or a [`Log`](super::Log) of it, exists.
 #[derive(Debug)]
 pub struct DataDirectory {
     disk: Arc<dyn Disk>,
@@ -42,17 +42,17 @@ pub struct DataDirectory {
     log_limits: LogLimits,
     known_members: KnownMembers,
     peers: BTreeMap<ReplicaId, String>,
-    /// A small file could not be replaced, so it is unknown what is in it.
+    /// Whether replacing a small file has failed. It is unknown then what the file holds.
     has_failed: bool,
 }
 
 impl DataDirectory {
-    /// Makes a data directory where there is nothing yet, or finishes what an earlier `init` was
-    /// interrupted in. When it returns, everything is durable.
+    /// Makes a data directory where there is nothing, or finishes an interrupted `init`. When it
+    /// returns, everything is durable.
     ///
     /// # Errors
     ///
-    /// If anything is there that an interrupted `init` cannot have left, or the disk refuses.
+    /// If the directory holds anything that an interrupted `init` cannot have left, or the disk refuses.
     pub fn init(disk: Arc<dyn Disk>, replica: &NewReplica) -> Result<Self, InitError> {
         let (lock, IdentityFile { identity, log: log_limits }) = init::make(&*disk, replica)?;
         Ok(Self {
@@ -66,11 +66,11 @@ impl DataDirectory {
         })
     }
 
-    /// Opens a data directory that was made.
+    /// Opens an existing data directory.
     ///
     /// # Errors
     ///
-    /// If it was not, if another process has it open, if it is damaged, or the disk refuses.
+    /// If it does not exist, another process has it open, it is damaged, or the disk refuses.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         let names = match disk.list(ROOT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -89,8 +89,9 @@ impl DataDirectory {
         file.log.check(file.identity.cluster.limits()).map_err(|error| impossible(&error))?;
         let known_members: KnownMembers = INCARNATIONS.read(&*disk)?;
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
-        // Whoever wrote them may have been stopped just before making that durable, or have failed
-        // to. As with the last batch of the log, nobody rests on them before they are written again.
+        // The process that wrote these files may have stopped before they were durable, or their sync
+        // may have failed. So they are written again before anybody relies on them, as the last batch
+        // of the log is.
         PEERS.write(&*disk, &peers)?;
         INCARNATIONS.write(&*disk, &known_members)?;
         IDENTITY.write(&*disk, &file)?;
@@ -109,16 +110,16 @@ impl DataDirectory {
         &self.log_limits
     }
 
-    /// Which of the other members were met, and how far.
+    /// Which of the other members this replica has met, and whether the cluster is formed.
     pub fn known_members(&self) -> &KnownMembers {
         &self.known_members
     }
 
-    /// Remembers that `replica` was met with `incarnation`. When it returns, that is durable.
+    /// Stores durably that `replica` was met with `incarnation`.
     ///
     /// # Errors
     ///
-    /// If it is known under another one: an id belongs to one data directory for ever.
+    /// If it is known with another incarnation: an id belongs to one data directory for ever.
     pub fn store_incarnation(
         &mut self,
         replica: ReplicaId,
@@ -142,7 +143,7 @@ impl DataDirectory {
         }
     }
 
-    /// Remembers that all members have met. When it returns, that is durable.
+    /// Stores durably that all members have met.
     ///
     /// # Errors
     ///
@@ -160,12 +161,12 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// Where the other replicas are, as last given.
+    /// The addresses of the other replicas, as last given.
     pub fn peers(&self) -> &BTreeMap<ReplicaId, String> {
         &self.peers
     }
 
-    /// Remembers where the other replicas are. When it returns, that is durable.
+    /// Stores the addresses of the other replicas durably.
     ///
     /// # Errors
     ///
@@ -204,7 +205,7 @@ impl DataDirectory {
     }
 }
 
-/// What a directory is in which there is no identity among these names.
+/// What a directory without an identity is, which holds these names.
 fn without_identity(disk: &dyn Disk, names: &[String]) -> Result<OpenError, DiskError> {
     let path = disk.path(ROOT);
     if names.is_empty() {
