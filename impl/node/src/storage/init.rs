@@ -1,8 +1,8 @@
 //! Making a data directory, so that an interruption leaves all of it or nothing of value.
 //!
-//! The identity is written last, when everything else is durable. A directory without an identity has
-//! never been promised from. So an `init` that finds the remains of another one may begin again, if
-//! there is nothing but remains: only names that `init` itself makes, and not one byte in any segment.
+//! The identity is written last, when everything else is durable. Before that, the replica has promised
+//! nothing. So an `init` that finds the remains of an earlier one may begin again, if there is nothing
+//! else: only names that `init` itself makes, and not one byte in any segment.
 
 use std::collections::BTreeMap;
 use std::io;

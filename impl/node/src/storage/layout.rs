@@ -1,4 +1,4 @@
-//! What is in a data directory: the names of its files, what the small ones hold, and its lock.
+//! The layout of a data directory: the names of its files, the contents of the small ones, and its lock.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,25 +40,25 @@ pub struct IdentityFile {
 pub struct KnownMembers {
     /// Which data directory each was first met with.
     pub incarnations: BTreeMap<ReplicaId, Incarnation>,
-    /// Whether all of them know this one, too: then the cluster is formed, and stays so.
+    /// Whether all of them know this replica too. Then the cluster is formed, and stays so.
     pub is_formed: bool,
 }
 
 impl KnownMembers {
-    /// What a new replica of `cluster` has met. One that is alone has nobody to meet.
+    /// What a new replica of `cluster` has met. The only replica of a cluster has nobody to meet.
     pub(super) fn nobody_yet(cluster: &Cluster) -> Self {
         let is_formed = cluster.first_configuration().members().len() == 1;
         Self { incarnations: BTreeMap::new(), is_formed }
     }
 }
 
-/// Whether something of this name belongs into a data directory.
+/// Whether something of this name belongs in a data directory.
 pub(super) fn is_known(name: &str) -> bool {
     let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
     is_small_file || name == LOCK || name == LOG
 }
 
-/// Locks the directory, which has a file for that.
+/// Takes the lock of the directory.
 pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
     disk.lock(LOCK).map_err(|error| match error {
         LockError::Held(holder) => InUse::Held { path: disk.path(ROOT), holder },

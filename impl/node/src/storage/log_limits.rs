@@ -1,4 +1,4 @@
-//! The sizes of the log in one data directory, and which sizes are possible.
+//! The sizes of the log in one data directory, and which of them are possible.
 
 use serde::{Deserialize, Serialize};
 use synod_model::Limits;
@@ -7,19 +7,18 @@ use thiserror::Error;
 use super::batch::{BLOCK_BYTES, span_bytes};
 use super::disk_error::Grouped;
 
-/// How long a segment may be: 1 GiB. A start reads what is unused of the last one.
+/// The length of the longest segment: 1 GiB. A start reads the unused part of the last segment.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
-/// The sizes of a log on disk, fixed when its data directory is made: recovery rests on them.
+/// The sizes of a log on disk. They are fixed when its data directory is made: recovery relies on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLimits {
-    /// How long each segment file is. Default 64 MiB: long enough that a new one is rarely waited
-    /// for, short enough that filling the next with zeros does not keep the disk busy for long.
+    /// The length of each segment file. Default 64 MiB: a new one is seldom waited for, and filling the
+    /// next one with zeros does not keep the disk busy for long.
     pub segment_bytes: u64,
-    /// How many bytes of records one batch carries, that is, one write and one sync. Default 4 MiB:
-    /// far more than it takes to make a sync worth its while, and little enough that what is first
-    /// in a batch does not wait long for what is last. A start rewrites as much behind the end of
-    /// the log.
+    /// How many bytes of records one batch carries, that is, one write and one sync. Default 4 MiB: far
+    /// more than a sync needs to be worth its cost, and little enough that the first record of a batch
+    /// does not wait long for the last. A start overwrites as much behind the end of the log.
     pub batch_bytes_max: u64,
 }
 
@@ -30,7 +29,7 @@ impl Default for LogLimits {
 }
 
 impl LogLimits {
-    /// How much of a segment the largest batch takes.
+    /// How many bytes of a segment the largest batch takes.
     pub(super) fn span_bytes_max(&self) -> u64 {
         span_bytes(self.batch_bytes_max)
     }
@@ -53,8 +52,8 @@ impl LogLimits {
     }
 }
 
-/// How long the encoding of a record can get, at most: as many entries as a frame has, or a single
-/// one that is longer; and what is around the values.
+/// The length of the longest encoding of a record: as many entries as a frame has, or a single longer
+/// one, with everything around their values.
 fn record_bytes_max(limits: &Limits) -> u64 {
     /// The kind of an entry and at most four numbers; or a configuration of sixteen members.
     const ENTRY_BYTES_MAX: u64 = 64;
@@ -66,7 +65,7 @@ fn record_bytes_max(limits: &Limits) -> u64 {
 /// Why a log cannot have the sizes that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LogLimitsError {
-    /// Segments consist of blocks, and hold a batch.
+    /// Segments consist of blocks, and each holds at least the largest batch.
     #[error(
         "segment_bytes = {} is impossible with batch_bytes_max = {}\n  \
          a segment consists of whole blocks of {BLOCK_BYTES} bytes, is at most {} bytes long, and \
@@ -79,7 +78,7 @@ pub enum LogLimitsError {
         /// The length of a batch.
         batch_bytes_max: u64,
     },
-    /// A record is never spread over two batches.
+    /// A batch cannot hold the longest record, and a record is never split.
     #[error(
         "batch_bytes_max = {} is too small for the limits of the cluster\n  \
          with frame_bytes_max, frame_entries_max and value_bytes_max a record can take {} bytes, and \

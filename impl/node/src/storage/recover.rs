@@ -1,19 +1,18 @@
-//! Making what survived durable, before anybody rests on it.
+//! Making durable what survived, before anybody relies on it.
 //!
-//! What a killed process has written may still be only in the page cache; and after a sync that
-//! failed, a page can be clean there and absent from the disk. So at every start, before the last
+//! What a killed process has written may still be in the page cache only. After a sync that failed, a
+//! page can be clean in the cache and absent from the disk. So every start does this before the last
 //! batch is handed out:
 //!
-//! - what an interruption has left of a segment that was being made is removed;
-//! - the last sound batch is written again and synced;
-//! - the place of the batch after it, in either segment where it can have been begun, is overwritten
-//!   with zeros and synced, as far as the largest batch reaches. What an interrupted write has left
-//!   there would lie under later batches. It is overwritten even where zeros are read: an earlier
-//!   start may have written those and failed to sync them;
-//! - if there is a segment that was made ahead of use, it is renamed to the name that it has, and the
-//!   folder is synced.
+//! - It removes what an interruption has left of a segment that was being made.
+//! - It writes the last sound batch again and syncs it.
+//! - It overwrites with zeros, and syncs, the place of the next batch, in each of the two segments where
+//!   that batch may have been begun, as far as the largest batch reaches. Otherwise the remains of an
+//!   interrupted write would lie under later batches. It does so even where it reads zeros: an earlier
+//!   start may have written them and failed to sync them.
+//! - If a segment was made ahead of use, it renames the segment once more, and syncs the folder.
 //!
-//! Doing it twice, or half and then again, comes to the same.
+//! All of this may be done twice, or in part and then again, with the same result.
 
 use super::disk_error::DiskError;
 use super::log_limits::LogLimits;
@@ -21,16 +20,16 @@ use super::segment::{LOG, Listing, rename_again, segment_name};
 use super::survey::Survey;
 use crate::disk::{Access, Disk, DiskFile};
 
-/// The files that the log goes on in.
+/// The files in which the log goes on.
 #[derive(Debug)]
 pub(super) struct Files {
     /// The segment in which the log ends.
     pub(super) present: Box<dyn DiskFile>,
-    /// The one after it, if it was made already.
+    /// The segment after it, if it was made already.
     pub(super) spare: Option<Box<dyn DiskFile>>,
 }
 
-/// Makes durable what `survey` has found, and cuts off what was interrupted.
+/// Makes durable what `survey` has found, and cuts off what an interrupted write has left.
 pub(super) fn mend(
     disk: &dyn Disk,
     limits: &LogLimits,

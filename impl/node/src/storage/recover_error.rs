@@ -12,17 +12,17 @@ use super::small_file::FORMAT_VERSION;
 use crate::disk::Disk;
 use crate::identity::REPLACEMENT_ADVICE;
 
-/// Why a log was not recovered. Nothing on the disk was changed, but by a
-/// [`Disk`](RecoverError::Disk) error.
+/// Why a log was not recovered. Nothing on the disk was changed, except by an error of the
+/// [`Disk`](RecoverError::Disk).
 #[derive(Debug, Error)]
 pub enum RecoverError {
     /// The disk refuses.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A file of the log is not there.
+    /// A segment is not there.
     #[error(
         "{} is not there{}\n  \
-         segments are made in order and none is ever removed, so somebody else did that\n  \
+         segments are made in order and none is ever removed, so something else removed it\n  \
          nothing was changed, and this replica will not vote\n  \
          {REPLACEMENT_ADVICE}",
         path.display(),
@@ -31,13 +31,13 @@ pub enum RecoverError {
     SegmentMissing {
         /// The first segment that is not there.
         path: PathBuf,
-        /// The next one that is.
+        /// The next segment that is there.
         next: Option<PathBuf>,
     },
-    /// A segment is longer or shorter than all segments are.
+    /// A segment has another length than all segments of the log.
     #[error(
         "{} is {} bytes long, and a segment of this log has {}\n  \
-         segments never change their length, so somebody else did that\n  \
+         segments never change their length, so something else changed it\n  \
          nothing was changed, and this replica will not vote\n  \
          {REPLACEMENT_ADVICE}",
         path.display(), Grouped(*found), Grouped(*expected)
@@ -45,15 +45,15 @@ pub enum RecoverError {
     SegmentLength {
         /// The segment.
         path: PathBuf,
-        /// How long it is.
+        /// Its length.
         found: u64,
-        /// How long it should be.
+        /// The length that it should have.
         expected: u64,
     },
-    /// A segment holds nothing, although a later one was begun.
+    /// A segment holds nothing, although a later one was made.
     #[error(
         "{} holds no batch, and yet {} was made after it\n  \
-         a segment is made only once the one before it holds something, so what it held is lost: \
+         a segment is made only when the one before it holds a batch, so its batches are lost: \
          this is damage, nothing was changed, and this replica will not vote\n  \
          `synod inspect {}` shows what is readable\n  \
          {REPLACEMENT_ADVICE}",
@@ -67,7 +67,7 @@ pub enum RecoverError {
         /// The data directory.
         root: PathBuf,
     },
-    /// Something durable has been changed.
+    /// Something durable has changed.
     #[error(
         "{}: at byte {}: {flaw}{}\n  \
          this is damage, not an interrupted write, so nothing was cut off and this replica will not \
@@ -79,11 +79,11 @@ pub enum RecoverError {
     Damage {
         /// The segment.
         path: PathBuf,
-        /// The byte in it: where the batch begins that should be sound, or what should be blank.
+        /// The place in it: where a sound batch should begin, or where nothing should be written.
         offset: u64,
         /// What is wrong there.
         flaw: Flaw,
-        /// What was found behind it, and where.
+        /// The place of something that was written later, if that shows the damage.
         later: Option<(PathBuf, u64)>,
         /// The data directory.
         root: PathBuf,
@@ -103,7 +103,7 @@ pub enum RecoverError {
         /// The version.
         found: u32,
     },
-    /// Whoever was to take in the records refused one.
+    /// The function that takes the records has refused one.
     #[error(
         "{}: the batch at byte {} holds a record that was refused: {cause}\n  \
          its checksum is right, so it is what was written: please report this",
@@ -112,7 +112,7 @@ pub enum RecoverError {
     Refused {
         /// The segment.
         path: PathBuf,
-        /// Where the batch begins.
+        /// The place where the batch begins.
         offset: u64,
         /// Why.
         cause: Box<dyn std::error::Error + Send + Sync>,

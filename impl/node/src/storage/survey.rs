@@ -1,15 +1,15 @@
-//! What the log on disk amounts to: which batches are sound, where it ends, and whether what is
-//! wrong with it is an interrupted write or damage. Reads, and changes nothing.
+//! The state of the log on disk: which batches are sound, where the log ends, and whether anything
+//! wrong is an interrupted write or damage. A survey reads, and changes nothing.
 //!
-//! Batch k+1 is written only after batch k is durable, and a segment is made only once the one before
-//! it holds a durable batch. So a crash leaves one place at most in which anything but zeros and
-//! sound batches can be: where the batch after the last sound one was being written. That is either
-//! right behind it, or, if it did not fit there, at the beginning of the next segment; and it is no
-//! longer than a batch can be. Anything that is wrong anywhere else, or with a later batch behind it,
-//! is **damage**: somebody has changed what was durable.
+//! Batch k+1 is written only when batch k is durable, and a segment is made only when the one before
+//! it holds a durable batch. So after a crash there is at most one place with anything but zeros and
+//! sound batches: the place of the batch after the last sound one. It lies right behind the last sound
+//! batch, or, if the next one did not fit there, at the beginning of the next segment. It is no longer
+//! than a batch can be. Anything wrong in another place, or with a later batch behind it, is
+//! **damage**: something has changed what was durable.
 //!
-//! What remains is one case that nobody can tell apart: damage in the very last batch looks like an
-//! interrupted write. If it had been acknowledged, it is forgotten.
+//! One case cannot be decided: damage in the very last batch looks like an interrupted write. If that
+//! batch was acknowledged, it is lost.
 
 use synod_wire::Incarnation;
 
@@ -25,12 +25,12 @@ use crate::disk::Disk;
 pub(super) struct SoundBatch {
     pub(super) place: Place,
     pub(super) header: Header,
-    /// All of its bytes.
+    /// All bytes of the batch.
     pub(super) span: Vec<u8>,
 }
 
 impl SoundBatch {
-    /// The records; the batch is sound.
+    /// The records of the batch.
     pub(super) fn payload(&self) -> &[u8] {
         let end = HEADER_BYTES + self.header.payload_bytes as usize;
         self.span.get(HEADER_BYTES..end).unwrap_or_default()
@@ -46,22 +46,22 @@ pub struct Interrupted {
     pub to: Place,
 }
 
-/// What the log amounts to.
+/// The state of a log.
 #[derive(Debug)]
 pub(super) struct Survey {
     /// The last sound batch.
     pub(super) last: Option<SoundBatch>,
-    /// Where the log ends: behind the last sound batch.
+    /// The end of the log: the place behind the last sound batch.
     pub(super) end: Place,
     /// What the next batch must be.
     pub(super) next: Expected,
-    /// The segment that was made ahead of use, if there is one. What is in it was interrupted.
+    /// The segment that was made ahead of use, if there is one. Anything in it is an interrupted write.
     pub(super) spare: Option<u32>,
     pub(super) interrupted: Option<Interrupted>,
 }
 
-/// Goes through the log. `on_batch` is given each sound batch in order but the last, each once the
-/// batch after it is known to be sound: so it was durable before that one was written.
+/// Reads the whole log. `on_batch` gets each sound batch but the last, in order, as soon as the batch
+/// after it is known to be sound. So each was durable before the next was written.
 pub(super) fn survey(
     disk: &dyn Disk,
     incarnation: Incarnation,
@@ -107,7 +107,7 @@ pub(super) fn survey(
     Ok(Survey { last, end, next, spare, interrupted })
 }
 
-/// Until there are snapshots no segment is ever removed.
+/// Checks that no segment is missing. None is ever removed, as long as there are no snapshots.
 fn check_numbers(disk: &dyn Disk, segments: &[u32]) -> Result<(), RecoverError> {
     for (segment, expected) in segments.iter().copied().zip(1..) {
         if segment != expected {
@@ -134,17 +134,17 @@ struct Surveyor<'a> {
     suspect: Option<Suspect>,
 }
 
-/// What is an interrupted write, unless something is found behind it.
+/// Something that is an interrupted write, unless something later is found behind it.
 #[derive(Debug)]
 struct Suspect {
     interrupted: Interrupted,
-    /// Where the batch is that should be sound, or the first byte of what should be blank.
+    /// The place where a sound batch should begin, or the first byte of what should be blank.
     place: Place,
     flaw: Flaw,
 }
 
 impl Surveyor<'_> {
-    /// Goes through the scanner's segment, and says whether it holds a sound batch.
+    /// Reads the scanner's segment, and returns whether it holds a sound batch.
     fn segment(
         &mut self,
         on_batch: &mut impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
@@ -169,7 +169,7 @@ impl Surveyor<'_> {
                     let mut batch = SoundBatch { place, header, span: Vec::new() };
                     if let Some(before) = self.last.take() {
                         on_batch(&before)?;
-                        // The buffer goes round.
+                        // The buffer is used again.
                         batch.span = before.span;
                         batch.span.clear();
                     }
@@ -191,7 +191,7 @@ impl Surveyor<'_> {
         Ok(offset > 0)
     }
 
-    /// There is no next batch at `place`: is that where the log ends, or where it was damaged?
+    /// There is no next batch at `place`. Decides whether the log ends there or was damaged there.
     fn end_of_segment(&mut self, place: Place, not_next: NotNext) -> Result<(), RecoverError> {
         let Place { segment, offset } = place;
         let may_be_interrupted = not_next.may_be_interrupted();
@@ -238,7 +238,7 @@ impl Surveyor<'_> {
 }
 
 impl Suspect {
-    /// Something is at `later` that was written after it.
+    /// The error if something at `later` was written after it.
     fn into_damage(self, disk: &dyn Disk, later: Place) -> RecoverError {
         RecoverError::damage(disk, self.place, self.flaw, Some(later))
     }

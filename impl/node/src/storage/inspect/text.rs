@@ -1,4 +1,4 @@
-//! What inspecting finds, as text: what belongs to something is indented under it.
+//! The text of findings. What belongs to something is indented below it.
 
 use std::collections::BTreeMap;
 use std::fmt;

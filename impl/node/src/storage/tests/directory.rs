@@ -36,7 +36,7 @@ fn what_was_made_is_opened() {
     assert!(!directory.known_members().is_formed, "there are others to meet");
 }
 
-/// Nothing is made by a node, so that an emptied directory is not mistaken for a first start.
+/// A node makes nothing, so nobody mistakes an emptied directory for a first start.
 #[test]
 fn open_makes_nothing() {
     let told = |disk: &SimulatedDisk| {
@@ -55,7 +55,7 @@ fn open_makes_nothing() {
     drop(disk.create("notes.txt").expect("room"));
     assert!(told(&disk).contains("there is no file `identity` in it"));
 
-    // Emptied, but for what nobody sees.
+    // Everything is removed, except for what cannot be seen.
     let disk = new_disk(1);
     for name in ["identity", "incarnations", "peers", "log/00000001.wal"] {
         disk.remove(name).expect("a file");
@@ -94,7 +94,7 @@ fn init_changes_nothing_that_is_there() {
     disk.remove("identity").expect("a file");
     let error = told(&disk);
     assert!(error.starts_with("data/log/00000001.wal holds records, and the file `identity`"));
-    // A node says the same, and does not send its operator to `init`.
+    // A node reports the same, and does not send its operator to `init`.
     assert_eq!(try_open(&disk).expect_err("no identity").to_string(), error);
     drop(disk.create("log/notes.txt").expect("room"));
     assert!(told(&disk).starts_with("data/ is not empty: there is log/notes.txt\n"));
@@ -114,7 +114,7 @@ fn one_process_at_a_time() {
     open(&disk);
 }
 
-/// Under an id that is known no other incarnation is ever stored.
+/// For an id that is known, no other incarnation is ever stored.
 #[test]
 fn an_incarnation_is_for_ever() {
     let disk = new_disk(1);
@@ -136,8 +136,8 @@ fn an_incarnation_is_for_ever() {
     assert_eq!(open(&disk).known_members().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
 }
 
-/// A small file that is being replaced is there in one of its contents, whole; in the new one, once
-/// that was reported.
+/// A small file that is being replaced has its old content or the new one, whole. Once the replacement
+/// was reported, it has the new one.
 #[test]
 fn small_files_are_replaced_atomically() {
     let ends = (any::<bool>(), any::<bool>());
@@ -172,7 +172,7 @@ fn small_files_are_replaced_atomically() {
     });
 }
 
-/// The identity is there, as far as the page cache knows, and syncing its name has failed.
+/// The identity is in the page cache, and syncing its name has failed.
 #[test]
 fn an_identity_that_was_opened_stays() {
     let operations = {
@@ -245,7 +245,7 @@ fn what_no_replica_can_be_is_refused() {
     assert!(error.contains("is impossible"), "{error}");
 }
 
-/// Two replicas that disagree on anything do not talk; where they are is not among it.
+/// Two replicas that disagree on anything have different cluster ids. Addresses do not count.
 #[test]
 fn a_cluster_id_is_of_all_that_must_agree() {
     let cluster = |stride, configuration, members: &[u16], limits| {
