@@ -6,8 +6,8 @@ use fastrand::Rng;
 
 use super::limits::LinkTiming;
 
-/// Waits that double from one failure to the next, each shortened at random by up to a half, so that
-/// replicas that lost one another at the same moment do not all come back at the same moment.
+/// Waits that double with each failure. Each is shortened at random by up to a half, so that replicas
+/// that lost each other at the same moment do not all dial again at the same moment.
 #[derive(Debug)]
 pub(super) struct Backoff {
     rng: Rng,
@@ -27,7 +27,7 @@ impl Backoff {
         longest.mul_f64(1.0 - self.rng.f64() / 2.0)
     }
 
-    /// It worked.
+    /// Starts again with the shortest wait, after a success.
     pub(super) fn reset(&mut self) {
         self.next = self.timing.backoff_min;
     }

@@ -1,4 +1,4 @@
-//! The outgoing half: one task for each peer, which keeps a connection to it and writes what waits.
+//! The outgoing half: one task for each peer, which keeps a connection and writes what waits.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
             Ok((from_peer, to_peer)) => {
                 let since = Instant::now();
                 let error = carry(&shared, &peer, from_peer, to_peer).await;
-                // A connection that ends as soon as it begins is no success.
+                // A connection that ends as soon as it begins does not count as a success.
                 if since.elapsed() >= shared.timing.backoff_max {
                     backoff.reset();
                 }
@@ -44,7 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
             shared.fail(error);
             return;
         }
-        // A peer that is down for an hour is worth one line, not thousands.
+        // A peer that is down for an hour is worth one log line, not thousands.
         if peer.note_error(text.clone()) {
             warn!("{peer} {text}");
         } else {
@@ -91,12 +91,12 @@ async fn shake_hands(
     }
 }
 
-/// What it means that `acceptor` refuses this replica.
+/// The error when `acceptor` refuses this replica.
 fn refused(shared: &Shared, peer: &Peer, acceptor: &Introduction, refusal: Refusal) -> LinkError {
     if let Err(mismatch) = shared.me.judge_acceptor(acceptor, peer.id) {
         return LinkError::Mismatch(mismatch);
     }
-    // If it is the peer that was made anew, it may have met anybody under this replica's id.
+    // If the peer was made anew, it may have met another directory under this replica's id.
     if let Err(error) = shared.gate.check(peer.id, acceptor.incarnation) {
         return LinkError::at_gate(peer.id, error);
     }
@@ -111,7 +111,7 @@ fn refused(shared: &Shared, peer: &Peer, acceptor: &Introduction, refusal: Refus
     }
 }
 
-/// Passes on what waits, until the connection ends.
+/// Writes what waits for the peer, until the connection ends.
 async fn carry(
     shared: &Shared,
     peer: &Peer,
@@ -121,7 +121,7 @@ async fn carry(
     info!("{peer} is connected");
     let _open = peer.open_queue();
     let ended = async {
-        // The other way is another connection's. What comes here is the end.
+        // Messages of the peer come over another connection. Whatever arrives on this one ends it.
         match from_peer.next().await {
             Ok(None) => LinkError::Closed,
             Ok(Some(_)) => LinkError::Speaks,
@@ -134,7 +134,7 @@ async fn carry(
     }
 }
 
-/// Writes what waits, in as few calls as it takes, until that fails.
+/// Writes what waits, in as few calls as possible, until a write fails.
 async fn write(queue: &FrameQueue, to_peer: &mut OwnedWriteHalf, write_max: Duration) -> LinkError {
     loop {
         let mut frames = queue.take().await;

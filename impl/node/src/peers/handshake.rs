@@ -1,22 +1,22 @@
-//! The handshake: each says who it is before anything else is said.
+//! The handshake: two replicas say who they are before anything else.
 //!
-//! The dialer says who it is and whom it looks for. The acceptor looks whether the two belong
-//! together, stores which data directory the dialer has, and says who it is itself: [`Welcome`]. The
-//! dialer looks at that in the same way, and stores it as well. So a welcome tells two things: who
-//! the acceptor is, and that it has stored who the dialer is, on which [`forming`](crate::forming)
-//! rests. Or the acceptor answers why not: [`Refused`]; with who it is, for whether a refusal is to be
-//! believed depends on who refuses.
+//! The dialer says who it is and which replica it looks for. The acceptor checks that the two belong
+//! together, stores the incarnation of the dialer, and says who it is itself: [`Welcome`]. The dialer
+//! checks that in the same way, and stores the acceptor's incarnation. So a welcome says two things:
+//! who the acceptor is, and that it has stored who the dialer is. [`forming`](crate::forming) relies on
+//! the second. If the acceptor does not admit the dialer, it says why, and who it is itself:
+//! [`Refused`]. The dialer needs to know that: whether it believes a refusal depends on who refuses.
 //!
-//! Each of the two is one frame, whose payload is:
+//! The hello and the reply are one frame each, with this payload:
 //!
 //! ```text
 //! offset  bytes
 //!      0      8  eight letters that say what this is
-//!      8      4  version of the protocol, little end first
-//!     12         in that version: a hello, or an answer, in bincode
+//!      8      4  version of the protocol, little-endian
+//!     12         in that version: a hello, or a reply, in bincode
 //! ```
 //!
-//! So two versions that share nothing else can tell each other that they are two versions.
+//! So two versions that share nothing else can still tell that they differ.
 //!
 //! [`Welcome`]: super::introduction::HelloReply::Welcome
 //! [`Refused`]: super::introduction::HelloReply::Refused
@@ -47,7 +47,7 @@ impl Introduction {
         }
     }
 
-    /// What this replica, as the acceptor, holds against a dialer. That leaves its incarnation.
+    /// Checks a dialer as the acceptor, except for its incarnation.
     pub(super) fn judge_dialer(&self, hello: &Hello) -> Result<(), (Mismatch, Refusal)> {
         self.compare_clusters(&hello.from).map_err(|it| (it, Refusal::OtherCluster))?;
         if hello.to != self.replica {
@@ -62,8 +62,8 @@ impl Introduction {
         Ok(())
     }
 
-    /// What this replica, as the dialer, holds against whoever answers where it looked for `wanted`.
-    /// That leaves its incarnation.
+    /// Checks, as the dialer, the replica that answers where this one looked for `wanted`, except for
+    /// its incarnation.
     pub(super) fn judge_acceptor(
         &self,
         acceptor: &Self,
@@ -89,7 +89,7 @@ impl Introduction {
     }
 }
 
-/// The frame of a hello or an answer.
+/// The frame of a hello or a reply.
 pub(super) fn to_frame(said: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
     let mut buffer = Vec::new();
     frame::append(&mut buffer, INTRODUCTION_BYTES_MAX, |buffer, length_bytes_max| {
@@ -100,7 +100,7 @@ pub(super) fn to_frame(said: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
     Ok(buffer)
 }
 
-/// The hello or the answer that is in a frame.
+/// The hello or the reply in a frame.
 pub(super) fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, LinkError> {
     let (preamble, said) =
         payload.split_first_chunk::<PREAMBLE_BYTES>().ok_or(LinkError::NotAReplica)?;

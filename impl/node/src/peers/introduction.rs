@@ -5,15 +5,15 @@ use synod_model::{ReplicaId, Run};
 use synod_wire::{ClusterId, Incarnation};
 use thiserror::Error;
 
-/// The version of everything that replicas tell one another. Another meaning of any message, in this
-/// crate or in the core, is another version.
+/// The version of everything that replicas say to each other. A change to the meaning of any message,
+/// here or in the core, needs a new version.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Who a replica is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Introduction {
     pub(super) cluster_id: ClusterId,
-    /// Both are in the id already. If two ids differ, they tell people why.
+    /// The name and the members are in the cluster id already. They tell people why two ids differ.
     pub(super) cluster_name: String,
     pub(super) members: Vec<ReplicaId>,
     pub(super) replica: ReplicaId,
@@ -25,16 +25,16 @@ pub(super) struct Introduction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) from: Introduction,
-    /// Whom it looks for.
+    /// The replica that the dialer looks for.
     pub(super) to: ReplicaId,
 }
 
 /// What the acceptor answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HelloReply {
-    /// "You are stored; and this is who I am."
+    /// "I have stored who you are, and this is who I am."
     Welcome(Introduction),
-    /// "I do not talk to you; and this is who I am."
+    /// "I do not talk to you, and this is who I am."
     Refused(Introduction, Refusal),
 }
 

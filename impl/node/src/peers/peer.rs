@@ -1,4 +1,4 @@
-//! One other member: what waits for it, what was seen of it, and both connections with it.
+//! One other member: its queue, what was seen of it, and both connections with it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,12 +16,12 @@ use super::queue::FrameQueue;
 pub(super) struct Peer {
     pub(super) id: ReplicaId,
     pub(super) address: String,
-    /// What waits for it.
+    /// The frames that wait for it.
     pub(super) queue: FrameQueue,
     seen: Mutex<Seen>,
-    /// A run of it was seen that had not been seen before.
+    /// Notified when a run of the peer is seen that was not seen before.
     started: Notify,
-    /// Counts the connections from it: the newest counts.
+    /// The number of the newest connection from it.
     incoming: watch::Sender<u64>,
 }
 
@@ -32,16 +32,17 @@ pub(super) struct Seen {
     pub(super) is_heard: bool,
     /// The runs before, the newest last.
     former_runs: VecDeque<Run>,
-    /// How often a former run was back.
+    /// How often a former run has come back.
     returns: u32,
 }
 
-/// How many former runs of a peer are remembered, to be known if they come back. Default 8: of two
-/// processes that run the same replica, each may start anew a few times.
+/// How many former runs of a peer are remembered, to recognize one that comes back. Default 8: if two
+/// processes run the same replica, each may start anew a few times.
 const FORMER_RUNS_MAX: usize = 8;
 
-/// How often former runs come back before it is said that two processes run the same replica. Default
-/// 3: a greeting that one has sent before it ended may be read late, and then both have been back.
+/// How often former runs must come back before the log says that two processes run the same replica.
+/// Default 3: a hello that a run has sent before it ended may be read late, and then both runs have
+/// come back.
 const RETURNS_MAX: u32 = 3;
 
 impl fmt::Display for Peer {
@@ -62,8 +63,8 @@ impl Peer {
         }
     }
 
-    /// The peer has said which run it is in. If that is a new one, it has just started, and need not
-    /// be waited for any longer.
+    /// The peer has said which run it is in. If that run is new, the peer has just started, and the
+    /// dialer need not wait any longer.
     pub(super) fn note_run(&self, run: Run) {
         let mut seen = self.lock();
         let former = seen.run.replace(run);
@@ -91,12 +92,12 @@ impl Peer {
         seen.former_runs.push_back(former);
     }
 
-    /// Waits for a run of the peer that had not been seen before.
+    /// Waits for a run of the peer that was not seen before.
     pub(super) async fn wait_until_started(&self) {
         self.started.notified().await;
     }
 
-    /// Why there is no connection to it. Says whether that is news.
+    /// Notes why there is no connection to the peer. Returns whether that is news.
     pub(super) fn note_error(&self, text: String) -> bool {
         let mut seen = self.lock();
         let is_news = seen.last_error.as_ref() != Some(&text);
@@ -108,14 +109,14 @@ impl Peer {
         self.lock().clone()
     }
 
-    /// There is a connection to it, until this is dropped.
+    /// Opens the queue: there is a connection to the peer until the returned value is dropped.
     pub(super) fn open_queue(&self) -> OpenQueue<'_> {
         self.lock().last_error = None;
         self.queue.open();
         OpenQueue(&self.queue)
     }
 
-    /// There is a connection from it, until this is dropped. It takes the place of an older one.
+    /// There is a connection from the peer until the returned value is dropped. It replaces an older one.
     pub(super) fn begin_incoming(&self) -> Incoming<'_> {
         let mut seen = self.lock();
         seen.is_heard = true;
@@ -182,7 +183,7 @@ mod tests {
             peer.note_run(Run(run));
             peer.note_run(Run(run));
         }
-        // A greeting of the run before is read late.
+        // A hello of the run before is read late.
         peer.note_run(Run(98));
         peer.note_run(Run(99));
         assert!(!is_doubled(&peer));

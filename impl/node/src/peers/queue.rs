@@ -1,9 +1,8 @@
-//! What waits for one peer: whole frames, up to a limit.
+//! The queue of frames for one peer, up to a limit.
 //!
-//! Who sends never waits. What there is no room for is dropped, and counted: the core takes any
-//! message to be lost now and then, and repeats what matters. While there is no connection
-//! everything is dropped, or a peer that comes back after an hour would first be told what was the
-//! news an hour ago.
+//! A sender never waits. A frame that finds no room is dropped and counted: the core expects that any
+//! message may be lost, and repeats what matters. While there is no connection, every frame is
+//! dropped. Otherwise a peer that comes back after an hour would first get messages of an hour ago.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -24,13 +23,13 @@ pub(super) struct FrameQueue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Bytes>,
-    /// What waits and what the writer has, until it is written.
+    /// The frames in the queue and those that the writer has taken and not written.
     load: QueueLoad,
     is_open: bool,
     dropped_frames: u64,
 }
 
-/// An amount of frames.
+/// An amount of frames and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueLoad {
     pub(super) frames: usize,
@@ -42,7 +41,7 @@ impl FrameQueue {
         Self { state: Mutex::default(), filled: Notify::new(), bytes_max, frames_max }
     }
 
-    /// Puts a frame behind the others, or drops it.
+    /// Adds a frame at the end, or drops it.
     pub(super) fn push(&self, frame: &Bytes) {
         let mut state = self.state();
         let bytes = state.load.bytes.saturating_add(frame.len());
@@ -57,13 +56,13 @@ impl FrameQueue {
         self.filled.notify_one();
     }
 
-    /// A frame was dropped before it came here.
+    /// Counts a frame that was dropped before it came here.
     pub(super) fn count_dropped(&self) {
         self.state().dropped_frames += 1;
     }
 
-    /// Waits until there is something, and takes all that is there. It counts for the limits until it
-    /// is [written](Self::written).
+    /// Waits until there are frames, and takes all of them. They count for the limits until they are
+    /// [written](Self::written).
     pub(super) async fn take(&self) -> TakenFrames {
         loop {
             let frames = std::mem::take(&mut self.state().waiting);
@@ -74,7 +73,7 @@ impl FrameQueue {
         }
     }
 
-    /// So much of what was taken is written.
+    /// This much of what was taken is written.
     pub(super) fn written(&self, written: QueueLoad) {
         let load = &mut self.state().load;
         load.frames = load.frames.saturating_sub(written.frames);
@@ -86,7 +85,7 @@ impl FrameQueue {
         self.state().is_open = true;
     }
 
-    /// There is none any more. Whatever was not written is dropped.
+    /// The connection has ended. What was not written is dropped.
     pub(super) fn close(&self) {
         let mut state = self.state();
         let dropped_frames = state.dropped_frames + state.load.frames as u64;
@@ -108,7 +107,7 @@ impl FrameQueue {
     }
 }
 
-/// Frames on their way to the socket.
+/// The frames that the writer has taken.
 #[derive(Debug)]
 pub(super) struct TakenFrames {
     frames: VecDeque<Bytes>,
@@ -119,7 +118,7 @@ impl TakenFrames {
         self.frames.is_empty()
     }
 
-    /// The first of the bytes that are left, in as many pieces as there is room for.
+    /// The bytes that are left, from the first on, in as many slices as `room` has.
     pub(super) fn slices<'a, 'b>(&'a self, room: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
         let count = self.frames.len().min(room.len());
         for (slice, frame) in room.iter_mut().zip(&self.frames) {
@@ -128,7 +127,7 @@ impl TakenFrames {
         &room[..count]
     }
 
-    /// So many bytes are written. Says what that comes to, in frames that are written whole.
+    /// This many bytes are written. Returns the amount, in frames that are written whole.
     pub(super) fn advance(&mut self, mut bytes: usize) -> QueueLoad {
         let mut written = QueueLoad { frames: 0, bytes };
         while let Some(frame) = self.frames.front_mut() {

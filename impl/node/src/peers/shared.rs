@@ -23,16 +23,16 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) peers: BTreeMap<ReplicaId, Arc<Peer>>,
     pub(super) inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
-    /// Why this replica must stop; the first reason stays.
+    /// Why this replica must stop. The first reason stays.
     pub(super) fatal: watch::Sender<Option<PeersError>>,
-    /// What was told last of those who call as this replica, and are turned away.
+    /// The last error that was logged for each replica id that a refused caller has given.
     pub(super) told: Mutex<BTreeMap<ReplicaId, String>>,
-    /// Keeps what is told of callers short: whoever calls can say anything.
+    /// Limits the log lines about callers, who can send anything.
     pub(super) log_rate_limit: Arc<LogRateLimit>,
 }
 
-/// How many callers are remembered that were turned away. Default 64: more than a cluster has members,
-/// and a stranger can name any id.
+/// For how many ids of refused callers the last error is remembered. Default 64: more than a cluster
+/// has members, since a stranger can give any id.
 const TOLD_MAX: usize = 64;
 
 impl Shared {
@@ -41,8 +41,8 @@ impl Shared {
         self.gate.is_formed() && self.fatal.borrow().is_none()
     }
 
-    /// Whether it is news what is wrong with who calls as `replica`. One that is in the wrong place
-    /// calls again and again.
+    /// Whether this error of a caller that says it is `replica` differs from its last one. A replica
+    /// with a wrong address calls again and again.
     pub(super) fn is_news(&self, replica: ReplicaId, text: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.get(&replica).is_some_and(|before| before == text) {
@@ -55,7 +55,7 @@ impl Shared {
         true
     }
 
-    /// This replica must stop. From now on no message passes.
+    /// This replica must stop. From now on, no message passes.
     pub(super) fn fail(&self, error: PeersError) {
         self.fatal.send_if_modified(|fatal| {
             let is_first = fatal.is_none();
@@ -68,7 +68,7 @@ impl Shared {
     }
 }
 
-/// What a member is told that does not pass the gate; nothing, if that is not its fault.
+/// What a member that does not pass the gate is told. None if the cause is not the member's.
 pub(super) fn refusal(error: &GateError) -> Option<Refusal> {
     match error {
         GateError::OtherIncarnation(other) => {

@@ -1,4 +1,4 @@
-//! What is asked of the system for every connection.
+//! Connecting, and the socket options of every connection.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::error::LinkError;
 use super::limits::LinkTiming;
 
-/// Connects to `address`, which is looked up anew: the machine behind a name may have changed.
+/// Connects to `address`. The name is looked up each time, since its machine may have changed.
 pub(super) async fn dial(address: &str, timing: &LinkTiming) -> Result<TcpStream, LinkError> {
     let limit = timing.dial_max;
     let found = timeout(limit, lookup_host(address)).await;
@@ -29,8 +29,8 @@ pub(super) async fn dial(address: &str, timing: &LinkTiming) -> Result<TcpStream
     Err(failed)
 }
 
-/// Small frames leave at once, and a link that is dead is found out: the system repeats what is not
-/// acknowledged, for a quarter of an hour if nobody says otherwise.
+/// Sets the options of a socket. Small frames leave at once. A dead link is detected after
+/// `timing.write_max`; by default, the system repeats unacknowledged bytes for a quarter of an hour.
 pub(super) fn prepare(stream: &TcpStream, timing: &LinkTiming) -> Result<(), LinkError> {
     set_options(stream, timing.write_max).map_err(LinkError::Io)
 }
@@ -38,7 +38,7 @@ pub(super) fn prepare(stream: &TcpStream, timing: &LinkTiming) -> Result<(), Lin
 fn set_options(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    // Whole seconds, and not none.
+    // Whole seconds, and at least one.
     let probe = Duration::from_secs(patience.as_secs().max(1));
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe))?;
     #[cfg(target_os = "linux")]

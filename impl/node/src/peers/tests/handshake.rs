@@ -1,4 +1,4 @@
-//! Who is talked to, and what the others are told.
+//! Which callers a replica talks to, and what the others are told.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::peers::handshake::to_frame;
 use crate::peers::introduction::{Hello, HelloReply, Introduction, Refusal};
 use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
 
-/// A replica 1 on its own, with which others try their luck.
+/// A replica 1 on its own, which others call.
 fn one() -> (Port, Setup, super::harness::Node) {
     let (port, nobody) = (Port::new(), Port::new());
     let setup = Setup::of_three(1);
@@ -87,7 +87,7 @@ fn who_does_not_belong_here_is_told_why() {
             wire.until_closed().await;
         }
         assert_eq!(setup.store.incarnations().len(), 1);
-        // Who belongs here is still welcome.
+        // A member is still welcome.
         Wire::welcomed(&port, &hello_of(&identity(2, 3, 12), 1)).await;
     });
 }
@@ -174,7 +174,7 @@ fn silent_strangers_keep_nobody_out() {
             others.push(Wire::dial(&port).await);
         }
         oldest.until_closed().await;
-        // A member takes the place of another one, and gives it back.
+        // A member takes the place of a stranger, and gives it back.
         let member = Wire::welcomed(&port, &Setup::of_three(0).hello(1)).await;
         others.remove(0).until_closed().await;
         let last = Wire::dial(&port).await;
@@ -186,7 +186,7 @@ fn silent_strangers_keep_nobody_out() {
     });
 }
 
-/// What a dialer makes of those who answer.
+/// What a dialer makes of each reply.
 #[test]
 fn a_dialer_says_what_is_wrong() {
     test(async {
@@ -228,7 +228,8 @@ fn a_dialer_says_what_is_wrong() {
         }
         let mut wire = Wire::accept(&listener).await;
         wire.send(b"SSH-2.0-OpenSSH_9.6\r\n").await;
-        node.error_with(1, "sends what is no message of a replica: a frame says").await;
+        node.error_with(1, "sends something that is not a message of a replica: a frame says")
+            .await;
         let mut wire = Wire::accept(&listener).await;
         wire.send(&framed(b"hello, hello")).await;
         node.error_with(1, "does not speak as a replica does\n").await;
@@ -238,7 +239,7 @@ fn a_dialer_says_what_is_wrong() {
         node.error_with(1, "has closed the connection").await;
         assert!(setup.store.incarnations().is_empty());
 
-        // And a right one, at last.
+        // At last, the right reply.
         let (_wire, _) = Wire::answer(&listener, &welcome(&right)).await;
         node.until_connected(&[1]).await;
         assert_eq!(node.status_of(1).last_error, None);
@@ -297,7 +298,7 @@ fn a_member_needs_an_address() {
     });
 }
 
-/// Replica 1 was made anew. It is not talked to; but nothing is wrong with this replica.
+/// Replica 1 was made anew. Nobody talks to it, and nothing is wrong with this replica.
 #[test]
 fn a_peer_with_another_data_directory_is_not_talked_to() {
     test(async {
@@ -307,7 +308,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
         let node = setup.start(&port, addresses(&[&port, &other, &nobody]));
         let anew = Introduction::new(&identity(1, 3, 66), Run(1));
         let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
-        // Whatever it says, even that it knows replica 0 otherwise.
+        // Whatever it says, even that it has met another replica 0.
         for answer in [HelloReply::Welcome(anew.clone()), HelloReply::Refused(anew, refusal)] {
             let (wire, _) = Wire::answer(&listener, &answer).await;
             let text = "has another data directory than the one this cluster knows replica 1 by: \
@@ -326,7 +327,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
     });
 }
 
-/// Replica 0 was made anew: a peer, which is the one that it should be, knows it otherwise.
+/// Replica 0 was made anew. A peer that is the right one has met another replica 0.
 #[test]
 fn a_replica_that_is_known_otherwise_stops() {
     test(async {
