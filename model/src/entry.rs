@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::counted::SizeBytes;
 use crate::limits::Limits;
 use crate::numbers::{ReplicaId, Run, SessionId};
 
@@ -123,5 +124,11 @@ impl<V: Value> Entry<V> {
             Self::Request(Request { value, .. }) => FIXED_BYTES.saturating_add(value.size_bytes()),
             _ => FIXED_BYTES,
         }
+    }
+}
+
+impl<V: Value> SizeBytes for Entry<V> {
+    fn size_bytes(&self) -> u64 {
+        Entry::size_bytes(self)
     }
 }

@@ -8,15 +8,14 @@ extern crate std;
 
 mod acceptor;
 mod configuration;
-mod coordinator;
-mod election;
+mod counted;
 mod entry;
+mod frames;
 mod io;
 mod learner;
 mod limits;
 mod message;
 mod numbers;
-mod reads;
 mod record;
 mod recovery;
 mod replica;
@@ -27,6 +26,7 @@ pub mod world;
 
 pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use entry::{Entry, Opening, Request, SubmissionId, Value};
+pub use frames::FrameRoom;
 pub use io::{
     Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
     To,

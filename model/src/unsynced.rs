@@ -7,12 +7,10 @@
 //! When a sync is reported, the replica sends what has become true, once and merged: many slots in
 //! one acknowledgement, and no promise that was overtaken by a higher one.
 
-use alloc::collections::VecDeque;
-
+use crate::counted::{CountedQueue, SizeBytes};
 use crate::entry::{Entry, Value};
 use crate::io::Output;
-use crate::numbers::Slot;
-use crate::numbers::{Position, SequenceNumber, SlotRange};
+use crate::numbers::{Position, SequenceNumber, Slot, SlotRange};
 use crate::record::{Content, Record};
 
 /// The records that are not durable yet, oldest first.
@@ -20,14 +18,19 @@ use crate::record::{Content, Record};
 pub(crate) struct Unsynced {
     /// Everything up to here is durable.
     synced: Position,
-    records: VecDeque<Outstanding>,
-    size_bytes: u64,
+    records: CountedQueue<Outstanding>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Outstanding {
     fact: Fact,
     size_bytes: u64,
+}
+
+impl SizeBytes for Outstanding {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
 }
 
 /// What a record makes true once it is durable.
@@ -53,7 +56,6 @@ impl Unsynced {
                 (Fact::Holds(SequenceNumber::NONE, range), total_bytes(entries))
             }
         };
-        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
         self.records.push_back(Outstanding { fact, size_bytes });
         out.writes.push(record);
     }
@@ -65,15 +67,14 @@ impl Unsynced {
         if self.synced >= through {
             return None;
         }
-        let Outstanding { fact, size_bytes } = self.records.pop_front()?;
+        let outstanding = self.records.pop_front()?;
         self.synced.0 += 1;
-        self.size_bytes -= size_bytes;
-        Some(fact)
+        Some(outstanding.fact)
     }
 
     /// How many bytes of values wait for a sync.
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.records.size_bytes()
     }
 
     /// The position of the newest durable record.
@@ -83,7 +84,7 @@ impl Unsynced {
 
     /// The position of the newest record.
     pub(crate) fn written(&self) -> Position {
-        Position(self.synced.0 + self.records.len() as u64)
+        Position(self.synced.0 + self.records.count())
     }
 
     /// Counts positions from the last durable record on.
@@ -98,6 +99,6 @@ fn range_of<V>(first: Slot, entries: &[Entry<V>]) -> SlotRange {
 }
 
 /// How many bytes `entries` count for in the limits.
-pub(crate) fn total_bytes<V: Value>(entries: &[Entry<V>]) -> u64 {
+fn total_bytes<V: Value>(entries: &[Entry<V>]) -> u64 {
     entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.size_bytes()))
 }

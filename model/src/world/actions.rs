@@ -84,7 +84,7 @@ impl World {
             EventKey::Submit(index) => {
                 let mut entry = self.scenario.submissions[index].entry.clone();
                 if let Entry::Open(Opening { origin, run, .. }) = &mut entry {
-                    (*origin, *run) = (local.me(), local.replica.run);
+                    (*origin, *run) = (local.me(), local.replica.common.run);
                 }
                 Event::Input(Input::Submit(Vec::from([entry])))
             }
@@ -98,7 +98,7 @@ impl World {
             }
             EventKey::Survive => Event::Survive,
             EventKey::Serve(entry, from) => {
-                let first = local.replica.learner.watermark().next();
+                let first = local.replica.common.learner.watermark().next();
                 let message = Message::Committed {
                     log_starts_at: Slot(1),
                     first,

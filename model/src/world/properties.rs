@@ -126,10 +126,9 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         })
     }),
     sometimes!(7, "a read is confirmed by a round", |world, state| {
-        world
-            .replicas()
-            .any(|it| !world.locals.get(state.locals[it]).content.replica.reads.told_is_empty())
-            || world.in_flight(state, MessageKind::ReadAt)
+        world.replicas().any(|it| {
+            !world.locals.get(state.locals[it]).content.replica.clients.reads.told_is_empty()
+        }) || world.in_flight(state, MessageKind::ReadAt)
     }),
     sometimes!(8, "a canvass is agreed to", |world, state| {
         world.in_flight(state, MessageKind::Agree)
@@ -156,7 +155,8 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         !numbers.is_sorted()
     }),
     sometimes!(14, "a replica lags behind another's tail", |world, state| {
-        let learner = |it: usize| &world.locals.get(state.locals[it]).content.replica.learner;
+        let learner =
+            |it: usize| &world.locals.get(state.locals[it]).content.replica.common.learner;
         world.replicas().any(|ahead| {
             let tail_starts_at = learner(ahead).tail_starts_at();
             world.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
@@ -242,8 +242,11 @@ impl World {
             let Role::Coordinator(coordinator) = &replica.role else {
                 return false;
             };
-            coordinator.open.keys().filter_map(|slot| replica.acceptor.accepted().get(slot)).any(
-                |held| {
+            coordinator
+                .open
+                .keys()
+                .filter_map(|slot| replica.common.acceptor.accepted().get(slot))
+                .any(|held| {
                     let mine = self.scenario.submissions.iter().zip(state.left.submitted);
                     let submitted_here = |entry: &Entry<u8>| {
                         mine.clone().any(|(submission, places)| {
@@ -251,8 +254,7 @@ impl World {
                         })
                     };
                     held.entry != Entry::NoOp && !submitted_here(&held.entry)
-                },
-            )
+                })
         })
     }
 
@@ -265,8 +267,8 @@ impl World {
         let ghost = &self.ghosts.get(state.ghost).content;
         let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {
             let replica = &self.locals.get(state.locals[replica]).content.replica;
-            let held = replica.acceptor.accepted().get(&slot);
-            slot > replica.learner.watermark() && held.is_none_or(|held| held.s < s)
+            let held = replica.common.acceptor.accepted().get(&slot);
+            slot > replica.common.learner.watermark() && held.is_none_or(|held| held.s < s)
         };
         let lacks_what_it_ordered = state.in_flight.iter().any(|id| {
             let Envelope { from, message, .. } = &self.envelopes.get(*id).content;

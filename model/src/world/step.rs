@@ -62,12 +62,12 @@ fn step_or_panic(
     let mut local = before.clone();
     let mut out = Output::default();
     let mut effects = Effects::default();
-    let mut delivered_before = before.replica.learner.delivered();
+    let mut delivered_before = before.replica.common.learner.delivered();
     match event {
         Event::Input(input) => local.replica.step(input, &mut out),
         Event::Sync(count) => {
             let synced: Vec<_> = local.unsynced.drain(..count).collect();
-            let mut promised = before.replica.acceptor.durable_promise();
+            let mut promised = before.replica.common.acceptor.durable_promise();
             for record in &synced {
                 if let Content::Promised(s) | Content::Accepted { s, .. } = &record.content {
                     if *s < promised {
@@ -92,10 +92,13 @@ fn step_or_panic(
         Event::Crash { durable_application } => {
             local.unsynced.clear();
             effects.forgets_reads = true;
-            let applied =
-                if durable_application { before.replica.learner.applied() } else { Slot::ZERO };
+            let applied = if durable_application {
+                before.replica.common.learner.applied()
+            } else {
+                Slot::ZERO
+            };
             delivered_before = applied;
-            let run = Run(before.replica.run.0 + 1);
+            let run = Run(before.replica.common.run.0 + 1);
             let me = before.me();
             let disk = before.disk.as_deref().cloned();
             match disk.map(|disk| recover(cluster, me, run, applied, disk, &mut out)) {
@@ -107,15 +110,15 @@ fn step_or_panic(
     }
     // What is delivered is applied at once.
     let mut applied_out = Output::default();
-    let through = local.replica.learner.watermark();
+    let through = local.replica.common.learner.watermark();
     local.replica.step(Input::Applied { through }, &mut applied_out);
     out.answers.append(&mut applied_out.answers);
     // Positions are only compared with one another, so where they are counted from changes nothing.
-    local.replica.unsynced.renumber();
+    local.replica.common.unsynced.renumber();
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
-    if !local.replica.learner.tail_is_within(cluster.limits()) {
+    if !local.replica.common.learner.tail_is_within(cluster.limits()) {
         effects.broken.add(Broken::LONG_TAIL);
     }
     let sent = envelopes(&local, out, &mut effects.broken);
@@ -142,9 +145,9 @@ fn observe(
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
     effects: &mut Effects,
 ) {
-    let crashed = after.replica.run != before.replica.run;
-    let promise_before = before.replica.acceptor.durable_promise();
-    let promise_after = after.replica.acceptor.durable_promise();
+    let crashed = after.replica.common.run != before.replica.common.run;
+    let promise_before = before.replica.common.acceptor.durable_promise();
+    let promise_after = after.replica.common.acceptor.durable_promise();
     effects.promise_rose = promise_after > promise_before;
     if promise_after < promise_before {
         effects.broken.add(Broken::PROMISE_FELL);
@@ -160,13 +163,13 @@ fn observe(
         }
         next = delivered.slot.next();
     }
-    if next <= after.replica.learner.watermark() {
+    if next <= after.replica.common.learner.watermark() {
         effects.broken.add(Broken::OUT_OF_ORDER);
     }
     // Commits that recovery repeats were history before.
     if !crashed {
-        let committed =
-            before.replica.learner.watermark().next().0..=after.replica.learner.watermark().0;
+        let committed = before.replica.common.learner.watermark().next().0
+            ..=after.replica.common.learner.watermark().0;
         for slot in committed.map(Slot) {
             let delivered = out.delivered.iter().find(|delivered| delivered.slot == slot);
             // The application may have had it before a crash, and so had history.
@@ -184,7 +187,7 @@ fn observe(
     for answer in &out.answers {
         if let Answer::Read { id, slot } = answer {
             // It sees what the application has.
-            effects.reads.push((*id, (*slot).min(after.replica.learner.applied())));
+            effects.reads.push((*id, (*slot).min(after.replica.common.learner.applied())));
         }
     }
 }
@@ -193,7 +196,7 @@ fn observe(
 /// disk; where disks are not kept, the tail is as long as the log.
 fn envelopes(local: &Local, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
-    let members = local.replica.configuration.members();
+    let members = local.replica.common.configuration.members();
     let mut sent = Vec::new();
     let mut post = |to: ReplicaId, message: Message<u8>| sent.push(Envelope { from, to, message });
     for outgoing in out.messages {

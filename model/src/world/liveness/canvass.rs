@@ -61,7 +61,7 @@ impl Peace<'_> {
         };
         let s = summary(self, coordinator).own;
         self.world.replicas().filter(|it| *it != coordinator).all(|stands| {
-            let promised = self.local(stands).replica.acceptor.promised();
+            let promised = self.local(stands).replica.common.acceptor.promised();
             if promised > s {
                 return true;
             }

@@ -39,7 +39,7 @@ impl World {
             Action::Read { read, .. } => format!("a client asks r{at} for read {read}"),
             Action::Serve { .. } => match self.served(state, at) {
                 Some((server, entry)) => {
-                    let slot = local.replica.learner.watermark().next();
+                    let slot = local.replica.common.learner.watermark().next();
                     let entry = words::entry(entry);
                     format!("r{server} tells r{at}: committed {entry} in slot {slot} (catch-up)")
                 }
@@ -85,7 +85,7 @@ impl World {
         state: &ClusterState,
         replica: usize,
     ) -> Option<(usize, &Entry<u8>)> {
-        let next = self.local(state, replica).replica.learner.watermark().next();
+        let next = self.local(state, replica).replica.common.learner.watermark().next();
         let commit = self.ghosts.get(state.ghost).content.commit(next)?;
         let heard = self.scenario.hears[replica];
         let mut servers = self.replicas().filter(|server| *server != replica);

@@ -9,12 +9,18 @@
 //! A promise may take several frames. It counts only when whole.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
+use super::common::Common;
+use super::coordinator::Coordinator;
+use super::{Replica, Role};
 use crate::configuration::{Configuration, MemberSet};
 use crate::entry::{Entry, Value};
+use crate::io::{ElectRefused, Output};
 use crate::limits::Limits;
-use crate::message::Promise;
+use crate::message::{Order, Promise};
 use crate::numbers::{ReplicaId, SequenceNumber, Slot};
+use crate::record::Content;
 
 /// A replica that has asked the others whether they would follow it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +29,19 @@ pub(crate) struct Canvassing {
     pub(crate) s: SequenceNumber,
     /// Who would follow.
     pub(crate) agreed: MemberSet,
+}
+
+impl Canvassing {
+    fn new(s: SequenceNumber, me: ReplicaId, configuration: &Configuration) -> Self {
+        let mut canvassing = Self { s, agreed: MemberSet::default() };
+        canvassing.agree(me, configuration);
+        canvassing
+    }
+
+    /// `replica` would follow.
+    pub(crate) fn agree(&mut self, replica: ReplicaId, configuration: &Configuration) {
+        configuration.insert(&mut self.agreed, replica);
+    }
 }
 
 /// A replica that gathers promises of `s`.
@@ -60,6 +79,130 @@ pub(crate) enum Standing {
     },
     /// A majority has promised.
     Elected,
+}
+
+impl<V: Value> Replica<V> {
+    /// The failure detector believes that nobody coordinates. A coordinator whose round goes
+    /// unanswered believes it too, and steps down; the detector counts how long, the core does not.
+    pub(super) fn suspect(&mut self) {
+        if let Role::Coordinator(coordinator) = &self.role {
+            if coordinator.rounds.are_answered(&self.common.configuration) {
+                return;
+            }
+            self.role = Role::Follower;
+        }
+        self.common.suspects = true;
+    }
+
+    /// Stands for election, with or without asking first.
+    ///
+    /// A candidate that waits gives up its number and begins again.
+    pub(super) fn elect(&mut self, canvass: bool, out: &mut Output<V>) {
+        if matches!(self.role, Role::Coordinator(_)) {
+            out.elect_refused = Some(ElectRefused::Coordinates);
+        } else if !self.common.configuration.contains(self.common.me) {
+            out.elect_refused = Some(ElectRefused::NotAMember);
+        } else if canvass {
+            self.canvass(out);
+        } else {
+            self.stand(out);
+        }
+    }
+
+    /// Asks the others whether they would follow, under the number that a candidacy would have.
+    fn canvass(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        let Some(s) = common.next_number() else {
+            out.elect_refused = Some(ElectRefused::NoLargerNumber);
+            return;
+        };
+        common.suspects = true;
+        self.role = Role::Canvassing(Canvassing::new(s, common.me, &common.configuration));
+        common.order_others(s, Order::Canvass, out);
+        self.stand_when_agreed(out);
+    }
+
+    pub(super) fn stand_when_agreed(&mut self, out: &mut Output<V>) {
+        if let Role::Canvassing(canvassing) = &self.role
+            && self.common.configuration.is_majority(canvassing.agreed)
+        {
+            self.stand(out);
+        }
+    }
+
+    /// Becomes a candidate under the next number of its own (Paxos Made Live, 4.1, footnote 1).
+    fn stand(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        let Some(s) = common.next_number() else {
+            out.elect_refused = Some(ElectRefused::NoLargerNumber);
+            return;
+        };
+        common.heard = s;
+        common.suspects = false;
+        self.role = Role::Candidate(Candidate::new(s));
+        common.acceptor.raise_promise(s);
+        common.write(Content::Promised(s), out);
+    }
+
+    /// Proposes once this replica's own promise is durable: after a restart it would otherwise pick
+    /// the same number again.
+    pub(super) fn propose_when_durable(&mut self, out: &mut Output<V>) {
+        let common = &self.common;
+        if let Role::Candidate(candidate) = &mut self.role
+            && !candidate.proposed
+            && common.acceptor.durable_promise() == candidate.s
+        {
+            let from = common.watermark().next();
+            common.order_others(candidate.s, Order::Propose { from }, out);
+            candidate.proposed = true;
+            self.coordinate_when_elected(out);
+        }
+    }
+
+    /// Coordinates once a majority has promised and this replica has caught up with what they know.
+    pub(super) fn coordinate_when_elected(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        let Role::Candidate(candidate) = &self.role else {
+            return;
+        };
+        match candidate.standing(common.me, common.watermark(), &common.configuration) {
+            Standing::Waits => {}
+            Standing::Lags { behind } => common.ask(behind, out),
+            Standing::Elected => {
+                let role = core::mem::replace(&mut self.role, Role::Follower);
+                if let Role::Candidate(candidate) = role {
+                    let elected = Coordinator::elected(candidate, common, &mut self.clients, out);
+                    self.role = Role::Coordinator(elected);
+                }
+            }
+        }
+    }
+
+    /// Whether a majority has promised, and this candidate must catch up before it coordinates.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn lags_as_candidate(&self) -> bool {
+        let Role::Candidate(candidate) = &self.role else {
+            return false;
+        };
+        let common = &self.common;
+        let standing = candidate.standing(common.me, common.watermark(), &common.configuration);
+        matches!(standing, Standing::Lags { .. })
+    }
+
+    /// A peer has promised `promised`. A replica that canvasses, stands or coordinates below that
+    /// number has lost.
+    pub(super) fn rejected(&mut self, promised: SequenceNumber) {
+        self.common.heard = self.common.heard.max(promised);
+        let has_lost = match &self.role {
+            Role::Follower => false,
+            Role::Canvassing(canvassing) => canvassing.s <= promised,
+            Role::Candidate(candidate) => candidate.s < promised,
+            Role::Coordinator(coordinator) => coordinator.s < promised,
+        };
+        if has_lost {
+            self.role = Role::Follower;
+        }
+    }
 }
 
 impl<V: Value> Candidate<V> {
@@ -149,7 +292,8 @@ impl<V: Value> Candidate<V> {
         Self::is_whole(progress, watermark) && progress.watermark <= watermark
     }
 
-    /// Whether `me`, with `watermark` and a durable promise of its own, may coordinate.
+    /// Whether `me`, with `watermark`, may coordinate. It may not before its own promise is durable,
+    /// which is when it proposes.
     ///
     /// A promise counts only once the candidate knows of every commit that its promiser knew of: it
     /// chooses values for all slots above its own watermark, and a promise reports what is above the
@@ -160,6 +304,9 @@ impl<V: Value> Candidate<V> {
         watermark: Slot,
         configuration: &Configuration,
     ) -> Standing {
+        if !self.proposed {
+            return Standing::Waits;
+        }
         let mut counted = MemberSet::default();
         let mut promised = MemberSet::default();
         configuration.insert(&mut counted, me);
@@ -184,14 +331,33 @@ impl<V: Value> Candidate<V> {
     }
 
     /// The last slot that any of the promises reported that count.
-    pub(crate) fn last_reported(&self, watermark: Slot) -> Slot {
+    fn last_reported(&self, watermark: Slot) -> Slot {
         let counted = self.promises.values().filter(|it| Self::counts(it, watermark));
         counted.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
     }
 
-    /// Takes the entry that was reported for `slot` under the highest number.
-    pub(crate) fn take_best(&mut self, slot: Slot) -> Option<(SequenceNumber, Entry<V>)> {
-        self.best.remove(&slot)
+    /// Chooses the values for phase 2, and returns the last slot that it has chosen one for.
+    ///
+    /// In every slot above the own watermark, as that stands now, the value accepted under the
+    /// highest number must be finished: it may have been chosen (Paxos Made Live, 4.1, the second
+    /// mechanism). A slot that nobody reported below one that somebody did gets a no-op.
+    pub(crate) fn choose(mut self, common: &Common<V>) -> (Slot, Vec<Entry<V>>) {
+        let watermark = common.watermark();
+        let last = common.acceptor.last(watermark).max(self.last_reported(watermark));
+        let mut entries = Vec::new();
+        let mut slot = watermark.next();
+        while slot <= last {
+            let own = common.acceptor.accepted().get(&slot);
+            let entry = match (self.best.remove(&slot), own) {
+                (Some((theirs, _)), Some(own)) if own.s > theirs => own.entry.clone(),
+                (Some((_, entry)), _) => entry,
+                (None, Some(own)) => own.entry.clone(),
+                (None, None) => Entry::NoOp,
+            };
+            entries.push(entry);
+            slot = slot.next();
+        }
+        (last, entries)
     }
 
     /// The slots up to `watermark` are committed; what was reported of them is of no more interest.
