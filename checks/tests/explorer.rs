@@ -6,7 +6,7 @@
 //! requested of anybody but `synod-check`. What it saw is in `target/synod-check/explorer/`.
 //!
 //! The page is stateright's. Where this test fails after stateright was updated, look at those
-//! pictures first, and then at `model/src/world/explorer.css`, which knows how that page is made.
+//! pictures first, and then at `model/src/show/explorer.css`, which knows how that page is made.
 
 #[path = "explorer/chromium.rs"]
 mod chromium;

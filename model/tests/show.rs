@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stateright::{Checker, Model};
-use synod_model::world::{
-    Action, ClusterState, Explored, Kinds, Replicas, Scenario, Submission, World,
-};
+use synod_model::show::Explored;
+use synod_model::world::{Action, ClusterState, Kinds, Replicas, Scenario, Submission, World};
 use synod_model::{Entry, ReplicaId, Run, SessionId};
 
 type Path = Vec<(ClusterState, Option<Action>)>;

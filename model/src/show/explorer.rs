@@ -21,7 +21,7 @@ use std::vec::Vec;
 
 use stateright::{Expectation, Model, Path, Property};
 
-use super::{Action, ClusterState, World};
+use crate::world::{Action, ClusterState, World};
 
 /// How the explorer's page is laid out, where the picture stands in it.
 const LAYOUT: &str = include_str!("explorer.css");

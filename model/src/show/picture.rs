@@ -18,9 +18,9 @@ use std::vec::Vec;
 use svg::Document;
 use svg::node::element::{Group, Line as Stroke, Rectangle, Text, Title};
 
-use super::local::RoleKind;
-use super::show::words;
-use super::{Action, ClusterState, World};
+use super::words;
+use crate::world::local::RoleKind;
+use crate::world::{Action, ClusterState, World};
 use course::Row;
 use signs::{Line, Sign};
 

@@ -7,8 +7,8 @@ use std::vec::Vec;
 use super::signs::{Line, Sign};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::record::{Content, Record};
+use crate::show::words;
 use crate::world::local::RoleKind;
-use crate::world::show::words;
 use crate::world::{Action, ClusterState, World};
 
 /// A step of a path.

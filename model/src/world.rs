@@ -20,20 +20,17 @@
 
 mod actions;
 mod dead;
-mod envelope;
-mod explorer;
+pub(crate) mod envelope;
 mod ghost;
 #[cfg(test)]
 mod ghost_tests;
 mod intern;
 mod liveness;
-mod local;
-mod picture;
+pub(crate) mod local;
 mod properties;
 #[cfg(test)]
 mod reduction_tests;
 mod scenario;
-mod show;
 mod state;
 mod step;
 
@@ -46,7 +43,6 @@ use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
 pub use actions::Action;
-pub use explorer::{Explored, ExploredAction, ExploredState};
 pub use properties::{Kind as PropertyKind, PropertyInfo};
 pub use scenario::{
     ASIDE, Kind, Kinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario, Submission,
@@ -69,14 +65,14 @@ use step::Stepped;
 
 /// The model of a cluster within the bounds of a scenario.
 pub struct World {
-    scenario: Scenario,
+    pub(crate) scenario: Scenario,
     cluster: Arc<Cluster>,
     /// The entries that a log can hold; an [`EntryId`] is an index into them, and the same in every
     /// run.
     entries: Vec<Entry<u8>>,
-    locals: Interner<Local, Summary>,
-    envelopes: Interner<Envelope, Route>,
-    ghosts: Interner<Ghost, ()>,
+    pub(crate) locals: Interner<Local, Summary>,
+    pub(crate) envelopes: Interner<Envelope, Route>,
+    pub(crate) ghosts: Interner<Ghost, ()>,
     /// What came of an event at a local state, by both.
     steps: DashMap<u64, u32, FxBuildHasher>,
     outcomes: boxcar::Vec<Outcome>,
@@ -211,7 +207,7 @@ impl World {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn replicas(&self) -> core::ops::Range<usize> {
+    pub(crate) fn replicas(&self) -> core::ops::Range<usize> {
         0..self.scenario.replicas
     }
 
@@ -221,7 +217,7 @@ impl World {
     }
 
     /// The entry with this id; none for what no client and no replica may put in a log.
-    fn entry(&self, id: EntryId) -> Option<&Entry<u8>> {
+    pub(crate) fn entry(&self, id: EntryId) -> Option<&Entry<u8>> {
         self.entries.get(usize::from(id))
     }
 
@@ -298,7 +294,7 @@ impl World {
         dead::is_dead(&self.scenario, &interned.content, sender, recipient)
     }
 
-    fn summary(&self, local: Id) -> &Summary {
+    pub(crate) fn summary(&self, local: Id) -> &Summary {
         &self.locals.get(local).derived
     }
 

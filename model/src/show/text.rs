@@ -1,4 +1,4 @@
-//! What people see of the model: states, steps and whole paths as text.
+//! States, steps and whole paths as text.
 //!
 //! A cluster state is a few numbers behind which contents stand, so nothing of it can be read
 //! without the [`World`] that it belongs to. Here it becomes text:
@@ -6,21 +6,13 @@
 //! - [`World::sentence`] says what an action is;
 //! - [`World::describe`] says what a state is, in lines, and marks those that a step changed;
 //! - [`World::tell`] tells a path, step by step, and of each step only what it changed.
-//!
-//! The picture of a path is made next door, in `picture`; the states for stateright's explorer, in
-//! `explorer`.
-
-mod details;
-mod lines;
-mod sentence;
-pub(crate) mod words;
-
 use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::{Action, ClusterState, World};
-use lines::{About, Line, NOTHING};
+use super::lines::{About, Line, NOTHING};
+use super::words;
+use crate::world::{Action, ClusterState, World};
 
 /// Explains the signs in a state's text.
 const SIGNS: &str = "✓ committed   * not yet synced   1: a@3  slot 1 holds a, accepted under 3";

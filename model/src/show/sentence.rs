@@ -66,12 +66,12 @@ impl World {
     }
 
     /// The replica with this id and its disk.
-    pub(in crate::world) fn local(&self, state: &ClusterState, replica: usize) -> &Local {
+    pub(crate) fn local(&self, state: &ClusterState, replica: usize) -> &Local {
         &self.locals.get(state.locals[replica]).content
     }
 
     /// What is submitted, by its place in the scenario.
-    pub(in crate::world) fn submission_text(&self, index: usize) -> String {
+    pub(crate) fn submission_text(&self, index: usize) -> String {
         match &self.scenario.submissions[index].entry {
             // Who opens a session is not known before somebody is asked.
             Entry::Open { .. } => "open".into(),
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// Who brings `replica` the slot after its watermark by catch-up, and what is in it.
-    pub(in crate::world) fn served(
+    pub(crate) fn served(
         &self,
         state: &ClusterState,
         replica: usize,
