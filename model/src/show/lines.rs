@@ -101,7 +101,7 @@ impl World {
             let members = configuration.members().iter();
             let obeyed = members.filter(|it| coordinator.has_obeyed(**it, configuration));
             let round = coordinator.round();
-            if round.0 > 0 && !self.scenario.loses.contains(Kind::Round) {
+            if round.0 > 0 && !self.scenario().loses.contains(Kind::Round) {
                 let who = names(obeyed.map(|it| usize::from(it.0)));
                 say(About::Round, format!("{round}, obeyed by {who}"));
             }
@@ -113,7 +113,7 @@ impl World {
         say(About::NotSynced, joined(unsynced));
         let mut arrives = false;
         for id in &state.in_flight {
-            let envelope = &self.envelopes.get(*id).content;
+            let envelope = self.envelope(*id);
             if usize::from(envelope.to.0) == replica {
                 arrives = true;
                 let message = words::message(&envelope.message);
@@ -128,7 +128,7 @@ impl World {
     /// The log: what is committed, what is accepted, and what of it a crash would lose.
     fn log(&self, state: &ClusterState, local: &Local) -> String {
         let learner = &local.replica.learner;
-        let history = &self.ghosts.get(state.ghost).content;
+        let history = self.history(state);
         let is_written = |slot: Slot| local.unsynced.iter().any(|it| holds(&it.content, slot));
         let star = |slot| if is_written(slot) { "*" } else { "" };
         let committed = learner.tail_from(Slot(1)).map(|(slot, entry)| {
@@ -147,7 +147,7 @@ impl World {
 
     fn cluster_lines(&self, state: &ClusterState, lines: &mut Vec<Line>) {
         let mut say = |about, text| lines.push(Line { replica: None, about, text });
-        let history = &self.ghosts.get(state.ghost).content;
+        let history = self.history(state);
         let entry = |id| self.entry(id).map_or_else(|| "?".into(), words::entry);
         let chosen = (1..).zip(&history.chosen);
         let chosen = chosen.filter_map(|(slot, it)| it.map(|it| format!("{slot}: {}", entry(it))));
@@ -158,7 +158,7 @@ impl World {
             Some(format!("{slot}: {} by {by}", entry(commit.entry)))
         });
         say(About::Committed, joined(committed));
-        let submitted = (0..self.scenario.submissions.len()).map(|index| {
+        let submitted = (0..self.scenario().submissions.len()).map(|index| {
             let places = state.left.submitted[index];
             let what = self.submission_text(index);
             if places == 0 {
@@ -169,14 +169,14 @@ impl World {
             }
         });
         say(About::Submitted, joined(submitted));
-        if !self.scenario.reads.is_empty() {
-            let reads = (0..self.scenario.reads.len()).map(|index| {
+        if !self.scenario().reads.is_empty() {
+            let reads = (0..self.scenario().reads.len()).map(|index| {
                 let asked = if state.left.read & (1 << index) == 0 { "not yet" } else { "asked" };
                 format!("read {index} {asked}")
             });
             say(About::Reads, joined(reads));
         }
-        if self.scenario.crashes > 0 {
+        if self.scenario().crashes > 0 {
             say(About::CrashesLeft, format!("{}", state.left.crashes));
         }
         let broken = self.broken(state);

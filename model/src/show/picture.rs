@@ -55,7 +55,7 @@ impl World {
     #[must_use]
     pub fn draw(&self, path: &[(ClusterState, Option<Action>)]) -> String {
         let rows = course::rows(self, path);
-        let mut picture = Picture::new(self.scenario.replicas, &rows);
+        let mut picture = Picture::new(self.scenario().replicas, &rows);
         picture.legend();
         picture.rows();
         picture.time_lines();

@@ -20,14 +20,12 @@ impl World {
         let at = action.at();
         let local = self.local(state, at);
         match action {
-            Action::Deliver { envelope, .. } => {
-                words::envelope(&self.envelopes.get(envelope).content)
-            }
+            Action::Deliver { envelope, .. } => words::envelope(self.envelope(envelope)),
             Action::Sync { count, .. } => sync(at, local, usize::from(count)),
             Action::Submit { submission, .. } => {
                 let index = usize::from(submission);
                 let is_first = state.left.submitted[index] == 0;
-                let does = match (&self.scenario.submissions[index].entry, is_first) {
+                let does = match (&self.scenario().submissions[index].entry, is_first) {
                     (Entry::Open { .. }, true) => "opens a session".into(),
                     (Entry::Open { .. }, false) => "retries to open its session".into(),
                     (Entry::End { session }, true) => format!("ends session {session}"),
@@ -37,10 +35,10 @@ impl World {
                 format!("a client {does} at r{at}")
             }
             Action::Read { read, .. } => format!("a client asks r{at} for read {read}"),
-            Action::Serve { .. } => match self.served(state, at) {
+            Action::Serve { .. } => match self.server(state, at) {
                 Some((server, entry)) => {
                     let slot = local.replica.learner.watermark().next();
-                    let entry = words::entry(entry);
+                    let entry = self.entry(entry).map_or_else(|| "?".into(), words::entry);
                     format!("r{server} tells r{at}: committed {entry} in slot {slot} (catch-up)")
                 }
                 None => format!("catch-up brings r{at} nothing"),
@@ -50,7 +48,8 @@ impl World {
                 _ => format!("r{at} suspects that nobody coordinates"),
             },
             Action::Elect { .. } => {
-                let verb = if self.scenario.canvass { "canvasses" } else { "stands for election" };
+                let verb =
+                    if self.scenario().canvass { "canvasses" } else { "stands for election" };
                 match local.replica.next_number() {
                     Some(s) => format!("r{at} {verb} under {s}"),
                     None => format!("r{at} cannot stand: there is no larger number"),
@@ -65,50 +64,13 @@ impl World {
         }
     }
 
-    /// The replica with this id and its disk.
-    pub(crate) fn local(&self, state: &ClusterState, replica: usize) -> &Local {
-        &self.locals.get(state.locals[replica]).content
-    }
-
     /// What is submitted, by its place in the scenario.
     pub(crate) fn submission_text(&self, index: usize) -> String {
-        match &self.scenario.submissions[index].entry {
+        match &self.scenario().submissions[index].entry {
             // Who opens a session is not known before somebody is asked.
             Entry::Open { .. } => "open".into(),
             entry => words::entry(entry),
         }
-    }
-
-    /// Who brings `replica` the slot after its watermark by catch-up, and what is in it.
-    pub(crate) fn served(
-        &self,
-        state: &ClusterState,
-        replica: usize,
-    ) -> Option<(usize, &Entry<u8>)> {
-        let next = self.local(state, replica).replica.learner.watermark().next();
-        let commit = self.ghosts.get(state.ghost).content.commit(next)?;
-        let heard = self.scenario.hears[replica];
-        let mut servers = self.replicas().filter(|server| *server != replica);
-        let server = servers.find(|it| commit.by.contains(*it) && heard.contains(*it))?;
-        Some((server, self.entry(commit.entry)?))
-    }
-}
-
-impl Action {
-    /// The replica that this happens at.
-    #[must_use]
-    pub fn at(self) -> usize {
-        let at = match self {
-            Self::Deliver { to, .. } | Self::Serve { to } => to,
-            Self::Sync { at, .. }
-            | Self::Submit { at, .. }
-            | Self::Read { at, .. }
-            | Self::Suspect { at }
-            | Self::Elect { at }
-            | Self::Resend { at }
-            | Self::Crash { at } => at,
-        };
-        usize::from(at)
     }
 }
 

@@ -58,7 +58,7 @@ fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError
     let world = World::new(Scenario::new(replicas, 2, &[1]));
     let first = world.first_state();
     let mut summaries: Vec<_> =
-        world.replicas().map(|it| world.summary(first.locals[it]).clone()).collect();
+        world.replicas().map(|it| world.summary(&first, it).clone()).collect();
     let mut ghost = Ghost::default();
     let mut all = All::default();
     for &durable in history {

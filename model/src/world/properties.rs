@@ -1,16 +1,14 @@
 //! What is checked of every state, and what must be reached at least once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::vec::Vec;
-
-use stateright::{Model, Property};
 
 use super::envelope::Envelope;
 use super::ghost::{Broken, Commit};
 use super::local::RoleKind;
+use super::model::World;
 use super::scenario::Kind as MessageKind;
 use super::state::ClusterState;
-use super::{Action, World};
 use crate::entry::Entry;
 use crate::message::{Message, Order};
 use crate::numbers::{SequenceNumber, Slot};
@@ -34,7 +32,7 @@ pub struct PropertyInfo {
     pub name: &'static str,
     /// What it claims.
     pub kind: Kind,
-    condition: fn(&World, &ClusterState) -> bool,
+    pub(super) condition: fn(&World, &ClusterState) -> bool,
 }
 
 /// The name of the liveness property.
@@ -80,9 +78,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     PropertyInfo {
         name: "a coordinator opens one slot for a request",
         kind: Kind::Always,
-        condition: |world, state| {
-            world.replicas().all(|it| !world.summary(state.locals[it]).opened_twice)
-        },
+        condition: |world, state| world.replicas().all(|it| !world.summary(state, it).opened_twice),
     },
     always!("a read covers what was committed when it was asked", STALE_READ),
     always!("no step panics", PANIC),
@@ -103,7 +99,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     }),
     sometimes!(2, "a coordinator finishes another's value", World::finishes_anothers_value),
     sometimes!(3, "a no-op fills a gap", |world, state| {
-        let ghost = &world.ghosts.get(state.ghost).content;
+        let ghost = world.history(state);
         let is_noop = |at: usize| {
             let commit = ghost.committed.get(at).copied().flatten();
             commit.map(|commit| world.entry(commit.entry) == Some(&Entry::NoOp))
@@ -113,10 +109,10 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
     }),
     sometimes!(4, "a crash has lost what was not synced", World::has_lost_a_write),
     sometimes!(5, "an order is rejected", |world, state| {
-        world.in_flight(state, MessageKind::Reject)
+        world.has_in_flight(state, MessageKind::Reject)
     }),
     sometimes!(6, "a request is in the log twice", |world, state| {
-        let ghost = &world.ghosts.get(state.ghost).content;
+        let ghost = world.history(state);
         let mut seen = Vec::new();
         ghost.committed.iter().flatten().any(|commit| {
             let id = world.entry(commit.entry).and_then(Entry::submission_id);
@@ -126,17 +122,15 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         })
     }),
     sometimes!(7, "a read is confirmed by a round", |world, state| {
-        world
-            .replicas()
-            .any(|it| !world.locals.get(state.locals[it]).content.replica.reads.told_is_empty())
-            || world.in_flight(state, MessageKind::ReadAt)
+        world.replicas().any(|it| !world.local(state, it).replica.reads.told_is_empty())
+            || world.has_in_flight(state, MessageKind::ReadAt)
     }),
     sometimes!(8, "a canvass is agreed to", |world, state| {
-        world.in_flight(state, MessageKind::Agree)
+        world.has_in_flight(state, MessageKind::Agree)
     }),
     sometimes!(9, "a candidate lacks what a promiser knows", |world, state| {
         world.replicas().any(|it| {
-            let local = &world.locals.get(state.locals[it]).content;
+            let local = &world.local(state, it);
             local.replica.lags_as_candidate()
         })
     }),
@@ -144,10 +138,10 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         world.scenario.crashes > 0 && state.left.crashes == 0
     }),
     sometimes!(11, "a submission is forwarded", |world, state| {
-        world.in_flight(state, MessageKind::Submit)
+        world.has_in_flight(state, MessageKind::Submit)
     }),
     sometimes!(13, "a request overtakes an earlier one", |world, state| {
-        let ghost = &world.ghosts.get(state.ghost).content;
+        let ghost = world.history(state);
         let numbers =
             ghost.committed.iter().flatten().filter_map(|commit| match world.entry(commit.entry) {
                 Some(Entry::Request { number, .. }) => Some(*number),
@@ -156,7 +150,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         !numbers.is_sorted()
     }),
     sometimes!(14, "a replica lags behind another's tail", |world, state| {
-        let learner = |it: usize| &world.locals.get(state.locals[it]).content.replica.learner;
+        let learner = |it: usize| &world.local(state, it).replica.learner;
         world.replicas().any(|ahead| {
             let tail_starts_at = learner(ahead).tail_starts_at();
             world.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
@@ -166,32 +160,27 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         state.in_flight.iter().any(|id| world.is_dead(*id, &state.locals))
     }),
     sometimes!(16, "an election finishes more slots than the window has", |world, state| {
-        let open = |it: usize| match &world.locals.get(state.locals[it]).content.replica.role {
+        let open = |it: usize| match &world.local(state, it).replica.role {
             Role::Coordinator(coordinator) => coordinator.open.len() as u64,
             _ => 0,
         };
         world.replicas().any(|it| open(it) > world.scenario.limits.open_slots_max)
     }),
     sometimes!(17, "a request is given up before it is delivered", |world, state| {
-        let ghost = &world.ghosts.get(state.ghost).content;
+        let ghost = world.history(state);
         ghost.committed.iter().flatten().any(|commit| {
             let reason = DeliveryRefused::GivenUp;
             commit.verdict == Some(Verdict::Refused { reason })
         })
     }),
     sometimes!(12, "a session ends and a late copy follows", |world, state| {
-        let ghost = &world.ghosts.get(state.ghost).content;
+        let ghost = world.history(state);
         let mut entries =
             ghost.committed.iter().flatten().filter_map(|commit| world.entry(commit.entry));
         entries.any(|entry| matches!(entry, Entry::End { .. }))
             && entries.any(|entry| matches!(entry, Entry::Request { .. } | Entry::Open { .. }))
     }),
 ];
-
-/// Which `sometimes` were found already. stateright's depth-first search would store a path for
-/// every further state in which they hold.
-#[derive(Default)]
-pub(crate) struct Found([AtomicBool; 24]);
 
 impl World {
     /// Whether `condition` holds in `state`, and was not found to hold before.
@@ -201,20 +190,20 @@ impl World {
         state: &ClusterState,
         condition: fn(&Self, &ClusterState) -> bool,
     ) -> bool {
-        let found = &self.found.0[index];
+        let found = &self.checked.found[index];
         !found.load(Ordering::Relaxed)
             && condition(self, state)
             && !found.swap(true, Ordering::Relaxed)
     }
 
     fn role(&self, state: &ClusterState, replica: usize) -> RoleKind {
-        self.summary(state.locals[replica]).role
+        self.summary(state, replica).role
     }
 
     /// Whether each committed slot that can still be looked up is on a majority of disks. The disk of
     /// a replica that cannot crash any more is not kept, and counts as holding it.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
-        let ghost = &self.ghosts.get(state.ghost).content;
+        let ghost = self.history(state);
         ghost.committed.iter().enumerate().all(|(place, commit)| {
             commit.is_none_or(|commit| {
                 let holders = self.replicas().filter(|it| {
@@ -231,14 +220,14 @@ impl World {
         let submitted = self.scenario.submissions.iter().zip(state.left.submitted);
         let slots = Slot(self.scenario.slots as u64);
         submitted.into_iter().all(|(_, places)| places != 0)
-            && self.replicas().all(|it| self.summary(state.locals[it]).watermark >= slots)
+            && self.replicas().all(|it| self.summary(state, it).watermark >= slots)
     }
 
     /// Whether somebody coordinates with an open slot whose value was taken first under another's
     /// number, and that other does not coordinate any more.
     fn finishes_anothers_value(&self, state: &ClusterState) -> bool {
         self.replicas().any(|it| {
-            let replica = &self.locals.get(state.locals[it]).content.replica;
+            let replica = &self.local(state, it).replica;
             let Role::Coordinator(coordinator) = &replica.role else {
                 return false;
             };
@@ -262,14 +251,14 @@ impl World {
     /// committed. So whoever has neither, and asked others to accept an entry under its own number or
     /// has once committed the slot, had a record of it, and lost that before it was synced.
     fn has_lost_a_write(&self, state: &ClusterState) -> bool {
-        let ghost = &self.ghosts.get(state.ghost).content;
+        let ghost = self.history(state);
         let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {
-            let replica = &self.locals.get(state.locals[replica]).content.replica;
+            let replica = &self.local(state, replica).replica;
             let held = replica.acceptor.accepted().get(&slot);
             slot > replica.learner.watermark() && held.is_none_or(|held| held.s < s)
         };
         let lacks_what_it_ordered = state.in_flight.iter().any(|id| {
-            let Envelope { from, message, .. } = &self.envelopes.get(*id).content;
+            let Envelope { from, message, .. } = self.envelope(*id);
             let Message::Order { s, order: Order::Accept { first, entries, .. }, .. } = message
             else {
                 return false;
@@ -299,30 +288,5 @@ impl World {
                 Kind::Sometimes => reaches.contains(&it.name),
             })
             .collect()
-    }
-}
-
-impl Model for World {
-    type State = ClusterState;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<ClusterState> {
-        Vec::from([self.first_state()])
-    }
-
-    fn actions(&self, state: &ClusterState, actions: &mut Vec<Action>) {
-        self.list_actions(state, actions);
-    }
-
-    fn next_state(&self, state: &ClusterState, action: Action) -> Option<ClusterState> {
-        self.act(state, action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        let property = |it: &&PropertyInfo| match it.kind {
-            Kind::Always | Kind::Liveness => Property::always(it.name, it.condition),
-            Kind::Sometimes => Property::sometimes(it.name, it.condition),
-        };
-        self.property_infos().iter().map(property).collect()
     }
 }

@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use crate::entry::Entry;
 use crate::limits::Limits;
-use crate::numbers::{ReplicaId, SequenceNumber, SessionId};
+use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
 
 /// The most replicas that a model can have.
 pub const REPLICAS_MAX: usize = 5;
@@ -170,6 +170,9 @@ impl Submission {
 /// The session that is open in every scenario from the start, so that small models need not open
 /// one.
 pub const OPEN_SESSION: SessionId = SessionId(0);
+
+/// The reads of all runs have the same id: so it is with a shell that counts anew in every run.
+pub(super) const READ: ReadId = ReadId(0);
 
 /// The bounds of a model.
 #[derive(Clone, Debug)]

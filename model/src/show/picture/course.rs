@@ -46,7 +46,7 @@ pub(super) fn rows(world: &World, path: &[(ClusterState, Option<Action>)]) -> Ve
         let [(before, Some(action)), (after, _)] = pair else {
             continue;
         };
-        let roles = world.replicas().map(|it| world.summary(after.locals[it]).role);
+        let roles = world.replicas().map(|it| world.summary(after, it).role);
         rows.push(Row {
             at: action.at(),
             sentence: world.sentence(before, *action),
@@ -67,14 +67,14 @@ fn arrow(
 ) -> Option<Arrow> {
     match action {
         Action::Deliver { envelope, .. } => {
-            let content = &world.envelopes.get(envelope).content;
+            let content = world.envelope(envelope);
             // Sent last where it was in flight after the step and not before.
             let is_in_flight = |at: usize| path[at].0.in_flight.contains(&envelope);
             let sent = (0..index).rev().find(|step| is_in_flight(step + 1) && !is_in_flight(*step));
             Some(Arrow { from: usize::from(content.from.0), sent, line: Line::of(content.kind()) })
         }
         Action::Serve { to } => {
-            let (from, _) = world.served(&path[index].0, usize::from(to))?;
+            let (from, _) = world.server(&path[index].0, usize::from(to))?;
             Some(Arrow { from, sent: None, line: Line::CatchUp })
         }
         _ => None,
@@ -113,7 +113,7 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
         Action::Resend { .. } => mark(Sign::Client, "resend".into()),
     }
 
-    let (old, new) = (world.summary(before.locals[at]), world.summary(after.locals[at]));
+    let (old, new) = (world.summary(before, at), world.summary(after, at));
     if (old.role, old.own) != (new.role, new.own) {
         let own = new.own;
         match new.role {
