@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use stateright::Model;
+use synod_model::show;
 use synod_model::world::{Action, ClusterState, Scenario, World};
 
 use crate::cli::DEFAULT_ADDRESS;
@@ -78,10 +79,10 @@ pub fn described(
     let world = World::new(scenario.clone());
     let course = walk(&world, path);
     let file = svg.map_or_else(|| default_file(scenario_name, property), Path::to_path_buf);
-    write(&world.draw(&course), &file)?;
+    write(&show::path_svg(&world, &course), &file)?;
     Ok(format!(
         "{}\npicture   {}\nexplorer  {}\n          while `synod-check explore {scenario_name}` runs\n",
-        world.tell(&course),
+        show::path_text(&world, &course),
         file.display(),
         path.page(DEFAULT_ADDRESS),
     ))

@@ -24,3 +24,6 @@ mod text;
 mod words;
 
 pub use explorer::{Explored, ExploredAction, ExploredState};
+pub use picture::path_svg;
+pub use sentence::sentence;
+pub use text::{path_text, state_text};

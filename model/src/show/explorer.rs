@@ -21,6 +21,10 @@ use std::vec::Vec;
 
 use stateright::{Expectation, Model, Path, Property};
 
+use super::details::details;
+use super::picture::path_svg;
+use super::sentence::sentence;
+use super::text::state_text;
 use crate::world::{Action, ClusterState, World};
 
 /// How the explorer's page is laid out, where the picture stands in it.
@@ -101,13 +105,13 @@ impl Model for Explored {
 
     fn format_step(&self, before: &ExploredState, action: ExploredAction) -> Option<String> {
         let after = self.world.next_state(&before.state, action.action)?;
-        Some(self.world.describe(&after, Some(&before.state)))
+        Some(state_text(&self.world, &after, Some(&before.state)))
     }
 
     fn as_svg(&self, path: Path<ExploredState, ExploredAction>) -> Option<String> {
         let steps = path.into_vec().into_iter();
         let plain = steps.map(|(state, action)| (state.state, action.map(|action| action.action)));
-        let picture = self.world.draw(&plain.collect::<Vec<_>>());
+        let picture = path_svg(&self.world, &plain.collect::<Vec<_>>());
         Some(format!("{picture}<style>{LAYOUT}</style>"))
     }
 
@@ -152,8 +156,8 @@ fn holds<const INDEX: usize>(model: &Explored, state: &ExploredState) -> bool {
 /// For people first, then complete.
 impl fmt::Debug for ExploredState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.world.describe(&self.state, None);
-        write!(f, "{text}\nAll of it:\n\n{}", self.world.details(&self.state))
+        let text = state_text(&self.world, &self.state, None);
+        write!(f, "{text}\nAll of it:\n\n{}", details(&self.world, &self.state))
     }
 }
 
@@ -173,7 +177,7 @@ impl Hash for ExploredState {
 
 impl fmt::Display for ExploredAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.before.world.sentence(&self.before.state, self.action))
+        f.write_str(&sentence(&self.before.world, &self.before.state, self.action))
     }
 }
 

@@ -7,6 +7,7 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
+use super::sentence::submission_text;
 use super::words;
 use crate::numbers::{SequenceNumber, Slot};
 use crate::record::Content;
@@ -16,18 +17,18 @@ use crate::world::{ClusterState, Kind, PropertyKind, World};
 
 /// One thing that a state says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(super) struct StateLine {
     /// Of which replica; none for the cluster as a whole.
-    pub(crate) replica: Option<usize>,
+    pub(super) replica: Option<usize>,
     /// Which thing.
-    pub(crate) about: About,
+    pub(super) about: About,
     /// What.
-    pub(crate) text: String,
+    pub(super) text: String,
 }
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About {
+pub(super) enum About {
     Role,
     Promised,
     Log,
@@ -45,11 +46,11 @@ pub(crate) enum About {
 }
 
 /// Said where there is nothing to say.
-pub(crate) const NOTHING: &str = "nothing";
+pub(super) const NOTHING: &str = "nothing";
 
 impl About {
     /// The heading of such lines. A role is the heading of its replica, and has none.
-    pub(crate) fn heading(self) -> &'static str {
+    pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Role => "",
             Self::Promised => "promised",
@@ -69,133 +70,131 @@ impl About {
     }
 }
 
-impl World {
-    /// What `state` says, replica by replica, and then of the cluster.
-    pub(crate) fn lines(&self, state: &ClusterState) -> Vec<Line> {
-        let mut lines = Vec::new();
-        for replica in self.replicas() {
-            self.replica_lines(state, replica, &mut lines);
-        }
-        self.cluster_lines(state, &mut lines);
-        lines
+/// What `state` says, replica by replica, and then of the cluster.
+pub(super) fn lines(world: &World, state: &ClusterState) -> Vec<StateLine> {
+    let mut lines = Vec::new();
+    for replica in world.replicas() {
+        replica_lines(world, state, replica, &mut lines);
     }
+    cluster_lines(world, state, &mut lines);
+    lines
+}
 
-    fn replica_lines(&self, state: &ClusterState, replica: usize, lines: &mut Vec<Line>) {
-        let local = self.local(state, replica);
-        let mut say = |about, text| lines.push(Line { replica: Some(replica), about, text });
-        say(About::Role, role(&local.replica));
-        say(About::Promised, promised(&local.replica));
-        say(About::Log, self.log(state, local));
-        if let Role::Coordinator(coordinator) = &local.replica.role {
-            let configuration = &local.replica.configuration;
-            if !coordinator.open.is_empty() {
-                let open = coordinator.open.iter().map(|(slot, set)| {
-                    let who = configuration.members_of(*set).map(|it| usize::from(it.0));
-                    format!("{slot}: acknowledged by {}", names(who))
-                });
-                say(About::OpenSlots, joined(open));
-            }
-            if !coordinator.queue.is_empty() {
-                say(About::OpenSlots, format!("wait for the window: {}", entries(coordinator)));
-            }
-            let members = configuration.members().iter();
-            let obeyed = members.filter(|it| coordinator.has_obeyed(**it, configuration));
-            let round = coordinator.round();
-            if round.0 > 0 && !self.scenario().loses.contains(Kind::Round) {
-                let who = names(obeyed.map(|it| usize::from(it.0)));
-                say(About::Round, format!("{round}, obeyed by {who}"));
-            }
-        }
-        if let Some(text) = clients(&local.replica) {
-            say(About::Clients, text);
-        }
-        let unsynced = local.unsynced.iter().map(words::record);
-        say(About::NotSynced, joined(unsynced));
-        let mut arrives = false;
-        for id in &state.in_flight {
-            let envelope = self.envelope(*id);
-            if usize::from(envelope.to.0) == replica {
-                arrives = true;
-                let message = words::message(&envelope.message);
-                say(About::InFlight, format!("from r{}: {message}", envelope.from));
-            }
-        }
-        if !arrives {
-            say(About::InFlight, NOTHING.into());
-        }
-    }
-
-    /// The log: what is committed, what is accepted, and what of it a crash would lose.
-    fn log(&self, state: &ClusterState, local: &Local) -> String {
-        let learner = &local.replica.learner;
-        let history = self.history(state);
-        let is_written = |slot: Slot| local.unsynced.iter().any(|it| holds(&it.content, slot));
-        let star = |slot| if is_written(slot) { "*" } else { "" };
-        let committed = learner.tail_from(Slot(1)).map(|(slot, entry)| {
-            let entry = words::in_slot(slot, entry, SequenceNumber::NONE);
-            let verdict = history.commit(slot).and_then(|it| words::verdict(it.verdict));
-            let verdict = verdict.map_or(String::new(), |it| format!(" ({it})"));
-            format!("{entry}{} ✓{verdict}", star(slot))
-        });
-        let accepted = local.replica.acceptor.accepted().iter().map(|(slot, held)| {
-            let star = if held.durable { "" } else { "*" };
-            format!("{}{star}", words::in_slot(*slot, &held.entry, held.s))
-        });
-        let text: Vec<_> = committed.chain(accepted).collect();
-        if text.is_empty() { "empty".into() } else { text.join("   ") }
-    }
-
-    fn cluster_lines(&self, state: &ClusterState, lines: &mut Vec<Line>) {
-        let mut say = |about, text| lines.push(Line { replica: None, about, text });
-        let history = self.history(state);
-        let entry = |id| self.entry(id).map_or_else(|| "?".into(), words::entry);
-        let chosen = (1..).zip(&history.chosen);
-        let chosen = chosen.filter_map(|(slot, it)| it.map(|it| format!("{slot}: {}", entry(it))));
-        say(About::Chosen, joined(chosen));
-        let committed = (1..).zip(&history.committed).filter_map(|(slot, commit)| {
-            let commit = commit.as_ref()?;
-            let by = names(self.replicas().filter(|it| commit.by.contains(*it)));
-            Some(format!("{slot}: {} by {by}", entry(commit.entry)))
-        });
-        say(About::Committed, joined(committed));
-        let submitted = (0..self.scenario().submissions.len()).map(|index| {
-            let places = state.left.submitted[index];
-            let what = self.submission_text(index);
-            if places == 0 {
-                format!("{what} not yet")
-            } else {
-                let at = self.replicas().filter(|it| places & (1 << it) != 0);
-                format!("{what} at {}", names(at))
-            }
-        });
-        say(About::Submitted, joined(submitted));
-        if !self.scenario().reads.is_empty() {
-            let reads = (0..self.scenario().reads.len()).map(|index| {
-                let asked = if state.left.read & (1 << index) == 0 { "not yet" } else { "asked" };
-                format!("read {index} {asked}")
+fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mut Vec<StateLine>) {
+    let local = world.local(state, replica);
+    let mut say = |about, text| lines.push(StateLine { replica: Some(replica), about, text });
+    say(About::Role, role(&local.replica));
+    say(About::Promised, promised(&local.replica));
+    say(About::Log, log(world, state, local));
+    if let Role::Coordinator(coordinator) = &local.replica.role {
+        let configuration = &local.replica.configuration;
+        if !coordinator.open.is_empty() {
+            let open = coordinator.open.iter().map(|(slot, set)| {
+                let who = configuration.members_of(*set).map(|it| usize::from(it.0));
+                format!("{slot}: acknowledged by {}", names(who))
             });
-            say(About::Reads, joined(reads));
+            say(About::OpenSlots, joined(open));
         }
-        if self.scenario().crashes > 0 {
-            say(About::CrashesLeft, format!("{}", state.left.crashes));
+        if !coordinator.queue.is_empty() {
+            say(About::OpenSlots, format!("wait for the window: {}", entries(coordinator)));
         }
-        let broken = self.broken(state);
-        if !broken.is_empty() {
-            say(About::Broken, broken.join("; "));
+        let members = configuration.members().iter();
+        let obeyed = members.filter(|it| coordinator.has_obeyed(**it, configuration));
+        let round = coordinator.round();
+        if round.0 > 0 && !world.scenario().loses.contains(Kind::Round) {
+            let who = names(obeyed.map(|it| usize::from(it.0)));
+            say(About::Round, format!("{round}, obeyed by {who}"));
         }
     }
+    if let Some(text) = clients(&local.replica) {
+        say(About::Clients, text);
+    }
+    let unsynced = local.unsynced.iter().map(words::record);
+    say(About::NotSynced, joined(unsynced));
+    let mut arrives = false;
+    for id in &state.in_flight {
+        let envelope = world.envelope(*id);
+        if usize::from(envelope.to.0) == replica {
+            arrives = true;
+            let message = words::message(&envelope.message);
+            say(About::InFlight, format!("from r{}: {message}", envelope.from));
+        }
+    }
+    if !arrives {
+        say(About::InFlight, NOTHING.into());
+    }
+}
 
-    /// The properties that `state` breaks; liveness, which takes a search, is left out.
-    fn broken(&self, state: &ClusterState) -> Vec<&'static str> {
-        let properties = stateright::Model::properties(self).into_iter();
-        let infos = self.property_infos().into_iter();
-        infos
-            .zip(properties)
-            .filter(|(info, _)| info.kind == PropertyKind::Always)
-            .filter(|(_, property)| !(property.condition)(self, state))
-            .map(|(info, _)| info.name)
-            .collect()
+/// The log: what is committed, what is accepted, and what of it a crash would lose.
+fn log(world: &World, state: &ClusterState, local: &Local) -> String {
+    let learner = &local.replica.learner;
+    let history = world.history(state);
+    let is_written = |slot: Slot| local.unsynced.iter().any(|it| holds(&it.content, slot));
+    let star = |slot| if is_written(slot) { "*" } else { "" };
+    let committed = learner.tail_from(Slot(1)).map(|(slot, entry)| {
+        let entry = words::in_slot(slot, entry, SequenceNumber::NONE);
+        let verdict = history.commit(slot).and_then(|it| words::verdict(it.verdict));
+        let verdict = verdict.map_or(String::new(), |it| format!(" ({it})"));
+        format!("{entry}{} ✓{verdict}", star(slot))
+    });
+    let accepted = local.replica.acceptor.accepted().iter().map(|(slot, held)| {
+        let star = if held.durable { "" } else { "*" };
+        format!("{}{star}", words::in_slot(*slot, &held.entry, held.s))
+    });
+    let text: Vec<_> = committed.chain(accepted).collect();
+    if text.is_empty() { "empty".into() } else { text.join("   ") }
+}
+
+fn cluster_lines(world: &World, state: &ClusterState, lines: &mut Vec<StateLine>) {
+    let mut say = |about, text| lines.push(StateLine { replica: None, about, text });
+    let history = world.history(state);
+    let entry = |id| world.entry(id).map_or_else(|| "?".into(), words::entry);
+    let chosen = (1..).zip(&history.chosen);
+    let chosen = chosen.filter_map(|(slot, it)| it.map(|it| format!("{slot}: {}", entry(it))));
+    say(About::Chosen, joined(chosen));
+    let committed = (1..).zip(&history.committed).filter_map(|(slot, commit)| {
+        let commit = commit.as_ref()?;
+        let by = names(world.replicas().filter(|it| commit.by.contains(*it)));
+        Some(format!("{slot}: {} by {by}", entry(commit.entry)))
+    });
+    say(About::Committed, joined(committed));
+    let submitted = (0..world.scenario().submissions.len()).map(|index| {
+        let places = state.left.submitted[index];
+        let what = submission_text(world, index);
+        if places == 0 {
+            format!("{what} not yet")
+        } else {
+            let at = world.replicas().filter(|it| places & (1 << it) != 0);
+            format!("{what} at {}", names(at))
+        }
+    });
+    say(About::Submitted, joined(submitted));
+    if !world.scenario().reads.is_empty() {
+        let reads = (0..world.scenario().reads.len()).map(|index| {
+            let asked = if state.left.read & (1 << index) == 0 { "not yet" } else { "asked" };
+            format!("read {index} {asked}")
+        });
+        say(About::Reads, joined(reads));
     }
+    if world.scenario().crashes > 0 {
+        say(About::CrashesLeft, format!("{}", state.left.crashes));
+    }
+    let broken = broken(world, state);
+    if !broken.is_empty() {
+        say(About::Broken, broken.join("; "));
+    }
+}
+
+/// The properties that `state` breaks; liveness, which takes a search, is left out.
+fn broken(world: &World, state: &ClusterState) -> Vec<&'static str> {
+    let properties = stateright::Model::properties(world).into_iter();
+    let infos = world.property_infos().into_iter();
+    infos
+        .zip(properties)
+        .filter(|(info, _)| info.kind == PropertyKind::Always)
+        .filter(|(_, property)| !(property.condition)(world, state))
+        .map(|(info, _)| info.name)
+        .collect()
 }
 
 fn role(replica: &Replica<u8>) -> String {
