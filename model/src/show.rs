@@ -8,7 +8,7 @@
 //! The modules, in the order in which to read them:
 //!
 //! 1. [`words`]: entries, records and messages in words.
-//! 2. [`sentence`]: an action as a sentence.
+//! 2. [`mod@sentence`]: an action as a sentence.
 //! 3. [`lines`]: a state as lines, each about one thing.
 //! 4. [`text`]: a state, or a path step by step, as text made of these lines.
 //! 5. [`details`]: everything in a state, as the compiler prints it.

@@ -33,14 +33,16 @@
 //!
 //! What must hold:
 //!
-//! 13. [`properties`]: what is checked in every state, and what must be reached.
-//! 14. [`liveness`]: a majority that is left in peace agrees.
+//! 13. [`property`]: the properties by name.
+//! 14. [`conditions`]: what each of them says of a state.
+//! 15. [`liveness`]: a majority that is left in peace agrees.
 //!
 //! The modules that make the model small and fast are [`intern`], [`outcomes`] and [`dead`];
 //! [`actions`] and [`local`] have a reduction each, too. `docs/model.md` argues for each of them, and
 //! `reduction_tests` compares them with the plain model.
 
 mod actions;
+mod conditions;
 mod dead;
 pub(crate) mod envelope;
 mod ghost;
@@ -51,7 +53,7 @@ mod liveness;
 pub(crate) mod local;
 mod model;
 mod outcomes;
-mod properties;
+mod property;
 #[cfg(test)]
 mod reduction_tests;
 mod scenario;
@@ -65,7 +67,7 @@ use stateright::{Model, Property};
 
 pub use actions::Action;
 pub use model::World;
-pub use properties::{Kind as PropertyKind, PropertyInfo};
+pub use property::{ChecksProperties, Invariant, ModelProperty, PropertyKind, Witness};
 pub use scenario::{
     ASIDE, Kind, Kinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario, Submission,
     small_limits,
@@ -89,12 +91,6 @@ impl Model for World {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let property = |it: &&PropertyInfo| match it.kind {
-            PropertyKind::Always | PropertyKind::Liveness => {
-                Property::always(it.name, it.condition)
-            }
-            PropertyKind::Sometimes => Property::sometimes(it.name, it.condition),
-        };
-        self.property_infos().iter().map(property).collect()
+        self.scenario().properties().into_iter().map(ModelProperty::in_model).collect()
     }
 }

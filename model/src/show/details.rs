@@ -27,7 +27,7 @@ pub(super) fn details(world: &World, state: &ClusterState) -> String {
     }
     parts.push(folded(&format!("{:#?}", world.history(state))));
     parts.push(folded(&format!("{left:#?}")));
-    parts.push(format!("{broken:?}"));
+    parts.push(format!("broken {broken:?}"));
     parts.push(format!("digest {digest:032x}\n"));
     parts.join("\n")
 }

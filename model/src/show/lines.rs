@@ -13,7 +13,7 @@ use crate::numbers::{SequenceNumber, Slot};
 use crate::record::Content;
 use crate::replica::{Replica, Role};
 use crate::world::local::Local;
-use crate::world::{ClusterState, Kind, PropertyKind, World};
+use crate::world::{ClusterState, Invariant, Kind, World};
 
 /// One thing that a state says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,16 +185,11 @@ fn cluster_lines(world: &World, state: &ClusterState, lines: &mut Vec<StateLine>
     }
 }
 
-/// The properties that `state` breaks; liveness, which takes a search, is left out.
+/// The invariants that `state` breaks.
 fn broken(world: &World, state: &ClusterState) -> Vec<&'static str> {
-    let properties = stateright::Model::properties(world).into_iter();
-    let infos = world.property_infos().into_iter();
-    infos
-        .zip(properties)
-        .filter(|(info, _)| info.kind == PropertyKind::Always)
-        .filter(|(_, property)| !(property.condition)(world, state))
-        .map(|(info, _)| info.name)
-        .collect()
+    let invariants = Invariant::ALL.iter().copied();
+    let broken = invariants.filter(|it| !world.holds((*it).into(), state));
+    broken.map(Invariant::name).collect()
 }
 
 fn role(replica: &Replica<u8>) -> String {

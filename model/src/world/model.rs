@@ -11,10 +11,11 @@ use std::vec::Vec;
 
 use super::dead::{self, Side};
 use super::envelope::{Envelope, Route};
-use super::ghost::{Broken, Ghost};
+use super::ghost::Ghost;
 use super::intern::{DigestSet, Id, Interner};
 use super::local::{EntryId, Local, Summary};
 use super::outcomes::{EventKey, Outcome, Outcomes};
+use super::property::{Broken, Witness};
 use super::scenario::{Kind, OPEN_SESSION, READ, REPLICAS_MAX, SLOTS_MAX, Scenario};
 use super::state::{ClusterState, Left, SUBMISSIONS_MAX};
 use super::step::{Event, Stepped, step};
@@ -51,8 +52,8 @@ pub struct World {
 /// What the properties remember of the states that were checked so far.
 #[derive(Default)]
 pub(super) struct Checked {
-    /// Which `sometimes` were found already.
-    pub(super) found: [AtomicBool; 24],
+    /// Which witnesses were found already.
+    pub(super) found: [AtomicBool; Witness::ALL.len()],
     /// Majorities with their local states from which a run without failures ends well.
     pub(super) ends_well: DigestSet,
     /// From how many states such a run was also made with messages in flight.

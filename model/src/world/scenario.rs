@@ -7,6 +7,7 @@
 
 use std::vec::Vec;
 
+use super::property::{ModelProperty, Witness};
 use crate::entry::Entry;
 use crate::limits::Limits;
 use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
@@ -216,8 +217,8 @@ pub struct Scenario {
     /// Whether messages stay in flight once they are dead. That nothing comes of them is then not
     /// taken from `dead`, but found out.
     pub keeps_dead: bool,
-    /// Which `sometimes` properties must be reached, by name.
-    pub reaches: Vec<&'static str>,
+    /// What must be reached.
+    pub reaches: Vec<Witness>,
     /// Whether liveness is checked from every state.
     pub liveness: bool,
 }
@@ -249,6 +250,17 @@ impl Scenario {
             reaches: Vec::new(),
             liveness: true,
         }
+    }
+
+    /// What is checked within these bounds, in the order of reports.
+    #[must_use]
+    pub fn properties(&self) -> Vec<ModelProperty> {
+        let is_checked = |property: &ModelProperty| match property {
+            ModelProperty::Invariant(_) => true,
+            ModelProperty::Liveness => self.liveness,
+            ModelProperty::Witness(witness) => self.reaches.contains(witness),
+        };
+        ModelProperty::all().filter(is_checked).collect()
     }
 
     /// The replica that owns `s`.

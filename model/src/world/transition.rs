@@ -169,7 +169,7 @@ impl World {
         };
         let none = Effects::default();
         let broken = ghost.take(at, outcome.effects.as_deref().unwrap_or(&none), &around);
-        state.broken.add(broken);
+        state.broken.add_all(broken);
         let before = std::mem::replace(&mut state.ghost, self.ghosts.intern(ghost, |_, _| ()));
         state.digest = state
             .digest
