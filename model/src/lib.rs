@@ -20,6 +20,8 @@ mod record;
 mod recovery;
 mod replica;
 mod sessions;
+#[cfg(feature = "stateright")]
+pub mod show;
 mod unsynced;
 #[cfg(feature = "stateright")]
 pub mod world;

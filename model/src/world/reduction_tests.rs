@@ -11,8 +11,10 @@ use std::vec::Vec;
 
 use super::actions::Action;
 use super::intern::digest;
+use super::model::World;
+use super::outcomes::EventKey;
 use super::scenario::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission};
-use super::{ClusterState, EventKey, World};
+use super::state::ClusterState;
 
 const NONE: Replicas = Replicas::NONE;
 
@@ -136,7 +138,7 @@ fn check_catch_up(scenario: Scenario) {
     plain.keeps_asks = true;
     let mut answers = 0_usize;
     let (plainly, plain_states) = explore(&plain, replicas_that_ask_not, |state| {
-        answers += usize::from(plain.in_flight(state, Kind::Committed));
+        answers += usize::from(plain.has_in_flight(state, Kind::Committed));
     });
     let (reduced, reduced_states) = explore(&World::new(scenario), replicas_that_ask_not, |_| {});
     std::println!("{plain_states} states with asks in flight, {reduced_states} without");

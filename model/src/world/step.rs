@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::envelope::Envelope;
-use super::ghost::{Broken, CommitSeen, Effects};
+use super::ghost::{CommitSeen, Effects};
 use super::local::{EntryId, Local};
+use super::property::{Broken, Invariant};
 use crate::configuration::Cluster;
 use crate::entry::Entry;
 use crate::io::{Answer, Input, Output, Serve, To};
@@ -48,7 +49,7 @@ pub(crate) fn step(
 ) -> Stepped {
     let result = catch_unwind(AssertUnwindSafe(|| step_or_panic(cluster, before, event, entry_id)));
     result.unwrap_or_else(|_| {
-        let effects = Effects { broken: Broken::PANIC, ..Effects::default() };
+        let effects = Effects { broken: Invariant::NoStepPanics.into(), ..Effects::default() };
         Stepped { local: before.clone(), sent: Vec::new(), effects }
     })
 }
@@ -71,7 +72,7 @@ fn step_or_panic(
             for record in &synced {
                 if let Content::Promised(s) | Content::Accepted { s, .. } = &record.content {
                     if *s < promised {
-                        effects.broken.add(Broken::BELOW_PROMISE);
+                        effects.broken.add(Invariant::NothingAcceptedBelowPromise);
                     }
                     promised = promised.max(*s);
                 }
@@ -83,7 +84,7 @@ fn step_or_panic(
                 if let Some(disk) = &mut local.disk
                     && Arc::make_mut(disk).fold.apply(record.clone()).is_err()
                 {
-                    effects.broken.add(Broken::RECOVERY_DIFFERS);
+                    effects.broken.add(Invariant::EveryDiskRecovers);
                 }
             }
             let through = Position(count as u64);
@@ -103,7 +104,7 @@ fn step_or_panic(
             let disk = before.disk.as_deref().cloned();
             match disk.map(|disk| recover(cluster, me, run, applied, disk, &mut out)) {
                 Some(Ok(replica)) => local.replica = replica,
-                _ => effects.broken.add(Broken::RECOVERY_DIFFERS),
+                _ => effects.broken.add(Invariant::EveryDiskRecovers),
             }
         }
         Event::Survive => local.disk = None,
@@ -119,7 +120,7 @@ fn step_or_panic(
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
     if !local.replica.common.learner.tail_is_within(cluster.limits()) {
-        effects.broken.add(Broken::LONG_TAIL);
+        effects.broken.add(Invariant::DurableTailWithinLimits);
     }
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects }
@@ -150,21 +151,21 @@ fn observe(
     let promise_after = after.replica.common.acceptor.durable_promise();
     effects.promise_rose = promise_after > promise_before;
     if promise_after < promise_before {
-        effects.broken.add(Broken::PROMISE_FELL);
+        effects.broken.add(Invariant::DurablePromiseNeverFalls);
     }
     if !out.contradictions.is_empty() {
-        effects.broken.add(Broken::CONTRADICTION);
+        effects.broken.add(Invariant::NoPeerContradicts);
     }
     // Delivery goes on where the application stopped, slot by slot.
     let mut next = delivered_before.next();
     for delivered in &out.delivered {
         if delivered.slot != next {
-            effects.broken.add(Broken::OUT_OF_ORDER);
+            effects.broken.add(Invariant::DeliveryInOrder);
         }
         next = delivered.slot.next();
     }
     if next <= after.replica.common.learner.watermark() {
-        effects.broken.add(Broken::OUT_OF_ORDER);
+        effects.broken.add(Invariant::DeliveryInOrder);
     }
     // Commits that recovery repeats were history before.
     if !crashed {
@@ -180,7 +181,7 @@ fn observe(
                     let verdict = delivered.map_or(had_already.map(|it| it.1), |it| it.verdict);
                     effects.committed.push(CommitSeen { slot, entry: entry_id(entry), verdict });
                 }
-                None => effects.broken.add(Broken::OUT_OF_ORDER),
+                None => effects.broken.add(Invariant::DeliveryInOrder),
             }
         }
     }
@@ -216,7 +217,7 @@ fn envelopes(local: &Local, out: Output<u8>, broken: &mut Broken) -> Vec<Envelop
                 let (first, entries) = (slots.first, Vec::from([stored.entry.clone()]));
                 post(to, Message::Committed { log_starts_at, first, entries, watermark });
             }
-            None => broken.add(Broken::SERVED_UNSYNCED),
+            None => broken.add(Invariant::OnlyDurableIsServed),
         }
     }
     sent
