@@ -8,6 +8,7 @@ extern crate std;
 
 mod acceptor;
 mod configuration;
+mod constants;
 mod counted;
 mod entry;
 mod frames;
@@ -26,7 +27,8 @@ mod unsynced;
 #[cfg(feature = "stateright")]
 pub mod world;
 
-pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
+pub use configuration::{Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
+pub use constants::{ClusterConstants, ConstantsError};
 pub use entry::{Entry, Opening, Request, SubmissionId, Value};
 pub use frames::FrameRoom;
 pub use io::{

@@ -36,7 +36,7 @@ number! {
     /// Orders the coordinators (Paxos Made Live, 4.1, footnote 1). Numbers start at 1; 0 is none.
     ///
     /// Which replica owns a number, and which number a replica picks next, says
-    /// [`Cluster`](crate::Cluster).
+    /// [`ClusterConstants`](crate::ClusterConstants).
     SequenceNumber(u64)
 }
 

@@ -31,7 +31,8 @@ use alloc::sync::Arc;
 pub use status::{RoleName, Status};
 
 use crate::acceptor::Acceptor;
-use crate::configuration::{Cluster, Configuration};
+use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
 use crate::entry::Value;
 use crate::io::{Input, Output};
 use crate::learner::Learner;
@@ -74,14 +75,14 @@ impl<V> Role<V> {
 
 impl<V: Value> Replica<V> {
     pub(crate) fn recovered(
-        cluster: Arc<Cluster>,
+        constants: Arc<ClusterConstants>,
         configuration: Configuration,
         me: ReplicaId,
         run: Run,
         acceptor: Acceptor<V>,
         learner: Learner<V>,
     ) -> Self {
-        let common = Common::new(cluster, configuration, me, run, acceptor, learner);
+        let common = Common::new(constants, configuration, me, run, acceptor, learner);
         Self { common, role: Role::Follower, clients: Clients::default() }
     }
 
@@ -109,7 +110,7 @@ impl<V: Value> Replica<V> {
         }
         match message {
             Message::Order { configuration, s, order } => {
-                let is_owner = self.common.cluster.owns(from, s);
+                let is_owner = self.common.constants.owns(from, s);
                 if configuration == self.common.configuration.id() && is_owner {
                     self.obey(from, s, order, out);
                 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use synod_model::{
-    Answer, Base, Cluster, Configuration, ConfigurationId, Entry, Input, Limits, Output, Recovery,
-    Replica, ReplicaId, Request, Run, SessionId, Slot, SubmissionId, SubmitRefused,
+    Answer, Base, ClusterConstants, Configuration, ConfigurationId, Entry, Input, Limits, Output,
+    Recovery, Replica, ReplicaId, Request, Run, SessionId, Slot, SubmissionId, SubmitRefused,
 };
 
 type Value = Arc<[u8]>;
@@ -14,7 +14,8 @@ fn replica() -> Replica<Value> {
     let members = (0..3).map(ReplicaId).collect();
     let members = Configuration::new(ConfigurationId(1), members).expect("the members differ");
     let limits = Limits { value_bytes_max: 4, ..Limits::default() };
-    let cluster = Cluster::new(3, members.clone(), limits).expect("the limits let through");
+    let cluster =
+        ClusterConstants::new(3, members.clone(), limits).expect("the limits let through");
     let mut out = Output::default();
     let base = Base::new(members);
     let recovery =

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Cluster, Configuration, ConfigurationId, Delivered, Entry, Limits, Message, Position, Record,
-    ReplicaId, Request, RoleName, Run, Serve, SessionId, Slot, To, Verdict,
+    ClusterConstants, Configuration, ConfigurationId, Delivered, Entry, Limits, Message, Position,
+    Record, ReplicaId, Request, RoleName, Run, Serve, SessionId, Slot, To, Verdict,
 };
 use synod_wire::Incarnation;
 use synod_wire::Value;
@@ -123,7 +123,8 @@ impl Simulation {
             value_bytes_max: 4096,
             ..Limits::default()
         };
-        let cluster = Cluster::new(1 << 16, configuration, limits).expect("the limits let through");
+        let cluster =
+            ClusterConstants::new(1 << 16, configuration, limits).expect("the limits let through");
         let nodes = members.iter().map(|&replica| {
             let disk = SimulatedDisk::new(rng.u64(..));
             let new = NewReplica {

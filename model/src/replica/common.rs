@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 
 use super::clients::Clients;
 use crate::acceptor::{Acceptor, Held};
-use crate::configuration::{Cluster, Configuration};
+use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Value};
 use crate::io::Output;
 use crate::learner::Learner;
@@ -23,7 +24,7 @@ use crate::unsynced::{Fact, Unsynced};
 /// The part of a replica's state that every role uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Common<V> {
-    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) constants: Arc<ClusterConstants>,
     pub(crate) configuration: Configuration,
     pub(crate) me: ReplicaId,
     pub(crate) run: Run,
@@ -41,7 +42,7 @@ pub(crate) struct Common<V> {
 
 impl<V: Value> Common<V> {
     pub(crate) fn new(
-        cluster: Arc<Cluster>,
+        constants: Arc<ClusterConstants>,
         configuration: Configuration,
         me: ReplicaId,
         run: Run,
@@ -50,7 +51,7 @@ impl<V: Value> Common<V> {
     ) -> Self {
         let heard = acceptor.promised();
         Self {
-            cluster,
+            constants,
             configuration,
             me,
             run,
@@ -64,7 +65,7 @@ impl<V: Value> Common<V> {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        self.cluster.limits()
+        self.constants.limits()
     }
 
     pub(crate) fn watermark(&self) -> Slot {
@@ -79,13 +80,13 @@ impl<V: Value> Common<V> {
     /// The replica to which submissions and reads are forwarded: the owner of the promised number,
     /// unless that is this replica.
     pub(crate) fn forwards_to(&self) -> Option<ReplicaId> {
-        self.cluster.owner(self.acceptor.promised()).filter(|owner| *owner != self.me)
+        self.constants.owner(self.acceptor.promised()).filter(|owner| *owner != self.me)
     }
 
     /// The sequence number under which this replica would stand for election now (Paxos Made Live,
     /// 4.1, footnote 1).
     pub(crate) fn next_number(&self) -> Option<SequenceNumber> {
-        self.cluster.next_number(self.me, self.heard)
+        self.constants.next_number(self.me, self.heard)
     }
 
     /// Appends a record, with the watermark as it stands.
@@ -139,7 +140,7 @@ impl<V: Value> Common<V> {
         let submission = entry.submission_id();
         let is_delivered = self.watermark().next() > self.learner.delivered();
         self.asked = false;
-        self.learner.commit(entry, waits_for, self.cluster.limits(), out);
+        self.learner.commit(entry, waits_for, self.constants.limits(), out);
         if let Some(submission) = submission {
             clients.committed(submission, is_delivered, self.learner.table(), out);
         }
@@ -156,7 +157,7 @@ impl<V: Value> Common<V> {
                     self.acceptor.promise_is_durable(s);
                     for slot in slots.iter() {
                         let holds = self.acceptor.is_durable(slot, s)
-                            || self.learner.is_durable(slot, s, self.cluster.limits());
+                            || self.learner.is_durable(slot, s, self.constants.limits());
                         if holds && s != SequenceNumber::NONE {
                             accepted.insert((s, slot));
                         }
@@ -178,7 +179,7 @@ impl<V: Value> Common<V> {
 
     /// Replies to the owner of `s`.
     pub(crate) fn reply(&self, s: SequenceNumber, reply: Reply<V>, out: &mut Output<V>) {
-        if let Some(owner) = self.cluster.owner(s) {
+        if let Some(owner) = self.constants.owner(s) {
             let configuration = self.configuration.id();
             out.send(owner, Message::Reply { configuration, s, reply });
         }

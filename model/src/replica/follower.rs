@@ -111,7 +111,7 @@ impl<V: Value> Replica<V> {
                 ranges.push(slot);
             }
             let ranges = ranges.finish();
-            if !common.cluster.owns(common.me, s) {
+            if !common.constants.owns(common.me, s) {
                 common.reply(s, Reply::Acknowledge { ranges }, out);
             } else if let Role::Coordinator(coordinator) = &mut self.role
                 && coordinator.s == s

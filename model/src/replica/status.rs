@@ -23,7 +23,7 @@ impl<V: Value> Replica<V> {
                     round_is_answered: coordinator.rounds.are_answered(&common.configuration),
                 },
             },
-            coordinator: common.cluster.owner(common.acceptor.promised()),
+            coordinator: common.constants.owner(common.acceptor.promised()),
             promised: common.acceptor.promised(),
             watermark: common.learner.watermark(),
             durable: common.learner.durable(),

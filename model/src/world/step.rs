@@ -8,7 +8,7 @@ use super::envelope::Envelope;
 use super::ghost::{CommitSeen, Effects};
 use super::local::{EntryId, Local};
 use super::property::{Broken, Invariant};
-use crate::configuration::Cluster;
+use crate::constants::ClusterConstants;
 use crate::entry::Entry;
 use crate::io::{Answer, Input, Output, Serve, To};
 use crate::message::Message;
@@ -42,12 +42,13 @@ pub(crate) struct Stepped {
 
 /// Lets `event` happen to `before`.
 pub(crate) fn step(
-    cluster: &Arc<Cluster>,
+    constants: &Arc<ClusterConstants>,
     before: &Local,
     event: Event,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
-    let result = catch_unwind(AssertUnwindSafe(|| step_or_panic(cluster, before, event, entry_id)));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| step_or_panic(constants, before, event, entry_id)));
     result.unwrap_or_else(|_| {
         let effects = Effects { broken: Invariant::NoStepPanics.into(), ..Effects::default() };
         Stepped { local: before.clone(), sent: Vec::new(), effects }
@@ -55,7 +56,7 @@ pub(crate) fn step(
 }
 
 fn step_or_panic(
-    cluster: &Arc<Cluster>,
+    constants: &Arc<ClusterConstants>,
     before: &Local,
     event: Event,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
@@ -102,7 +103,7 @@ fn step_or_panic(
             let run = Run(before.replica.common.run.0 + 1);
             let me = before.me();
             let disk = before.disk.as_deref().cloned();
-            match disk.map(|disk| recover(cluster, me, run, applied, disk, &mut out)) {
+            match disk.map(|disk| recover(constants, me, run, applied, disk, &mut out)) {
                 Some(Ok(replica)) => local.replica = replica,
                 _ => effects.broken.add(Invariant::EveryDiskRecovers),
             }
@@ -119,7 +120,7 @@ fn step_or_panic(
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
-    if !local.replica.common.learner.tail_is_within(cluster.limits()) {
+    if !local.replica.common.learner.tail_is_within(constants.limits()) {
         effects.broken.add(Invariant::DurableTailWithinLimits);
     }
     let sent = envelopes(&local, out, &mut effects.broken);
@@ -127,14 +128,14 @@ fn step_or_panic(
 }
 
 fn recover(
-    cluster: &Arc<Cluster>,
+    constants: &Arc<ClusterConstants>,
     me: ReplicaId,
     run: Run,
     applied: Slot,
     base: Base<u8>,
     out: &mut Output<u8>,
 ) -> Result<Replica<u8>, crate::record::RecordError> {
-    Ok(Recovery::new(Arc::clone(cluster), me, run, applied, base, out)?.finish())
+    Ok(Recovery::new(Arc::clone(constants), me, run, applied, base, out)?.finish())
 }
 
 /// Notes what history and the properties need of a step.

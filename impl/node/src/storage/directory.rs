@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use synod_model::{Cluster, ReplicaId};
+use synod_model::{ClusterConstants, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 
 use super::identity::{IDENTITY, Identity, IdentityError, LogLimits};
@@ -46,7 +46,7 @@ pub struct NewReplica {
     /// The name of its cluster, for people; the same at all its replicas.
     pub cluster_name: String,
     /// The stride, the first members and the limits; the same at all replicas.
-    pub cluster: Cluster,
+    pub cluster: ClusterConstants,
     /// Which of the members it is.
     pub replica: ReplicaId,
     /// A number drawn at random, by whoever has randomness.
@@ -82,7 +82,7 @@ pub struct Met {
 
 impl Met {
     /// What a new replica of `cluster` has met. One that is alone has nobody to meet.
-    pub(super) fn nobody_yet(cluster: &Cluster) -> Self {
+    pub(super) fn nobody_yet(cluster: &ClusterConstants) -> Self {
         let is_formed = cluster.first_configuration().members().len() == 1;
         Self { incarnations: BTreeMap::new(), is_formed }
     }

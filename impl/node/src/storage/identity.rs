@@ -4,7 +4,7 @@
 //! [`synod_wire::identity`]: the id of the cluster, and the incarnation.
 
 use serde::{Deserialize, Serialize};
-use synod_model::{Cluster, Limits, ReplicaId};
+use synod_model::{ClusterConstants, Limits, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 use thiserror::Error;
 
@@ -33,7 +33,7 @@ pub struct Identity {
     /// Which data directory under that id this is.
     pub incarnation: Incarnation,
     /// The stride, the first members, and the limits that all replicas keep.
-    pub cluster: Cluster,
+    pub cluster: ClusterConstants,
     /// The sizes of the log in this directory. They may differ between replicas.
     pub log: LogLimits,
 }
