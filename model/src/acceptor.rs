@@ -1,17 +1,16 @@
 //! The acceptor: what a replica promises, and what it takes.
 //!
-//! Two facts make Paxos safe, and both live here, as a picture of the disk:
+//! Two facts make Paxos safe. Both are here, as a picture of the disk:
 //!
-//! - `promised`, the highest sequence number that this replica has obeyed. It obeys nobody below.
-//! - `accepted`, for each slot above the watermark the entry taken last, and the number it was taken
-//!   under.
+//! - `promised`: the highest sequence number that this replica has obeyed. It obeys no lower one.
+//! - `accepted`: for each slot above the watermark, the entry that was taken last, and the number
+//!   under which it was taken.
 //!
-//! A promise reports what was accepted, so that a new coordinator hears of every value on which
-//! consensus may already have been reached: the majority that it hears from shares a replica with
-//! every majority that can have accepted (Paxos Made Live, 4.1).
+//! A promise reports what was accepted. So a new coordinator hears of every value on which consensus
+//! may already have been reached: the majority that it hears from shares a replica with every majority
+//! that can have accepted (Paxos Made Live, 4.1).
 //!
-//! The picture runs ahead of the disk. What of it is durable yet is marked, and only that is told to
-//! anybody.
+//! The picture runs ahead of the disk. It marks what is durable, and peers are told of nothing else.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -164,9 +163,9 @@ impl<V: Value> Acceptor<V> {
     /// The promise of the durable number, with the entries from `from` on, in as many frames as the
     /// limits ask for.
     ///
-    /// All that it reports rests on durable records: an entry accepted later than the promise has a
-    /// number at least as high, and was accepted by an order that only a coordinator gives, whom a
-    /// promise no longer interests.
+    /// All that it reports rests on durable records. An entry that was accepted after the promise has
+    /// a number at least as high as the promise. Only a coordinator orders that, and a coordinator
+    /// needs no promise any more.
     pub(crate) fn promise(&self, from: Slot, watermark: Slot, limits: &Limits) -> Vec<Promise<V>> {
         let last = self.last(watermark);
         let mut after = Slot(from.0.saturating_sub(1)).max(watermark).min(last);

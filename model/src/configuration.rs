@@ -11,8 +11,8 @@ pub const MEMBERS_MAX: usize = 16;
 
 /// The members that govern a range of slots.
 ///
-/// Whoever needs a quorum asks a configuration for it, and never counts by itself: which members
-/// count depends on the slot as soon as membership can change.
+/// Code that needs a quorum asks a configuration, and never counts by itself. Once membership can
+/// change, the slot decides which members count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "AnyConfiguration")]
 pub struct Configuration {
@@ -76,7 +76,7 @@ impl Configuration {
         self.members.binary_search(&replica).is_ok()
     }
 
-    /// Adds `replica` to `set` and says whether that was new. One who is no member never counts.
+    /// Adds `replica` to `set` and says whether that was new. A replica that is no member never counts.
     pub fn insert(&self, set: &mut MemberSet, replica: ReplicaId) -> bool {
         let Ok(index) = self.members.binary_search(&replica) else {
             return false;

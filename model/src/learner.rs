@@ -5,10 +5,10 @@
 //! them, and a late accept for a committed slot is compared with them. Older ones are only on the
 //! disk.
 //!
-//! The tail is as long, in slots and in bytes, as what an acceptor accepts ahead. A coordinator that
-//! was elected without the replica that knew most sends it accepts for what is committed there; these
-//! are found in the tail and acknowledged, while to older ones the committed slots are the answer,
-//! and the coordinator has to stand for election again.
+//! The tail is as long, in slots and in bytes, as what an acceptor accepts ahead. The reason: a
+//! coordinator may be elected without the replica that knew most. It then sends that replica accepts
+//! for slots that are committed there. If such a slot is in the tail, the accept is acknowledged. If it
+//! is older, the committed slots are the answer, and the coordinator has to stand for election again.
 
 use alloc::sync::Arc;
 
@@ -161,7 +161,7 @@ impl<V: Value> Learner<V> {
         self.trim(limits);
     }
 
-    /// Counts on over what is durable.
+    /// Moves `durable` up over the entries that wait for no record any more.
     fn count_durable(&mut self) {
         while self.durable < self.watermark
             && self.learned(self.durable.next()).is_some_and(|it| it.waits_for.is_none())
@@ -170,8 +170,8 @@ impl<V: Value> Learner<V> {
         }
     }
 
-    /// Forgets what the tail has no room for and is safe on the disk: peers are served what is not
-    /// in the tail from there.
+    /// Forgets the oldest entries that the tail has no room for, if they are durable. Peers are served
+    /// these from the disk.
     fn trim(&mut self, limits: &Limits) {
         self.count_durable();
         while self.tail.count() > limits.accepted_slots_max

@@ -32,8 +32,8 @@ pub use constants::{ClusterConstants, ConstantsError};
 pub use entry::{Entry, Opening, Request, SubmissionId, Value};
 pub use frames::FrameRoom;
 pub use io::{
-    Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
-    To,
+    ClientAnswer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve,
+    SubmitRefused, To,
 };
 pub use limits::Limits;
 pub use message::{Accepted, Message, Order, Promise, Reply};

@@ -1,9 +1,9 @@
 //! From what is on the disk to a running replica.
 //!
-//! The shell reads the newest base and the records after it, and feeds them in one by one, so that
-//! memory stays bounded however long the log is. Committed entries that the application does not
-//! have yet are delivered on the way. What the application has decides only where delivery starts:
-//! it makes nothing in the log committed.
+//! The shell reads the newest base and the records after it, and feeds them in one by one. So memory
+//! stays bounded however long the log is. Committed entries that the application does not have yet are
+//! delivered on the way. What the application has decides only where delivery starts; it makes nothing
+//! in the log committed.
 
 use alloc::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! What is written and not yet durable, and what waits for it.
 //!
-//! No fact may be forgotten once a peer has been told of it. So a promise waits for the record that
-//! it rests on, and so does an acknowledgement, and the coordinator's own vote. Nothing else waits.
+//! No fact may be forgotten once a peer has been told of it. So three things wait for the record that
+//! they rest on: a promise, an acknowledgement, and the coordinator's own vote. Nothing else waits.
 //!
-//! Messages themselves are not kept here: only which facts the outstanding records make durable.
-//! When a sync is reported, the replica sends what has become true, once and merged: many slots in
-//! one acknowledgement, and no promise that was overtaken by a higher one.
+//! This module keeps no messages, only the facts that the outstanding records make durable. When a
+//! sync is reported, the replica sends what has become true, once and merged: one acknowledgement for
+//! many slots, and no promise that a higher one has overtaken.
 
 use crate::counted::{CountedQueue, SizeBytes};
 use crate::entry::{Entry, Value};
@@ -60,9 +60,9 @@ impl Unsynced {
         out.writes.push(record);
     }
 
-    /// Everything up to `through` is durable: takes out the oldest fact that this makes true. To be
-    /// called until there is none. A position behind what is known, or ahead of what was written,
-    /// says nothing new.
+    /// Everything up to `through` is durable: takes out the oldest fact that this makes true. Call it
+    /// until there is none. A position that is known already, or that is ahead of what was written,
+    /// takes out nothing more.
     pub(crate) fn pop(&mut self, through: Position) -> Option<Fact> {
         if self.synced >= through {
             return None;

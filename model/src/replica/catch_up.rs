@@ -1,7 +1,7 @@
 //! Catch-up: how a replica that missed something gets the committed slots.
 //!
-//! It asks a peer that is known to have them. The peer serves one frame, from its memory or, by way of
-//! the shell, from its disk; and the replica asks on.
+//! The replica asks a peer that is known to have them. The peer serves one frame: from its memory, or,
+//! by way of the shell, from its disk. Then the replica asks for the next frame.
 
 use alloc::vec::Vec;
 
@@ -16,8 +16,8 @@ use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
 use crate::record::Content;
 
 impl<V: Value> Common<V> {
-    /// Asks `peer`, who is known to have it, for what is committed above the watermark; once until
-    /// there is an answer or a resend.
+    /// Asks `peer`, which is known to have them, for the committed slots above the watermark. It asks
+    /// once until something is committed or until a resend.
     pub(super) fn ask(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         if !self.asked {
             self.asked = true;
@@ -25,8 +25,8 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Sends `peer` committed slots from `from` on: one frame of what is in the tail, or has the
-    /// shell read what is older. The peer asks on when it has that.
+    /// Sends `peer` one frame of committed slots from `from` on. If the first of them is older than the
+    /// tail, the shell reads them from the disk. The peer asks for more when it has these.
     pub(super) fn serve(&self, peer: ReplicaId, from: Slot, out: &mut Output<V>) {
         let watermark = self.watermark();
         let log_starts_at = self.learner.log_starts_at();
@@ -72,9 +72,9 @@ impl<V: Value> Common<V> {
 impl<V: Value> Replica<V> {
     /// Takes in committed slots.
     ///
-    /// They are written as committed, not under anybody's number: under the sender's number a chosen
-    /// value could be hidden from a later election, and if nothing were written a restart could
-    /// deliver a stale one.
+    /// They are written as committed, not under a number. Under the sender's number, a chosen value
+    /// could be hidden from a later election. If nothing were written, a restart could deliver a stale
+    /// value.
     pub(super) fn take_committed(
         &mut self,
         from: ReplicaId,
@@ -95,8 +95,8 @@ impl<V: Value> Replica<V> {
         if news.is_empty() || common.disk_is_stalled() {
             return;
         }
-        // A coordinator whose watermark moves in any way but by its own acknowledgements has been
-        // overtaken, and followers would take its watermark for a verdict on its own values.
+        // A coordinator whose watermark moves by anything but its own acknowledgements has been
+        // overtaken. Followers would take its watermark for a verdict on its own values.
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }

@@ -1,8 +1,8 @@
 //! What clients submit, here or forwarded from another replica.
 //!
-//! The replica that a client asked is the *origin*. It keeps a submission, and repeats it to whoever
-//! coordinates, until it is delivered here. If the origin crashes, what became of the submission is
-//! unknown to the client, and a retry anywhere finds out.
+//! The replica that a client asked is the *origin*. It keeps a submission, and repeats it to the
+//! coordinator until it is delivered here. If the origin crashes, the client does not know what became
+//! of the submission. A retry at any replica finds out.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use super::{Replica, Role};
 use crate::counted::CountedMap;
 use crate::entry::{Entry, Opening, SubmissionId, Value};
 use crate::frames::{FrameRoom, in_frames};
-use crate::io::{Answer, Output, SubmitRefused};
+use crate::io::{ClientAnswer, Output, SubmitRefused};
 use crate::message::Message;
 use crate::numbers::{ReplicaId, Slot};
 use crate::sessions::{Known, RequestTable};
@@ -42,10 +42,10 @@ impl<V: Value> Clients<V> {
     }
 
     /// Keeps a submission of a client of this replica; false if it is kept already.
-    fn keep(&mut self, entry: &Entry<V>, common: &Common<V>) -> Result<bool, Answer> {
+    fn keep(&mut self, entry: &Entry<V>, common: &Common<V>) -> Result<bool, ClientAnswer> {
         let limits = common.limits();
         let submission = entry.submission_id();
-        let refused = |reason| Err(Answer::Refused { submission, reason });
+        let refused = |reason| Err(ClientAnswer::Refused { submission, reason });
         let Some(id) = submission else {
             return refused(SubmitRefused::NotASubmission);
         };
@@ -73,8 +73,8 @@ impl<V: Value> Clients<V> {
         Ok(true)
     }
 
-    /// A copy of `submission` is committed. Its client is answered by the delivery. What the
-    /// application had before this run is not delivered, and so answered here.
+    /// A copy of `submission` is committed. If it is delivered, the delivery answers its client. If the
+    /// application had it before this run, it is not delivered, and so it is answered here.
     pub(super) fn committed(
         &mut self,
         submission: SubmissionId,
@@ -115,11 +115,11 @@ impl<V: Value> Clients<V> {
 }
 
 /// What the log answers to a submission, if it does.
-fn answer_of(submission: SubmissionId, table: &RequestTable) -> Option<Answer> {
+fn answer_of(submission: SubmissionId, table: &RequestTable) -> Option<ClientAnswer> {
     match table.look_up(submission) {
         Known::Nothing => None,
-        Known::Delivered { slot } => Some(Answer::Done { submission, slot }),
-        Known::GivenUp => Some(Answer::GivenUp { submission }),
+        Known::Delivered { slot } => Some(ClientAnswer::Done { submission, slot }),
+        Known::GivenUp => Some(ClientAnswer::GivenUp { submission }),
     }
 }
 
@@ -132,13 +132,13 @@ impl<V: Value> Replica<V> {
             match self.clients.keep(&entry, &self.common) {
                 Ok(true) => new.push(entry),
                 Ok(false) => {}
-                Err(answer @ Answer::Refused { .. }) => refused.push(answer),
+                Err(answer @ ClientAnswer::Refused { .. }) => refused.push(answer),
                 Err(answer) => out.answers.push(answer),
             }
         }
-        // Where a copy of it was taken, before or after, that is the answer.
-        let is_kept = |answer: &Answer| {
-            matches!(answer, Answer::Refused { submission: Some(id), .. }
+        // A copy of it may be kept, from before or after. Then the copy is answered, not this one.
+        let is_kept = |answer: &ClientAnswer| {
+            matches!(answer, ClientAnswer::Refused { submission: Some(id), .. }
                 if self.clients.waits_for(id))
         };
         out.answers.extend(refused.into_iter().filter(|answer| !is_kept(answer)));
@@ -158,7 +158,7 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Takes in what `from` forwards. Only a coordinator does; nothing is forwarded twice.
+    /// Takes in what `from` forwards. Only a coordinator does, and nothing is forwarded twice.
     pub(super) fn take_forwarded(
         &mut self,
         from: ReplicaId,
@@ -187,8 +187,8 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// The coordinator says that a submission is in the log already. If this replica has not got
-    /// that far, it asks for the rest; the delivery then answers the client.
+    /// The coordinator says that a submission is in the log already. If this replica lacks that slot,
+    /// it asks for it, and the delivery then answers the client.
     pub(super) fn submitted(
         &mut self,
         from: ReplicaId,

@@ -1,13 +1,13 @@
 //! The coordinator: phase 2 of Paxos for many slots at once.
 //!
-//! It *opens* a slot by accepting an entry in it itself and asking all others to. When a majority,
-//! itself included, has acknowledged the lowest open slot, that slot is committed. Its own
-//! acknowledgement counts like any other: when its record is durable. The accept leaves before that,
-//! so that all disks work in parallel, and a value costs one forced write a replica (Paxos Made
-//! Live, 4.2).
+//! The coordinator *opens* a slot: it accepts an entry in the slot, and asks all others to. When a
+//! majority, itself included, has acknowledged the lowest open slot, that slot is committed. Its own
+//! acknowledgement counts when its record is durable, like any other. The accept leaves before that,
+//! so that all disks work in parallel, and a value costs one forced write a replica (Paxos Made Live,
+//! 4.2).
 //!
-//! Submissions wait in a queue until the window, the disk and the acceptor have room. What an election
-//! must finish waits for nothing.
+//! Submissions wait in a queue until the window, the disk and the acceptor have room. Slots that an
+//! election must finish wait for nothing.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -29,14 +29,14 @@ use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Coordinator<V> {
     pub(crate) s: SequenceNumber,
-    /// The last slot that the promises which made this coordinator reported: whatever was committed
-    /// before lies at or below it.
+    /// The last slot that the promises for this number reported. Everything that was committed under
+    /// lower numbers is at or below it.
     pub(crate) last_promised: Slot,
     /// The members that have acknowledged each open slot. The entries are in the acceptor.
     pub(crate) open: BTreeMap<Slot, MemberSet>,
     /// Submissions that wait for the window.
     pub(crate) queue: CountedQueue<Entry<V>>,
-    /// The submissions in the queue and in open slots, none of which is to get a second slot.
+    /// The submissions in the queue and in open slots. None of them may get a second slot.
     known: BTreeSet<SubmissionId>,
     /// The others were told that every slot up to here is committed.
     announced: Slot,
@@ -140,9 +140,9 @@ impl<V: Value> Coordinator<V> {
         self.open(first, entries, common, out);
     }
 
-    /// A follower holds an entry in slot `last`, above everything that this coordinator has opened:
-    /// left over from an older one, and not chosen, or this election had heard of it. No-ops in the
-    /// slots up to there let go of it.
+    /// A follower holds an entry in slot `last`, above everything that this coordinator has opened. An
+    /// older coordinator left it there. It was not chosen, or this election would have heard of it.
+    /// No-ops in the slots up to `last` replace it.
     pub(super) fn fill_up_to(&mut self, last: Slot, common: &mut Common<V>, out: &mut Output<V>) {
         let watermark = common.watermark();
         let first = self.next_slot(watermark);
@@ -151,8 +151,8 @@ impl<V: Value> Coordinator<V> {
         self.open(first, alloc::vec![Entry::NoOp; count], common, out);
     }
 
-    /// Lets submissions wait for the window, but those that wait or are in an open slot already, and
-    /// those that there is no room for.
+    /// Lets submissions wait for the window. It leaves out those that wait already, those that are in
+    /// an open slot, and those that there is no room for.
     pub(super) fn enqueue(
         &mut self,
         submissions: impl IntoIterator<Item = Entry<V>>,
@@ -194,8 +194,8 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Consensus is reached once a majority has acknowledged (Paxos Made Live, 4.1, step 3), and
-    /// counts as committed once every slot below is.
+    /// Commits the open slots that a majority has acknowledged (Paxos Made Live, 4.1, step 3), in order:
+    /// a slot counts as committed once every slot below it does.
     fn commit_acknowledged(
         &mut self,
         common: &mut Common<V>,

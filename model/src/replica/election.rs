@@ -1,12 +1,12 @@
 //! Standing for election: the canvass, and phase 1 of Paxos.
 //!
-//! A replica that suspects that nobody coordinates first *canvasses*: it asks, and nothing is
-//! written or promised. So one that was cut off, and comes back, does not oust a healthy coordinator
-//! with a number that grew meanwhile. With a majority's agreement it becomes a *candidate*: it
-//! promises a new number to itself, and proposes it once that promise is durable, lest a restart use
-//! the number twice. With the promises of a majority it coordinates.
+//! A replica that suspects that nobody coordinates first *canvasses*: it asks the others, and nothing
+//! is written or promised. So a replica that was cut off for a while does not oust a healthy
+//! coordinator with a number that grew meanwhile. With the agreement of a majority, the replica becomes
+//! a *candidate*. It promises a new number to itself, and proposes the number once that promise is
+//! durable, or a restart could use the number twice. With the promises of a majority it coordinates.
 //!
-//! A promise may take several frames. It counts only when whole.
+//! A promise may take several frames. It counts only when it is whole.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -82,8 +82,8 @@ pub(crate) enum Standing {
 }
 
 impl<V: Value> Replica<V> {
-    /// The failure detector believes that nobody coordinates. A coordinator whose round goes
-    /// unanswered believes it too, and steps down; the detector counts how long, the core does not.
+    /// The failure detector believes that nobody coordinates. A coordinator whose round is unanswered
+    /// steps down. The detector counts for how long; the core has no clock.
     pub(super) fn suspect(&mut self) {
         if let Role::Coordinator(coordinator) = &self.role {
             if coordinator.rounds.are_answered(&self.common.configuration) {
@@ -144,8 +144,8 @@ impl<V: Value> Replica<V> {
         common.write(Content::Promised(s), out);
     }
 
-    /// Proposes once this replica's own promise is durable: after a restart it would otherwise pick
-    /// the same number again.
+    /// Proposes once this replica's own promise is durable. Otherwise it could pick the same number
+    /// again after a restart.
     pub(super) fn propose_when_durable(&mut self, out: &mut Output<V>) {
         let common = &self.common;
         if let Role::Candidate(candidate) = &mut self.role
@@ -212,9 +212,9 @@ impl<V: Value> Candidate<V> {
 
     /// Takes in one frame of the promise of `from`. `watermark` is the candidate's own.
     ///
-    /// Frames may come in any order, again, and from before and after the promiser learned of more
-    /// commits: what it has accepted above its newest watermark does not change while it obeys `s`.
-    /// A frame that does not join what is there already waits to be asked for again.
+    /// Frames may come in any order and more than once, and from before and after the promiser learned
+    /// of more commits: what it has accepted above its newest watermark does not change while it obeys
+    /// `s`. A frame that does not join the frames before it is ignored, and asked for again.
     pub(crate) fn take(
         &mut self,
         from: ReplicaId,
@@ -276,8 +276,8 @@ impl<V: Value> Candidate<V> {
         progress.through.max(progress.watermark).max(watermark) >= progress.last
     }
 
-    /// From which slot on `replica` is still to tell what it has accepted; none if its promise is
-    /// whole.
+    /// The first slot from which `replica` has still to report what it has accepted; none if its
+    /// promise is whole.
     pub(crate) fn missing_from(&self, replica: ReplicaId, watermark: Slot) -> Option<Slot> {
         match self.promises.get(&replica) {
             Some(progress) if Self::is_whole(progress, watermark) => None,
@@ -295,9 +295,9 @@ impl<V: Value> Candidate<V> {
     /// Whether `me`, with `watermark`, may coordinate. It may not before its own promise is durable,
     /// which is when it proposes.
     ///
-    /// A promise counts only once the candidate knows of every commit that its promiser knew of: it
-    /// chooses values for all slots above its own watermark, and a promise reports what is above the
-    /// promiser's.
+    /// A promise counts only once the candidate knows of every commit that its promiser knew of. The
+    /// candidate chooses values for all slots above its own watermark, and a promise reports only what
+    /// is above the promiser's.
     pub(crate) fn standing(
         &self,
         me: ReplicaId,
@@ -330,17 +330,18 @@ impl<V: Value> Candidate<V> {
         }
     }
 
-    /// The last slot that any of the promises reported that count.
+    /// The last slot that a promise reported, of those that count.
     fn last_reported(&self, watermark: Slot) -> Slot {
         let counted = self.promises.values().filter(|it| Self::counts(it, watermark));
         counted.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
     }
 
-    /// Chooses the values for phase 2, and returns the last slot that it has chosen one for.
+    /// Chooses the entries for phase 2. Returns the last slot, and the entries of all slots from the
+    /// watermark up to it.
     ///
-    /// In every slot above the own watermark, as that stands now, the value accepted under the
-    /// highest number must be finished: it may have been chosen (Paxos Made Live, 4.1, the second
-    /// mechanism). A slot that nobody reported below one that somebody did gets a no-op.
+    /// In every slot above this replica's watermark, as it stands now, the value that was accepted
+    /// under the highest number must be finished: it may have been chosen (Paxos Made Live, 4.1, the
+    /// second mechanism). A slot that nobody reported gets a no-op if a slot above it was reported.
     pub(crate) fn choose(mut self, common: &Common<V>) -> (Slot, Vec<Entry<V>>) {
         let watermark = common.watermark();
         let last = common.acceptor.last(watermark).max(self.last_reported(watermark));
@@ -360,7 +361,7 @@ impl<V: Value> Candidate<V> {
         (last, entries)
     }
 
-    /// The slots up to `watermark` are committed; what was reported of them is of no more interest.
+    /// Forgets what was reported of the slots up to `watermark`: they are committed.
     pub(crate) fn forget_committed(&mut self, watermark: Slot) {
         self.best = self.best.split_off(&watermark.next());
     }

@@ -1,7 +1,7 @@
 //! The follower: how a replica answers the owner of a sequence number.
 //!
-//! An order below the promise is rejected. Every other order, but a canvass, makes this replica a
-//! follower of its sender, whatever it was before: it promises the number, and does what it is told.
+//! An order below the promise is rejected. Every other order except a canvass makes this replica a
+//! follower of the sender, whatever its role was before. It promises the number and obeys.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -62,8 +62,9 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Somebody coordinates under `s`, or wants to. That is at or above the promise, and nobody else
-    /// owns it, so it is above any number that this replica stands or coordinates under.
+    /// Another replica coordinates under `s`, or wants to. `s` is at or above the promise, and this
+    /// replica does not own it. So `s` is above any number under which this replica stands or
+    /// coordinates.
     fn follow(&mut self, s: SequenceNumber, out: &mut Output<V>) {
         self.role = Role::Follower;
         self.common.heard = self.common.heard.max(s);
@@ -73,8 +74,8 @@ impl<V: Value> Replica<V> {
 
     /// Phase 3: the coordinator of `s` says that everything up to `watermark` is committed.
     ///
-    /// That makes an entry committed *here* only if it was accepted under `s`: another may stand in
-    /// the slot. The rest is fetched.
+    /// That commits an entry *here* only if it was accepted under `s`: this replica may hold another
+    /// entry in the slot. It asks for the rest.
     fn follow_watermark(
         &mut self,
         from: ReplicaId,
@@ -135,8 +136,8 @@ struct Judged<V> {
 }
 
 impl<V: Value> Common<V> {
-    /// Agrees to follow if it, too, believes that nobody coordinates, which a coordinator does not.
-    /// Nothing is promised.
+    /// Agrees to follow if this replica, too, believes that nobody coordinates. A coordinator does not
+    /// believe that. Nothing is promised.
     fn on_canvass(&self, s: SequenceNumber, out: &mut Output<V>) {
         if self.suspects && s > self.acceptor.promised() {
             self.reply(s, Reply::Agree, out);
@@ -162,7 +163,7 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Whether a right peer could have sent these entries for the slots from `first` on.
+    /// Whether a correct peer could have sent these entries for the slots from `first` on.
     pub(super) fn is_possible(&self, first: Slot, entries: &[Entry<V>]) -> bool {
         let count = entries.len() as u64;
         first > Slot::ZERO
@@ -197,8 +198,8 @@ impl<V: Value> Common<V> {
         if beyond_limit {
             self.ask(from, out);
         }
-        // A value that differs from the committed one is an old coordinator's, and what is committed
-        // is its answer.
+        // An old coordinator sent a value that differs from the committed one. The committed slots are
+        // the answer.
         if let Some(slot) = overtaken {
             self.serve(from, slot, out);
         }

@@ -1,4 +1,4 @@
-//! Resend: repeating what is unanswered, so that any lost message is made good.
+//! Resend: repeating what is unanswered, so that a lost message does no lasting harm.
 //!
 //! Each role repeats what it waits for: a canvass, a propose, accepts, a round. Every replica repeats
 //! what its clients wait for, and may ask for committed slots again.
@@ -40,7 +40,8 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Answers what the log has answered meanwhile, and repeats the rest to the coordinator.
+    /// Answers the submissions that the log has answered meanwhile, and repeats the rest to the
+    /// coordinator.
     fn resend_for_clients(&mut self, out: &mut Output<V>) {
         self.clients.answer_all_known(self.common.learner.table(), out);
         let mut room = room_of_resend(self.common.limits());
@@ -54,8 +55,8 @@ impl<V: Value> Replica<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Repeats the accepts that were open at the last resend already, and the newest round; an
-    /// answered round is followed by a new one.
+    /// Repeats the accepts of slots that were open at the last resend already. Repeats the newest round,
+    /// or begins a new one if the newest is answered.
     fn resend(&mut self, common: &Common<V>, out: &mut Output<V>) {
         for member in common.others() {
             self.resend_accepts(member, common, out);
@@ -68,8 +69,8 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Sends `member` the open entries that it has not acknowledged since before the last resend, as
-    /// many as the limit allows and at least one. What was opened later is on its way.
+    /// Sends `member` the entries that were open at the last resend and that it has not acknowledged:
+    /// as many as the limit allows, and at least one. Entries that were opened later are on their way.
     fn resend_accepts(&self, member: ReplicaId, common: &Common<V>, out: &mut Output<V>) {
         let mut room = room_of_resend(common.limits());
         let mut unacknowledged = EntryRanges::new();

@@ -1,13 +1,13 @@
 //! Rounds, and the linearizable reads that rest on them.
 //!
-//! A coordinator asks all others whether they still obey: that is a *round*. Rounds are the heartbeat,
-//! and they repeat the watermark. And an answered round that began after a read arrived proves that
-//! nobody coordinated with a higher number when the read did.
+//! In a *round* the coordinator asks all others whether they still obey. Rounds are the heartbeat, and
+//! they repeat the watermark. A round that began after a read arrived, and that a majority has
+//! answered, proves that nobody coordinated under a higher number when the read arrived.
 //!
 //! A read is told a slot, and served when the application has everything up to it. The slot covers
-//! whatever was committed when the read arrived. A read at a replica that does not coordinate is
-//! forwarded, and repeated until it is answered. The answer names the run that asked: a former run
-//! may have used the same id, earlier.
+//! everything that was committed when the read arrived. A read at a replica that does not coordinate
+//! is forwarded, and repeated until it is answered. The answer names the run that asked, because an
+//! earlier run may have used the same id.
 //!
 //! [`Reads`] is the side of the replica that a client asked. [`Rounds`] is the coordinator's side.
 
@@ -20,7 +20,7 @@ use super::coordinator::Coordinator;
 use super::{Replica, Role};
 use crate::configuration::{Configuration, MemberSet};
 use crate::entry::Value;
-use crate::io::{Answer, Output};
+use crate::io::{ClientAnswer, Output};
 use crate::message::{Message, Order};
 use crate::numbers::{ReadId, ReplicaId, RoundNumber, Run, Slot};
 
@@ -92,8 +92,8 @@ impl<V: Value> Coordinator<V> {
         common.order_others(self.s, Order::Round { number, watermark }, out);
     }
 
-    /// `replica` obeyed in round `number`, and has accepted nothing above `last`. An answer to
-    /// another round than the newest is none.
+    /// `replica` obeyed in round `number`, and has accepted nothing above `last`. Only an answer to the
+    /// newest round counts.
     pub(super) fn take_obey(
         &mut self,
         replica: ReplicaId,
@@ -109,7 +109,7 @@ impl<V: Value> Coordinator<V> {
         if !is_news {
             return;
         }
-        // That a majority obeys is how a coordinator hears of itself.
+        // A coordinator hears no orders. That a majority obeys tells it that there is a coordinator.
         if !was_answered && rounds.are_answered(&common.configuration) {
             out.coordinator_heard = true;
         }
@@ -118,9 +118,9 @@ impl<V: Value> Coordinator<V> {
 
     /// Takes in reads of the run `run` of `from`.
     ///
-    /// Whatever any replica has committed by now lies at or below the larger of two slots: this
-    /// replica's watermark covers what was committed under its own number and is known to it, and
-    /// what was committed before was reported by the promises that made it coordinator.
+    /// Everything that any replica has committed by now is at or below the larger of two slots. This
+    /// replica's watermark covers what was committed under its own number. What was committed before
+    /// was reported by the promises that made it coordinator.
     pub(super) fn take_reads(
         &mut self,
         from: ReplicaId,
@@ -138,8 +138,8 @@ impl<V: Value> Coordinator<V> {
     /// Tells the reads that the newest round confirms their slot, and begins a round for those that
     /// arrived after it began.
     ///
-    /// A read may be told of a slot that an election must finish. Until that is committed it may
-    /// still be lost with this coordinator, and the read would wait for it for ever.
+    /// It waits until the slots that the election must finish are committed. Until then such a slot may
+    /// be lost with this coordinator, and a read that was told of it would wait for ever.
     pub(super) fn confirm_reads(
         &mut self,
         common: &Common<V>,
@@ -232,7 +232,7 @@ impl Reads {
     pub(super) fn answer<V>(&mut self, applied: Slot, out: &mut Output<V>) {
         while let Some(&(slot, id)) = self.told.first().filter(|(slot, _)| *slot <= applied) {
             self.told.remove(&(slot, id));
-            out.answers.push(Answer::Read { id, slot });
+            out.answers.push(ClientAnswer::Read { id, slot });
         }
     }
 }
@@ -246,7 +246,7 @@ impl<V: Value> Replica<V> {
             if self.clients.reads.ask(id, reads_max) {
                 taken.push(id);
             } else {
-                out.answers.push(Answer::ReadRefused { id });
+                out.answers.push(ClientAnswer::ReadRefused { id });
             }
         }
         self.pass_on_reads(&taken, out);

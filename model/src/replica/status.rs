@@ -45,14 +45,14 @@ pub struct Status {
     pub run: Run,
     /// What it does besides accepting and learning.
     pub role: RoleName,
-    /// Whom it takes for the coordinator: the owner of the number that it has promised.
+    /// The replica that it takes for the coordinator: the owner of the number that it has promised.
     pub coordinator: Option<ReplicaId>,
     /// It obeys nobody below this number.
     pub promised: SequenceNumber,
     /// Every slot up to here is committed, as far as it knows.
     pub watermark: Slot,
-    /// Every slot up to here is committed, and its record is durable on this replica: what a shell
-    /// may read back from its disk.
+    /// Every slot up to here is committed, and its record is durable on this replica. A shell may read
+    /// these slots back from its disk.
     pub durable: Slot,
     /// Its application has everything up to here.
     pub applied: Slot,

@@ -10,7 +10,7 @@ use super::local::{EntryId, Local};
 use super::property::{Broken, Invariant};
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
-use crate::io::{Answer, Input, Output, Serve, To};
+use crate::io::{ClientAnswer, Input, Output, Serve, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
 use crate::record::{Base, Content};
@@ -187,7 +187,7 @@ fn observe(
         }
     }
     for answer in &out.answers {
-        if let Answer::Read { id, slot } = answer {
+        if let ClientAnswer::Read { id, slot } = answer {
             // It sees what the application has.
             effects.reads.push((*id, (*slot).min(after.replica.common.learner.applied())));
         }

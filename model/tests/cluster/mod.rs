@@ -18,7 +18,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use synod_model::{
-    Answer, Base, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
+    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
     ElectRefused, Entry, Input, Limits, Message, Opening, Output, ReadId, Recovery, Replica,
     ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
 };
@@ -68,7 +68,7 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Delivered(Delivered<V>),
-    Answered(Answer),
+    Answered(ClientAnswer),
     Served(Serve),
     ElectRefused(ElectRefused),
     Contradiction(Contradiction),
@@ -190,18 +190,18 @@ impl Cluster {
         }
         for answer in out.answers.drain(..) {
             match answer {
-                Answer::Read { id, slot } => {
+                ClientAnswer::Read { id, slot } => {
                     assert!(slot <= node.applied, "r{me} serves a read once it is applied");
                     assert!(node.reads.remove(&id), "r{me} answers a read once");
                     self.ghost.read_answered(me, node.run, id, slot);
                 }
-                Answer::ReadRefused { id } => _ = node.reads.remove(&id),
-                Answer::Done { submission, .. }
-                | Answer::GivenUp { submission }
-                | Answer::Refused { submission: Some(submission), .. } => {
+                ClientAnswer::ReadRefused { id } => _ = node.reads.remove(&id),
+                ClientAnswer::Done { submission, .. }
+                | ClientAnswer::GivenUp { submission }
+                | ClientAnswer::Refused { submission: Some(submission), .. } => {
                     node.submissions.remove(&submission);
                 }
-                Answer::Refused { submission: None, .. } => {}
+                ClientAnswer::Refused { submission: None, .. } => {}
             }
             self.events.push((me, Event::Answered(answer)));
         }
