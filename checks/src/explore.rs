@@ -12,7 +12,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use indicatif::HumanCount;
 use stateright::Model;
-use synod_model::world::{Explored, World};
+use synod_model::show::Explored;
+use synod_model::world::World;
 
 use crate::cli::{Exit, ExploreArgs};
 use crate::scenarios::States;

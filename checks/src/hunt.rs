@@ -17,7 +17,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stateright::{Checker, Model, Property};
-use synod_model::world::{Action, ClusterState, PropertyInfo, PropertyKind, Scenario, World};
+use synod_model::world::{Action, ClusterState, ModelProperty, PropertyKind, Scenario, World};
 
 use crate::search::{Bounds, Ended, Sofar, Stopped, watch};
 
@@ -61,7 +61,7 @@ pub struct Hunted {
 /// First the shortest, within `bounds`; when they are exceeded, any, within `bounds_of_any`.
 pub fn hunt(
     scenario: &Scenario,
-    property: &PropertyInfo,
+    property: ModelProperty,
     threads: NonZeroUsize,
     bounds: &Bounds,
     bounds_of_any: Option<&Bounds>,
@@ -98,20 +98,16 @@ const ASKED: &str = "what is asked for";
 /// The world, with a single property: that what is asked for is reached.
 struct Hunt {
     world: World,
-    condition: fn(&World, &ClusterState) -> bool,
-    /// What the condition says of a state that is asked for.
-    asked: bool,
+    property: ModelProperty,
     is_found: AtomicBool,
     is_stopped: AtomicBool,
 }
 
 impl Hunt {
-    fn new(scenario: &Scenario, property: &PropertyInfo) -> Self {
-        let world = World::new(scenario.clone());
+    fn new(scenario: &Scenario, property: ModelProperty) -> Self {
         Self {
-            condition: world.property(property.name).condition,
-            world,
-            asked: property.kind == PropertyKind::Sometimes,
+            world: World::new(scenario.clone()),
+            property,
             is_found: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
         }
@@ -119,8 +115,10 @@ impl Hunt {
 
     /// Whether `state` is asked for, and the first.
     fn is_first(&self, state: &ClusterState) -> bool {
+        // A witness is asked for where it shows, anything else where it is violated.
+        let asked = self.property.kind() == PropertyKind::Sometimes;
         !self.is_found.load(Ordering::Relaxed)
-            && (self.condition)(&self.world, state) == self.asked
+            && self.world.holds(self.property, state) == asked
             && !self.is_found.swap(true, Ordering::Relaxed)
     }
 }

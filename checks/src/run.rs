@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use stateright::{Checker, HasDiscoveries, Model};
-use synod_model::world::{PropertyKind, Scenario, World};
+use synod_model::world::{ModelProperty, PropertyKind, Scenario, World};
 
 use crate::cli::{Exit, RunArgs, tier_name};
 use crate::hunt::{Indices, hunt};
@@ -107,7 +107,7 @@ pub fn check(row: &Row, threads: NonZeroUsize, bounds: &Bounds) -> (ScenarioRepo
     let mut traces = String::new();
     for property in &mut report.properties {
         if property.verdict == PropertyVerdict::Violated
-            && let Some(path) = paths.get(property.name)
+            && let Some(path) = paths.get(&property.property)
         {
             traces.push_str(&trace(row, &scenario, property, path, bounds));
         }
@@ -122,7 +122,7 @@ fn search(
     threads: NonZeroUsize,
     bounds: &Bounds,
     show: impl FnMut(&Sofar),
-) -> (ScenarioReport, HashMap<&'static str, Indices>) {
+) -> (ScenarioReport, HashMap<ModelProperty, Indices>) {
     let world = World::new(scenario.clone());
     let checker = world.checker().threads(threads.get()).finish_when(HasDiscoveries::AnyFailures);
     let mut checker = checker.spawn_dfs();
@@ -139,18 +139,13 @@ fn search(
     );
     let paths = before_stop.into_inner().unwrap_or_else(|| paths_found(&checker));
     let world = checker.model();
-    let infos = world.property_infos();
-    let is_violated = |it: &&_| {
-        let info: &synod_model::world::PropertyInfo = it;
-        info.kind != PropertyKind::Sometimes && paths.contains_key(info.name)
-    };
-    let complete = stopped.is_none() && !world.is_stopped() && !infos.iter().any(is_violated);
-    let properties = infos.iter().map(|info| {
-        let path = paths.get(info.name);
+    let is_violated = paths.keys().any(|it| it.kind() != PropertyKind::Sometimes);
+    let complete = stopped.is_none() && !world.is_stopped() && !is_violated;
+    let properties = scenario.properties().into_iter().map(|property| {
+        let path = paths.get(&property);
         PropertyReport {
-            name: info.name,
-            kind: info.kind,
-            verdict: PropertyVerdict::new(info.kind, path.is_some(), complete),
+            property,
+            verdict: PropertyVerdict::new(property.kind(), path.is_some(), complete),
             steps: path.map(Indices::steps),
         }
     });
@@ -172,18 +167,19 @@ fn search(
 }
 
 /// The paths to everything that was found.
-fn paths_found(checker: &impl Checker<World>) -> HashMap<&'static str, Indices> {
+fn paths_found(checker: &impl Checker<World>) -> HashMap<ModelProperty, Indices> {
     let discoveries = checker.discoveries().into_iter();
-    let decode = |encoded: String| Indices::decode(&encoded);
-    discoveries.map(|(name, path)| (name, decode(path.encode(checker.model())))).collect()
+    let found = discoveries.filter_map(|(name, path)| {
+        let property = ModelProperty::from_name(name)?;
+        Some((property, Indices::decode(&path.encode(checker.model()))))
+    });
+    found.collect()
 }
 
 /// The report of a scenario that nobody came to.
 fn not_begun(row: &Row) -> ScenarioReport {
-    let world = World::new((row.scenario)());
-    let properties = world.property_infos().into_iter().map(|info| PropertyReport {
-        name: info.name,
-        kind: info.kind,
+    let properties = (row.scenario)().properties().into_iter().map(|property| PropertyReport {
+        property,
         verdict: PropertyVerdict::Incomplete,
         steps: None,
     });
@@ -208,30 +204,27 @@ fn not_begun(row: &Row) -> ScenarioReport {
 fn trace(
     row: &Row,
     scenario: &Scenario,
-    property: &mut PropertyReport,
+    report: &mut PropertyReport,
     path: &Indices,
     bounds: &Bounds,
 ) -> String {
     let bounds = Bounds { deadline: Some(Instant::now() + HUNT), ..bounds.clone() };
-    let world = World::new(scenario.clone());
-    let info = world.property_infos().into_iter().find(|info| info.name == property.name);
+    let property = report.property;
     let progress = Progress::with_length("a short trace", 0);
-    let shortest = info.and_then(|info| {
-        let show = |sofar: &Sofar| progress.show(sofar);
-        let hunted = hunt(scenario, info, NonZeroUsize::MIN, &bounds, None, show);
-        progress.end(&hunted.sofar, property.name);
-        hunted.path
-    });
+    let show = |sofar: &Sofar| progress.show(sofar);
+    let hunted = hunt(scenario, property, NonZeroUsize::MIN, &bounds, None, show);
+    progress.end(&hunted.sofar, property.name());
+    let shortest = hunted.path;
     let path = shortest.as_ref().unwrap_or(path);
-    property.steps = Some(path.steps());
+    report.steps = Some(path.steps());
     let heading = format!(
         "\n{}: {}\nviolated after {} steps{}\n\n",
         row.name,
-        property.name,
+        property,
         path.steps(),
         if shortest.is_some() { ", the fewest there are" } else { "" }
     );
-    let described = paths::described(row.name, property.name, scenario, path, None);
+    let described = paths::described(row.name, property, scenario, path, None);
     // The report comes first: it must not be lost for a picture.
     heading + &described.unwrap_or_else(|error| format!("not shown: {error:#}\n"))
 }

@@ -7,13 +7,13 @@
 mod bounds;
 
 use synod_model::Limits;
-use synod_model::world::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission, small_limits};
+use synod_model::world::{
+    ASIDE, Kind, Kinds, Replicas, Scenario, Submission, Witness, small_limits,
+};
 
 use bounds::{
-    AGREED, ALL_CRASHED, AROUND_0, AROUND_1, BEHIND_TAIL, BEYOND_WINDOW, CANVASS,
-    COMMITTED_EVERYWHERE, DEAD, FINISHES, FORWARDED, GIVEN_UP, LAGS, LOSES, NO_OP, NONE, OVERTAKES,
-    READ, READS, REJECTED, ROUNDS, SESSION_ENDED, TWICE, TWO_COORDINATE, end_opened, end_session,
-    five, giving_up, in_session, open_session, request, two_values,
+    AROUND_0, AROUND_1, CANVASS, NONE, READS, ROUNDS, end_opened, end_session, five, giving_up,
+    in_session, open_session, request, two_values,
 };
 
 /// How long a scenario takes, and so when it is run. A tier includes none of the others.
@@ -65,7 +65,12 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(911_864),
         scenario: || Scenario {
             submissions: two_values(),
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LAGS],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::CandidateLags,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
@@ -77,7 +82,13 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 3])
         },
     },
@@ -89,7 +100,7 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
-            reaches: vec![COMMITTED_EVERYWHERE, REJECTED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::OrderRejected],
             ..Scenario::new(3, 1, &[1, 2, 3])
         },
     },
@@ -100,7 +111,11 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(1_476_446),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0, 1])],
-            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::NoOpFillsGap,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
@@ -112,7 +127,11 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             hears: AROUND_0,
-            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::NoOpFillsGap,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 3, &[1, 2])
         },
     },
@@ -127,7 +146,7 @@ pub const TABLE: &[Row] = &[
             sync_any: true,
             catch_up: Replicas::NONE,
             limits: Limits { frame_entries_max: 2, ..small_limits() },
-            reaches: vec![COMMITTED_EVERYWHERE, FINISHES],
+            reaches: vec![Witness::CommittedEverywhere, Witness::FinishesAnothersValue],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
@@ -140,7 +159,11 @@ pub const TABLE: &[Row] = &[
             submissions: vec![request(1, &[1]), request(2, &[0])],
             crashes: 1,
             may_crash: Replicas::of(&[0]),
-            reaches: vec![COMMITTED_EVERYWHERE, LAGS, LOSES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::CandidateLags,
+                Witness::UnsyncedWriteLost,
+            ],
             ..Scenario::new(3, 2, &[1, 3])
         },
     },
@@ -153,7 +176,11 @@ pub const TABLE: &[Row] = &[
             submissions: vec![request(1, &[0]), request(2, &[0])],
             crashes: 1,
             may_crash: Replicas::of(&[2]),
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 2, &[3])
         },
     },
@@ -165,7 +192,7 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1])],
             limits: Limits { accepted_slots_max: 1, ..small_limits() },
-            reaches: vec![COMMITTED_EVERYWHERE, BEHIND_TAIL],
+            reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
             ..Scenario::new(3, 2, &[1, 2])
         },
     },
@@ -177,7 +204,7 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1])],
             limits: Limits { accepted_bytes_max: 30, ..small_limits() },
-            reaches: vec![COMMITTED_EVERYWHERE, BEHIND_TAIL],
+            reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
             ..Scenario::new(3, 2, &[1, 2])
         },
     },
@@ -190,7 +217,11 @@ pub const TABLE: &[Row] = &[
             submissions: two_values(),
             crashes: 1,
             durable_application: true,
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[3, 4])
         },
     },
@@ -202,7 +233,7 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }, request(2, &[2])],
             hears: AROUND_0,
-            reaches: vec![TWICE, TWO_COORDINATE],
+            reaches: vec![Witness::RequestInLogTwice, Witness::TwoCoordinate],
             ..Scenario::new(3, 2, &[1, 2, 3])
         },
     },
@@ -217,7 +248,7 @@ pub const TABLE: &[Row] = &[
             resend: true,
             rounds: 1,
             loses: ASIDE.without(Kinds::of(&[Kind::Submit])),
-            reaches: vec![TWO_COORDINATE, FORWARDED],
+            reaches: vec![Witness::TwoCoordinate, Witness::SubmissionForwarded],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
@@ -228,7 +259,7 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(357_568),
         scenario: || Scenario {
             submissions: vec![Submission { places: 2, ..request(1, &[0, 1]) }, request(2, &[1])],
-            reaches: vec![OVERTAKES, COMMITTED_EVERYWHERE],
+            reaches: vec![Witness::RequestOvertakes, Witness::CommittedEverywhere],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
@@ -244,7 +275,7 @@ pub const TABLE: &[Row] = &[
                 end_session(&[2]),
             ],
             hears: AROUND_0,
-            reaches: vec![TWO_COORDINATE, SESSION_ENDED],
+            reaches: vec![Witness::TwoCoordinate, Witness::LateCopyAfterSessionEnd],
             ..Scenario::new(3, 4, &[1, 2])
         },
     },
@@ -257,7 +288,7 @@ pub const TABLE: &[Row] = &[
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[1, 2])],
             loses: ASIDE.without(READS),
-            reaches: vec![TWO_COORDINATE, READ],
+            reaches: vec![Witness::TwoCoordinate, Witness::ReadConfirmed],
             ..Scenario::new(3, 1, &[1, 2])
         },
     },
@@ -274,7 +305,7 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_1,
             rounds: 3,
             loses: ASIDE.without(READS),
-            reaches: vec![READ, ALL_CRASHED],
+            reaches: vec![Witness::ReadConfirmed, Witness::AllCrashesHappened],
             ..Scenario::new(3, 1, &[1])
         },
     },
@@ -291,7 +322,11 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             loses: ASIDE.without(READS),
             catch_up: Replicas::NONE,
-            reaches: vec![READ, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::ReadConfirmed,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 3])
         },
     },
@@ -304,7 +339,7 @@ pub const TABLE: &[Row] = &[
             submissions: two_values(),
             canvass: true,
             loses: ASIDE.without(CANVASS),
-            reaches: vec![COMMITTED_EVERYWHERE, AGREED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::CanvassAgreedTo],
             ..Scenario::new(3, 1, &[1, 3])
         },
     },
@@ -317,7 +352,7 @@ pub const TABLE: &[Row] = &[
             submissions: vec![request(1, &[1])],
             canvass: true,
             loses: ASIDE.without(CANVASS.and(Kinds::of(&[Kind::Round, Kind::Obey]))),
-            reaches: vec![COMMITTED_EVERYWHERE, AGREED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::CanvassAgreedTo],
             ..Scenario::new(3, 1, &[1])
         },
     },
@@ -333,7 +368,7 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             limits: Limits { open_slots_max: 1, ..small_limits() },
-            reaches: vec![BEYOND_WINDOW, FINISHES],
+            reaches: vec![Witness::ElectionExceedsWindow, Witness::FinishesAnothersValue],
             ..Scenario::new(3, 2, &[1, 2])
         },
     },
@@ -345,7 +380,11 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), giving_up(request(5, &[0])), request(6, &[0])],
             hears: AROUND_0,
-            reaches: vec![COMMITTED_EVERYWHERE, OVERTAKES, GIVEN_UP],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::RequestOvertakes,
+                Witness::RequestGivenUp,
+            ],
             ..Scenario::new(3, 2, &[3])
         },
     },
@@ -360,7 +399,7 @@ pub const TABLE: &[Row] = &[
             may_crash: Replicas::of(&[1]),
             durable_application: true,
             hears: AROUND_0,
-            reaches: vec![COMMITTED_EVERYWHERE, ALL_CRASHED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::AllCrashesHappened],
             ..Scenario::new(3, 2, &[3])
         },
     },
@@ -377,7 +416,11 @@ pub const TABLE: &[Row] = &[
             catch_up: Replicas::NONE,
             keeps_dead: true,
             loses: ASIDE.and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![DEAD, ALL_CRASHED, LOSES],
+            reaches: vec![
+                Witness::DeadMessageInFlight,
+                Witness::AllCrashesHappened,
+                Witness::UnsyncedWriteLost,
+            ],
             ..Scenario::new(3, 1, &[3, 6])
         },
     },
@@ -393,7 +436,7 @@ pub const TABLE: &[Row] = &[
             catch_up: Replicas::NONE,
             keeps_dead: true,
             loses: ASIDE.without(ROUNDS).and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![TWO_COORDINATE, DEAD],
+            reaches: vec![Witness::TwoCoordinate, Witness::DeadMessageInFlight],
             ..Scenario::new(3, 1, &[1, 2])
         },
     },
@@ -411,7 +454,11 @@ pub const TABLE: &[Row] = &[
             catch_up: Replicas::NONE,
             keeps_dead: true,
             loses: ASIDE.without(READS).and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![READ, DEAD, ALL_CRASHED],
+            reaches: vec![
+                Witness::ReadConfirmed,
+                Witness::DeadMessageInFlight,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1])
         },
     },
@@ -427,7 +474,7 @@ pub const TABLE: &[Row] = &[
             catch_up: Replicas::NONE,
             keeps_dead: true,
             loses: ASIDE.without(Kinds::of(&[Kind::Submit])).and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![FORWARDED, DEAD],
+            reaches: vec![Witness::SubmissionForwarded, Witness::DeadMessageInFlight],
             ..Scenario::new(3, 3, &[3])
         },
     },
@@ -453,7 +500,13 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
@@ -465,7 +518,13 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
@@ -476,7 +535,11 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(30_601_606),
         scenario: || Scenario {
             submissions: two_values(),
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 2, &[1, 2, 3, 4])
         },
     },
@@ -488,7 +551,7 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
-            reaches: vec![COMMITTED_EVERYWHERE, REJECTED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::OrderRejected],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
@@ -500,7 +563,11 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             catch_up: Replicas::of(&[2]),
-            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::NoOpFillsGap,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 3, &[1, 2])
         },
     },
@@ -516,7 +583,7 @@ pub const TABLE: &[Row] = &[
                 end_session(&[2]),
             ],
             catch_up: Replicas::of(&[2]),
-            reaches: vec![TWO_COORDINATE, SESSION_ENDED],
+            reaches: vec![Witness::TwoCoordinate, Witness::LateCopyAfterSessionEnd],
             ..Scenario::new(3, 4, &[1, 2])
         },
     },
@@ -528,7 +595,11 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 3,
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4, 5])
         },
     },
@@ -540,7 +611,11 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 2, &[1, 2, 3, 4])
         },
     },
@@ -551,7 +626,7 @@ pub const TABLE: &[Row] = &[
         states: States::Estimated(30_000_000),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[2])],
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
             ..Scenario::new(5, 1, &[5, 7])
         },
     },
@@ -562,7 +637,7 @@ pub const TABLE: &[Row] = &[
         states: States::Estimated(2_000_000_000),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[2])],
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
             ..Scenario::new(5, 1, &[5, 6, 7])
         },
     },

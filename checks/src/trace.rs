@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use indicatif::HumanCount;
-use synod_model::world::{PropertyInfo, PropertyKind, World};
+use synod_model::world::{ModelProperty, PropertyKind, Scenario};
 
 use crate::cli::{Exit, TraceArgs};
 use crate::hunt::hunt;
@@ -26,10 +26,9 @@ const SHORTEST: Duration = Duration::from_mins(2);
 pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     let row = args.scenario;
     let mut scenario = (row.scenario)();
-    let world = World::new(scenario.clone());
-    let property = find(&world.property_infos(), &args.property, row.name)?;
+    let property = find(&scenario, &args.property, row.name)?;
     // Nothing else is asked; and to look for anything else would cost time.
-    scenario.liveness = property.kind == PropertyKind::Liveness;
+    scenario.liveness = property.kind() == PropertyKind::Liveness;
 
     let memory = Limit::new(args.resources.memory_max)?;
     let any = Bounds { interrupt: Interrupt::listen()?, memory, deadline: None };
@@ -41,9 +40,9 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     let searched = HumanCount(hunted.sofar.unique_states);
     progress.end(&hunted.sofar, "");
 
-    let is_sometimes = property.kind == PropertyKind::Sometimes;
+    let is_sometimes = property.kind() == PropertyKind::Sometimes;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: {}", row.name, property.name)?;
+    writeln!(out, "{}: {}", row.name, property)?;
     let Some(path) = &hunted.path else {
         let verdict = match (&hunted.stopped, is_sometimes) {
             (None, true) => format!("never reached in any of {searched} states"),
@@ -83,36 +82,34 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
         },
     )?;
     let svg = args.svg.as_deref();
-    let described = paths::described(row.name, property.name, &scenario, path, svg)?;
+    let described = paths::described(row.name, property, &scenario, path, svg)?;
     out.write_all(described.as_bytes())?;
     Ok(if is_sometimes { Exit::Holds } else { Exit::Violated })
 }
 
 /// The property that is called `name`, or the only one with `name` in its name.
-fn find(
-    properties: &[&'static PropertyInfo],
-    name: &str,
-    scenario: &str,
-) -> anyhow::Result<&'static PropertyInfo> {
-    if let Some(property) = properties.iter().find(|property| property.name == name) {
-        return Ok(property);
+fn find(scenario: &Scenario, name: &str, scenario_name: &str) -> anyhow::Result<ModelProperty> {
+    let properties = scenario.properties();
+    if let Some(property) = properties.iter().find(|property| property.name() == name) {
+        return Ok(*property);
     }
     let part = name.to_lowercase();
-    let matches = |property: &&&'static PropertyInfo| property.name.to_lowercase().contains(&part);
+    let matches = |property: &&ModelProperty| property.name().to_lowercase().contains(&part);
     let matching: Vec<_> = properties.iter().filter(matches).copied().collect();
     match matching.as_slice() {
-        [property] => Ok(property),
-        [] => {
-            bail!("scenario {scenario} has no property {name:?}\n  it has:{}", listed(properties))
-        }
+        [property] => Ok(*property),
+        [] => bail!(
+            "scenario {scenario_name} has no property {name:?}\n  it has:{}",
+            listed(&properties)
+        ),
         _ => bail!(
-            "scenario {scenario} has several properties with {name:?} in their names\n  these:{}",
+            "scenario {scenario_name} has several properties with {name:?} in their names\n  these:{}",
             listed(&matching)
         ),
     }
 }
 
 /// Their names, one a line.
-fn listed(properties: &[&PropertyInfo]) -> String {
-    properties.iter().flat_map(|property| ["\n    ", property.name]).collect()
+fn listed(properties: &[ModelProperty]) -> String {
+    properties.iter().flat_map(|property| ["\n    ", property.name()]).collect()
 }

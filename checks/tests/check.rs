@@ -11,7 +11,7 @@ use synod_checks::report::{PropertyVerdict, Report, ScenarioReport, Verdict, jso
 use synod_checks::run::check;
 use synod_checks::scenarios::{Row, States, Tier};
 use synod_checks::search::{Bounds, Stopped};
-use synod_model::world::{PropertyKind, Replicas, Scenario, Submission};
+use synod_model::world::{PropertyKind, Replicas, Scenario, Submission, Witness};
 
 /// One coordinator, one value: a few hundred states.
 const TINY: Row = Row {
@@ -21,7 +21,7 @@ const TINY: Row = Row {
     states: States::Estimated(1000),
     scenario: || Scenario {
         submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
-        reaches: vec!["everything is committed everywhere"],
+        reaches: vec![Witness::CommittedEverywhere],
         ..Scenario::new(3, 1, &[3])
     },
 };
@@ -49,12 +49,12 @@ fn what_is_as_it_must_be_holds() {
     assert!(scenario.unique_states > 100 && scenario.transitions > scenario.unique_states);
     assert!(scenario.peak_memory_bytes.is_some());
     for property in &scenario.properties {
-        let (verdict, has_path) = match property.kind {
+        let (verdict, has_path) = match property.property.kind() {
             PropertyKind::Sometimes => (PropertyVerdict::Reached, true),
             _ => (PropertyVerdict::Holds, false),
         };
         let found = (property.verdict, property.steps.is_some());
-        assert_eq!(found, (verdict, has_path), "{}", property.name);
+        assert_eq!(found, (verdict, has_path), "{}", property.property);
     }
     let report = report(scenario);
     assert!(report.collision_probability > 0.0 && report.collision_probability < 1e-12);
@@ -90,7 +90,7 @@ fn another_number_of_states_than_the_table_says_fails() {
 fn what_is_never_reached_fails() {
     let scenario = || {
         let mut scenario = (TINY.scenario)();
-        scenario.reaches = vec!["two replicas coordinate at once"];
+        scenario.reaches = vec![Witness::TwoCoordinate];
         scenario
     };
     let scenario = checked(&Row { scenario, ..TINY }, &bounds());

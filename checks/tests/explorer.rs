@@ -6,7 +6,7 @@
 //! requested of anybody but `synod-check`. What it saw is in `target/synod-check/explorer/`.
 //!
 //! The page is stateright's. Where this test fails after stateright was updated, look at those
-//! pictures first, and then at `model/src/world/explorer.css`, which knows how that page is made.
+//! pictures first, and then at `model/src/show/explorer.css`, which knows how that page is made.
 
 #[path = "explorer/chromium.rs"]
 mod chromium;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stateright::{Expectation, Model as _};
 use synod_checks::scenarios::{Row, States, find};
+use synod_model::show::state_text;
 use synod_model::world::{ClusterState, World};
 
 use chromium::Chromium;
@@ -120,7 +121,7 @@ fn step_into(row: &Row, witness: &Witness, page: &mut Chromium) {
     let shown = page.ask("look.stateBox().innerText");
     let world = World::new((row.scenario)());
     let [.., before, state] = &walk(&world, path)[..] else { panic!("no way to {property}") };
-    assert_eq!(text(&shown), world.describe(state, Some(before)), "{}: {property}", row.name);
+    assert_eq!(text(&shown), state_text(&world, state, Some(before)), "{}: {property}", row.name);
     let all = world.properties();
     let condition = all.iter().find(|it| it.name == *property).expect("a property").condition;
     assert!(condition(&world, state), "{}: the state does not show that {property}", row.name);

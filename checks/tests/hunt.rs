@@ -8,21 +8,16 @@ use synod_checks::interrupt::Interrupt;
 use synod_checks::memory::Limit;
 use synod_checks::paths;
 use synod_checks::search::{Bounds, Stopped};
-use synod_model::world::{PropertyInfo, Replicas, Scenario, Submission, World};
+use synod_model::world::{Invariant, ModelProperty, Replicas, Scenario, Submission, Witness};
 
-const COMMITTED: &str = "everything is committed everywhere";
+const COMMITTED: ModelProperty = ModelProperty::Witness(Witness::CommittedEverywhere);
 
 fn scenario() -> Scenario {
     Scenario {
         submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
-        reaches: vec![COMMITTED, "two replicas coordinate at once"],
+        reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
         ..Scenario::new(3, 1, &[3])
     }
-}
-
-fn property(name: &str) -> &'static PropertyInfo {
-    let properties = World::new(scenario()).property_infos();
-    properties.into_iter().find(|property| property.name == name).expect("it has it")
 }
 
 fn bounds() -> Bounds {
@@ -33,7 +28,7 @@ fn bounds() -> Bounds {
 #[test]
 fn the_nearest_state_is_found() {
     let bounds = bounds();
-    let hunted = hunt(&scenario(), property(COMMITTED), NonZeroUsize::MIN, &bounds, None, |_| ());
+    let hunted = hunt(&scenario(), COMMITTED, NonZeroUsize::MIN, &bounds, None, |_| ());
     assert!(hunted.is_shortest && hunted.stopped.is_none());
     let path = hunted.path.expect("a path");
     let file = paths::default_file("tiny", COMMITTED);
@@ -48,15 +43,15 @@ fn the_nearest_state_is_found() {
     // Nothing is nearer: depth first, within the same bounds, does not find a shorter way either.
     let passed = Bounds { deadline: Some(Instant::now()), ..bounds.clone() };
     let two = NonZeroUsize::new(2).expect("two");
-    let any = hunt(&scenario(), property(COMMITTED), two, &passed, Some(&bounds), |_| ());
+    let any = hunt(&scenario(), COMMITTED, two, &passed, Some(&bounds), |_| ());
     assert!(any.path.is_none_or(|any| any.steps() >= path.steps()));
 }
 
 #[test]
 fn what_is_not_there_is_not_found() {
-    for name in ["two replicas coordinate at once", "no two values are chosen in a slot"] {
-        let hunted = hunt(&scenario(), property(name), NonZeroUsize::MIN, &bounds(), None, |_| ());
-        assert_eq!((hunted.path, hunted.stopped), (None, None), "{name}");
+    for property in [Witness::TwoCoordinate.into(), Invariant::OneChosenValue.into()] {
+        let hunted = hunt(&scenario(), property, NonZeroUsize::MIN, &bounds(), None, |_| ());
+        assert_eq!((hunted.path, hunted.stopped), (None, None), "{property}");
     }
 }
 
@@ -65,7 +60,7 @@ fn a_hunt_that_was_stopped_says_so() {
     let bounds = bounds();
     bounds.interrupt.set();
     let large = Scenario { crashes: 2, ..Scenario::new(3, 2, &[1, 2, 3, 4]) };
-    let property = property("no two values are chosen in a slot");
+    let property = Invariant::OneChosenValue.into();
     let hunted = hunt(&large, property, NonZeroUsize::MIN, &bounds, Some(&bounds), |_| ());
     assert_eq!((hunted.path, hunted.stopped), (None, Some(Stopped::Interrupted)));
 }

@@ -12,7 +12,6 @@ use clap::Parser as _;
 use indicatif::HumanCount;
 use synod_checks::cli::{Cli, Command, tier_name};
 use synod_checks::scenarios::{Row, States, TABLE, Tier};
-use synod_model::world::World;
 
 const BEGIN: &str = "<!-- scenarios -->\n";
 const END: &str = "<!-- /scenarios -->";
@@ -137,9 +136,9 @@ fn commands_on_the_pages_are_understood() {
             let cli = Cli::try_parse_from(program.chain(arguments));
             let cli = cli.unwrap_or_else(|error| panic!("{}: {line}\n{error}", page.display()));
             if let Some(Command::Trace(args)) = cli.command {
-                let properties = World::new((args.scenario.scenario)()).property_infos();
+                let properties = (args.scenario.scenario)().properties();
                 let part = args.property.to_lowercase();
-                let names = properties.iter().map(|property| property.name.to_lowercase());
+                let names = properties.iter().map(|property| property.name().to_lowercase());
                 let matching = names.filter(|name| name.contains(&part)).count();
                 assert_eq!(matching, 1, "{}: {line}", page.display());
             }

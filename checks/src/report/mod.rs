@@ -5,7 +5,7 @@ pub mod json;
 pub mod table;
 
 use serde::Serialize;
-use synod_model::world::PropertyKind;
+use synod_model::world::{ModelProperty, PropertyKind};
 
 use crate::cli::Exit;
 use crate::scenarios::{States, Tier};
@@ -64,11 +64,9 @@ pub struct ScenarioReport {
 /// What was found out about a property.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PropertyReport {
-    /// Its name.
-    pub name: &'static str,
-    /// What it claims.
-    #[serde(serialize_with = "json::kind")]
-    pub kind: PropertyKind,
+    /// The property; in JSON, its name and what it claims.
+    #[serde(flatten, serialize_with = "json::property")]
+    pub property: ModelProperty,
     /// Whether it holds.
     pub verdict: PropertyVerdict,
     /// The number of steps to the state that shows it; none where there is no path.

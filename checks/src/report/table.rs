@@ -106,7 +106,7 @@ fn in_short(number: u64) -> String {
 fn notes(scenario: &ScenarioReport, text: &mut String) {
     let name = scenario.name;
     for property in &scenario.properties {
-        let what = property.name;
+        let what = property.property;
         let note = match property.verdict {
             PropertyVerdict::Violated => format!("violated: {what}"),
             PropertyVerdict::Unreached => format!("never reached: {what}"),

@@ -1,26 +1,7 @@
-//! What the rows of the table are made of: what is to be reached, who hears whom, what is submitted.
+//! What the rows of the table are made of: who hears whom, what is submitted.
 
-use synod_model::world::{Kind, Kinds, REPLICAS_MAX, Replicas, Scenario, Submission};
+use synod_model::world::{Kind, Kinds, REPLICAS_MAX, Replicas, Scenario, Submission, Witness};
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
-
-pub(super) const COMMITTED_EVERYWHERE: &str = "everything is committed everywhere";
-pub(super) const TWO_COORDINATE: &str = "two replicas coordinate at once";
-pub(super) const FINISHES: &str = "a coordinator finishes another's value";
-pub(super) const NO_OP: &str = "a no-op fills a gap";
-pub(super) const LOSES: &str = "a crash has lost what was not synced";
-pub(super) const REJECTED: &str = "an order is rejected";
-pub(super) const TWICE: &str = "a request is in the log twice";
-pub(super) const OVERTAKES: &str = "a request overtakes an earlier one";
-pub(super) const BEHIND_TAIL: &str = "a replica lags behind another's tail";
-pub(super) const READ: &str = "a read is confirmed by a round";
-pub(super) const AGREED: &str = "a canvass is agreed to";
-pub(super) const LAGS: &str = "a candidate lacks what a promiser knows";
-pub(super) const ALL_CRASHED: &str = "all crashes have happened";
-pub(super) const FORWARDED: &str = "a submission is forwarded";
-pub(super) const SESSION_ENDED: &str = "a session ends and a late copy follows";
-pub(super) const BEYOND_WINDOW: &str = "an election finishes more slots than the window has";
-pub(super) const GIVEN_UP: &str = "a request is given up before it is delivered";
-pub(super) const DEAD: &str = "a dead message is in flight";
 
 pub(super) const CANVASS: Kinds = Kinds::of(&[Kind::Canvass, Kind::Agree]);
 
@@ -105,7 +86,7 @@ pub(super) fn five(catch_up: Replicas, may_crash: Replicas) -> Scenario {
         catch_up,
         crashes: u8::from(may_crash != Replicas::NONE),
         may_crash,
-        reaches: vec![TWO_COORDINATE],
+        reaches: vec![Witness::TwoCoordinate],
         ..Scenario::new(5, 1, &[1, 2])
     }
 }

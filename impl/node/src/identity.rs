@@ -4,7 +4,7 @@
 //! [`synod_wire::identity`]: the id of the cluster, and the incarnation.
 
 use serde::{Deserialize, Serialize};
-use synod_model::{Cluster, ReplicaId};
+use synod_model::{ClusterConstants, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 use thiserror::Error;
 
@@ -27,7 +27,7 @@ pub struct Identity {
     /// Which data directory under that id this is.
     pub incarnation: Incarnation,
     /// The stride, the first members, and the limits that all replicas keep.
-    pub cluster: Cluster,
+    pub cluster: ClusterConstants,
 }
 
 impl Identity {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Answer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
+    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
     ReplicaId, Request, Run, SessionId, Slot, Status,
 };
 use synod_wire::Value;
@@ -224,28 +224,28 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
     }
 
-    fn answer(&mut self, answer: &Answer) {
+    fn answer(&mut self, answer: &ClientAnswer) {
         let (submission, result) = match *answer {
-            Answer::Read { id, slot } => {
+            ClientAnswer::Read { id, slot } => {
                 let reply = self.waiting.answered(id);
                 return self.effects.read.extend(reply.map(|reply| (reply, Ok(slot))));
             }
-            Answer::ReadRefused { id } => {
+            ClientAnswer::ReadRefused { id } => {
                 let refused = |reply| (reply, Err(ReadError::TooMany));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
             // It is committed; whether the application has it is not known here.
-            Answer::Done { submission, slot } => {
+            ClientAnswer::Done { submission, slot } => {
                 let replies = self.waiting.delivered(submission);
                 self.effects.on_delivery.extend(replies.map(|reply| (slot, reply, Ok(slot))));
                 return;
             }
-            Answer::GivenUp { submission } => {
+            ClientAnswer::GivenUp { submission } => {
                 (submission, Err(SubmitError::Unknown(Unknown::GivenUp)))
             }
             // Whatever the shell submits has an id.
-            Answer::Refused { submission: None, .. } => return,
-            Answer::Refused { submission: Some(submission), reason } => {
+            ClientAnswer::Refused { submission: None, .. } => return,
+            ClientAnswer::Refused { submission: Some(submission), reason } => {
                 (submission, Err(SubmitError::NotDone(reason.into())))
             }
         };

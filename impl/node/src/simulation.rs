@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Cluster, Configuration, ConfigurationId, Delivered, Limits, Message, Position, Record,
+    ClusterConstants, Configuration, ConfigurationId, Delivered, Limits, Message, Position, Record,
     ReplicaId, Run, Serve, Slot, To,
 };
 use synod_wire::Incarnation;
@@ -102,7 +102,8 @@ impl Simulation {
             value_bytes_max: 4096,
             ..Limits::default()
         };
-        let cluster = Cluster::new(1 << 16, configuration, limits).expect("the limits let through");
+        let cluster =
+            ClusterConstants::new(1 << 16, configuration, limits).expect("the limits let through");
         let replicas = members.iter().map(|&replica| {
             let disk = SimulatedDisk::new(rng.u64(..));
             let new = NewReplica {

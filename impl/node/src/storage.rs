@@ -35,7 +35,7 @@
 //! use synod_node::disk::RealDisk;
 //! use synod_node::storage::{DataDirectory, Log, LogLimits, NewReplica, Preparation};
 //! use synod_model::{
-//!     Cluster, Configuration, ConfigurationId, Content, Entry, Limits, Record, ReplicaId,
+//!     ClusterConstants, Configuration, ConfigurationId, Content, Entry, Limits, Record, ReplicaId,
 //!     SequenceNumber, Slot, SlotRange,
 //! };
 //!
@@ -45,7 +45,7 @@
 //! let first = Configuration::new(ConfigurationId(1), vec![me])?;
 //! let replica = NewReplica {
 //!     cluster_name: "example".into(),
-//!     cluster: Cluster::new(65_536, first, Limits::default())?,
+//!     cluster: ClusterConstants::new(65_536, first, Limits::default())?,
 //!     replica: me,
 //!     incarnation: Incarnation(0x5eed), // to be drawn at random
 //!     log: LogLimits::default(),

@@ -9,6 +9,7 @@
 use std::vec::Vec;
 
 use super::local::{EntryId, Summary};
+use super::property::{Broken, Invariant};
 use super::scenario::{OPEN_SESSION, REPLICAS_MAX, Replicas};
 use crate::entry::{Entry, Request, SubmissionId};
 use crate::numbers::{ReadId, SequenceNumber, Slot};
@@ -78,37 +79,6 @@ impl Effects {
     }
 }
 
-/// Properties that are known to be broken, one bit each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Broken(pub(crate) u16);
-
-impl Broken {
-    pub(crate) const TWO_COMMITTED: Self = Self(1 << 0);
-    pub(crate) const TWO_CHOSEN: Self = Self(1 << 1);
-    pub(crate) const COMMITTED_NOT_CHOSEN: Self = Self(1 << 2);
-    pub(crate) const NOT_SUBMITTED: Self = Self(1 << 3);
-    pub(crate) const PROMISE_FELL: Self = Self(1 << 4);
-    pub(crate) const TWO_UNDER_ONE_NUMBER: Self = Self(1 << 5);
-    pub(crate) const OUT_OF_ORDER: Self = Self(1 << 6);
-    pub(crate) const FIRST_TWICE: Self = Self(1 << 7);
-    pub(crate) const STALE_READ: Self = Self(1 << 8);
-    pub(crate) const PANIC: Self = Self(1 << 9);
-    pub(crate) const CONTRADICTION: Self = Self(1 << 10);
-    pub(crate) const RECOVERY_DIFFERS: Self = Self(1 << 11);
-    pub(crate) const SERVED_UNSYNCED: Self = Self(1 << 12);
-    pub(crate) const BELOW_PROMISE: Self = Self(1 << 13);
-    pub(crate) const WRONG_VERDICT: Self = Self(1 << 14);
-    pub(crate) const LONG_TAIL: Self = Self(1 << 15);
-
-    pub(crate) fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    pub(crate) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-}
-
 /// What a ghost must know of the cluster to take in a step.
 pub(crate) struct Around<'a> {
     pub(crate) replicas: usize,
@@ -154,17 +124,17 @@ impl Ghost {
     pub(crate) fn take(&mut self, who: usize, effects: &Effects, around: &Around<'_>) -> Broken {
         let mut broken = effects.broken;
         for &(s, slot, entry) in &effects.votes {
-            broken.add(self.vote(who, s, slot, entry));
+            broken.add_all(self.vote(who, s, slot, entry));
         }
-        broken.add(self.count(around));
+        broken.add_all(self.count(around));
         for &commit in &effects.committed {
-            broken.add(self.take_commit(who, commit, around));
+            broken.add_all(self.take_commit(who, commit, around));
         }
         for &(id, slot) in &effects.reads {
             if let Some(at) = self.reads.iter().position(|read| (read.0, read.1) == (id, who)) {
                 let (_, _, floor) = self.reads.remove(at);
                 if slot < floor {
-                    broken.add(Broken::STALE_READ);
+                    broken.add(Invariant::ReadCoversCommitted);
                 }
             }
         }
@@ -177,7 +147,9 @@ impl Ghost {
 
     fn vote(&mut self, who: usize, s: SequenceNumber, slot: Slot, entry: EntryId) -> Broken {
         match self.votes.iter_mut().find(|votes| votes.s == s && votes.slot == slot) {
-            Some(votes) if votes.entry != entry => return Broken::TWO_UNDER_ONE_NUMBER,
+            Some(votes) if votes.entry != entry => {
+                return Invariant::OneValuePerNumberAndSlot.into();
+            }
             Some(votes) => votes.by.0 |= 1 << who,
             None => {
                 self.votes.push(Votes { s, slot, entry, by: Replicas(1 << who) });
@@ -195,7 +167,7 @@ impl Ghost {
                 continue;
             };
             match grown(&mut self.chosen, place) {
-                Some(chosen) if *chosen != votes.entry => broken.add(Broken::TWO_CHOSEN),
+                Some(chosen) if *chosen != votes.entry => broken.add(Invariant::OneChosenValue),
                 chosen => *chosen = Some(votes.entry),
             }
         }
@@ -209,10 +181,10 @@ impl Ghost {
             return broken;
         };
         if self.chosen.get(place).copied().flatten() != Some(entry) {
-            broken.add(Broken::COMMITTED_NOT_CHOSEN);
+            broken.add(Invariant::CommittedIsChosen);
         }
         if !(around.may_be_in_log)(entry) {
-            broken.add(Broken::NOT_SUBMITTED);
+            broken.add(Invariant::CommittedWasSubmitted);
         }
         if let (Some(Verdict::First), Some(id)) = (verdict, around.submission(entry)) {
             let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
@@ -223,18 +195,20 @@ impl Ghost {
                 })
             });
             if elsewhere {
-                broken.add(Broken::FIRST_TWICE);
+                broken.add(Invariant::FirstAtMostOnce);
             }
         }
         if let Some(verdict) = verdict
             && !self.is_right(verdict, slot, entry, around)
         {
-            broken.add(Broken::WRONG_VERDICT);
+            broken.add(Invariant::VerdictFollowsFromLog);
         }
         match grown(&mut self.committed, place) {
-            Some(commit) if commit.entry != entry => broken.add(Broken::TWO_COMMITTED),
+            Some(commit) if commit.entry != entry => broken.add(Invariant::OneCommittedValue),
             // Every replica comes to the same verdict.
-            Some(commit) if verdict != commit.verdict => broken.add(Broken::WRONG_VERDICT),
+            Some(commit) if verdict != commit.verdict => {
+                broken.add(Invariant::VerdictFollowsFromLog);
+            }
             Some(commit) => commit.by.0 |= 1 << who,
             commit @ None => *commit = Some(Commit { entry, verdict, by: Replicas(1 << who) }),
         }

@@ -11,7 +11,8 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use super::ghost::{Around, Broken, Effects, Ghost};
+use super::ghost::{Around, Effects, Ghost};
+use super::property::{Broken, Invariant};
 use super::scenario::REPLICAS_MAX;
 use super::{Scenario, World};
 use crate::numbers::{SequenceNumber, Slot};
@@ -58,7 +59,7 @@ fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError
     let world = World::new(Scenario::new(replicas, 2, &[1]));
     let first = world.first_state();
     let mut summaries: Vec<_> =
-        world.replicas().map(|it| world.summary(first.locals[it]).clone()).collect();
+        world.replicas().map(|it| world.summary(&first, it).clone()).collect();
     let mut ghost = Ghost::default();
     let mut all = All::default();
     for &durable in history {
@@ -92,7 +93,10 @@ fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError
             may_be_in_log: &|_| true,
         };
         let broken = ghost.take(who, &effects, &around);
-        prop_assert_eq!(broken.has(Broken::TWO_UNDER_ONE_NUMBER), all.two_under_one_number());
+        prop_assert_eq!(
+            broken.contains(Invariant::OneValuePerNumberAndSlot),
+            all.two_under_one_number()
+        );
         if broken == Broken::default() {
             prop_assert!(
                 !all.two_chosen(replicas),
@@ -100,7 +104,7 @@ fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError
             );
         } else {
             prop_assert!(
-                broken.has(Broken::TWO_UNDER_ONE_NUMBER) || all.two_chosen(replicas),
+                broken.contains(Invariant::OneValuePerNumberAndSlot) || all.two_chosen(replicas),
                 "history finds what never was"
             );
             return Ok(broken);
@@ -142,8 +146,8 @@ fn both_kinds_of_break_are_found() -> Result<(), TestCaseError> {
     let vote = |who, s, entry| Durable::Vote { who, s, slot: 1, entry };
     // The third replica votes after the majority has been forgotten in detail.
     let under_one_number = [vote(0, 1, 0), vote(1, 1, 0), vote(2, 1, 1)];
-    assert!(compare(3, &under_one_number)?.has(Broken::TWO_UNDER_ONE_NUMBER));
+    assert!(compare(3, &under_one_number)?.contains(Invariant::OneValuePerNumberAndSlot));
     let chosen = [vote(0, 1, 0), vote(1, 1, 0), vote(1, 2, 1), vote(2, 2, 1)];
-    assert!(compare(3, &chosen)?.has(Broken::TWO_CHOSEN));
+    assert!(compare(3, &chosen)?.contains(Invariant::OneChosenValue));
     Ok(())
 }

@@ -11,8 +11,10 @@ use std::vec::Vec;
 
 use super::actions::Action;
 use super::intern::digest;
+use super::model::World;
+use super::outcomes::EventKey;
 use super::scenario::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission};
-use super::{ClusterState, EventKey, World};
+use super::state::ClusterState;
 
 const NONE: Replicas = Replicas::NONE;
 
@@ -123,7 +125,7 @@ fn check(scenario: Scenario) {
 fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
     let locals = world.replicas().map(|it| {
         let mut local = world.locals.get(state.locals[it]).content.clone();
-        local.replica.asked = false;
+        local.replica.common.asked = false;
         local
     });
     digest(&locals.collect::<Vec<_>>())
@@ -136,7 +138,7 @@ fn check_catch_up(scenario: Scenario) {
     plain.keeps_asks = true;
     let mut answers = 0_usize;
     let (plainly, plain_states) = explore(&plain, replicas_that_ask_not, |state| {
-        answers += usize::from(plain.in_flight(state, Kind::Committed));
+        answers += usize::from(plain.has_in_flight(state, Kind::Committed));
     });
     let (reduced, reduced_states) = explore(&World::new(scenario), replicas_that_ask_not, |_| {});
     std::println!("{plain_states} states with asks in flight, {reduced_states} without");
@@ -196,9 +198,9 @@ fn positions_count_from_anywhere() {
         near.step(Input::Synced { through: Position(1) }, &mut here);
         far.step(Input::Synced { through: Position(round + 1) }, &mut there);
         assert_eq!(here, there);
-        near.unsynced.renumber();
-        assert_eq!(near.unsynced.written(), Position(0));
-        assert_eq!(far.unsynced.written(), Position(round + 1));
+        near.common.unsynced.renumber();
+        assert_eq!(near.common.unsynced.written(), Position(0));
+        assert_eq!(far.common.unsynced.written(), Position(round + 1));
     }
 }
 

@@ -7,9 +7,10 @@
 
 use std::vec::Vec;
 
+use super::property::{ModelProperty, Witness};
 use crate::entry::{Entry, Request};
 use crate::limits::Limits;
-use crate::numbers::{ReplicaId, SequenceNumber, SessionId};
+use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
 
 /// The most replicas that a model can have.
 pub const REPLICAS_MAX: usize = 5;
@@ -171,6 +172,9 @@ impl Submission {
 /// one.
 pub const OPEN_SESSION: SessionId = SessionId(0);
 
+/// The reads of all runs have the same id: so it is with a shell that counts anew in every run.
+pub(super) const READ: ReadId = ReadId(0);
+
 /// The bounds of a model.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "bounds are independent of one another")]
@@ -213,8 +217,8 @@ pub struct Scenario {
     /// Whether messages stay in flight once they are dead. That nothing comes of them is then not
     /// taken from `dead`, but found out.
     pub keeps_dead: bool,
-    /// Which `sometimes` properties must be reached, by name.
-    pub reaches: Vec<&'static str>,
+    /// What must be reached.
+    pub reaches: Vec<Witness>,
     /// Whether liveness is checked from every state.
     pub liveness: bool,
 }
@@ -246,6 +250,17 @@ impl Scenario {
             reaches: Vec::new(),
             liveness: true,
         }
+    }
+
+    /// What is checked within these bounds, in the order of reports.
+    #[must_use]
+    pub fn properties(&self) -> Vec<ModelProperty> {
+        let is_checked = |property: &ModelProperty| match property {
+            ModelProperty::Invariant(_) => true,
+            ModelProperty::Liveness => self.liveness,
+            ModelProperty::Witness(witness) => self.reaches.contains(witness),
+        };
+        ModelProperty::all().filter(is_checked).collect()
     }
 
     /// The replica that owns `s`.

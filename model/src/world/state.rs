@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
 
-use super::ghost::Broken;
 use super::intern::Id;
+use super::property::Broken;
 use super::scenario::REPLICAS_MAX;
 
 /// A state of the model of a cluster.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Base, Cluster, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId, Request,
-    Run, SessionId, Slot,
+    Base, ClusterConstants, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId,
+    Request, Run, SessionId, Slot,
 };
 use synod_wire::api::{NotDone, ReadError, SubmitError};
 use tokio::sync::oneshot::{self, Receiver, Sender};
@@ -25,7 +25,7 @@ fn alone() -> Shell<Sender<Submit>, Sender<Read>> {
     let members = (0..3).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).unwrap();
     let limits = Limits { reads_max: 1, ..Limits::default() };
-    let cluster = Arc::new(Cluster::new(1 << 16, first.clone(), limits).unwrap());
+    let cluster = Arc::new(ClusterConstants::new(1 << 16, first.clone(), limits).unwrap());
     let (me, base, mut out) = (ReplicaId(0), Base::new(first), Output::default());
     let recovery = Recovery::new(cluster, me, Run(1), Slot::ZERO, base, &mut out).unwrap();
     Shell::new(recovery.finish(), Timing::default(), Rng::with_seed(1), NOW)

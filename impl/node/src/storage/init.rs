@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use synod_model::{Cluster, ReplicaId};
+use synod_model::{ClusterConstants, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 
 use super::directory_error::{IdentityGone, InitError};
@@ -27,7 +27,7 @@ pub struct NewReplica {
     /// The name of its cluster, for people. All replicas of a cluster have the same.
     pub cluster_name: String,
     /// The stride, the first members and the limits. All replicas of a cluster have the same.
-    pub cluster: Cluster,
+    pub cluster: ClusterConstants,
     /// Which of the members it is.
     pub replica: ReplicaId,
     /// A random number.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use synod_model::{Cluster, ReplicaId};
+use synod_model::{ClusterConstants, ReplicaId};
 use synod_wire::Incarnation;
 
 use super::directory_error::InUse;
@@ -46,7 +46,7 @@ pub struct KnownMembers {
 
 impl KnownMembers {
     /// What a new replica of `cluster` has met. The only replica of a cluster has nobody to meet.
-    pub(super) fn nobody_yet(cluster: &Cluster) -> Self {
+    pub(super) fn nobody_yet(cluster: &ClusterConstants) -> Self {
         let is_formed = cluster.first_configuration().members().len() == 1;
         Self { incarnations: BTreeMap::new(), is_formed }
     }

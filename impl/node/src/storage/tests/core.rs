@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use synod_model::{
-    Base, Cluster, Configuration, ConfigurationId, Entry, Input, Opening, Output, Position, Record,
-    Recovery, Replica, ReplicaId, Request, RoleName, Run, SessionId, Slot, SlotRange,
+    Base, ClusterConstants, Configuration, ConfigurationId, Entry, Input, Opening, Output,
+    Position, Record, Recovery, Replica, ReplicaId, Request, RoleName, Run, SessionId, Slot,
+    SlotRange,
 };
 use synod_wire::Value;
 
@@ -17,7 +18,7 @@ const ME: ReplicaId = ReplicaId(1);
 
 /// The only replica of its cluster, with the shell around it.
 struct Node {
-    cluster: Arc<Cluster>,
+    cluster: Arc<ClusterConstants>,
     replica: Replica<Value>,
     log: Log,
     written: u64,
@@ -98,7 +99,7 @@ fn new_disk(seed: u64) -> SimulatedDisk {
     let disk = SimulatedDisk::new(seed);
     let first = Configuration::new(ConfigurationId(1), vec![ME]).expect("one member");
     let limits = new_replica().cluster.limits().clone();
-    let cluster = Cluster::new(65_536, first, limits).expect("a cluster");
+    let cluster = ClusterConstants::new(65_536, first, limits).expect("a cluster");
     let replica = NewReplica { cluster, peers: [].into(), ..new_replica() };
     DataDirectory::init(Arc::new(disk.clone()), &replica).expect("an empty disk");
     disk.kill()

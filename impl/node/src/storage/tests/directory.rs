@@ -251,7 +251,7 @@ fn a_cluster_id_is_of_all_that_must_agree() {
     let cluster = |stride, configuration, members: &[u16], limits| {
         let members = members.iter().copied().map(ReplicaId).collect();
         let first = Configuration::new(ConfigurationId(configuration), members).expect("members");
-        synod_model::Cluster::new(stride, first, limits).expect("a cluster")
+        synod_model::ClusterConstants::new(stride, first, limits).expect("a cluster")
     };
     let fewer = Limits { reads_max: 3, ..Limits::default() };
     let ids = [

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Cluster, Configuration, ConfigurationId, Content, Limits, Record, ReplicaId, SequenceNumber,
-    Slot,
+    ClusterConstants, Configuration, ConfigurationId, Content, Limits, Record, ReplicaId,
+    SequenceNumber, Slot,
 };
 use synod_wire::Incarnation;
 use synod_wire::Value;
@@ -36,7 +36,7 @@ pub(super) fn new_replica() -> NewReplica {
     let peers = [(ReplicaId(0), "10.0.0.1:4000".into()), (ReplicaId(2), "r2:4000".into())];
     NewReplica {
         cluster_name: "test".into(),
-        cluster: Cluster::new(65_536, configuration, limits).expect("a cluster"),
+        cluster: ClusterConstants::new(65_536, configuration, limits).expect("a cluster"),
         replica: ReplicaId(1),
         incarnation: Incarnation(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
         log: LOG,

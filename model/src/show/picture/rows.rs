@@ -4,11 +4,12 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::signs::{Line, Sign};
+use super::signs::{ArrowStyle, Sign};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::record::{Content, Record};
+use crate::show::sentence::{sentence, submission_text};
+use crate::show::words;
 use crate::world::local::RoleKind;
-use crate::world::show::words;
 use crate::world::{Action, ClusterState, World};
 
 /// A step of a path.
@@ -36,7 +37,7 @@ pub(super) struct Arrow {
     pub(super) from: usize,
     /// The row of the step that sent it; none if the world brings it now.
     pub(super) sent: Option<usize>,
-    pub(super) line: Line,
+    pub(super) style: ArrowStyle,
 }
 
 /// The rows of a path.
@@ -46,10 +47,10 @@ pub(super) fn rows(world: &World, path: &[(ClusterState, Option<Action>)]) -> Ve
         let [(before, Some(action)), (after, _)] = pair else {
             continue;
         };
-        let roles = world.replicas().map(|it| world.summary(after.locals[it]).role);
+        let roles = world.replicas().map(|it| world.summary(after, it).role);
         rows.push(Row {
             at: action.at(),
-            sentence: world.sentence(before, *action),
+            sentence: sentence(world, before, *action),
             marks: marks(world, before, after, *action),
             arrow: arrow(world, path, index, *action),
             roles: roles.collect(),
@@ -67,15 +68,19 @@ fn arrow(
 ) -> Option<Arrow> {
     match action {
         Action::Deliver { envelope, .. } => {
-            let content = &world.envelopes.get(envelope).content;
+            let content = world.envelope(envelope);
             // Sent last where it was in flight after the step and not before.
             let is_in_flight = |at: usize| path[at].0.in_flight.contains(&envelope);
             let sent = (0..index).rev().find(|step| is_in_flight(step + 1) && !is_in_flight(*step));
-            Some(Arrow { from: usize::from(content.from.0), sent, line: Line::of(content.kind()) })
+            Some(Arrow {
+                from: usize::from(content.from.0),
+                sent,
+                style: ArrowStyle::of(content.kind()),
+            })
         }
         Action::Serve { to } => {
-            let (from, _) = world.served(&path[index].0, usize::from(to))?;
-            Some(Arrow { from, sent: None, line: Line::CatchUp })
+            let (from, _) = world.server(&path[index].0, usize::from(to))?;
+            Some(Arrow { from, sent: None, style: ArrowStyle::CatchUp })
         }
         _ => None,
     }
@@ -90,7 +95,7 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
     let mut synced = 0;
     match action {
         Action::Submit { submission, .. } => {
-            mark(Sign::Client, world.submission_text(usize::from(submission)));
+            mark(Sign::Client, submission_text(world, usize::from(submission)));
         }
         Action::Read { read, .. } => mark(Sign::Client, format!("read {read}")),
         Action::Suspect { .. } => mark(Sign::Client, "suspects".into()),
@@ -113,7 +118,7 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
         Action::Resend { .. } => mark(Sign::Client, "resend".into()),
     }
 
-    let (old, new) = (world.summary(before.locals[at]), world.summary(after.locals[at]));
+    let (old, new) = (world.summary(before, at), world.summary(after, at));
     if (old.role, old.own) != (new.role, new.own) {
         let own = new.own;
         match new.role {
@@ -129,11 +134,12 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
             mark(sign, label);
         }
     }
-    let watermark = was.replica.learner.watermark();
-    for (slot, entry) in is.replica.learner.tail_from(Slot(1)).filter(|it| it.0 > watermark) {
+    let watermark = was.replica.common.learner.watermark();
+    for (slot, entry) in is.replica.common.learner.tail_from(Slot(1)).filter(|it| it.0 > watermark)
+    {
         mark(Sign::Commit, words::in_slot(slot, entry, SequenceNumber::NONE));
     }
-    if is.replica.reads.is_empty() && !was.replica.reads.is_empty() {
+    if is.replica.clients.reads.is_empty() && !was.replica.clients.reads.is_empty() {
         mark(Sign::Client, "read served".into());
     }
     marks

@@ -13,25 +13,23 @@ use crate::world::{ClusterState, World};
 /// The width of the text: what stateright's explorer shows in a line on a screen of 1280 pixels.
 const COLUMNS: usize = 90;
 
-impl World {
-    /// Everything that tells `state` from other states.
-    pub(crate) fn details(&self, state: &ClusterState) -> String {
-        let ClusterState { locals, in_flight, ghost, left, broken, digest } = state;
-        let mut parts = Vec::new();
-        for replica in self.replicas() {
-            let local = &self.locals.get(locals[replica]).content;
-            let local = folded(&without_field(&format!("{local:#?}"), "cluster"));
-            parts.push(format!("r{replica} {local}"));
-        }
-        for id in in_flight {
-            parts.push(folded(&format!("{:#?}", self.envelopes.get(*id).content)));
-        }
-        parts.push(folded(&format!("{:#?}", self.ghosts.get(*ghost).content)));
-        parts.push(folded(&format!("{left:#?}")));
-        parts.push(format!("{broken:?}"));
-        parts.push(format!("digest {digest:032x}\n"));
-        parts.join("\n")
+/// Everything that tells `state` from other states.
+pub(super) fn details(world: &World, state: &ClusterState) -> String {
+    let ClusterState { locals: _, in_flight, ghost: _, left, broken, digest } = state;
+    let mut parts = Vec::new();
+    for replica in world.replicas() {
+        let local = world.local(state, replica);
+        let local = folded(&without_field(&format!("{local:#?}"), "constants"));
+        parts.push(format!("r{replica} {local}"));
     }
+    for id in in_flight {
+        parts.push(folded(&format!("{:#?}", world.envelope(*id))));
+    }
+    parts.push(folded(&format!("{:#?}", world.history(state))));
+    parts.push(folded(&format!("{left:#?}")));
+    parts.push(format!("broken {broken:?}"));
+    parts.push(format!("digest {digest:032x}\n"));
+    parts.join("\n")
 }
 
 /// `text`, which the compiler laid out, without the structs that fields called `name` hold.

@@ -19,9 +19,13 @@ use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
 
-use stateright::{Expectation, Model, Path, Property};
+use stateright::{Model, Path, Property};
 
-use super::{Action, ClusterState, World};
+use super::details::details;
+use super::picture::path_svg;
+use super::sentence::sentence;
+use super::text::state_text;
+use crate::world::{Action, ChecksProperties, ClusterState, ModelProperty, World};
 
 /// How the explorer's page is laid out, where the picture stands in it.
 const LAYOUT: &str = include_str!("explorer.css");
@@ -29,7 +33,6 @@ const LAYOUT: &str = include_str!("explorer.css");
 /// The model of a cluster, to be explored by people.
 pub struct Explored {
     world: Arc<World>,
-    properties: Vec<Property<World>>,
 }
 
 /// A state that can be printed.
@@ -51,17 +54,11 @@ pub struct ExploredAction {
 impl Explored {
     /// The model `world`, to be explored.
     ///
-    /// The world should be a new one: a `sometimes` property is found once in the life of a world,
+    /// The world should be a new one: a witness is found once in the life of a world,
     /// and not again.
-    ///
-    /// # Panics
-    ///
-    /// If the world has more than 32 properties.
     #[must_use]
     pub fn new(world: Arc<World>) -> Self {
-        let properties = world.properties();
-        assert!(properties.len() <= PROPERTIES_MAX, "at most {PROPERTIES_MAX} properties");
-        Self { world, properties }
+        Self { world }
     }
 
     /// The model that is explored.
@@ -101,27 +98,19 @@ impl Model for Explored {
 
     fn format_step(&self, before: &ExploredState, action: ExploredAction) -> Option<String> {
         let after = self.world.next_state(&before.state, action.action)?;
-        Some(self.world.describe(&after, Some(&before.state)))
+        Some(state_text(&self.world, &after, Some(&before.state)))
     }
 
     fn as_svg(&self, path: Path<ExploredState, ExploredAction>) -> Option<String> {
         let steps = path.into_vec().into_iter();
         let plain = steps.map(|(state, action)| (state.state, action.map(|action| action.action)));
-        let picture = self.world.draw(&plain.collect::<Vec<_>>());
+        let picture = path_svg(&self.world, &plain.collect::<Vec<_>>());
         Some(format!("{picture}<style>{LAYOUT}</style>"))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut conditions = CONDITIONS.iter();
-        let explored = |property: &Property<World>| {
-            let condition = *conditions.next()?;
-            Some(match property.expectation {
-                Expectation::Always => Property::always(property.name, condition),
-                Expectation::Eventually => Property::eventually(property.name, condition),
-                Expectation::Sometimes => Property::sometimes(property.name, condition),
-            })
-        };
-        self.properties.iter().filter_map(explored).collect()
+        let properties = self.world.scenario().properties().into_iter();
+        properties.map(ModelProperty::in_model).collect()
     }
 
     fn within_boundary(&self, state: &ExploredState) -> bool {
@@ -129,31 +118,17 @@ impl Model for Explored {
     }
 }
 
-/// The most properties that a world can have and be explored.
-const PROPERTIES_MAX: usize = 32;
-
-/// A condition of a property.
-type Condition = fn(&Explored, &ExploredState) -> bool;
-
-/// The conditions of the first, the second, ... property. A property holds a plain function, which
-/// carries nothing along, so there has to be one for each.
-const CONDITIONS: [Condition; PROPERTIES_MAX] = {
-    macro_rules! conditions {
-        ($($index:literal)*) => { [$(holds::<$index>),*] };
+impl ChecksProperties for Explored {
+    fn condition(&self, property: ModelProperty, state: &ExploredState) -> bool {
+        self.world.condition(property, &state.state)
     }
-    conditions!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30
-        31)
-};
-
-fn holds<const INDEX: usize>(model: &Explored, state: &ExploredState) -> bool {
-    (model.properties[INDEX].condition)(&model.world, &state.state)
 }
 
 /// For people first, then complete.
 impl fmt::Debug for ExploredState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.world.describe(&self.state, None);
-        write!(f, "{text}\nAll of it:\n\n{}", self.world.details(&self.state))
+        let text = state_text(&self.world, &self.state, None);
+        write!(f, "{text}\nAll of it:\n\n{}", details(&self.world, &self.state))
     }
 }
 
@@ -173,7 +148,7 @@ impl Hash for ExploredState {
 
 impl fmt::Display for ExploredAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.before.world.sentence(&self.before.state, self.action))
+        f.write_str(&sentence(&self.before.world, &self.before.state, self.action))
     }
 }
 

@@ -8,7 +8,7 @@
 //! The picture is SVG without scripts, styles or references, so that it can stand in a page next to
 //! others. Text is laid out here, for which all of it is monospaced.
 
-mod course;
+mod rows;
 mod signs;
 
 use std::format;
@@ -18,11 +18,11 @@ use std::vec::Vec;
 use svg::Document;
 use svg::node::element::{Group, Line as Stroke, Rectangle, Text, Title};
 
-use super::local::RoleKind;
-use super::show::words;
-use super::{Action, ClusterState, World};
-use course::Row;
-use signs::{Line, Sign};
+use super::words;
+use crate::world::local::RoleKind;
+use crate::world::{Action, ClusterState, World};
+use rows::Row;
+use signs::{ArrowStyle, Sign};
 
 /// How wide a letter of a label is.
 const LABEL_LETTER: f64 = 6.65;
@@ -49,20 +49,18 @@ const BASE: f64 = 4.0;
 const INK: &str = "#1f2328";
 const FAINT: &str = "#d0d7de";
 
-impl World {
-    /// A path as a sequence diagram, in SVG. `path` is what
-    /// [`Path::into_vec`](stateright::Path::into_vec) gives.
-    #[must_use]
-    pub fn draw(&self, path: &[(ClusterState, Option<Action>)]) -> String {
-        let rows = course::rows(self, path);
-        let mut picture = Picture::new(self.scenario.replicas, &rows);
-        picture.legend();
-        picture.rows();
-        picture.time_lines();
-        picture.arrows();
-        picture.marks();
-        picture.finish()
-    }
+/// A path as a sequence diagram, in SVG. `path` is what
+/// [`Path::into_vec`](stateright::Path::into_vec) gives.
+#[must_use]
+pub fn path_svg(world: &World, path: &[(ClusterState, Option<Action>)]) -> String {
+    let rows = rows::rows(world, path);
+    let mut picture = Picture::new(world.scenario().replicas, &rows);
+    picture.legend();
+    picture.rows();
+    picture.time_lines();
+    picture.arrows();
+    picture.marks();
+    picture.finish()
 }
 
 /// A picture that is being drawn.
@@ -105,7 +103,8 @@ impl<'a> Picture<'a> {
         let marks = || rows.iter().flat_map(|row| &row.marks);
         let arrows = || rows.iter().filter_map(|row| row.arrow.as_ref());
         let signs = Sign::ALL.into_iter().filter(|sign| marks().any(|it| it.sign == *sign));
-        let lines = Line::ALL.into_iter().filter(|line| arrows().any(|it| it.line == *line));
+        let styles =
+            ArrowStyle::ALL.into_iter().filter(|style| arrows().any(|it| it.style == *style));
         let (mut x, mut y) = (MARGIN, MARGIN + TEXT_LINE / 2.0);
         let right = self.width - MARGIN;
         let mut place = |room: f64, name: &str| {
@@ -121,10 +120,10 @@ impl<'a> Picture<'a> {
             let (x, y) = place(20.0, sign.name());
             drawn.push(sign.draw(x + 8.0, y).add(label(x + 20.0, y, sign.name(), INK)));
         }
-        for line in lines {
-            let (x, y) = place(46.0, line.name());
-            let arrow = line.draw((x, y), (x + 40.0, y));
-            drawn.push(arrow.add(label(x + 46.0, y, line.name(), INK)));
+        for style in styles {
+            let (x, y) = place(46.0, style.name());
+            let arrow = style.draw((x, y), (x + 40.0, y));
+            drawn.push(arrow.add(label(x + 46.0, y, style.name(), INK)));
         }
         for it in drawn {
             self.add(it);
@@ -241,7 +240,7 @@ impl<'a> Picture<'a> {
                 _ => self.line_x(row.at) - SIGN_RADIUS,
             };
             let to = (arrives_at, self.middles[index]);
-            let drawn = arrow.line.draw((self.line_x(arrow.from), sent_at), to);
+            let drawn = arrow.style.draw((self.line_x(arrow.from), sent_at), to);
             self.add(drawn.add(Title::new(row.sentence.clone())));
         }
     }

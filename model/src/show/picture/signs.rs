@@ -134,7 +134,7 @@ fn square(x: f64, y: f64) -> Rectangle {
 
 /// How the way of a message is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum ArrowStyle {
     Phase1,
     Phase2,
     Phase3,
@@ -143,7 +143,7 @@ pub(super) enum Line {
     CatchUp,
 }
 
-impl Line {
+impl ArrowStyle {
     /// All of them, in the order of the legend.
     pub(super) const ALL: [Self; 6] =
         [Self::Phase1, Self::Phase2, Self::Phase3, Self::Reject, Self::Forward, Self::CatchUp];
