@@ -1,30 +1,30 @@
-//! Who a replica is: what is fixed when its data directory is made, and never changes after.
+//! Who a replica is: what is fixed when its data directory is made, and never changes.
 //!
-//! Two parts of it have a meaning outside of this directory, and are defined in
-//! [`synod_wire::identity`]: the id of the cluster, and the incarnation.
+//! Two parts of it have a meaning outside of the node, and are defined in [`synod_wire::identity`]: the
+//! id of the cluster, and the incarnation.
 
 use serde::{Deserialize, Serialize};
 use synod_model::{ClusterConstants, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 use thiserror::Error;
 
-/// How long a cluster's name may be: 64 bytes, so that it fits in a line of any message.
+/// The length of the longest name of a cluster: 64 bytes, so that it fits in a line of any message.
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
-/// What every error says of a replica whose data directory is lost or damaged.
+/// What every error about a lost or damaged data directory says in the end.
 pub(crate) const REPLACEMENT_ADVICE: &str =
     "a replica cannot be replaced yet; docs/storage.md#damage says what can be done now";
 
-/// What a replica is, from `synod init` on.
+/// Who a replica is, from `synod init` on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The cluster's name, for people.
     pub cluster_name: String,
-    /// The hash of what the cluster agrees on.
+    /// A hash of what all replicas of the cluster agree on.
     pub cluster_id: ClusterId,
-    /// Which of its replicas this is.
+    /// Which replica of the cluster this is.
     pub replica: ReplicaId,
-    /// Which data directory under that id this is.
+    /// Which of the data directories that were made under this id this is.
     pub incarnation: Incarnation,
     /// The stride, the first members, and the limits that all replicas keep.
     pub cluster: ClusterConstants,
@@ -49,25 +49,25 @@ impl Identity {
     }
 }
 
-/// Why a replica cannot be what it is asked to be.
+/// Why a replica cannot have an identity.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IdentityError {
-    /// The name of a cluster is for people, in messages.
+    /// The name is empty, too long, or not printable.
     #[error(
         "{name:?} cannot be the name of a cluster\n  \
          it takes 1 to {CLUSTER_NAME_BYTES_MAX} bytes, all of them printable"
     )]
     Name {
-        /// What was to be the name.
+        /// The name.
         name: String,
     },
-    /// A cluster begins with its members.
+    /// The replica is not a member of its cluster.
     #[error(
         "replica {replica} is not among the members of its cluster, which are {members:?}\n  \
          every replica is made with the same members, and its own id is one of them"
     )]
     NotAMember {
-        /// The id.
+        /// The replica.
         replica: ReplicaId,
         /// The members.
         members: Vec<ReplicaId>,

@@ -1,8 +1,8 @@
 //! A rate limit for log lines about strangers.
 //!
-//! Anybody who reaches a port can have a node close connections, as fast as the network lets them. A
-//! line for each would fill a disk, and hide what else the log says. So there are a few lines a
-//! second, and then one that says how many more there would have been.
+//! Anybody who reaches a port can make a node close connections, as fast as the network allows. One log
+//! line for each would fill a disk, and hide everything else in the log. So there are a few lines a
+//! second, and then one line that says how many were left out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-/// How many lines a second one port may tell of strangers. Default 10: enough to see who they are and
-/// what they send, and about 100 MiB a day at the worst.
+/// How many lines a second one port may log about strangers. Default 10: enough to see who they are and
+/// what they send, and about 100 MiB a day at most.
 const LINES_PER_SECOND_MAX: u32 = 10;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts the lines about strangers on one port.
+/// Counts the log lines about strangers on one port.
 #[derive(Debug)]
 pub(crate) struct LogRateLimit {
     /// What the lines are about: "clients".
@@ -26,22 +26,22 @@ pub(crate) struct LogRateLimit {
 
 #[derive(Debug, Default)]
 struct Window {
-    /// When the second ends in which these lines were told.
+    /// When the second ends in which these lines were logged.
     until: Option<Instant>,
     lines: u32,
     left_out: u64,
 }
 
 impl LogRateLimit {
-    /// No line was told yet.
+    /// A limit for lines about `subject`. Nothing was logged yet.
     pub(crate) fn new(subject: &'static str) -> Arc<Self> {
         Arc::new(Self { subject, window: Mutex::default() })
     }
 
-    /// Whether one more line may be told now. If not, it is counted, and the number is told when the
-    /// second is over.
+    /// Whether one more line may be logged now. If not, the line is counted, and the count is logged
+    /// when the second is over.
     ///
-    /// To be called within a tokio runtime that has time.
+    /// Call this within a tokio runtime that has time.
     pub(crate) fn allows_line(self: &Arc<Self>) -> bool {
         let now = Instant::now();
         let mut window = self.lock();
@@ -69,7 +69,7 @@ impl LogRateLimit {
         warn!(connections, "{} were closed without a line for each", self.subject);
     }
 
-    /// The count is whole also where somebody who held it has panicked.
+    /// A thread that panicked while it held the lock cannot have left numbers that are wrong.
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,11 @@
-//! A whole cluster in one thread: the node's own shell and log, on simulated disks, a simulated
-//! network and simulated time.
+//! A whole cluster in one thread: the node's own shell and log, on simulated disks, a simulated network
+//! and simulated time.
 //!
-//! Everything that happens is drawn from one seed: when messages arrive and which are lost, how long
-//! a sync takes, what a crash leaves of it, who is asked to submit what. So a run can be repeated,
-//! and a seed that fails fails again. What is checked at the end is what users are promised: every
-//! replica has delivered the same, every value that was acknowledged is there once, in the slot that
-//! was told, and nothing is there that nobody submitted.
+//! One seed determines everything: when messages arrive and which are lost, how long a sync takes,
+//! what a crash leaves of it, and which replica a client asks. So a run can be repeated, and a seed that
+//! fails fails again. The end of a run checks what users are promised. All replicas have delivered the
+//! same. Every value that was acknowledged is there once, in the slot that was told. Nothing is there
+//! that nobody submitted.
 
 mod clients;
 mod tests;
@@ -33,18 +33,18 @@ use crate::shell::{Shell, ShellEvent};
 use crate::start::{Committed, start};
 use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Preparation};
 
-/// What is still going to happen, and when.
+/// Something that will happen, at a time.
 #[derive(Debug)]
 enum Happening {
     /// A message arrives.
     Message { from: usize, to: usize, message: Box<Message<Value>> },
-    /// What run `run` of a replica gave to the disk last is durable.
+    /// What run `run` of a replica last gave to the disk is durable.
     Synced { at: usize, run: u64, through: Position },
-    /// Time has come for something.
+    /// The shell of a replica must be flushed.
     Alarm { at: usize, run: u64 },
-    /// A client submits its request of this number, or submits it again.
+    /// A client submits its request of this number, for the first time or again.
     Submit { client: usize, number: u64 },
-    /// A replica ends, or its machine does.
+    /// A replica stops, or its machine does.
     Crash { at: usize },
     /// It starts again.
     Restart { at: usize },
@@ -55,7 +55,7 @@ struct SimulatedReplica {
     disk: SimulatedDisk,
     running: Option<Running>,
     runs: u64,
-    /// What this run's application was given.
+    /// What the application of this run has got.
     delivered: Vec<Delivered<Value>>,
 }
 
@@ -63,13 +63,13 @@ struct Running {
     shell: Shell<ClientRequest, ()>,
     log: Log,
     reader: LogReader,
-    /// Written by the core, and not yet by the disk.
+    /// What the core has written and the disk has not.
     writes: VecDeque<Record<Value>>,
     position: u64,
     is_syncing: bool,
 }
 
-/// A cluster, its world and its clients.
+/// A cluster, with its clients and everything around it.
 struct Simulation {
     rng: Rng,
     now: Duration,
@@ -78,7 +78,7 @@ struct Simulation {
     scheduled: u64,
     replicas: Vec<SimulatedReplica>,
     clients: Vec<Client>,
-    /// Until when there are crashes and losses. After that, peace.
+    /// Crashes and losses end at this time.
     trouble_until: Duration,
     digest: DefaultHasher,
     crashes: u64,
@@ -94,7 +94,7 @@ impl Simulation {
         let members: Vec<_> = (0..replicas).map(ReplicaId).collect();
         let configuration = Configuration::new(ConfigurationId(1), members.clone());
         let configuration = configuration.expect("the members differ");
-        // Small, so that the tail is left behind and segments are filled.
+        // Small, so that replicas fall behind what is in memory, and segments fill up.
         let limits = Limits {
             accepted_slots_max: 16,
             open_slots_max: 8,
@@ -151,7 +151,7 @@ impl Simulation {
         self.now < self.trouble_until
     }
 
-    /// Runs until `until`; returns the digest of everything that has happened.
+    /// Runs until `until`. Returns a digest of everything that has happened.
     fn run(&mut self, until: Duration) -> u64 {
         while let Some(Reverse((at, id))) = self.queue.pop() {
             if at > until {
@@ -205,7 +205,7 @@ impl Simulation {
         }
     }
 
-    /// Tells a replica of an event, if it runs.
+    /// Gives an event to a replica, if it runs.
     fn tell(&mut self, at: usize, event: ShellEvent<ClientRequest, ()>) {
         let now = self.now;
         if let Some(running) = &mut self.replicas[at].running {
@@ -214,7 +214,7 @@ impl Simulation {
         }
     }
 
-    /// Does what the shell of a replica wants done.
+    /// Does what the shell of a replica says.
     fn act(&mut self, at: usize) {
         loop {
             let now = self.now;
@@ -286,7 +286,7 @@ impl Simulation {
         self.send(at, usize::from(to.0), &message);
     }
 
-    /// Lets the disk write what waits, if it is not at work. A replica dies of a failing disk.
+    /// Writes what waits, if the disk is idle. A replica whose disk fails stops.
     fn write(&mut self, at: usize) {
         let run = self.replicas[at].runs;
         let Some(running) = self.replicas[at].running.as_mut() else {
@@ -308,7 +308,7 @@ impl Simulation {
         }
     }
 
-    /// Begins the end of a replica: sometimes at once, sometimes in the middle of its next write.
+    /// Begins a crash: at once, or in the middle of the next write.
     fn crash(&mut self, at: usize) {
         if !self.is_troubled() {
             return;

@@ -1,4 +1,4 @@
-//! Clients that ask and go away, at a replica that hears nobody.
+//! Clients that submit or read and then go away, at a replica that hears nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const NOW: Duration = Duration::ZERO;
 type Submit = Result<Slot, SubmitError>;
 type Read = Result<Slot, ReadError>;
 
-/// One of three, which takes a single read.
+/// One replica of three, which takes a single read at a time.
 fn alone() -> Shell<Sender<Submit>, Sender<Read>> {
     let members = (0..3).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).unwrap();

@@ -36,7 +36,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// What client number `client` submits now.
+    /// What the client submits now, if it is number `client`.
     pub(super) fn submission(&self, client: usize) -> Submission {
         let number = self.number;
         match self.session {

@@ -1,4 +1,4 @@
-//! Clusters that crash, and what must hold of them in the end.
+//! Clusters that crash, and the promises that they keep.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use synod_wire::Value;
 use super::clients::value_of;
 use super::{Running, Simulation, ms};
 
-/// The same seed twice, and every promise kept.
+/// Runs a seed, and checks every promise. Returns the digest and the number of crashes.
 fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
     println!("seed {seed}");
     let mut simulation = Simulation::new(seed, replicas, 4, trouble);
@@ -43,8 +43,8 @@ fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
     (digest, simulation.crashes)
 }
 
-/// A cluster of three that crashes all the time, run twice: the same digest, so the shell and the
-/// storage depend on nothing but what they are given.
+/// A cluster of three that crashes all the time, run twice. The digests are equal, so the shell and
+/// storage depend on nothing but their inputs.
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 1..=4 {
