@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use synod_model::{Entry, Slot, SlotRange, Stored};
+use synod_model::{Entry, FrameRoom, Slot, SlotRange, Stored};
 use synod_wire::Incarnation;
 use synod_wire::Value;
 use synod_wire::codec;
@@ -121,15 +121,10 @@ impl LogReader {
 /// The last slot that is wanted if the answer has at most `bytes_max`. Entries that were found already
 /// count, and one entry is always wanted.
 fn fits(found: &BTreeMap<Slot, Stored<Value>>, wanted: SlotRange, bytes_max: u64) -> Slot {
-    let mut bytes = 0_u64;
-    for (slot, stored) in found {
-        bytes = bytes.saturating_add(stored.entry.size_bytes());
-        if bytes > bytes_max && *slot > wanted.first {
-            // Slots below this one that are still missing are wanted.
-            return Slot(slot.0 - 1);
-        }
-    }
-    wanted.last
+    let mut room = FrameRoom::new(u64::MAX, bytes_max);
+    let too_much = found.iter().find(|(_, stored)| !room.take(stored.entry.size_bytes()));
+    // Slots below the first that does not fit are wanted, even if they are still missing.
+    too_much.map_or(wanted.last, |(slot, _)| Slot(slot.0 - 1))
 }
 
 impl ReadError {
