@@ -1,4 +1,4 @@
-//! What several commands are told: whom to ask, and how long to wait.
+//! The arguments that several commands have: whom to ask, and how long to wait.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use synod_client::{ClientOptions, Endpoint};
 /// Whom to ask.
 #[derive(Debug, Args)]
 pub(crate) struct Endpoints {
-    /// Where replicas take clients: host:port, separated by commas. The first is asked first, the
+    /// Where replicas take clients: host:port, separated by commas. The first is asked first, and the
     /// next when that one cannot be reached, is silent or stops
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
     pub(crate) endpoints: Vec<Endpoint>,
@@ -23,17 +23,17 @@ pub(crate) struct Timeout {
 }
 
 impl Timeout {
-    /// What a client with this much time allows for.
+    /// The options of a client with this timeout.
     pub(crate) fn options(self) -> ClientOptions {
         let usual = ClientOptions::default();
-        // Within a short time, too, more than one endpoint is to get its turn.
+        // Even a short timeout leaves time for more than one endpoint.
         let silent_max = usual.silent_max.min(self.timeout / 3).max(Duration::from_millis(1));
         let connect_max = usual.connect_max.min(silent_max);
         ClientOptions { deadline: self.timeout, silent_max, connect_max, ..usual }
     }
 }
 
-/// A length of time: as humantime has it, or a number of seconds.
+/// Parses a length of time: what humantime accepts, or a number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().map(Duration::try_from_secs_f64);
     let duration = match seconds {
@@ -41,10 +41,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         Some(Err(_)) => None,
         None => humantime::parse_duration(text).ok(),
     };
-    // A day is for ever, and keeps every deadline within what a clock can tell.
+    // A day is as good as for ever, and keeps every deadline within the range of the clock.
     duration.filter(|it| !it.is_zero()).map(|it| it.min(Duration::from_hours(24))).ok_or_else(
         || {
-            "that is no length of time\n  write 10s, 500ms or 1m; a bare number is seconds"
+            "that is not a length of time\n  write 10s, 500ms or 1m; a bare number is seconds"
                 .to_owned()
         },
     )

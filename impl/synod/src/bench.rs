@@ -1,9 +1,9 @@
-//! `synod bench`: how fast a cluster is, next to what it could be at best.
+//! `synod bench`: how fast a cluster is, and how fast this machine could be at best.
 //!
-//! A number means little by itself: it depends on the disk, the machine and the day. So the floors are
-//! taken in the same run: what one fdatasync costs, what one round trip costs, how long a value takes
-//! through three processes that only pass it on and sync it, and how many requests the same clients
-//! get answered by a process that does nothing but answer.
+//! A number says little by itself: it depends on the disk, the machine and the day. So a run measures
+//! floors as well: the time of one fdatasync, the time of one round trip, the time of a value through
+//! three processes that only pass it on and sync it, and the number of requests that a process answers
+//! to the same clients if it does nothing else.
 
 mod args;
 mod bare;
@@ -27,7 +27,7 @@ use synod_wire::api::ReplicaStatus;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
-use super::exit::{Exit, Nonsense};
+use super::exit::{Exit, UsageError};
 use super::local::{Layout, Members, Place, Signals, coordinator};
 use super::output::Output;
 use super::status::ask;
@@ -39,7 +39,7 @@ use progress::Bar;
 use report::{Floors, Report, Run, microseconds};
 
 /// How long a load runs before it is measured: 1 s, or as long as it is measured if that is shorter.
-/// Connections are warm then, and so are caches.
+/// After that, connections and caches are warm.
 const WARM_UP_MAX: Duration = Duration::from_secs(1);
 
 /// How long the echo server is measured: 2 s, or as long as a run if that is shorter.
@@ -48,17 +48,17 @@ const ECHO_MAX: Duration = Duration::from_secs(2);
 /// How long the replicas may take to elect a coordinator: 30 s.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// How long a replica may take to say how it is: 5 s; it is busy.
+/// How long a replica may take to report its status: 5 s, because it is busy.
 const STATUS_MAX: Duration = Duration::from_secs(5);
 
-/// What is measured if nothing is asked for: clients, on as many connections.
+/// The loads that are measured by default: this many clients, on as many connections.
 const CLIENTS: [usize; 2] = [1, 256];
 
 pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<Exit> {
     if let (Some(clients), Some(connections)) = (args.clients, args.connections)
         && clients < connections
     {
-        return Err(Nonsense(format!(
+        return Err(UsageError(format!(
             "--connections {connections} is more than --clients {clients}\n  \
              a client has one connection, alone or with others"
         ))
@@ -96,7 +96,7 @@ struct Bench {
 impl Bench {
     async fn on_endpoints(&self) -> anyhow::Result<Report> {
         let directory = self.temporary()?;
-        // Before the floors, which take a while: whoever has mistyped something learns it at once.
+        // First, because the floors take a while, and a mistyped endpoint should be reported at once.
         target::coordinator(&self.args.endpoints).await?;
         let floors = self.floors(directory.path()).await?;
         let report = self.runs(&self.args.endpoints, directory.path(), floors).await?;
@@ -104,13 +104,13 @@ impl Bench {
         Ok(report)
     }
 
-    /// On three replicas of its own; none if a signal came.
+    /// Measures three replicas of its own. None if a signal came.
     async fn on_own_cluster(&self, signals: &mut Signals) -> anyhow::Result<Option<Report>> {
         let directory = self.temporary()?;
         let data = directory.path().join("cluster");
         let begun = async {
             let layout = Layout::make(Some(data), Some(3), 0, &self.program).await?;
-            // Before there are processes that use the disk, too.
+            // Measured before there are other processes that use the disk.
             let floors = self.floors(&layout.directory).await?;
             anyhow::Ok((layout, floors))
         };
@@ -145,8 +145,8 @@ impl Bench {
         report.transpose()
     }
 
-    /// A directory to sync in: in the one that was given, or where this program may write for a
-    /// while, if that is a disk.
+    /// A directory to sync in: in the given one, or else in the directory for temporary files, or in the
+    /// current one if that one is in memory.
     fn temporary(&self) -> anyhow::Result<tempfile::TempDir> {
         let parent = match &self.args.data_dir {
             Some(parent) => parent.clone(),
@@ -163,7 +163,7 @@ impl Bench {
         made.with_context(|| format!("no directory could be made in {}", parent.display()))
     }
 
-    /// What to measure: clients and connections.
+    /// The numbers of clients and connections to measure.
     fn shapes(&self) -> Vec<(usize, usize)> {
         let BenchArgs { clients, connections, .. } = self.args;
         match (clients, connections) {
@@ -216,12 +216,12 @@ impl Bench {
         let mut runs = Vec::new();
         for shape in self.shapes() {
             let coordinator = self.coordinator(endpoints).await?;
-            // A replica that does not coordinate only passes requests on.
+            // A replica that does not coordinate would only pass requests on.
             let targets =
                 if self.args.spread { endpoints } else { std::slice::from_ref(&coordinator) };
             runs.push(self.run(endpoints, &self.load(targets, shape)).await?);
         }
-        // A disk has better and worse moments, and a floor is the better one.
+        // The speed of a disk varies, and a floor is the best that it does.
         let again = microseconds(floors::fdatasync(directory).await?);
         floors.fdatasync_us = floors.fdatasync_us.min(again);
         let own_cluster = self.args.endpoints.is_empty();
@@ -232,7 +232,7 @@ impl Bench {
         if !self.args.endpoints.is_empty() {
             return target::coordinator(endpoints).await;
         }
-        // They have only just been started.
+        // The replicas have only just been started.
         let ready = time::timeout(READY_MAX, coordinator(endpoints)).await;
         let late = || format!("no replica coordinates after {} s", READY_MAX.as_secs());
         ready.map(|(_, endpoint)| endpoint).with_context(late)
@@ -265,14 +265,14 @@ impl Bench {
     }
 }
 
-/// What to say of a replica that ended, with the end of what each has told: it goes with the data.
+/// The error when a replica has ended, with the last lines of each log, which goes with the data.
 fn what_ended(layout: &Layout, ended: &str) -> String {
     let mut text = format!("a replica has ended\n  {ended}");
     for place in &layout.places {
         let told = fs::read_to_string(&place.log).unwrap_or_default();
         let lines: Vec<_> = told.lines().rev().take(3).collect();
         for line in lines.into_iter().rev() {
-            // A string takes whatever it is given.
+            // Writing to a string cannot fail.
             let _ = write!(text, "\n  r{}: {line}", place.id);
         }
     }
@@ -281,7 +281,7 @@ fn what_ended(layout: &Layout, ended: &str) -> String {
 
 fn summary(load: &Load, measured: &Measured, before: &Counters, after: &Counters) -> Run {
     let per_commit = |of: fn(&Counters) -> u64| {
-        // What the replicas did on average, for what they committed in the same time.
+        // The average of the replicas, per entry that was committed in the same time.
         let count = after.replicas * after.committed.saturating_sub(before.committed).max(1);
         precise(of(after).saturating_sub(of(before))) / precise(count)
     };
@@ -304,19 +304,19 @@ fn summary(load: &Load, measured: &Measured, before: &Counters, after: &Counters
     }
 }
 
-/// A count as a number to divide. No count here comes near to 2^53, where this would begin to round.
+/// A count as a divisor. No count here comes near 2^53, above which this would round.
 #[allow(clippy::cast_precision_loss)]
 fn precise(count: u64) -> f64 {
     count as f64
 }
 
-/// What the replicas have counted, all together.
+/// The counters of all replicas together.
 #[derive(Debug, Default)]
 struct Counters {
     replicas: u64,
     fdatasyncs: u64,
     bytes_written: u64,
-    /// Of the one that has committed most.
+    /// The highest of all replicas.
     committed: u64,
     resident_bytes_max: u64,
 }

@@ -1,4 +1,4 @@
-//! What can be asked on the command line.
+//! The commands on the command line.
 
 use clap::{Parser, Subcommand};
 
@@ -15,9 +15,9 @@ use super::submit::SubmitArgs;
 
 /// A log that several machines agree on, entry by entry.
 ///
-/// A cluster is three or five replicas, each a `synod node` process with a data directory of its own.
-/// Whatever a client submits gets a slot in the log, the same on every replica, and stays there as
-/// long as a majority of the replicas keep their disks.
+/// A cluster is three or five replicas. Each is a `synod node` process with a data directory of its own.
+/// Every value that a client submits gets a slot in the log, the same on every replica. It stays there
+/// as long as a majority of the replicas keep their disks.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_long_help = START)]
 pub(crate) struct Cli {
@@ -26,12 +26,12 @@ pub(crate) struct Cli {
 }
 
 const START: &str = "\
-To begin with, on one machine:
+To try it on one machine:
   synod local                                  three replicas; prints their endpoints, Ctrl-C stops them
 and in another terminal, with those endpoints:
   synod submit --endpoints A,B,C hello world   prints a slot and the value for each
   synod follow --endpoints A --from 1          prints the log, and goes on as it grows
-  synod status --endpoints A,B,C               says how each replica is";
+  synod status --endpoints A,B,C               shows the state of each replica";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -46,17 +46,17 @@ pub(crate) enum Command {
     /// Print the log from a slot on, and go on as it grows
     #[command(after_help = follow::CODES)]
     Follow(FollowArgs),
-    /// Say how replicas are
+    /// Show the state of replicas
     #[command(after_help = status::CODES)]
     Status(StatusArgs),
     Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = local::HELP)]
     Local(LocalArgs),
-    /// Measure how fast a cluster is, next to what the machine could do at best
+    /// Measure how fast a cluster is, and how fast this machine could be at best
     #[command(long_about = bench::ABOUT, after_help = bench::CODES)]
     Bench(BenchArgs),
-    /// The other end of what `bench` measures, in a process of its own
+    /// The process that `bench` exchanges messages with
     #[command(hide = true)]
     BenchEcho,
     /// One of three processes that only pass a value on and sync it, for `bench`
@@ -74,7 +74,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// What is written at the arguments of a command is in its help.
+    /// The long help of a command comes from the doc comment of its arguments.
     #[test]
     fn the_long_helps_are_there() {
         for (name, part) in
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(synod_model::MEMBERS_MAX, 16, "as the help of `init` says");
     }
 
-    /// The commands on the pages, in blocks of code, are understood.
+    /// Every command in a code block of these pages parses.
     #[test]
     fn the_pages_tell_what_can_be_asked() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

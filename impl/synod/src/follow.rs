@@ -1,4 +1,4 @@
-//! `synod follow`: the log, as text.
+//! `synod follow`: prints the log as text.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ use super::output::{self, Output};
 
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  it has caught up, with --until-caught-up; or standard output was closed
+  0  the log was followed to its end (--until-caught-up), or standard output was closed
   1  no replica could be followed any further
-  2  the command line makes no sense";
+  2  the command line is invalid";
 
-/// What `follow` is told.
+/// The arguments of `follow`.
 #[derive(Debug, Args)]
 pub(crate) struct FollowArgs {
     #[command(flatten)]
@@ -31,11 +31,11 @@ pub(crate) struct FollowArgs {
     /// Stop at the slot at which the log ends when the command begins (a linearizable read)
     #[arg(long)]
     pub(crate) until_caught_up: bool,
-    /// Print everything that the log holds: slot, kind and what it is, with tabs between
+    /// Print every entry of the log: slot, kind and content, with tabs between them
     ///
-    /// Without, it prints slot and value of each client's value, once, escaped as by `submit`. With
-    /// it, no-ops, openings and ends of sessions, second copies of a request and those that were
-    /// refused are printed, too.
+    /// By default, it prints the slot and the value of each client's value, once, escaped as by
+    /// `submit`. With this flag, it also prints no-ops, openings and ends of sessions, second copies of
+    /// a request, and requests that were refused.
     #[arg(long)]
     pub(crate) everything: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
             Err(error) if output::is_closed(&error) => Ok(Exit::Done),
             done => done,
         },
-        // Whoever reads has read enough, and need not wait until the log grows.
+        // The reader has read enough, and need not wait until the log grows.
         () = output::closed() => Ok(Exit::Done),
     }
 }

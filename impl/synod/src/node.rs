@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::descriptors::server_limits;
-use super::exit::{Exit, Nonsense, error_text};
+use super::exit::{Exit, UsageError, error_text};
 use super::input;
 use super::log_writer::LogWriter;
 use super::members::{Members, checked, dialled};
@@ -130,7 +130,7 @@ fn read(path: &Path) -> anyhow::Result<File> {
 pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
     let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let listen_client = args.listen_client.as_ref().or(file.listen_client.as_ref());
-    let listen_client = listen_client.ok_or_else(|| Nonsense(
+    let listen_client = listen_client.ok_or_else(|| UsageError(
         "nothing says where to listen for clients\n  give --listen-client HOST:PORT, or `listen_client` in the file".to_owned(),
     ))?;
     let listen_client = checked(listen_client)?;

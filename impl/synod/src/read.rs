@@ -11,10 +11,10 @@ use super::output::Output;
 pub(crate) const ABOUT: &str = "\
 Print the slot at which the log ends now, whichever replica is asked.
 
-The read is linearizable: the slot covers everything that was delivered anywhere, or answered to any
-client, before the command began. 0 says that the log is empty.";
+The read is linearizable: the slot covers everything that was delivered on any replica, or answered to
+any client, before the command began. 0 means that the log is empty.";
 
-/// What `read` is told.
+/// The arguments of `read`.
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
     #[command(flatten)]

@@ -19,7 +19,7 @@ pub(crate) const CODES: &str = "\
 Exit codes:
   0  at least one replica said how it is
   1  none did
-  2  the command line makes no sense";
+  2  the command line is invalid";
 
 /// What `status` is told.
 #[derive(Debug, Args)]

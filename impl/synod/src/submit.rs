@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::args::{Endpoints, Timeout};
 use super::escape::{Beginning, Escaped};
-use super::exit::{Exit, Nonsense};
+use super::exit::{Exit, UsageError};
 use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
 use synod_model::Slot;
@@ -50,7 +50,7 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     let mut values = if args.values.len() == 1 && args.values.iter().all(is_stdin) {
         Values::Stdin(input::lines())
     } else if args.values.iter().any(is_stdin) {
-        return Err(Nonsense(
+        return Err(UsageError(
             "- stands for standard input, and takes no other value beside it\n  \
              a value that is - can be given there: echo - | synod submit ... -"
                 .to_owned(),
