@@ -1,4 +1,4 @@
-//! `synod read`: where the log ends.
+//! `synod read`: prints where the log ends.
 
 use anyhow::Context as _;
 use clap::Args;

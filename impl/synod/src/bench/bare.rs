@@ -1,10 +1,10 @@
-//! A floor for one value: three processes that pass it on and sync it as replicas do, and know no
-//! protocol.
+//! A floor for the time of one value: three processes that pass it on and sync it as replicas do,
+//! without a protocol.
 //!
-//! One fdatasync and two round trips are what a value cannot do without, taken one by one. Here they
-//! happen as they must in a cluster: every replica syncs on a thread of its own, all three at the same
-//! time and maybe on the same disk, and each step is another process that has to be woken. What
-//! a node takes longer than this is the node's; what this takes longer than the sum is the machine's.
+//! A value needs at least one fdatasync and two round trips. Other floors measure these one by one.
+//! Here they happen as in a cluster: each of three replicas syncs on a thread of its own, all at the
+//! same time and maybe on the same disk, and each step wakes another process. The time that a node
+//! takes beyond this is the node's. The time that this takes beyond the sum is the machine's.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ use crate::exit::Exit;
 use crate::input;
 use crate::output::Output;
 
-/// How many replicas a value is passed to.
+/// How many followers get the value.
 const FOLLOWERS: usize = 2;
 
 /// How long one value takes from a client through three processes and back.
@@ -47,7 +47,7 @@ pub(super) async fn replication(program: &Path, directory: &Path) -> anyhow::Res
     measured.context("a bare replication")
 }
 
-/// One of the processes, as the one that measures sees it.
+/// One of the processes, seen from the benchmark.
 struct Bare {
     process: Helper,
     endpoint: Endpoint,
@@ -76,13 +76,13 @@ impl Bare {
     }
 }
 
-/// What one of the processes is told that `bench` compares replicas with.
+/// The arguments of one of these processes.
 #[derive(Debug, Args)]
 pub(crate) struct BareArgs {
-    /// The file to sync, which it makes
+    /// The file to sync; it is made
     #[arg(long, value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Whom it passes values on to
+    /// Where to pass values on
     #[arg(long = "follower", value_name = "HOST:PORT")]
     pub(crate) followers: Vec<Endpoint>,
 }
@@ -100,15 +100,15 @@ pub(crate) async fn bare(args: BareArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// What has happened to the value that is under way.
+/// A step of the value that is under way.
 enum Happened {
-    /// It has come.
+    /// The client has sent it.
     Asked,
-    /// It is synced by this one of the replicas: 0 is the process itself.
+    /// This replica has synced it; 0 is the process itself.
     Synced(usize),
 }
 
-/// Passes on and syncs one value after another, and answers each once a majority has synced it.
+/// Passes on and syncs one value after another, and answers each when a majority has synced it.
 async fn replicate(
     listener: TcpListener,
     file: File,
@@ -155,7 +155,7 @@ fn split(socket: TcpStream) -> std::io::Result<(OwnedReadHalf, OwnedWriteHalf)> 
     Ok(socket.into_split())
 }
 
-/// Says of every message that comes that it has come, until the other end is gone.
+/// Sends `what()` for each message that arrives, until the other end is gone.
 fn tell_of_messages(
     mut from: OwnedReadHalf,
     happened: UnboundedSender<Happened>,
@@ -167,7 +167,7 @@ fn tell_of_messages(
     });
 }
 
-/// Writes and syncs a block for each number that it is sent.
+/// Writes and syncs a block for each number that it gets.
 fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Sender<u64> {
     let (appender, to_append) = mpsc::channel::<u64>();
     thread::spawn(move || {
@@ -175,7 +175,7 @@ fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Send
         for number in to_append {
             let at = number % SAMPLES_MAX * batch.len() as u64;
             let synced = file.write_all_at(&batch, at).and_then(|()| file.sync_data());
-            // Without an answer, who measures says that it could not be measured.
+            // Without an answer, the benchmark reports that its measurement has failed.
             if synced.is_err() || happened.send(Happened::Synced(0)).is_err() {
                 return;
             }

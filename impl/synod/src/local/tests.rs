@@ -1,4 +1,4 @@
-//! With a stand-in for the program: a script that makes what `init` makes, and a `node` that waits.
+//! A local cluster of a stand-in: a script whose `init` makes a file, and whose `node` waits.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,10 +16,10 @@ use super::member::{MemberEvent, Members};
 
 const TEST_MAX: Duration = Duration::from_secs(20);
 
-/// What `node` does in the script.
+/// The `node` of the script.
 const WAITS: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
 
-/// Makes the program, and the directory that it is to work in.
+/// Makes the script, and the directory for the cluster.
 fn program(node: &str) -> (TempDir, PathBuf, PathBuf) {
     let directory = TempDir::new().unwrap();
     let program = directory.path().join("synod");
