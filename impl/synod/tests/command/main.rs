@@ -1,4 +1,4 @@
-//! The commands that talk to a cluster: what they print, and what they exit with.
+//! The commands that talk to a cluster: what they print, and their exit codes.
 
 #[allow(dead_code)]
 #[path = "../../../client/tests/client/fake.rs"]
@@ -66,7 +66,7 @@ async fn a_long_input_is_pipelined_and_keeps_its_order() {
     let input: Vec<_> = (0..5000).map(|number: u32| number.to_string()).collect();
     let input = input.join("\n");
     let args = ["submit", "--endpoints", replica.endpoint.as_str(), "-"];
-    // One by one it would take 100 s.
+    // One after another, they would take 100 s.
     let done = run_with_input(&args, input.as_bytes()).await;
     assert_eq!(done.code, 0);
     let values: Vec<_> = done.stdout.lines().map(|line| line.split_once('\t').unwrap().1).collect();
@@ -91,7 +91,7 @@ async fn exit_codes_tell_not_done_from_unknown() {
     replica.node.behave(Manner::Refuse(NotDone::TooMany));
     assert_eq!(submit(replica.endpoint.as_str()).await.code, 3);
 
-    // The session is open before the silence begins, or nothing of the values would be taken.
+    // The session is open before the replica falls silent. Otherwise no value would be taken.
     replica.node.behave(Manner::Serve(Duration::ZERO));
     let args = ["submit", "--endpoints", replica.endpoint.as_str(), "--timeout", "500ms", "-"];
     let mut synod = Synod::start(&args);
@@ -145,7 +145,7 @@ async fn a_closed_standard_output_ends_the_command_quietly() {
     let mut stdout = synod.stdout();
     stdout.read_exact(&mut [0; 10]).await.unwrap();
     drop(stdout);
-    // It notices, though it has nothing to write.
+    // It notices, although it has nothing to write.
     let done = synod.ended().await;
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
 }

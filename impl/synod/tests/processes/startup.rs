@@ -1,4 +1,4 @@
-//! What a node is told that it cannot do.
+//! A node that is told to do something impossible.
 
 use std::net::TcpListener;
 
@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::command::{Done, synod};
 use crate::process::with_nobody_starting;
 
-/// Runs replica 0, with this besides.
+/// Runs replica 0 with these further arguments.
 fn node(cluster: &Cluster, more: &[&str]) -> Done {
     let mut args = cluster.node_args(0);
     args.insert(0, "node".to_owned());
