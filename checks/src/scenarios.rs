@@ -8,7 +8,7 @@ mod bounds;
 
 use synod_model::Limits;
 use synod_model::world::{
-    ASIDE, Kind, Kinds, Replicas, Scenario, Submission, Witness, small_limits,
+    ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission, Witness, small_limits,
 };
 
 use bounds::{
@@ -99,7 +99,7 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(311_385),
         scenario: || Scenario {
             submissions: two_values(),
-            loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::Reject])),
             reaches: vec![Witness::CommittedEverywhere, Witness::OrderRejected],
             ..Scenario::new(3, 1, &[1, 2, 3])
         },
@@ -231,7 +231,10 @@ pub const TABLE: &[Row] = &[
         tier: Tier::Quick,
         states: States::Counted(665_444),
         scenario: || Scenario {
-            submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }, request(2, &[2])],
+            submissions: vec![
+                ScenarioSubmission { places: 2, ..request(1, &[1, 2]) },
+                request(2, &[2]),
+            ],
             hears: AROUND_0,
             reaches: vec![Witness::RequestInLogTwice, Witness::TwoCoordinate],
             ..Scenario::new(3, 2, &[1, 2, 3])
@@ -243,11 +246,11 @@ pub const TABLE: &[Row] = &[
         tier: Tier::Quick,
         states: States::Counted(50_008),
         scenario: || Scenario {
-            submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }],
+            submissions: vec![ScenarioSubmission { places: 2, ..request(1, &[1, 2]) }],
             submit_anywhere: true,
             resend: true,
             rounds: 1,
-            loses: ASIDE.without(Kinds::of(&[Kind::Submit])),
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::Submit])),
             reaches: vec![Witness::TwoCoordinate, Witness::SubmissionForwarded],
             ..Scenario::new(3, 2, &[3, 4])
         },
@@ -258,7 +261,10 @@ pub const TABLE: &[Row] = &[
         tier: Tier::Quick,
         states: States::Counted(357_568),
         scenario: || Scenario {
-            submissions: vec![Submission { places: 2, ..request(1, &[0, 1]) }, request(2, &[1])],
+            submissions: vec![
+                ScenarioSubmission { places: 2, ..request(1, &[0, 1]) },
+                request(2, &[1]),
+            ],
             reaches: vec![Witness::RequestOvertakes, Witness::CommittedEverywhere],
             ..Scenario::new(3, 2, &[3, 4])
         },
@@ -270,8 +276,8 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(4_758),
         scenario: || Scenario {
             submissions: vec![
-                Submission { places: 2, ..open_session(&[1]) },
-                Submission { places: 2, ..in_session(1, &[1, 2]) },
+                ScenarioSubmission { places: 2, ..open_session(&[1]) },
+                ScenarioSubmission { places: 2, ..in_session(1, &[1, 2]) },
                 end_session(&[2]),
             ],
             hears: AROUND_0,
@@ -351,7 +357,8 @@ pub const TABLE: &[Row] = &[
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             canvass: true,
-            loses: ASIDE.without(CANVASS.and(Kinds::of(&[Kind::Round, Kind::Obey]))),
+            loses: ASIDE
+                .without(CANVASS.and(MessageKinds::of(&[MessageKind::Round, MessageKind::Obey]))),
             reaches: vec![Witness::CommittedEverywhere, Witness::CanvassAgreedTo],
             ..Scenario::new(3, 1, &[1])
         },
@@ -415,7 +422,7 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.and(Kinds::of(&[Kind::Commit])),
+            loses: ASIDE.and(MessageKinds::of(&[MessageKind::Commit])),
             reaches: vec![
                 Witness::DeadMessageInFlight,
                 Witness::AllCrashesHappened,
@@ -435,7 +442,7 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.without(ROUNDS).and(Kinds::of(&[Kind::Commit])),
+            loses: ASIDE.without(ROUNDS).and(MessageKinds::of(&[MessageKind::Commit])),
             reaches: vec![Witness::TwoCoordinate, Witness::DeadMessageInFlight],
             ..Scenario::new(3, 1, &[1, 2])
         },
@@ -453,7 +460,7 @@ pub const TABLE: &[Row] = &[
             hears: [NONE, Replicas::of(&[2]), Replicas::of(&[1]), NONE, NONE],
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.without(READS).and(Kinds::of(&[Kind::Commit])),
+            loses: ASIDE.without(READS).and(MessageKinds::of(&[MessageKind::Commit])),
             reaches: vec![
                 Witness::ReadConfirmed,
                 Witness::DeadMessageInFlight,
@@ -473,7 +480,9 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.without(Kinds::of(&[Kind::Submit])).and(Kinds::of(&[Kind::Commit])),
+            loses: ASIDE
+                .without(MessageKinds::of(&[MessageKind::Submit]))
+                .and(MessageKinds::of(&[MessageKind::Commit])),
             reaches: vec![Witness::SubmissionForwarded, Witness::DeadMessageInFlight],
             ..Scenario::new(3, 3, &[3])
         },
@@ -550,7 +559,7 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(2_803_524),
         scenario: || Scenario {
             submissions: two_values(),
-            loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::Reject])),
             reaches: vec![Witness::CommittedEverywhere, Witness::OrderRejected],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
@@ -578,8 +587,8 @@ pub const TABLE: &[Row] = &[
         states: States::Counted(1_244_475),
         scenario: || Scenario {
             submissions: vec![
-                Submission { places: 2, ..open_session(&[1]) },
-                Submission { places: 2, ..in_session(1, &[1, 2]) },
+                ScenarioSubmission { places: 2, ..open_session(&[1]) },
+                ScenarioSubmission { places: 2, ..in_session(1, &[1, 2]) },
                 end_session(&[2]),
             ],
             catch_up: Replicas::of(&[2]),

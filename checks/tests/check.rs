@@ -11,7 +11,7 @@ use synod_checks::report::{PropertyVerdict, Report, ScenarioReport, Verdict, jso
 use synod_checks::run::check;
 use synod_checks::scenarios::{Row, States, Tier};
 use synod_checks::search::{Bounds, Stopped};
-use synod_model::world::{PropertyKind, Replicas, Scenario, Submission, Witness};
+use synod_model::world::{PropertyKind, Replicas, Scenario, ScenarioSubmission, Witness};
 
 /// One coordinator, one value: a few hundred states.
 const TINY: Row = Row {
@@ -20,7 +20,7 @@ const TINY: Row = Row {
     tier: Tier::Quick,
     states: States::Estimated(1000),
     scenario: || Scenario {
-        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
+        submissions: vec![ScenarioSubmission::request(1, b'a', Replicas::of(&[0]))],
         reaches: vec![Witness::CommittedEverywhere],
         ..Scenario::new(3, 1, &[3])
     },
@@ -106,7 +106,7 @@ fn what_is_never_reached_fails() {
 fn a_search_that_was_stopped_is_incomplete_and_says_how_far_it_came() {
     // So large that it cannot end before it is stopped.
     let scenario = || {
-        let submissions = vec![Submission::request(1, b'a', Replicas::ALL)];
+        let submissions = vec![ScenarioSubmission::request(1, b'a', Replicas::ALL)];
         Scenario { submissions, crashes: 3, ..Scenario::new(3, 2, &[1, 2, 3, 4, 5]) }
     };
     let row = Row { scenario, states: States::Counted(1), ..TINY };

@@ -8,13 +8,15 @@ use synod_checks::interrupt::Interrupt;
 use synod_checks::memory::Limit;
 use synod_checks::paths;
 use synod_checks::search::{Bounds, Stopped};
-use synod_model::world::{Invariant, ModelProperty, Replicas, Scenario, Submission, Witness};
+use synod_model::world::{
+    Invariant, ModelProperty, Replicas, Scenario, ScenarioSubmission, Witness,
+};
 
 const COMMITTED: ModelProperty = ModelProperty::Witness(Witness::CommittedEverywhere);
 
 fn scenario() -> Scenario {
     Scenario {
-        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
+        submissions: vec![ScenarioSubmission::request(1, b'a', Replicas::of(&[0]))],
         reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
         ..Scenario::new(3, 1, &[3])
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::envelope::Envelope;
-use super::ghost::{CommitSeen, Effects};
-use super::local::{EntryId, Local};
+use super::history::{CommitSeen, Effects};
+use super::local::{EntryId, LocalState};
 use super::property::{Broken, Invariant};
 use crate::configuration::Cluster;
 use crate::entry::Entry;
@@ -19,7 +19,7 @@ use crate::replica::Replica;
 
 /// What happens to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum ReplicaEvent {
     /// The replica is told something.
     Input(Input<u8>),
     /// The oldest so many of its records become durable, and it is told so.
@@ -35,7 +35,7 @@ pub(crate) enum Event {
 
 /// What came of it.
 pub(crate) struct Stepped {
-    pub(crate) local: Local,
+    pub(crate) local: LocalState,
     pub(crate) sent: Vec<Envelope>,
     pub(crate) effects: Effects,
 }
@@ -43,8 +43,8 @@ pub(crate) struct Stepped {
 /// Lets `event` happen to `before`.
 pub(crate) fn step(
     cluster: &Arc<Cluster>,
-    before: &Local,
-    event: Event,
+    before: &LocalState,
+    event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
     let result = catch_unwind(AssertUnwindSafe(|| step_or_panic(cluster, before, event, entry_id)));
@@ -56,8 +56,8 @@ pub(crate) fn step(
 
 fn step_or_panic(
     cluster: &Arc<Cluster>,
-    before: &Local,
-    event: Event,
+    before: &LocalState,
+    event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
     let mut local = before.clone();
@@ -65,8 +65,8 @@ fn step_or_panic(
     let mut effects = Effects::default();
     let mut delivered_before = before.replica.learner.delivered();
     match event {
-        Event::Input(input) => local.replica.step(input, &mut out),
-        Event::Sync(count) => {
+        ReplicaEvent::Input(input) => local.replica.step(input, &mut out),
+        ReplicaEvent::Sync(count) => {
             let synced: Vec<_> = local.unsynced.drain(..count).collect();
             let mut promised = before.replica.acceptor.durable_promise();
             for record in &synced {
@@ -90,7 +90,7 @@ fn step_or_panic(
             let through = Position(count as u64);
             local.replica.step(Input::Synced { through }, &mut out);
         }
-        Event::Crash { durable_application } => {
+        ReplicaEvent::Crash { durable_application } => {
             local.unsynced.clear();
             effects.forgets_reads = true;
             let applied =
@@ -104,7 +104,7 @@ fn step_or_panic(
                 _ => effects.broken.add(Invariant::EveryDiskRecovers),
             }
         }
-        Event::Survive => local.disk = None,
+        ReplicaEvent::Survive => local.disk = None,
     }
     // What is delivered is applied at once.
     let mut applied_out = Output::default();
@@ -136,8 +136,8 @@ fn recover(
 
 /// Notes what history and the properties need of a step.
 fn observe(
-    before: &Local,
-    after: &Local,
+    before: &LocalState,
+    after: &LocalState,
     delivered_before: Slot,
     out: &Output<u8>,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
@@ -192,7 +192,7 @@ fn observe(
 
 /// One envelope for each recipient of each message, and for each answer that the shell reads from the
 /// disk; where disks are not kept, the tail is as long as the log.
-fn envelopes(local: &Local, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
+fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
     let members = local.replica.configuration.members();
     let mut sent = Vec::new();
