@@ -10,10 +10,10 @@ use synod_model::world::{ModelProperty, PropertyKind, Scenario};
 use crate::cli::{Exit, TraceArgs};
 use crate::hunt::hunt;
 use crate::interrupt::Interrupt;
-use crate::memory::Limit;
+use crate::memory::MemoryLimit;
 use crate::paths;
-use crate::progress::Progress;
-use crate::search::{Bounds, Sofar, Stopped};
+use crate::progress::ProgressLine;
+use crate::search::{SearchLimits, SearchProgress, StopReason};
 
 /// For so long the shortest path is looked for; after that, any will do.
 const SHORTEST: Duration = Duration::from_mins(2);
@@ -30,15 +30,15 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     // Nothing else is asked; and to look for anything else would cost time.
     scenario.liveness = property.kind() == PropertyKind::Liveness;
 
-    let memory = Limit::new(args.resources.memory_max)?;
-    let any = Bounds { interrupt: Interrupt::listen()?, memory, deadline: None };
-    let shortest = Bounds { deadline: Some(Instant::now() + SHORTEST), ..any.clone() };
-    let progress = Progress::begin(row);
-    let show = |sofar: &Sofar| progress.show(sofar);
+    let memory = MemoryLimit::new(args.resources.memory_max)?;
+    let any = SearchLimits { interrupt: Interrupt::listen()?, memory, deadline: None };
+    let shortest = SearchLimits { deadline: Some(Instant::now() + SHORTEST), ..any.clone() };
+    let line = ProgressLine::begin(row);
+    let show = |progress: &SearchProgress| line.show(progress);
     let threads = args.resources.threads();
     let hunted = hunt(&scenario, property, threads, &shortest, Some(&any), show);
-    let searched = HumanCount(hunted.sofar.unique_states);
-    progress.end(&hunted.sofar, "");
+    let searched = HumanCount(hunted.progress.unique_states);
+    line.end(&hunted.progress, "");
 
     let is_sometimes = property.kind() == PropertyKind::Sometimes;
     let mut out = io::stdout().lock();
@@ -49,12 +49,12 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
             (None, false) => {
                 format!("holds in all of {searched} states: there is nothing to trace")
             }
-            (Some(Stopped::Panicked(said)), _) => {
+            (Some(StopReason::Panicked(said)), _) => {
                 format!(
                     "not found: after {searched} states a thread of the checker panicked: {said}"
                 )
             }
-            (Some(Stopped::Memory), _) => {
+            (Some(StopReason::Memory), _) => {
                 format!(
                     "not found in {searched} states, and then the memory limit was reached\n  --memory-max allows more"
                 )

@@ -11,7 +11,7 @@ use std::{env, fs};
 use clap::Parser as _;
 use indicatif::HumanCount;
 use synod_checks::cli::{Cli, Command, tier_name};
-use synod_checks::scenarios::{Row, States, TABLE, Tier};
+use synod_checks::scenarios::{ScenarioRow, StateCount, TABLE, Tier};
 
 const BEGIN: &str = "<!-- scenarios -->\n";
 const END: &str = "<!-- /scenarios -->";
@@ -45,11 +45,11 @@ fn table() -> String {
     table
 }
 
-fn states(row: &Row) -> String {
+fn states(row: &ScenarioRow) -> String {
     match row.states {
-        States::Counted(0) => "not counted".to_owned(),
-        States::Counted(states) => HumanCount(states).to_string(),
-        States::Estimated(states) => format!("~{}", HumanCount(states)),
+        StateCount::Counted(0) => "not counted".to_owned(),
+        StateCount::Counted(states) => HumanCount(states).to_string(),
+        StateCount::Estimated(states) => format!("~{}", HumanCount(states)),
     }
 }
 
@@ -59,9 +59,9 @@ fn sum(tier: Tier) -> String {
     let mut mark = "";
     for row in TABLE.iter().filter(|row| row.tier == tier) {
         match row.states {
-            States::Counted(0) => return "not counted".to_owned(),
-            States::Counted(states) => sum += states,
-            States::Estimated(states) => {
+            StateCount::Counted(0) => return "not counted".to_owned(),
+            StateCount::Counted(states) => sum += states,
+            StateCount::Estimated(states) => {
                 sum += states;
                 mark = "~";
             }

@@ -20,7 +20,7 @@
 //! 3. [`intern`]: the contents that these numbers name, each kept once.
 //! 4. [`local`]: a content: one replica with its disk.
 //! 5. [`envelope`]: a content: a message on its way.
-//! 6. [`ghost`]: a content: history, which the properties must remember and no replica does.
+//! 6. [`history`]: a content: what led here, which the properties must remember and no replica does.
 //!
 //! What happens:
 //!
@@ -45,9 +45,9 @@ mod actions;
 mod conditions;
 mod dead;
 pub(crate) mod envelope;
-mod ghost;
+mod history;
 #[cfg(test)]
-mod ghost_tests;
+mod history_tests;
 mod intern;
 mod liveness;
 pub(crate) mod local;
@@ -69,8 +69,8 @@ pub use actions::Action;
 pub use model::World;
 pub use property::{ChecksProperties, Invariant, ModelProperty, PropertyKind, Witness};
 pub use scenario::{
-    ASIDE, Kind, Kinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario, Submission,
-    small_limits,
+    ASIDE, MessageKind, MessageKinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario,
+    ScenarioSubmission, small_limits,
 };
 pub use state::ClusterState;
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use stateright::{Checker, Model};
 use synod_model::show::{Explored, path_svg, path_text, sentence, state_text};
-use synod_model::world::{Action, ClusterState, Kinds, Replicas, Scenario, Submission, World};
+use synod_model::world::{
+    Action, ClusterState, MessageKinds, Replicas, Scenario, ScenarioSubmission, World,
+};
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 type Path = Vec<(ClusterState, Option<Action>)>;
@@ -48,7 +50,7 @@ fn wander(world: &World, steps_max: usize, mut seed: u64) -> Path {
 
 fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
     Scenario {
-        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0, 2]))],
+        submissions: vec![ScenarioSubmission::request(1, b'a', Replicas::of(&[0, 2]))],
         crashes: 1,
         liveness: false,
         ..Scenario::new(replicas, 1, numbers)
@@ -59,13 +61,14 @@ fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
 fn rich_scenario(replicas: usize) -> Scenario {
     let session = SessionId(1);
     let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 0 });
-    let submission = |entry, after| Submission { entry, at: Replicas::ALL, places: 2, after };
+    let submission =
+        |entry, after| ScenarioSubmission { entry, at: Replicas::ALL, places: 2, after };
     let request = Entry::Request(Request { session, number: 1, answered: 1, value: b'b' });
     Scenario {
         slots: 4,
         canvass: true,
         submissions: vec![
-            Submission { places: 2, ..Submission::request(1, b'a', Replicas::ALL) },
+            ScenarioSubmission { places: 2, ..ScenarioSubmission::request(1, b'a', Replicas::ALL) },
             submission(open, None),
             submission(request, Some(1)),
             submission(Entry::End { session }, Some(2)),
@@ -75,7 +78,7 @@ fn rich_scenario(replicas: usize) -> Scenario {
         crashes: 2,
         sync_any: true,
         resend: true,
-        loses: Kinds::of(&[]),
+        loses: MessageKinds::of(&[]),
         ..scenario(replicas, &(1..30).collect::<Vec<_>>())
     }
 }
@@ -255,7 +258,7 @@ fn a_picture_of_nothing_is_a_picture() {
 
 #[test]
 fn text_is_escaped() {
-    let submissions = vec![Submission::request(1, b'<', Replicas::of(&[0]))];
+    let submissions = vec![ScenarioSubmission::request(1, b'<', Replicas::of(&[0]))];
     let world = World::new(Scenario { submissions, ..scenario(3, &[3]) });
     let story = [&STORY[..5], &["a client submits < at r0"]].concat();
     let svg = path_svg(&world, &walk(&world, &story));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 use synod_model::world::{ModelProperty, PropertyKind};
 
-use super::Report;
+use super::RunReport;
 use crate::cli::tier_name;
 use crate::scenarios::Tier;
 
@@ -14,7 +14,7 @@ use crate::scenarios::Tier;
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn print(report: &RunReport, out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)
 }

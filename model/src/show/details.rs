@@ -15,7 +15,7 @@ const COLUMNS: usize = 90;
 
 /// Everything that tells `state` from other states.
 pub(super) fn details(world: &World, state: &ClusterState) -> String {
-    let ClusterState { locals: _, in_flight, ghost: _, left, broken, digest } = state;
+    let ClusterState { locals: _, in_flight, history: _, remaining, broken, digest } = state;
     let mut parts = Vec::new();
     for replica in world.replicas() {
         let local = world.local(state, replica);
@@ -26,7 +26,7 @@ pub(super) fn details(world: &World, state: &ClusterState) -> String {
         parts.push(folded(&format!("{:#?}", world.envelope(*id))));
     }
     parts.push(folded(&format!("{:#?}", world.history(state))));
-    parts.push(folded(&format!("{left:#?}")));
+    parts.push(folded(&format!("{remaining:#?}")));
     parts.push(format!("broken {broken:?}"));
     parts.push(format!("digest {digest:032x}\n"));
     parts.join("\n")

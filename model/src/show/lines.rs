@@ -12,8 +12,8 @@ use super::words;
 use crate::numbers::{SequenceNumber, Slot};
 use crate::record::Content;
 use crate::replica::{Replica, Role};
-use crate::world::local::Local;
-use crate::world::{ClusterState, Invariant, Kind, World};
+use crate::world::local::LocalState;
+use crate::world::{ClusterState, Invariant, MessageKind, World};
 
 /// One thing that a state says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +21,14 @@ pub(super) struct StateLine {
     /// Of which replica; none for the cluster as a whole.
     pub(super) replica: Option<usize>,
     /// Which thing.
-    pub(super) about: About,
+    pub(super) topic: Topic,
     /// What.
     pub(super) text: String,
 }
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum Topic {
     Role,
     Promised,
     Log,
@@ -48,7 +48,7 @@ pub(super) enum About {
 /// Said where there is nothing to say.
 pub(super) const NOTHING: &str = "nothing";
 
-impl About {
+impl Topic {
     /// The heading of such lines. A role is the heading of its replica, and has none.
     pub(super) fn heading(self) -> &'static str {
         match self {
@@ -82,10 +82,10 @@ pub(super) fn lines(world: &World, state: &ClusterState) -> Vec<StateLine> {
 
 fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mut Vec<StateLine>) {
     let local = world.local(state, replica);
-    let mut say = |about, text| lines.push(StateLine { replica: Some(replica), about, text });
-    say(About::Role, role(&local.replica));
-    say(About::Promised, promised(&local.replica));
-    say(About::Log, log(world, state, local));
+    let mut say = |topic, text| lines.push(StateLine { replica: Some(replica), topic, text });
+    say(Topic::Role, role(&local.replica));
+    say(Topic::Promised, promised(&local.replica));
+    say(Topic::Log, log(world, state, local));
     if let Role::Coordinator(coordinator) = &local.replica.role {
         let configuration = &local.replica.common.configuration;
         if !coordinator.open.is_empty() {
@@ -93,40 +93,40 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
                 let who = configuration.members_of(*set).map(|it| usize::from(it.0));
                 format!("{slot}: acknowledged by {}", names(who))
             });
-            say(About::OpenSlots, joined(open));
+            say(Topic::OpenSlots, joined(open));
         }
         if coordinator.queue.count() > 0 {
-            say(About::OpenSlots, format!("wait for the window: {}", entries(coordinator)));
+            say(Topic::OpenSlots, format!("wait for the window: {}", entries(coordinator)));
         }
         let members = configuration.members().iter();
         let obeyed = members.filter(|it| coordinator.rounds.has_obeyed(**it, configuration));
         let round = coordinator.rounds.newest();
-        if round.0 > 0 && !world.scenario().loses.contains(Kind::Round) {
+        if round.0 > 0 && !world.scenario().loses.contains(MessageKind::Round) {
             let who = names(obeyed.map(|it| usize::from(it.0)));
-            say(About::Round, format!("{round}, obeyed by {who}"));
+            say(Topic::Round, format!("{round}, obeyed by {who}"));
         }
     }
     if let Some(text) = clients(&local.replica) {
-        say(About::Clients, text);
+        say(Topic::Clients, text);
     }
     let unsynced = local.unsynced.iter().map(words::record);
-    say(About::NotSynced, joined(unsynced));
+    say(Topic::NotSynced, joined(unsynced));
     let mut arrives = false;
     for id in &state.in_flight {
         let envelope = world.envelope(*id);
         if usize::from(envelope.to.0) == replica {
             arrives = true;
             let message = words::message(&envelope.message);
-            say(About::InFlight, format!("from r{}: {message}", envelope.from));
+            say(Topic::InFlight, format!("from r{}: {message}", envelope.from));
         }
     }
     if !arrives {
-        say(About::InFlight, NOTHING.into());
+        say(Topic::InFlight, NOTHING.into());
     }
 }
 
 /// The log: what is committed, what is accepted, and what of it a crash would lose.
-fn log(world: &World, state: &ClusterState, local: &Local) -> String {
+fn log(world: &World, state: &ClusterState, local: &LocalState) -> String {
     let learner = &local.replica.common.learner;
     let history = world.history(state);
     let is_written = |slot: Slot| local.unsynced.iter().any(|it| holds(&it.content, slot));
@@ -146,20 +146,20 @@ fn log(world: &World, state: &ClusterState, local: &Local) -> String {
 }
 
 fn cluster_lines(world: &World, state: &ClusterState, lines: &mut Vec<StateLine>) {
-    let mut say = |about, text| lines.push(StateLine { replica: None, about, text });
+    let mut say = |topic, text| lines.push(StateLine { replica: None, topic, text });
     let history = world.history(state);
     let entry = |id| world.entry(id).map_or_else(|| "?".into(), words::entry);
     let chosen = (1..).zip(&history.chosen);
     let chosen = chosen.filter_map(|(slot, it)| it.map(|it| format!("{slot}: {}", entry(it))));
-    say(About::Chosen, joined(chosen));
+    say(Topic::Chosen, joined(chosen));
     let committed = (1..).zip(&history.committed).filter_map(|(slot, commit)| {
         let commit = commit.as_ref()?;
         let by = names(world.replicas().filter(|it| commit.by.contains(*it)));
         Some(format!("{slot}: {} by {by}", entry(commit.entry)))
     });
-    say(About::Committed, joined(committed));
+    say(Topic::Committed, joined(committed));
     let submitted = (0..world.scenario().submissions.len()).map(|index| {
-        let places = state.left.submitted[index];
+        let places = state.remaining.submitted[index];
         let what = submission_text(world, index);
         if places == 0 {
             format!("{what} not yet")
@@ -168,20 +168,20 @@ fn cluster_lines(world: &World, state: &ClusterState, lines: &mut Vec<StateLine>
             format!("{what} at {}", names(at))
         }
     });
-    say(About::Submitted, joined(submitted));
+    say(Topic::Submitted, joined(submitted));
     if !world.scenario().reads.is_empty() {
         let reads = (0..world.scenario().reads.len()).map(|index| {
-            let asked = if state.left.read & (1 << index) == 0 { "not yet" } else { "asked" };
+            let asked = if state.remaining.read & (1 << index) == 0 { "not yet" } else { "asked" };
             format!("read {index} {asked}")
         });
-        say(About::Reads, joined(reads));
+        say(Topic::Reads, joined(reads));
     }
     if world.scenario().crashes > 0 {
-        say(About::CrashesLeft, format!("{}", state.left.crashes));
+        say(Topic::CrashesLeft, format!("{}", state.remaining.crashes));
     }
     let broken = broken(world, state);
     if !broken.is_empty() {
-        say(About::Broken, broken.join("; "));
+        say(Topic::Broken, broken.join("; "));
     }
 }
 

@@ -10,7 +10,7 @@ use std::vec::Vec;
 use super::words;
 use crate::entry::Entry;
 use crate::replica::Role;
-use crate::world::local::Local;
+use crate::world::local::LocalState;
 use crate::world::{Action, ClusterState, World};
 
 /// What happens when `action` is taken in `state`, as a sentence.
@@ -23,7 +23,7 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
         Action::Sync { count, .. } => sync(at, local, usize::from(count)),
         Action::Submit { submission, .. } => {
             let index = usize::from(submission);
-            let is_first = state.left.submitted[index] == 0;
+            let is_first = state.remaining.submitted[index] == 0;
             let does = match (&world.scenario().submissions[index].entry, is_first) {
                 (Entry::Open(_), true) => "opens a session".into(),
                 (Entry::Open(_), false) => "retries to open its session".into(),
@@ -71,7 +71,7 @@ pub(super) fn submission_text(world: &World, index: usize) -> String {
     }
 }
 
-fn sync(at: usize, local: &Local, count: usize) -> String {
+fn sync(at: usize, local: &LocalState, count: usize) -> String {
     let records: Vec<_> = local.unsynced.iter().take(count).map(words::record).collect();
     let records = records.join("; ");
     match count {

@@ -9,7 +9,7 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::lines::{About, NOTHING, StateLine, lines};
+use super::lines::{NOTHING, StateLine, Topic, lines};
 use super::sentence::sentence;
 use super::words;
 use crate::world::{Action, ClusterState, World};
@@ -34,15 +34,15 @@ pub fn state_text(world: &World, state: &ClusterState, before: Option<&ClusterSt
     let mut rows = Vec::new();
     for line in lines(world, state) {
         // The first thing that is said of the cluster as a whole.
-        if line.about == About::Chosen {
+        if line.topic == Topic::Chosen {
             rows.push("  cluster".into());
         }
         let mark = if is_changed(&line) { '»' } else { ' ' };
-        if let (About::Role, Some(replica)) = (line.about, line.replica) {
+        if let (Topic::Role, Some(replica)) = (line.topic, line.replica) {
             rows.push(format!("{mark} r{replica}  {}", line.text));
             continue;
         }
-        let mut start = format!("{mark}     {:HEADING_COLUMNS$}", line.about.heading());
+        let mut start = format!("{mark}     {:HEADING_COLUMNS$}", line.topic.heading());
         for text in words::wrapped(&line.text, TEXT_COLUMNS) {
             rows.push(format!("{start}{text}"));
             start = " ".repeat(6 + HEADING_COLUMNS);
@@ -67,7 +67,7 @@ pub fn path_text(world: &World, path: &[(ClusterState, Option<Action>)]) -> Stri
         rows.push(format!("{number:3}  {}", sentence(world, before, *action)));
         let known = lines(world, before);
         // That a message has arrived is what the sentence says.
-        let arrived = |line: &StateLine| line.about == About::InFlight && line.text == NOTHING;
+        let arrived = |line: &StateLine| line.topic == Topic::InFlight && line.text == NOTHING;
         let lines = lines(world, after);
         let new = lines.iter().filter(|line| !arrived(line) && !known.contains(line));
         rows.extend(new.map(changed));
@@ -79,6 +79,6 @@ pub fn path_text(world: &World, path: &[(ClusterState, Option<Action>)]) -> Stri
 /// A line by itself, behind whom it is about.
 fn changed(line: &StateLine) -> String {
     let who = line.replica.map_or_else(|| "cluster".into(), |it| format!("r{it}"));
-    let heading = if line.about == About::Role { "role" } else { line.about.heading() };
+    let heading = if line.topic == Topic::Role { "role" } else { line.topic.heading() };
     format!("       {who:9}{heading:HEADING_COLUMNS$}{}", line.text)
 }

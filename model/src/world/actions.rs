@@ -116,7 +116,7 @@ impl World {
             if self.scenario.resend && (!begins_round || self.may_begin_round(summary)) {
                 actions.push(Action::Resend { at: small(replica) });
             }
-            if self.may_crash(replica, state.left.crashes) {
+            if self.may_crash(replica, state.remaining.crashes) {
                 actions.push(Action::Crash { at: small(replica) });
             }
         }
@@ -146,7 +146,7 @@ impl World {
             return;
         }
         for (index, submission) in self.scenario.submissions.iter().enumerate() {
-            let submitted = state.left.submitted[index];
+            let submitted = state.remaining.submitted[index];
             let is_committed = |before: usize| {
                 let id = self.scenario.submissions[before].entry.submission_id();
                 let commits = self.history(state).committed.iter().flatten();
@@ -183,7 +183,7 @@ impl World {
         }
         for (index, at) in self.scenario.reads.iter().enumerate() {
             let run = index as u64 + 1;
-            let is_asked = state.left.read & (1 << index) != 0;
+            let is_asked = state.remaining.read & (1 << index) != 0;
             if at.contains(replica) && !is_asked && summary.run.0 == run {
                 actions.push(Action::Read { at: small(replica), read: small(index) });
             }

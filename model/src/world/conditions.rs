@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
 use super::envelope::Envelope;
-use super::ghost::Commit;
+use super::history::Commit;
 use super::local::RoleKind;
 use super::model::World;
 use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
-use super::scenario::Kind;
+use super::scenario::MessageKind;
 use super::state::ClusterState;
 use crate::entry::{Entry, Request};
 use crate::message::{Message, Order};
@@ -73,19 +73,21 @@ impl World {
             Witness::FinishesAnothersValue => self.finishes_anothers_value(state),
             Witness::NoOpFillsGap => self.has_a_filled_gap(state),
             Witness::UnsyncedWriteLost => self.has_lost_a_write(state),
-            Witness::OrderRejected => self.has_in_flight(state, Kind::Reject),
+            Witness::OrderRejected => self.has_in_flight(state, MessageKind::Reject),
             Witness::RequestInLogTwice => self.has_a_request_twice(state),
             Witness::ReadConfirmed => {
                 let is_told =
                     |it: usize| !self.local(state, it).replica.clients.reads.told_is_empty();
-                self.replicas().any(is_told) || self.has_in_flight(state, Kind::ReadAt)
+                self.replicas().any(is_told) || self.has_in_flight(state, MessageKind::ReadAt)
             }
-            Witness::CanvassAgreedTo => self.has_in_flight(state, Kind::Agree),
+            Witness::CanvassAgreedTo => self.has_in_flight(state, MessageKind::Agree),
             Witness::CandidateLags => {
                 self.replicas().any(|it| self.local(state, it).replica.lags_as_candidate())
             }
-            Witness::AllCrashesHappened => self.scenario.crashes > 0 && state.left.crashes == 0,
-            Witness::SubmissionForwarded => self.has_in_flight(state, Kind::Submit),
+            Witness::AllCrashesHappened => {
+                self.scenario.crashes > 0 && state.remaining.crashes == 0
+            }
+            Witness::SubmissionForwarded => self.has_in_flight(state, MessageKind::Submit),
             Witness::RequestOvertakes => {
                 let numbers = self.committed_entries(state).filter_map(|entry| match entry {
                     Entry::Request(Request { number, .. }) => Some(*number),
@@ -136,8 +138,8 @@ impl World {
     /// Whether each committed slot that can still be looked up is on a majority of disks. The disk of
     /// a replica that cannot crash any more is not kept, and counts as holding it.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
-        let ghost = self.history(state);
-        ghost.committed.iter().enumerate().all(|(place, commit)| {
+        let history = self.history(state);
+        history.committed.iter().enumerate().all(|(place, commit)| {
             commit.is_none_or(|commit| {
                 let holders = self.replicas().filter(|it| {
                     let interned = self.locals.get(state.locals[*it]);
@@ -184,7 +186,7 @@ impl World {
     }
 
     fn is_committed_everywhere(&self, state: &ClusterState) -> bool {
-        let submitted = self.scenario.submissions.iter().zip(state.left.submitted);
+        let submitted = self.scenario.submissions.iter().zip(state.remaining.submitted);
         let slots = Slot(self.scenario.slots as u64);
         submitted.into_iter().all(|(_, places)| places != 0)
             && self.replicas().all(|it| self.summary(state, it).watermark >= slots)
@@ -203,7 +205,7 @@ impl World {
                 .keys()
                 .filter_map(|slot| replica.common.acceptor.accepted().get(slot))
                 .any(|held| {
-                    let mine = self.scenario.submissions.iter().zip(state.left.submitted);
+                    let mine = self.scenario.submissions.iter().zip(state.remaining.submitted);
                     let submitted_here = |entry: &Entry<u8>| {
                         mine.clone().any(|(submission, places)| {
                             submission.entry == *entry && places & (1 << it) != 0
@@ -220,7 +222,7 @@ impl World {
     /// committed. So whoever has neither, and asked others to accept an entry under its own number or
     /// has once committed the slot, had a record of it, and lost that before it was synced.
     fn has_lost_a_write(&self, state: &ClusterState) -> bool {
-        let ghost = self.history(state);
+        let history = self.history(state);
         let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {
             let replica = &self.local(state, replica).replica;
             let held = replica.common.acceptor.accepted().get(&slot);
@@ -235,8 +237,8 @@ impl World {
             let mut slots = (first.0..).map(Slot).take(entries.len());
             slots.any(|slot| lacks(usize::from(from.0), slot, *s))
         });
-        let slots = (1..=ghost.committed.len() as u64).map(Slot);
-        let committed = slots.filter_map(|slot| Some((slot, ghost.commit(slot)?)));
+        let slots = (1..=history.committed.len() as u64).map(Slot);
+        let committed = slots.filter_map(|slot| Some((slot, history.commit(slot)?)));
         let lacks_what_it_committed = |(slot, commit): (Slot, &Commit)| {
             let lacks = |it: &usize| commit.by.contains(*it) && lacks(*it, slot, SequenceNumber(1));
             self.replicas().any(|it| lacks(&it))

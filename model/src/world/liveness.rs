@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
 use super::intern::Id;
-use super::local::{Local, RoleKind, Summary};
+use super::local::{LocalState, RoleKind, Summary};
 use super::model::World;
 use super::outcomes::EventKey;
 use super::scenario::{REPLICAS_MAX, Replicas};
@@ -68,7 +68,7 @@ impl World {
         locals: [Id; REPLICAS_MAX],
         in_flight: Vec<Id>,
     ) -> bool {
-        let mut run = Peace { world: self, majority, locals, in_flight };
+        let mut run = FairRun { world: self, majority, locals, in_flight };
         // Nearly every tuple was met before.
         if run.in_flight.is_empty() && self.checked.ends_well.contains(&run.key()) {
             return true;
@@ -100,20 +100,20 @@ impl World {
 
 /// A majority in peace.
 #[derive(Clone)]
-struct Peace<'a> {
+struct FairRun<'a> {
     world: &'a World,
     majority: Replicas,
     locals: [Id; REPLICAS_MAX],
     in_flight: Vec<Id>,
 }
 
-impl Peace<'_> {
+impl FairRun<'_> {
     fn members(&self) -> impl Iterator<Item = usize> + use<> {
         let majority = self.majority;
         (0..REPLICAS_MAX).filter(move |replica| majority.contains(*replica))
     }
 
-    fn local(&self, replica: usize) -> &Local {
+    fn local(&self, replica: usize) -> &LocalState {
         &self.world.locals.get(self.locals[replica]).content
     }
 

@@ -13,7 +13,7 @@ use crate::sessions::Known;
 
 /// A replica and its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Local {
+pub(crate) struct LocalState {
     pub(crate) replica: Replica<u8>,
     /// What is durable, folded; so that every crash checks that recovery from the folded base is
     /// recovery from the records. None once the replica cannot crash any more: what only the disk
@@ -65,7 +65,7 @@ pub(crate) enum RoleKind {
     Coordinator,
 }
 
-impl Local {
+impl LocalState {
     pub(crate) fn me(&self) -> ReplicaId {
         self.replica.common.me
     }

@@ -11,14 +11,14 @@ use std::vec::Vec;
 
 use super::dead::{self, Side};
 use super::envelope::{Envelope, Route};
-use super::ghost::Ghost;
+use super::history::History;
 use super::intern::{DigestSet, Id, Interner};
-use super::local::{EntryId, Local, Summary};
+use super::local::{EntryId, LocalState, Summary};
 use super::outcomes::{EventKey, Outcome, Outcomes};
 use super::property::{Broken, Witness};
-use super::scenario::{Kind, OPEN_SESSION, READ, REPLICAS_MAX, SLOTS_MAX, Scenario};
-use super::state::{ClusterState, Left, SUBMISSIONS_MAX};
-use super::step::{Event, Stepped, step};
+use super::scenario::{MessageKind, OPEN_SESSION, READ, REPLICAS_MAX, SLOTS_MAX, Scenario};
+use super::state::{ClusterState, Remaining, SUBMISSIONS_MAX};
+use super::step::{ReplicaEvent, Stepped, step};
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Opening};
@@ -35,9 +35,9 @@ pub struct World {
     /// The entries that a log can hold; an [`EntryId`] is an index into them, and the same in every
     /// run.
     entries: Vec<Entry<u8>>,
-    pub(super) locals: Interner<Local, Summary>,
+    pub(super) locals: Interner<LocalState, Summary>,
     pub(super) envelopes: Interner<Envelope, Route>,
-    pub(super) ghosts: Interner<Ghost, ()>,
+    pub(super) histories: Interner<History, ()>,
     outcomes: Outcomes,
     /// Whether dead messages stay in the set: the plain model, to test the reduction against.
     pub(super) keeps_dead: bool,
@@ -94,7 +94,7 @@ impl World {
             entries,
             locals: Interner::default(),
             envelopes: Interner::default(),
-            ghosts: Interner::default(),
+            histories: Interner::default(),
             outcomes: Outcomes::default(),
             keeps_dead,
             keeps_disks,
@@ -128,7 +128,7 @@ impl World {
             "{} local states, {} messages, {} histories, {} steps",
             self.locals.len(),
             self.envelopes.len(),
-            self.ghosts.len(),
+            self.histories.len(),
             self.outcomes.len()
         )
     }
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// The replica with this id and its disk.
-    pub(crate) fn local(&self, state: &ClusterState, replica: usize) -> &Local {
+    pub(crate) fn local(&self, state: &ClusterState, replica: usize) -> &LocalState {
         &self.locals.get(state.locals[replica]).content
     }
 
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// Whether a message of this kind is in flight.
-    pub(crate) fn has_in_flight(&self, state: &ClusterState, kind: Kind) -> bool {
+    pub(crate) fn has_in_flight(&self, state: &ClusterState, kind: MessageKind) -> bool {
         state.in_flight.iter().any(|id| self.envelope(*id).kind() == kind)
     }
 
@@ -175,8 +175,8 @@ impl World {
     }
 
     /// What led to a state.
-    pub(crate) fn history(&self, state: &ClusterState) -> &Ghost {
-        &self.ghosts.get(state.ghost).content
+    pub(crate) fn history(&self, state: &ClusterState) -> &History {
+        &self.histories.get(state.history).content
     }
 
     /// The entry with this id; none for what no client and no replica may put in a log.
@@ -201,8 +201,8 @@ impl World {
         let mut state = ClusterState {
             locals: [0; REPLICAS_MAX],
             in_flight: smallvec::SmallVec::new(),
-            ghost: self.ghosts.intern(Ghost::default(), |_, _| ()),
-            left: Left { crashes: self.scenario.crashes, ..Left::default() },
+            history: self.histories.intern(History::default(), |_, _| ()),
+            remaining: Remaining { crashes: self.scenario.crashes, ..Remaining::default() },
             broken: Broken::default(),
             digest: 0,
         };
@@ -214,7 +214,7 @@ impl World {
     }
 
     /// The replica as it is before anything has happened.
-    pub(super) fn first_local(&self, me: usize) -> Local {
+    pub(super) fn first_local(&self, me: usize) -> LocalState {
         let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
         let mut base = Base::new(self.constants.first_configuration().clone());
         // The session that is open from the start.
@@ -226,7 +226,7 @@ impl World {
         let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
         let keeps_disk =
             self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
-        Local { replica, disk: keeps_disk.then(|| Arc::new(base)), unsynced: Vec::new() }
+        LocalState { replica, disk: keeps_disk.then(|| Arc::new(base)), unsynced: Vec::new() }
     }
 
     /// The digest of a state is the sum of the digests of its contents: messages are a set, and
@@ -234,7 +234,7 @@ impl World {
     pub(super) fn digest(&self, state: &ClusterState) -> u128 {
         let locals = self.replicas().map(|it| self.locals.get(state.locals[it]).digest);
         let messages = state.in_flight.iter().map(|id| self.envelopes.get(*id).digest);
-        let rest = [self.ghosts.get(state.ghost).digest, state.left.digest(state.broken)];
+        let rest = [self.histories.get(state.history).digest, state.remaining.digest(state.broken)];
         locals.chain(messages).chain(rest).fold(0, u128::wrapping_add)
     }
 }
@@ -259,29 +259,29 @@ impl World {
     }
 
     /// The event that a key names, at `local`.
-    fn event(&self, local: &Local, key: EventKey) -> Event {
+    fn event(&self, local: &LocalState, key: EventKey) -> ReplicaEvent {
         match key {
             EventKey::Deliver(id) => {
                 let envelope = self.envelope(id);
                 let message = envelope.message.clone();
-                Event::Input(Input::Receive { from: envelope.from, message })
+                ReplicaEvent::Input(Input::Receive { from: envelope.from, message })
             }
             EventKey::Submit(index) => {
                 let mut entry = self.scenario.submissions[index].entry.clone();
                 if let Entry::Open(Opening { origin, run, .. }) = &mut entry {
                     (*origin, *run) = (local.me(), local.replica.common.run);
                 }
-                Event::Input(Input::Submit(Vec::from([entry])))
+                ReplicaEvent::Input(Input::Submit(Vec::from([entry])))
             }
-            EventKey::Read => Event::Input(Input::Read(Vec::from([READ]))),
-            EventKey::Suspect => Event::Input(Input::Suspect),
-            EventKey::Elect { canvass } => Event::Input(Input::Elect { canvass }),
-            EventKey::Resend => Event::Input(Input::Resend),
-            EventKey::Sync(count) => Event::Sync(count),
+            EventKey::Read => ReplicaEvent::Input(Input::Read(Vec::from([READ]))),
+            EventKey::Suspect => ReplicaEvent::Input(Input::Suspect),
+            EventKey::Elect { canvass } => ReplicaEvent::Input(Input::Elect { canvass }),
+            EventKey::Resend => ReplicaEvent::Input(Input::Resend),
+            EventKey::Sync(count) => ReplicaEvent::Sync(count),
             EventKey::Crash => {
-                Event::Crash { durable_application: self.scenario.durable_application }
+                ReplicaEvent::Crash { durable_application: self.scenario.durable_application }
             }
-            EventKey::Survive => Event::Survive,
+            EventKey::Survive => ReplicaEvent::Survive,
             EventKey::Serve(entry, from) => {
                 let first = local.replica.common.learner.watermark().next();
                 let message = Message::Committed {
@@ -291,7 +291,7 @@ impl World {
                     watermark: first,
                 };
                 let from = ReplicaId(u16::try_from(from).unwrap_or(u16::MAX));
-                Event::Input(Input::Receive { from, message })
+                ReplicaEvent::Input(Input::Receive { from, message })
             }
         }
     }
@@ -304,14 +304,14 @@ impl World {
             && self.scenario.hears[to].contains(from)
     }
 
-    fn intern_local(&self, local: Local) -> Id {
+    fn intern_local(&self, local: LocalState) -> Id {
         self.locals.intern(local, |local, _| local.summary(|entry| self.entry_id(entry)))
     }
 }
 
 /// Whether a message of this kind asks for committed slots, brings some, or makes one ask.
-fn is_of_catch_up(kind: Kind) -> bool {
-    matches!(kind, Kind::Ask | Kind::Committed | Kind::Submitted)
+fn is_of_catch_up(kind: MessageKind) -> bool {
+    matches!(kind, MessageKind::Ask | MessageKind::Committed | MessageKind::Submitted)
 }
 
 /// Every entry that a log of this scenario can hold.

@@ -9,7 +9,7 @@ use std::boxed::Box;
 use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
-use super::ghost::Effects;
+use super::history::Effects;
 use super::intern::Id;
 use super::local::EntryId;
 

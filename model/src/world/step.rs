@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::envelope::Envelope;
-use super::ghost::{CommitSeen, Effects};
-use super::local::{EntryId, Local};
+use super::history::{CommitSeen, Effects};
+use super::local::{EntryId, LocalState};
 use super::property::{Broken, Invariant};
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
@@ -19,7 +19,7 @@ use crate::replica::Replica;
 
 /// What happens to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum ReplicaEvent {
     /// The replica is told something.
     Input(Input<u8>),
     /// The oldest so many of its records become durable, and it is told so.
@@ -35,7 +35,7 @@ pub(crate) enum Event {
 
 /// What came of it.
 pub(crate) struct Stepped {
-    pub(crate) local: Local,
+    pub(crate) local: LocalState,
     pub(crate) sent: Vec<Envelope>,
     pub(crate) effects: Effects,
 }
@@ -43,8 +43,8 @@ pub(crate) struct Stepped {
 /// Lets `event` happen to `before`.
 pub(crate) fn step(
     constants: &Arc<ClusterConstants>,
-    before: &Local,
-    event: Event,
+    before: &LocalState,
+    event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
     let result =
@@ -57,8 +57,8 @@ pub(crate) fn step(
 
 fn step_or_panic(
     constants: &Arc<ClusterConstants>,
-    before: &Local,
-    event: Event,
+    before: &LocalState,
+    event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
     let mut local = before.clone();
@@ -66,8 +66,8 @@ fn step_or_panic(
     let mut effects = Effects::default();
     let mut delivered_before = before.replica.common.learner.delivered();
     match event {
-        Event::Input(input) => local.replica.step(input, &mut out),
-        Event::Sync(count) => {
+        ReplicaEvent::Input(input) => local.replica.step(input, &mut out),
+        ReplicaEvent::Sync(count) => {
             let synced: Vec<_> = local.unsynced.drain(..count).collect();
             let mut promised = before.replica.common.acceptor.durable_promise();
             for record in &synced {
@@ -91,7 +91,7 @@ fn step_or_panic(
             let through = Position(count as u64);
             local.replica.step(Input::Synced { through }, &mut out);
         }
-        Event::Crash { durable_application } => {
+        ReplicaEvent::Crash { durable_application } => {
             local.unsynced.clear();
             effects.forgets_reads = true;
             let applied = if durable_application {
@@ -108,7 +108,7 @@ fn step_or_panic(
                 _ => effects.broken.add(Invariant::EveryDiskRecovers),
             }
         }
-        Event::Survive => local.disk = None,
+        ReplicaEvent::Survive => local.disk = None,
     }
     // What is delivered is applied at once.
     let mut applied_out = Output::default();
@@ -140,8 +140,8 @@ fn recover(
 
 /// Notes what history and the properties need of a step.
 fn observe(
-    before: &Local,
-    after: &Local,
+    before: &LocalState,
+    after: &LocalState,
     delivered_before: Slot,
     out: &Output<u8>,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
@@ -196,7 +196,7 @@ fn observe(
 
 /// One envelope for each recipient of each message, and for each answer that the shell reads from the
 /// disk; where disks are not kept, the tail is as long as the log.
-fn envelopes(local: &Local, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
+fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
     let members = local.replica.common.configuration.members();
     let mut sent = Vec::new();

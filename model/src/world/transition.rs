@@ -2,13 +2,13 @@
 
 use super::actions::Action;
 use super::envelope::Route;
-use super::ghost::{Around, Effects};
+use super::history::{Effects, HistoryContext};
 use super::intern::Id;
 use super::local::EntryId;
 use super::model::World;
 use super::outcomes::{EventKey, Outcome};
 use super::scenario::{READ, REPLICAS_MAX};
-use super::state::{ClusterState, Left};
+use super::state::{ClusterState, Remaining};
 use crate::entry::{Entry, Opening};
 use crate::numbers::ReadId;
 
@@ -19,7 +19,7 @@ struct Cause {
     /// What happens there.
     key: EventKey,
     /// What may still happen after it.
-    left: Left,
+    remaining: Remaining,
     /// The read that it begins.
     begins_read: Option<ReadId>,
 }
@@ -27,20 +27,21 @@ struct Cause {
 impl World {
     /// The state after `action`; none if nothing changes.
     pub(super) fn act(&self, before: &ClusterState, action: Action) -> Option<ClusterState> {
-        let Cause { at, key, left, begins_read } = self.cause(before, action)?;
+        let Cause { at, key, remaining, begins_read } = self.cause(before, action)?;
         let outcome = self.outcome(before.locals[at], key);
         let touches_history = begins_read.is_some() || outcome.effects.is_some();
         if outcome.local == before.locals[at]
             && outcome.kept().is_empty()
-            && left == before.left
+            && remaining == before.remaining
             && !touches_history
         {
             return None;
         }
         let mut state = before.clone();
         self.replace(&mut state, at, outcome.local);
-        state.left = left;
-        let nobody_crashes_now = left.crashes == 0 && before.left.crashes > 0 && !self.keeps_disks;
+        state.remaining = remaining;
+        let nobody_crashes_now =
+            remaining.crashes == 0 && before.remaining.crashes > 0 && !self.keeps_disks;
         if nobody_crashes_now {
             self.remove_disks(&mut state);
         }
@@ -53,11 +54,11 @@ impl World {
         if !self.keeps_dead {
             self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });
         }
-        if (state.left, state.broken) != (before.left, before.broken) {
+        if (state.remaining, state.broken) != (before.remaining, before.broken) {
             state.digest = state
                 .digest
-                .wrapping_sub(before.left.digest(before.broken))
-                .wrapping_add(state.left.digest(state.broken));
+                .wrapping_sub(before.remaining.digest(before.broken))
+                .wrapping_add(state.remaining.digest(state.broken));
         }
         debug_assert_eq!(state.digest, self.digest(&state), "what changes is what is added");
         (state != *before).then_some(state)
@@ -65,17 +66,17 @@ impl World {
 
     /// What `action` comes to in `before`; none if it has become impossible.
     fn cause(&self, before: &ClusterState, action: Action) -> Option<Cause> {
-        let mut left = before.left;
+        let mut remaining = before.remaining;
         let mut begins_read = None;
         let key = match action {
             Action::Deliver { envelope, .. } => EventKey::Deliver(envelope),
             Action::Sync { count, .. } => EventKey::Sync(usize::from(count)),
             Action::Submit { at, submission } => {
-                left.submitted[usize::from(submission)] |= 1 << at;
+                remaining.submitted[usize::from(submission)] |= 1 << at;
                 EventKey::Submit(usize::from(submission))
             }
             Action::Read { read, .. } => {
-                left.read |= 1 << read;
+                remaining.read |= 1 << read;
                 begins_read = Some(READ);
                 EventKey::Read
             }
@@ -87,11 +88,11 @@ impl World {
             Action::Elect { .. } => EventKey::Elect { canvass: self.scenario.canvass },
             Action::Resend { .. } => EventKey::Resend,
             Action::Crash { .. } => {
-                left.crashes -= 1;
+                remaining.crashes -= 1;
                 EventKey::Crash
             }
         };
-        Some(Cause { at: action.at(), key, left, begins_read })
+        Some(Cause { at: action.at(), key, remaining, begins_read })
     }
 
     /// Takes the disks away, once nobody can crash any more.
@@ -149,18 +150,18 @@ impl World {
         outcome: &Outcome,
         begins_read: Option<ReadId>,
     ) {
-        let mut ghost = self.ghosts.get(state.ghost).content.clone();
+        let mut history = self.histories.get(state.history).content.clone();
         if let Some(id) = begins_read {
-            ghost.begin_read(id, at);
+            history.begin_read(id, at);
         }
         let mut summaries = [None; REPLICAS_MAX];
         for replica in self.replicas() {
             summaries[replica] = Some(self.summary(state, replica));
         }
         let entry = |id| self.entry(id);
-        let submitted = state.left.submitted;
+        let submitted = state.remaining.submitted;
         let may_be_in_log = |id| self.may_be_in_log(id, &submitted);
-        let around = Around {
+        let context = HistoryContext {
             replicas: self.scenario.replicas,
             summaries,
             entry: &entry,
@@ -168,13 +169,14 @@ impl World {
             may_be_in_log: &may_be_in_log,
         };
         let none = Effects::default();
-        let broken = ghost.take(at, outcome.effects.as_deref().unwrap_or(&none), &around);
+        let broken = history.take(at, outcome.effects.as_deref().unwrap_or(&none), &context);
         state.broken.add_all(broken);
-        let before = std::mem::replace(&mut state.ghost, self.ghosts.intern(ghost, |_, _| ()));
+        let before =
+            std::mem::replace(&mut state.history, self.histories.intern(history, |_, _| ()));
         state.digest = state
             .digest
-            .wrapping_sub(self.ghosts.get(before).digest)
-            .wrapping_add(self.ghosts.get(state.ghost).digest);
+            .wrapping_sub(self.histories.get(before).digest)
+            .wrapping_add(self.histories.get(state.history).digest);
     }
 
     /// Whether an entry is a no-op, or was submitted.

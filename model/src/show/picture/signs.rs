@@ -6,7 +6,7 @@ use std::string::String;
 
 use svg::node::element::{Circle, Group, Line as Stroke, Polygon, Polyline, Rectangle};
 
-use crate::world::Kind;
+use crate::world::MessageKind;
 
 /// Something that happens to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,14 +149,20 @@ impl ArrowStyle {
         [Self::Phase1, Self::Phase2, Self::Phase3, Self::Reject, Self::Forward, Self::CatchUp];
 
     /// The line for messages of this kind.
-    pub(super) fn of(kind: Kind) -> Self {
+    pub(super) fn of(kind: MessageKind) -> Self {
         match kind {
-            Kind::Canvass | Kind::Agree | Kind::Propose | Kind::Promise => Self::Phase1,
-            Kind::Accept | Kind::Acknowledge => Self::Phase2,
-            Kind::Commit | Kind::Round | Kind::Obey => Self::Phase3,
-            Kind::Reject => Self::Reject,
-            Kind::Submit | Kind::Submitted | Kind::Read | Kind::ReadAt => Self::Forward,
-            Kind::Ask | Kind::Committed => Self::CatchUp,
+            MessageKind::Canvass
+            | MessageKind::Agree
+            | MessageKind::Propose
+            | MessageKind::Promise => Self::Phase1,
+            MessageKind::Accept | MessageKind::Acknowledge => Self::Phase2,
+            MessageKind::Commit | MessageKind::Round | MessageKind::Obey => Self::Phase3,
+            MessageKind::Reject => Self::Reject,
+            MessageKind::Submit
+            | MessageKind::Submitted
+            | MessageKind::Read
+            | MessageKind::ReadAt => Self::Forward,
+            MessageKind::Ask | MessageKind::Committed => Self::CatchUp,
         }
     }
 

@@ -12,7 +12,7 @@
 
 use std::vec::Vec;
 
-use super::Peace;
+use super::FairRun;
 use crate::world::local::RoleKind;
 use crate::world::model::World;
 use crate::world::outcomes::EventKey;
@@ -32,7 +32,7 @@ impl World {
         }
         let is_undisturbed = self.majorities().all(|majority| {
             let mut run =
-                Peace { world: self, majority, locals: state.locals, in_flight: Vec::new() };
+                FairRun { world: self, majority, locals: state.locals, in_flight: Vec::new() };
             !run.round() || run.coordinator_stays()
         });
         if is_undisturbed {
@@ -42,7 +42,7 @@ impl World {
     }
 }
 
-impl Peace<'_> {
+impl FairRun<'_> {
     /// Whether the working coordinator, if there is one, is still there after any other replica has
     /// been told to stand.
     fn coordinator_stays(&self) -> bool {

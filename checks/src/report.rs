@@ -8,12 +8,12 @@ use serde::Serialize;
 use synod_model::world::{ModelProperty, PropertyKind};
 
 use crate::cli::Exit;
-use crate::scenarios::{States, Tier};
-use crate::search::Stopped;
+use crate::scenarios::{StateCount, Tier};
+use crate::search::StopReason;
 
 /// A whole run. Its fields are the fields of its JSON document.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct RunReport {
     /// The tier of all its scenarios, if it is one.
     #[serde(serialize_with = "json::tier")]
     pub tier: Option<Tier>,
@@ -34,7 +34,7 @@ pub struct ScenarioReport {
     #[serde(skip)]
     pub shows: &'static str,
     /// Whether it holds.
-    pub verdict: Verdict,
+    pub verdict: ScenarioVerdict,
     /// Whether the search emptied its frontier.
     pub complete: bool,
     /// How many unique states it met.
@@ -51,10 +51,10 @@ pub struct ScenarioReport {
     pub properties: Vec<PropertyReport>,
     /// How many states the table says it has.
     #[serde(skip)]
-    pub expected: States,
+    pub expected: StateCount,
     /// Why it is incomplete, if that was not for want of time to begin.
     #[serde(skip)]
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<StopReason>,
     /// If liveness was checked: from how many states also with messages in flight, and how many
     /// endings are remembered.
     #[serde(skip)]
@@ -76,7 +76,7 @@ pub struct PropertyReport {
 /// Whether a scenario holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum ScenarioVerdict {
     /// Everything was looked at, and is as it must be.
     Holds,
     /// Something is not as it must be.
@@ -125,23 +125,23 @@ impl ScenarioReport {
     /// that known.
     pub fn is_miscounted(&self) -> bool {
         self.complete
-            && matches!(self.expected, States::Counted(states) if states != self.unique_states)
+            && matches!(self.expected, StateCount::Counted(states) if states != self.unique_states)
     }
 
     /// The verdict, from everything else.
     pub fn judge(&mut self) {
         let is_wrong = self.properties.iter().any(|property| property.verdict.is_wrong());
         self.verdict = if is_wrong || self.is_miscounted() {
-            Verdict::Violated
+            ScenarioVerdict::Violated
         } else if self.complete {
-            Verdict::Holds
+            ScenarioVerdict::Holds
         } else {
-            Verdict::Incomplete
+            ScenarioVerdict::Incomplete
         };
     }
 }
 
-impl Report {
+impl RunReport {
     /// The report of a run of these scenarios.
     pub fn new(tier: Option<Tier>, scenarios: Vec<ScenarioReport>) -> Self {
         Self {
@@ -155,9 +155,10 @@ impl Report {
     /// What to tell the caller.
     pub fn exit(&self) -> Exit {
         let is_any = |verdict| self.scenarios.iter().any(|it| it.verdict == verdict);
-        if is_any(Verdict::Violated) {
+        if is_any(ScenarioVerdict::Violated) {
             Exit::Violated
-        } else if !self.complete || is_any(Verdict::Incomplete) || self.scenarios.is_empty() {
+        } else if !self.complete || is_any(ScenarioVerdict::Incomplete) || self.scenarios.is_empty()
+        {
             Exit::Incomplete
         } else {
             Exit::Holds

@@ -1,6 +1,6 @@
 //! History: what the properties must remember and no replica does.
 //!
-//! The ghost sees what became durable, what was committed and what was answered, in every cluster
+//! It sees what became durable, what was committed and what was answered, in every cluster
 //! state's past. It is part of the state, so it keeps no more than a property can still need: who
 //! voted is of interest until there is a majority or can be none, what was voted for until nobody can
 //! vote under that number any more, and a read until it is answered. (That nobody votes below a
@@ -17,7 +17,7 @@ use crate::sessions::{DeliveryRefused, Verdict};
 
 /// What a run of the cluster has led to so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Ghost {
+pub(crate) struct History {
     /// For each slot from 1 on, what some replica has committed.
     pub(crate) committed: Vec<Option<Commit>>,
     /// For each slot from 1 on, the entry that a majority has durably accepted under one number.
@@ -79,8 +79,8 @@ impl Effects {
     }
 }
 
-/// What a ghost must know of the cluster to take in a step.
-pub(crate) struct Around<'a> {
+/// What history must know of the cluster to take in a step.
+pub(crate) struct HistoryContext<'a> {
     pub(crate) replicas: usize,
     /// The summaries of all replicas after the step.
     pub(crate) summaries: [Option<&'a Summary>; REPLICAS_MAX],
@@ -92,7 +92,7 @@ pub(crate) struct Around<'a> {
     pub(crate) may_be_in_log: &'a dyn Fn(EntryId) -> bool,
 }
 
-impl Around<'_> {
+impl HistoryContext<'_> {
     fn is_majority(&self, set: Replicas) -> bool {
         2 * set.count() > self.replicas
     }
@@ -103,7 +103,7 @@ impl Around<'_> {
     }
 }
 
-impl Ghost {
+impl History {
     /// The highest slot that anybody has committed.
     fn highest_committed(&self) -> Slot {
         Slot(self.committed.iter().rposition(Option::is_some).map_or(0, |at| at as u64 + 1))
@@ -121,14 +121,19 @@ impl Ghost {
     }
 
     /// Takes in what a step of replica `who` did, and says what that broke.
-    pub(crate) fn take(&mut self, who: usize, effects: &Effects, around: &Around<'_>) -> Broken {
+    pub(crate) fn take(
+        &mut self,
+        who: usize,
+        effects: &Effects,
+        context: &HistoryContext<'_>,
+    ) -> Broken {
         let mut broken = effects.broken;
         for &(s, slot, entry) in &effects.votes {
             broken.add_all(self.vote(who, s, slot, entry));
         }
-        broken.add_all(self.count(around));
+        broken.add_all(self.count(context));
         for &commit in &effects.committed {
-            broken.add_all(self.take_commit(who, commit, around));
+            broken.add_all(self.take_commit(who, commit, context));
         }
         for &(id, slot) in &effects.reads {
             if let Some(at) = self.reads.iter().position(|read| (read.0, read.1) == (id, who)) {
@@ -141,7 +146,7 @@ impl Ghost {
         if effects.forgets_reads {
             self.reads.retain(|read| read.1 != who);
         }
-        self.forget(around);
+        self.forget(context);
         broken
     }
 
@@ -160,10 +165,10 @@ impl Ghost {
     }
 
     /// Records what has got a majority.
-    fn count(&mut self, around: &Around<'_>) -> Broken {
+    fn count(&mut self, context: &HistoryContext<'_>) -> Broken {
         let mut broken = Broken::default();
         for votes in &self.votes {
-            let Some(place) = place(votes.slot).filter(|_| around.is_majority(votes.by)) else {
+            let Some(place) = place(votes.slot).filter(|_| context.is_majority(votes.by)) else {
                 continue;
             };
             match grown(&mut self.chosen, place) {
@@ -174,7 +179,12 @@ impl Ghost {
         broken
     }
 
-    fn take_commit(&mut self, who: usize, commit: CommitSeen, around: &Around<'_>) -> Broken {
+    fn take_commit(
+        &mut self,
+        who: usize,
+        commit: CommitSeen,
+        context: &HistoryContext<'_>,
+    ) -> Broken {
         let CommitSeen { slot, entry, verdict } = commit;
         let mut broken = Broken::default();
         let Some(place) = place(slot) else {
@@ -183,15 +193,15 @@ impl Ghost {
         if self.chosen.get(place).copied().flatten() != Some(entry) {
             broken.add(Invariant::CommittedIsChosen);
         }
-        if !(around.may_be_in_log)(entry) {
+        if !(context.may_be_in_log)(entry) {
             broken.add(Invariant::CommittedWasSubmitted);
         }
-        if let (Some(Verdict::First), Some(id)) = (verdict, around.submission(entry)) {
+        if let (Some(Verdict::First), Some(id)) = (verdict, context.submission(entry)) {
             let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
                 commit.is_some_and(|commit| {
                     at != place
                         && commit.verdict == Some(Verdict::First)
-                        && around.submission(commit.entry) == Some(id)
+                        && context.submission(commit.entry) == Some(id)
                 })
             });
             if elsewhere {
@@ -199,7 +209,7 @@ impl Ghost {
             }
         }
         if let Some(verdict) = verdict
-            && !self.is_right(verdict, slot, entry, around)
+            && !self.is_right(verdict, slot, entry, context)
         {
             broken.add(Invariant::VerdictFollowsFromLog);
         }
@@ -217,8 +227,14 @@ impl Ghost {
 
     /// Whether `verdict` on the entry of `slot` follows from what is committed below: what the request
     /// table is to come to, told from the log itself.
-    fn is_right(&self, verdict: Verdict, slot: Slot, entry: EntryId, around: &Around<'_>) -> bool {
-        let refused = self.refusal(slot, entry, around);
+    fn is_right(
+        &self,
+        verdict: Verdict,
+        slot: Slot,
+        entry: EntryId,
+        context: &HistoryContext<'_>,
+    ) -> bool {
+        let refused = self.refusal(slot, entry, context);
         match verdict {
             Verdict::First => refused.is_none(),
             Verdict::Refused { reason } => refused == Some(reason),
@@ -226,7 +242,7 @@ impl Ghost {
                 first_slot < slot
                     && self.commit(first_slot).is_some_and(|first| {
                         first.verdict == Some(Verdict::First)
-                            && around.submission(first.entry) == around.submission(entry)
+                            && context.submission(first.entry) == context.submission(entry)
                     })
             }
         }
@@ -234,8 +250,14 @@ impl Ghost {
 
     /// Why the entry of `slot` is to be refused, if it is. (No model has so many sessions that one is
     /// evicted.)
-    fn refusal(&self, slot: Slot, entry: EntryId, around: &Around<'_>) -> Option<DeliveryRefused> {
-        let Some(Entry::Request(Request { session, number, answered, .. })) = (around.entry)(entry)
+    fn refusal(
+        &self,
+        slot: Slot,
+        entry: EntryId,
+        context: &HistoryContext<'_>,
+    ) -> Option<DeliveryRefused> {
+        let Some(Entry::Request(Request { session, number, answered, .. })) =
+            (context.entry)(entry)
         else {
             return None;
         };
@@ -243,7 +265,7 @@ impl Ghost {
         let mut is_open = *session == OPEN_SESSION;
         let mut answered = *answered;
         for (at, commit) in (1..).zip(below) {
-            match (around.entry)(commit.entry) {
+            match (context.entry)(commit.entry) {
                 Some(Entry::Request(Request { session: its, answered: more, .. }))
                     if its == session =>
                 {
@@ -260,7 +282,7 @@ impl Ghost {
             Some(DeliveryRefused::NoSession)
         } else if *number < answered {
             Some(DeliveryRefused::GivenUp)
-        } else if *number >= answered + around.session_requests_max {
+        } else if *number >= answered + context.session_requests_max {
             Some(DeliveryRefused::TooFarAhead)
         } else {
             None
@@ -269,19 +291,19 @@ impl Ghost {
 
     /// Forgets what can make no difference any more: who voted, once there is a majority or can be
     /// none; and what was voted for, once nobody can vote under that number any more.
-    fn forget(&mut self, around: &Around<'_>) {
+    fn forget(&mut self, context: &HistoryContext<'_>) {
         let may_vote = |s: SequenceNumber| {
             let may = |who: &usize| {
-                around.summaries[*who].is_some_and(|summary| summary.durable_promise <= s)
+                context.summaries[*who].is_some_and(|summary| summary.durable_promise <= s)
             };
-            Replicas((0..around.replicas).filter(may).fold(0, |set, who| set | 1 << who))
+            Replicas((0..context.replicas).filter(may).fold(0, |set, who| set | 1 << who))
         };
         self.votes.retain_mut(|votes| {
             let may_vote = may_vote(votes.s);
             let possible = Replicas(votes.by.0 | may_vote.0);
-            if around.is_majority(votes.by) {
+            if context.is_majority(votes.by) {
                 votes.by = Replicas::ALL;
-            } else if !around.is_majority(possible) {
+            } else if !context.is_majority(possible) {
                 votes.by = Replicas::NONE;
             }
             may_vote != Replicas::NONE

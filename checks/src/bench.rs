@@ -1,8 +1,8 @@
 //! How fast Synod's model is checked, beside two models that anybody can check the figure against.
 //!
 //! A rate alone says little: it depends on the machine, and on what a state of the model holds. So
-//! [`Report`] puts three searches side by side, made on the same machine, by the same checker, with
-//! the same number of threads:
+//! [`BenchReport`] puts three searches side by side, made on the same machine, by the same checker,
+//! with the same number of threads:
 //!
 //! - the largest scenario of the quick tier, which is what is really asked about;
 //! - [`paxos_example`]: Paxos for one decision, as one would first write it with stateright's
@@ -10,8 +10,8 @@
 //! - [`two_phase_commit`]: a model with hardly any work of its own. It tells what the framework
 //!   costs, which no model can get below.
 //!
-//! The two [`Peer`]s are our own renderings of examples that come with stateright, kept equal to
-//! them in what they explore and in how a state is represented. [`Peer::run`] holds them to the
+//! The two [`Baseline`]s are our own renderings of examples that come with stateright, kept equal
+//! to them in what they explore and in how a state is represented. [`Baseline::run`] holds them to the
 //! exact number of states that those reach: a workload that drifts is an error, not a new figure.
 //!
 //! # What is measured
@@ -39,9 +39,9 @@ use stateright::{Checker, Expectation, Model};
 use synod_model::world::{Scenario, World};
 
 use crate::cli::{BenchArgs, Exit, Resources, WorkloadArgs};
-use crate::scenarios::{self, Row, States, TABLE, Tier};
+use crate::scenarios::{self, ScenarioRow, StateCount, TABLE, Tier};
 use error::BenchError;
-use report::Report;
+use report::BenchReport;
 
 /// Searches the scenario and its peers, each in a process of its own, and prints the figures.
 ///
@@ -58,10 +58,10 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<Exit> {
         eprintln!("searching {name} ...");
         process::run_apart(name, threads)
     };
-    let report = Report::new(
+    let report = BenchReport::new(
         measured(largest.name)?,
-        measured(Peer::PaxosExample.name())?,
-        measured(Peer::TwoPhaseCommit.name())?,
+        measured(Baseline::PaxosExample.name())?,
+        measured(Baseline::TwoPhaseCommit.name())?,
     );
     let mut out = io::stdout().lock();
     if args.json {
@@ -79,8 +79,8 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<Exit> {
 /// If there is no such workload, or it is not what it should be.
 pub fn workload(args: &WorkloadArgs) -> anyhow::Result<Exit> {
     let name = args.workload.as_str();
-    let measurement = match (Peer::from_name(name), scenarios::find(name)) {
-        (Some(peer), _) => peer.run(args.threads)?,
+    let measurement = match (Baseline::from_name(name), scenarios::find(name)) {
+        (Some(baseline), _) => baseline.run(args.threads)?,
         (None, Some(row)) => {
             // What liveness remembers is not what a state costs.
             let scenario = Scenario { liveness: false, ..(row.scenario)() };
@@ -93,10 +93,10 @@ pub fn workload(args: &WorkloadArgs) -> anyhow::Result<Exit> {
 }
 
 /// The scenario of tier quick that has the most states, of those that were counted.
-fn largest() -> Option<&'static Row> {
+fn largest() -> Option<&'static ScenarioRow> {
     let quick = TABLE.iter().filter(|row| row.tier == Tier::Quick);
     let counted = quick.filter_map(|row| match row.states {
-        States::Counted(states) if states > 0 => Some((states, row)),
+        StateCount::Counted(states) if states > 0 => Some((states, row)),
         _ => None,
     });
     counted.max_by_key(|(states, _)| *states).map(|(_, row)| row)
@@ -105,7 +105,7 @@ fn largest() -> Option<&'static Row> {
 /// What one exhaustive search cost. As JSON, it is what a workload's process tells its parent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measurement {
-    /// The name of what was searched: a scenario, or a [`Peer`].
+    /// The name of what was searched: a scenario, or a [`Baseline`].
     pub(crate) scenario: String,
     /// How many threads searched.
     pub(crate) threads: NonZeroUsize,
@@ -207,17 +207,19 @@ where
 
 /// A model that is not ours to make faster, and that the scenario is compared with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Peer {
+pub(crate) enum Baseline {
     /// Paxos for one decision, with three clients: [`paxos_example`].
     PaxosExample,
     /// Two-phase commit with eight resource managers: [`two_phase_commit`].
     TwoPhaseCommit,
 }
 
-impl Peer {
+impl Baseline {
     /// The peer of that name, if there is one.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::PaxosExample, Self::TwoPhaseCommit].into_iter().find(|peer| peer.name() == name)
+        [Self::PaxosExample, Self::TwoPhaseCommit]
+            .into_iter()
+            .find(|baseline| baseline.name() == name)
     }
 
     /// What it is called on the command line and in JSON.
@@ -327,9 +329,9 @@ mod tests {
 
     #[test]
     fn every_peer_is_found_by_its_name() {
-        for peer in [Peer::PaxosExample, Peer::TwoPhaseCommit] {
-            assert_eq!(Peer::from_name(peer.name()), Some(peer));
+        for baseline in [Baseline::PaxosExample, Baseline::TwoPhaseCommit] {
+            assert_eq!(Baseline::from_name(baseline.name()), Some(baseline));
         }
-        assert_eq!(Peer::from_name("rivals"), None);
+        assert_eq!(Baseline::from_name("rivals"), None);
     }
 }

@@ -3,7 +3,7 @@
 //! Random votes, of which most are nothing that a right core would cast: different values under one
 //! number, and values chosen that differ from those chosen before. All that they keep to is that
 //! nobody votes below its own durable promise, which is a property of its own. Whatever is found
-//! from all the votes ever cast, the ghost must find at the same step.
+//! from all the votes ever cast, history must find at the same step.
 
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -11,7 +11,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use super::ghost::{Around, Effects, Ghost};
+use super::history::{Effects, History, HistoryContext};
 use super::property::{Broken, Invariant};
 use super::scenario::REPLICAS_MAX;
 use super::{Scenario, World};
@@ -55,14 +55,14 @@ impl All {
 }
 
 /// Runs `history` past both; says what the last step broke.
-fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError> {
+fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> {
     let world = World::new(Scenario::new(replicas, 2, &[1]));
     let first = world.first_state();
     let mut summaries: Vec<_> =
         world.replicas().map(|it| world.summary(&first, it).clone()).collect();
-    let mut ghost = Ghost::default();
+    let mut history = History::default();
     let mut all = All::default();
-    for &durable in history {
+    for &durable in steps {
         let mut effects = Effects::default();
         let who = match durable {
             Durable::Promise { who, s } => {
@@ -85,14 +85,14 @@ fn compare(replicas: usize, history: &[Durable]) -> Result<Broken, TestCaseError
         for (it, summary) in around.iter_mut().zip(&summaries) {
             *it = Some(summary);
         }
-        let around = Around {
+        let around = HistoryContext {
             replicas,
             summaries: around,
             entry: &|_| None,
             session_requests_max: 4,
             may_be_in_log: &|_| true,
         };
-        let broken = ghost.take(who, &effects, &around);
+        let broken = history.take(who, &effects, &around);
         prop_assert_eq!(
             broken.contains(Invariant::OneValuePerNumberAndSlot),
             all.two_under_one_number()
