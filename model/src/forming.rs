@@ -14,8 +14,8 @@
 //!
 //! Two values are chosen, and nobody broke a rule that it could know of. So the rules must keep the
 //! second r2 out. Each data directory has an [`Incarnation`], a random number that is drawn when the
-//! directory is made. Each replica stores, in its [`Roster`], which incarnation every other member
-//! has. Two rules follow:
+//! directory is made. Each replica stores the incarnation of every other member, as its
+//! [`KnownMembers`]. Two rules follow:
 //!
 //! 1. **Under a known id no other incarnation is ever taken.** A replica that knows the first r2
 //!    refuses the second one, for ever.
@@ -28,9 +28,9 @@
 //! keeps its own directory. A directory that is lost before that has told nobody anything, so nothing
 //! is forgotten with it.
 //!
-//! What the second rule costs is paid once: all members must be up, together, when a cluster starts
-//! for the first time. A cluster that is formed stays formed. That is stored as well, so a majority
-//! is enough for every later start.
+//! What the second rule costs is paid once: when a cluster starts for the first time, all its members
+//! must be up. A cluster that is formed stays formed. That is stored as well, so a majority is enough
+//! for every later start.
 //!
 //! # What a shell must do
 //!
@@ -40,7 +40,7 @@
 //!
 //! - A greeting joins two data directories: the answer to a hello reaches the directory that sent the
 //!   hello, and no other under its id. (A connection that is used for both ensures it.)
-//! - [`Forming::stored`] is called only when the roster is durable, and between a
+//! - [`Forming::stored`] is called only when what it is given is durable. Between a
 //!   [`Decision::Store`] and that call no other greeting is given.
 //! - A message is passed on only from and to a directory that [passes](Forming::passes).
 
@@ -72,16 +72,15 @@ impl fmt::Debug for Incarnation {
 
 /// What a replica stores about the data directories of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Roster {
+pub struct KnownMembers {
     /// The incarnation of each other member that is known.
     pub incarnations: BTreeMap<ReplicaId, Incarnation>,
     /// Whether this replica may take part. Never taken back.
     pub is_formed: bool,
 }
 
-impl Roster {
-    /// The roster of a new data directory: nobody is known. A replica that is alone has nobody to
-    /// know.
+impl KnownMembers {
+    /// What a new data directory knows: nobody. A replica that is alone has nobody to know.
     #[must_use]
     pub fn new(members: &Configuration) -> Self {
         Self { incarnations: BTreeMap::new(), is_formed: members.members().len() == 1 }
@@ -106,9 +105,9 @@ pub enum Greeting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
-    /// Make this roster durable in place of the last one, call [`Forming::stored`], and give the
-    /// same greeting again. Until then the sender gets no answer.
-    Store(Roster),
+    /// Make this durable in place of what was known, call [`Forming::stored`], and give the same
+    /// greeting again. Until then the sender gets no answer.
+    Store(KnownMembers),
     /// The sender is who it should be. Answer a hello with a welcome.
     Admit,
     /// The sender has another data directory than the one that is known. Answer a hello with a
@@ -137,24 +136,24 @@ pub struct OtherIncarnation {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Forming {
     others: BTreeSet<ReplicaId>,
-    /// As it is on the disk.
-    roster: Roster,
+    /// What is on the disk.
+    known: KnownMembers,
     /// The members that have confirmed, in this run, that they have stored this replica's
     /// incarnation. Of no interest once the cluster is formed.
     confirmed: BTreeSet<ReplicaId>,
 }
 
 impl Forming {
-    /// What `replica`, one of `members`, knows when it starts with `roster` on its disk.
+    /// Where `replica`, one of `members`, stands when it starts with `known` on its disk.
     ///
-    /// A formed roster that lacks a member cannot be. It is not believed to be formed.
+    /// A formed cluster in which a member is unknown cannot be. That it is formed is not believed.
     #[must_use]
-    pub fn new(replica: ReplicaId, members: &Configuration, roster: Roster) -> Self {
+    pub fn new(replica: ReplicaId, members: &Configuration, known: KnownMembers) -> Self {
         let members = members.members().iter().copied();
         let others: BTreeSet<_> = members.filter(|member| *member != replica).collect();
-        let knows_all = others.iter().all(|member| roster.incarnations.contains_key(member));
-        let is_formed = knows_all && (roster.is_formed || others.is_empty());
-        Self { others, roster: Roster { is_formed, ..roster }, confirmed: BTreeSet::new() }
+        let knows_all = others.iter().all(|member| known.incarnations.contains_key(member));
+        let is_formed = knows_all && (known.is_formed || others.is_empty());
+        Self { others, known: KnownMembers { is_formed, ..known }, confirmed: BTreeSet::new() }
     }
 
     /// Judges `greeting` of the member `from`, which says that its incarnation is `incarnation`.
@@ -175,14 +174,14 @@ impl Forming {
             return Decision::Stop { known };
         }
         if self.knows(from).is_none() {
-            let mut roster = self.roster.clone();
-            roster.incarnations.insert(from, incarnation);
-            return Decision::Store(roster);
+            let mut known = self.known.clone();
+            known.incarnations.insert(from, incarnation);
+            return Decision::Store(known);
         }
-        if greeting == Greeting::Welcome && !self.roster.is_formed {
+        if greeting == Greeting::Welcome && !self.known.is_formed {
             self.confirmed.insert(from);
             if self.missing().is_empty() {
-                return Decision::Store(Roster { is_formed: true, ..self.roster.clone() });
+                return Decision::Store(KnownMembers { is_formed: true, ..self.known.clone() });
             }
         }
         Decision::Admit
@@ -200,10 +199,10 @@ impl Forming {
         }
     }
 
-    /// `roster`, as [`Decision::Store`] named it, is durable.
-    pub fn stored(&mut self, roster: Roster) {
-        self.roster = roster;
-        if self.roster.is_formed {
+    /// `known`, as [`Decision::Store`] named it, is durable.
+    pub fn stored(&mut self, known: KnownMembers) {
+        self.known = known;
+        if self.known.is_formed {
             self.confirmed.clear();
         }
     }
@@ -211,7 +210,7 @@ impl Forming {
     /// Whether this replica may take part. Once it may, it always may.
     #[must_use]
     pub fn is_formed(&self) -> bool {
-        self.roster.is_formed
+        self.known.is_formed
     }
 
     /// Whether messages may pass between this replica and the data directory `incarnation` of
@@ -224,13 +223,13 @@ impl Forming {
     /// The incarnation that `member` is known with.
     #[must_use]
     pub fn knows(&self, member: ReplicaId) -> Option<Incarnation> {
-        self.roster.incarnations.get(&member).copied()
+        self.known.incarnations.get(&member).copied()
     }
 
     /// What is on the disk.
     #[must_use]
-    pub fn roster(&self) -> &Roster {
-        &self.roster
+    pub fn known_members(&self) -> &KnownMembers {
+        &self.known
     }
 
     /// The members that this replica must still hear from before it may take part.

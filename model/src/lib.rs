@@ -31,7 +31,7 @@ pub mod world;
 pub use configuration::{Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use constants::{ClusterConstants, ConstantsError};
 pub use entry::{Entry, Opening, Request, SubmissionId, Value};
-pub use forming::{Decision, Forming, Greeting, Incarnation, OtherIncarnation, Roster};
+pub use forming::{Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation};
 pub use frames::FrameRoom;
 pub use io::{
     ClientAnswer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Configuration, ConfigurationId, Decision, Forming, Greeting, Incarnation, OtherIncarnation,
-    ReplicaId, Roster,
+    Configuration, ConfigurationId, Decision, Forming, Greeting, Incarnation, KnownMembers,
+    OtherIncarnation, ReplicaId,
 };
 
 use crate::check;
@@ -24,7 +24,7 @@ struct Directory {
     replica: ReplicaId,
     incarnation: Incarnation,
     members: Configuration,
-    roster: Roster,
+    on_disk: KnownMembers,
     forming: Forming,
     /// A peer knows the id with another directory, so this one has stopped for good.
     is_stopped: bool,
@@ -32,29 +32,29 @@ struct Directory {
 
 impl Directory {
     fn new(replica: ReplicaId, members: &Configuration, incarnation: u128) -> Self {
-        let roster = Roster::new(members);
+        let on_disk = KnownMembers::new(members);
         Self {
             replica,
             incarnation: Incarnation(incarnation),
             members: members.clone(),
-            forming: Forming::new(replica, members, roster.clone()),
-            roster,
+            forming: Forming::new(replica, members, on_disk.clone()),
+            on_disk,
             is_stopped: false,
         }
     }
 
     fn restart(&mut self) {
-        self.forming = Forming::new(self.replica, &self.members, self.roster.clone());
+        self.forming = Forming::new(self.replica, &self.members, self.on_disk.clone());
     }
 
     /// Does what a shell does. Never returns [`Decision::Store`].
     fn receive(&mut self, from: ReplicaId, incarnation: Incarnation, said: Greeting) -> Decision {
         loop {
             match self.forming.receive(from, incarnation, said) {
-                Decision::Store(roster) => {
-                    assert_ne!(roster, self.roster, "there is something to store");
-                    self.roster = roster.clone();
-                    self.forming.stored(roster);
+                Decision::Store(known) => {
+                    assert_ne!(known, self.on_disk, "there is something to store");
+                    self.on_disk = known.clone();
+                    self.forming.stored(known);
                 }
                 Decision::Stop { known } => {
                     self.is_stopped = true;
@@ -87,7 +87,7 @@ fn a_cluster_is_formed_when_everybody_has_confirmed() {
     assert_eq!(zero.forming.missing(), [R1, R2]);
 
     // What is known is stored before it is answered.
-    let knows_one = Roster { incarnations: BTreeMap::from([(R1, one)]), is_formed: false };
+    let knows_one = KnownMembers { incarnations: BTreeMap::from([(R1, one)]), is_formed: false };
     let decision = zero.forming.receive(R1, one, Greeting::Hello);
     assert_eq!(decision, Decision::Store(knows_one.clone()));
     assert_eq!(zero.forming.knows(R1), None);
@@ -99,7 +99,7 @@ fn a_cluster_is_formed_when_everybody_has_confirmed() {
     assert_eq!(zero.forming.missing(), [R2]);
     assert!(!zero.forming.passes(R1, one), "not before everybody has confirmed");
     assert_eq!(zero.receive(R2, two, Greeting::Welcome), Decision::Admit);
-    assert!(zero.forming.is_formed() && zero.roster.is_formed);
+    assert!(zero.forming.is_formed() && zero.on_disk.is_formed);
     assert!(zero.forming.missing().is_empty());
     assert!(zero.forming.passes(R1, one) && zero.forming.passes(R2, two));
     assert!(!zero.forming.passes(R2, one) && !zero.forming.passes(R0, Incarnation(10)));
@@ -126,19 +126,19 @@ fn under_a_known_id_no_other_incarnation_is_taken() {
 #[test]
 fn what_was_confirmed_to_an_earlier_run_is_asked_again_until_the_cluster_is_formed() {
     let incarnations = BTreeMap::from([(R1, Incarnation(11)), (R2, Incarnation(12))]);
-    let start = |roster: Roster| Forming::new(R0, &members(3), roster);
-    let forming = start(Roster { incarnations: incarnations.clone(), is_formed: false });
+    let start = |on_disk: KnownMembers| Forming::new(R0, &members(3), on_disk);
+    let forming = start(KnownMembers { incarnations: incarnations.clone(), is_formed: false });
     assert_eq!((forming.is_formed(), forming.missing()), (false, vec![R1, R2]));
-    let forming = start(Roster { incarnations, is_formed: true });
+    let forming = start(KnownMembers { incarnations, is_formed: true });
     assert_eq!((forming.is_formed(), forming.missing()), (true, vec![]));
     // That cannot be; but if it is, it is not believed.
-    assert!(!start(Roster { incarnations: BTreeMap::new(), is_formed: true }).is_formed());
+    assert!(!start(KnownMembers { incarnations: BTreeMap::new(), is_formed: true }).is_formed());
 }
 
 #[test]
 fn a_replica_that_is_alone_is_formed() {
     let alone = Directory::new(R0, &members(1), 10);
-    assert!(alone.forming.is_formed() && alone.roster.is_formed);
+    assert!(alone.forming.is_formed() && alone.on_disk.is_formed);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_stranger_is_no_peer() {
     for stranger in [R0, ReplicaId(3)] {
         assert_eq!(zero.receive(stranger, Incarnation(13), Greeting::Hello), Decision::NoPeer);
     }
-    assert_eq!(zero.roster, Roster::new(&members(3)));
+    assert_eq!(zero.on_disk, KnownMembers::new(&members(3)));
 }
 
 /// What happens to a cluster while it forms.
@@ -200,14 +200,14 @@ fn run(replicas: u16, happenings: &[Happening]) -> (Vec<Directory>, Vec<TookPart
             Happening::Restart(at) => cluster[at].restart(),
             Happening::Remake(at) => cluster[at] = new(u16::try_from(at).expect("few")),
         }
-        for Directory { replica, incarnation, roster, forming, .. } in &cluster {
+        for Directory { replica, incarnation, on_disk, forming, .. } in &cluster {
             let is_new = took_part.iter().all(|it| it.incarnation != *incarnation);
             if forming.is_formed() && is_new {
                 let is_first = |it: &Directory| it.incarnation.0 <= replicas.into();
                 took_part.push(TookPart {
                     replica: *replica,
                     incarnation: *incarnation,
-                    incarnations: roster.incarnations.clone(),
+                    incarnations: on_disk.incarnations.clone(),
                     remade: cluster.iter().map(|it| !is_first(it)).collect(),
                 });
             }
