@@ -502,6 +502,84 @@ pub const TABLE: &[ScenarioRow] = &[
         scenario: || five(Replicas::of(&[0, 1]), Replicas::of(&[0])),
     },
     ScenarioRow {
+        name: "forming",
+        shows: "a data directory is lost, and replicas restart, while a cluster forms",
+        tier: Tier::Quick,
+        states: StateCount::Counted(134_470),
+        scenario: || Scenario {
+            forming: true,
+            losses: 1,
+            crashes: 2,
+            reaches: vec![
+                Witness::FormsWithRemadeDirectory,
+                Witness::DirectoryLostWhileForming,
+                Witness::DirectoryLostAfterForming,
+                Witness::RemadeDirectoryRefused,
+            ],
+            ..Scenario::new(3, 1, &[])
+        },
+    },
+    ScenarioRow {
+        name: "forming-losses",
+        shows: "two data directories are lost while a cluster forms",
+        tier: Tier::Quick,
+        states: StateCount::Counted(210_247),
+        scenario: || Scenario {
+            forming: true,
+            losses: 2,
+            reaches: vec![
+                Witness::FormsWithRemadeDirectory,
+                Witness::DirectoryLostWhileForming,
+                Witness::DirectoryLostAfterForming,
+                Witness::RemadeDirectoryRefused,
+            ],
+            ..Scenario::new(3, 1, &[])
+        },
+    },
+    ScenarioRow {
+        name: "lost-directory",
+        shows: "a data directory is lost before, while or after its cluster forms, and made anew",
+        tier: Tier::Quick,
+        states: StateCount::Counted(158_270),
+        scenario: || Scenario {
+            submissions: two_values(),
+            forming: true,
+            losses: 1,
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::FormsWithRemadeDirectory,
+                Witness::DirectoryLostWhileForming,
+                Witness::DirectoryLostAfterForming,
+                Witness::RemadeDirectoryRefused,
+            ],
+            ..Scenario::new(3, 1, &[1, 3])
+        },
+    },
+    ScenarioRow {
+        name: "lost-and-crashed",
+        shows: "a replica loses its data directory, and it or its successor crashes",
+        tier: Tier::Quick,
+        states: StateCount::Counted(166_703),
+        scenario: || Scenario {
+            submissions: two_values(),
+            forming: true,
+            losses: 1,
+            may_lose: Replicas::of(&[2]),
+            crashes: 1,
+            may_crash: Replicas::of(&[2]),
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+                Witness::DirectoryLostAfterForming,
+                Witness::RemadeDirectoryRefused,
+            ],
+            ..Scenario::new(3, 1, &[1, 3])
+        },
+    },
+    ScenarioRow {
         name: "crashes-4",
         shows: "two crashes, anybody's, under four numbers",
         tier: Tier::Full,
@@ -594,6 +672,24 @@ pub const TABLE: &[ScenarioRow] = &[
             catch_up: Replicas::of(&[2]),
             reaches: vec![Witness::TwoCoordinate, Witness::LateCopyAfterSessionEnd],
             ..Scenario::new(3, 4, &[1, 2])
+        },
+    },
+    ScenarioRow {
+        name: "lost-directories",
+        shows: "two data directories are lost, of one replica or of two",
+        tier: Tier::Full,
+        states: StateCount::Counted(2_747_926),
+        scenario: || Scenario {
+            submissions: two_values(),
+            forming: true,
+            losses: 2,
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::DirectoryLostAfterForming,
+                Witness::RemadeDirectoryRefused,
+            ],
+            ..Scenario::new(3, 1, &[1, 3])
         },
     },
     ScenarioRow {

@@ -19,23 +19,24 @@
 //! 2. [`state`]: a state of the cluster, which is a few numbers.
 //! 3. [`intern`]: the contents that these numbers name, each kept once.
 //! 4. [`local`]: a content: one replica with its disk.
-//! 5. [`envelope`]: a content: a message on its way.
-//! 6. [`history`]: a content: what led here, which the properties must remember and no replica does.
+//! 5. [`directory`]: its data directory, where the cluster must form first and directories are lost.
+//! 6. [`envelope`]: a content: a message on its way.
+//! 7. [`history`]: a content: what led here, which the properties must remember and no replica does.
 //!
 //! What happens:
 //!
-//! 7. [`step`]: one step of one replica with its disk.
-//! 8. [`outcomes`]: the outcomes of these steps, each computed once.
-//! 9. [`model`]: the [`World`]: a scenario with all of these tables, and the first state.
-//! 10. [`actions`]: what may happen in a state.
-//! 11. [`transition`]: the state after an action.
-//! 12. [`dead`]: messages that can never be acted on again. They leave the state.
+//! 8. [`step`]: one step of one replica with its disk.
+//! 9. [`outcomes`]: the outcomes of these steps, each computed once.
+//! 10. [`model`]: the [`World`]: a scenario with all of these tables, and the first state.
+//! 11. [`actions`]: what may happen in a state.
+//! 12. [`transition`]: the state after an action.
+//! 13. [`dead`]: messages that can never be acted on again. They leave the state.
 //!
 //! What must hold:
 //!
-//! 13. [`property`]: the properties by name.
-//! 14. [`conditions`]: what each of them says of a state.
-//! 15. [`liveness`]: a majority that is left in peace agrees.
+//! 14. [`property`]: the properties by name.
+//! 15. [`conditions`]: what each of them says of a state.
+//! 16. [`liveness`]: a majority that is left in peace agrees.
 //!
 //! The modules that make the model small and fast are [`intern`], [`outcomes`] and [`dead`];
 //! [`actions`] and [`local`] have a reduction each, too. `docs/model.md` argues for each of them, and
@@ -44,6 +45,7 @@
 mod actions;
 mod conditions;
 mod dead;
+pub(crate) mod directory;
 pub(crate) mod envelope;
 mod history;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::words;
 use crate::numbers::{SequenceNumber, Slot};
 use crate::record::Content;
 use crate::replica::{Replica, Role};
+use crate::world::directory::Directory;
 use crate::world::local::LocalState;
 use crate::world::{ClusterState, Invariant, MessageKind, World};
 
@@ -30,6 +31,7 @@ pub(super) struct StateLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Role,
+    Directory,
     Promised,
     Log,
     OpenSlots,
@@ -53,6 +55,7 @@ impl Topic {
     pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Role => "",
+            Self::Directory => "directory",
             Self::Promised => "promised",
             Self::Log => "log",
             Self::OpenSlots => "open slots",
@@ -84,6 +87,9 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
     let local = world.local(state, replica);
     let mut say = |topic, text| lines.push(StateLine { replica: Some(replica), topic, text });
     say(Topic::Role, role(&local.replica));
+    if let Some(it) = &local.directory {
+        say(Topic::Directory, directory(it));
+    }
     say(Topic::Promised, promised(&local.replica));
     say(Topic::Log, log(world, state, local));
     if let Role::Coordinator(coordinator) = &local.replica.role {
@@ -222,6 +228,19 @@ fn role(replica: &Replica<u8>) -> String {
         String::new()
     };
     format!("{role}{suspects}{run}")
+}
+
+/// Which data directory it is, which others it knows, and whether that is enough to take part.
+fn directory(directory: &Directory) -> String {
+    let known: Vec<_> = directory.known().map(|name| format!("{name}")).collect();
+    let known = if known.is_empty() { "nobody".into() } else { known.join(" ") };
+    let missing = directory.forming.missing();
+    let part = if missing.is_empty() {
+        "takes part".into()
+    } else {
+        format!("waits for {}", names(missing.iter().map(|it| usize::from(it.0))))
+    };
+    format!("{}, knows {known}, {part}", directory.name())
 }
 
 fn promised(replica: &Replica<u8>) -> String {

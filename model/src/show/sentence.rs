@@ -9,7 +9,9 @@ use std::vec::Vec;
 
 use super::words;
 use crate::entry::Entry;
+use crate::numbers::ReplicaId;
 use crate::replica::Role;
+use crate::world::directory::{Directory, DirectoryName};
 use crate::world::local::LocalState;
 use crate::world::{Action, ClusterState, World};
 
@@ -59,7 +61,19 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             1 => format!("r{at} crashes and forgets 1 unsynced write"),
             count => format!("r{at} crashes and forgets {count} unsynced writes"),
         },
+        Action::Greet { from, lost_before, is_welcome, .. } => {
+            let (replica, lost_before) = (ReplicaId(from.into()), lost_before.into());
+            let from = DirectoryName { replica, lost_before };
+            let verb = if is_welcome { "welcomes" } else { "says hello to" };
+            format!("{from} {verb} {}", directory(local))
+        }
+        Action::Lose { .. } => format!("the data directory {} is lost", directory(local)),
     }
+}
+
+fn directory(local: &LocalState) -> String {
+    let name = local.directory.as_ref().map(Directory::name);
+    name.map_or_else(|| format!("r{}", local.me()), |name| format!("{name}"))
 }
 
 /// What is submitted, by its place in the scenario.

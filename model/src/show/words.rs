@@ -80,7 +80,7 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
 
 /// A message on its way, as a sentence: `r1 tells r2: accept b in slot 1 under 4`.
 pub(crate) fn envelope(envelope: &Envelope) -> String {
-    let Envelope { from, to, message } = envelope;
+    let Envelope { from, to, message, connection: _ } = envelope;
     let verb = match message {
         Message::Order { order: Order::Canvass | Order::Round { .. }, .. }
         | Message::Ask { .. }

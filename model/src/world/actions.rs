@@ -2,6 +2,7 @@
 
 use std::vec::Vec;
 
+use super::directory::{Directory, welcomes};
 use super::local::{EntryId, RoleKind, Summary};
 use super::model::World;
 use super::state::ClusterState;
@@ -64,6 +65,22 @@ pub enum Action {
         /// Who.
         at: u8,
     },
+    /// A greeting arrives, and what it tells is stored.
+    Greet {
+        /// Its recipient.
+        to: u8,
+        /// Its sender.
+        from: u8,
+        /// How many directories of the sender were lost before the one that it comes from.
+        lost_before: u8,
+        /// Whether it answers a hello of the recipient's directory; otherwise it is a hello.
+        is_welcome: bool,
+    },
+    /// A replica loses its data directory, and gets a new one.
+    Lose {
+        /// Who.
+        at: u8,
+    },
 }
 
 impl Action {
@@ -71,14 +88,15 @@ impl Action {
     #[must_use]
     pub fn at(self) -> usize {
         let at = match self {
-            Self::Deliver { to, .. } | Self::Serve { to } => to,
+            Self::Deliver { to, .. } | Self::Serve { to } | Self::Greet { to, .. } => to,
             Self::Sync { at, .. }
             | Self::Submit { at, .. }
             | Self::Read { at, .. }
             | Self::Suspect { at }
             | Self::Elect { at }
             | Self::Resend { at }
-            | Self::Crash { at } => at,
+            | Self::Crash { at }
+            | Self::Lose { at } => at,
         };
         usize::from(at)
     }
@@ -99,27 +117,62 @@ impl World {
                 Message::Read { .. } => self.may_begin_round(summary),
                 _ => true,
             };
-            if is_within {
+            if is_within && self.local(state, to).admits(&interned.content) {
                 actions.push(Action::Deliver { to: small(to), envelope });
             }
         }
         for replica in self.replicas() {
-            let summary = self.summary(state, replica);
-            self.list_syncs(replica, summary, actions);
-            self.list_submits(replica, summary, state, actions);
-            self.list_reads(replica, summary, state, actions);
-            if self.server(state, replica).is_some() {
-                actions.push(Action::Serve { to: small(replica) });
-            }
-            self.list_elections(replica, summary, actions);
-            let begins_round = summary.round_is_answered;
-            if self.scenario.resend && (!begins_round || self.may_begin_round(summary)) {
-                actions.push(Action::Resend { at: small(replica) });
+            if self.local(state, replica).takes_part() {
+                self.list_steps(replica, state, actions);
             }
             if self.may_crash(replica, state.remaining.crashes) {
                 actions.push(Action::Crash { at: small(replica) });
             }
+            self.list_greetings(replica, state, actions);
+            if self.may_lose(replica, state) {
+                actions.push(Action::Lose { at: small(replica) });
+            }
         }
+    }
+
+    /// What a replica that takes part may do, besides receiving messages.
+    fn list_steps(&self, replica: usize, state: &ClusterState, actions: &mut Vec<Action>) {
+        let summary = self.summary(state, replica);
+        self.list_syncs(replica, summary, actions);
+        self.list_submits(replica, summary, state, actions);
+        self.list_reads(replica, summary, state, actions);
+        if self.server(state, replica).is_some() {
+            actions.push(Action::Serve { to: small(replica) });
+        }
+        self.list_elections(replica, summary, actions);
+        let begins_round = summary.round_is_answered;
+        if self.scenario.resend && (!begins_round || self.may_begin_round(summary)) {
+            actions.push(Action::Resend { at: small(replica) });
+        }
+    }
+
+    /// The greetings that `to` may receive: hellos of all directories that there ever were, and the
+    /// welcomes of those that would welcome its own.
+    fn list_greetings(&self, to: usize, state: &ClusterState, actions: &mut Vec<Action>) {
+        let Some(recipient) = &self.local(state, to).directory else {
+            return;
+        };
+        for from in self.replicas().filter(|from| *from != to) {
+            let directories = self.local(state, from).directory.iter().flat_map(Directory::all);
+            for (name, forming) in directories {
+                let (to, from, lost_before) = (small(to), small(from), small(name.lost_before));
+                actions.push(Action::Greet { to, from, lost_before, is_welcome: false });
+                if welcomes(forming, recipient) {
+                    actions.push(Action::Greet { to, from, lost_before, is_welcome: true });
+                }
+            }
+        }
+    }
+
+    fn may_lose(&self, replica: usize, state: &ClusterState) -> bool {
+        let lost = self.replicas().filter_map(|it| self.local(state, it).directory.as_ref());
+        let lost: usize = lost.map(|it| it.lost.len()).sum();
+        lost < self.scenario.losses && self.scenario.may_lose.contains(replica)
     }
 
     fn list_syncs(&self, replica: usize, summary: &Summary, actions: &mut Vec<Action>) {

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
+use super::directory::Directory;
 use super::envelope::Envelope;
 use super::history::Commit;
-use super::local::RoleKind;
+use super::local::{LocalState, RoleKind};
 use super::model::World;
 use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
 use super::scenario::MessageKind;
@@ -43,6 +44,22 @@ impl World {
                 self.replicas().all(|it| !self.summary(state, it).opened_twice)
             }
             Invariant::CanvassOustsNobody => self.is_undisturbed(state),
+            Invariant::OneDirectoryTakesPart => self
+                .directories(state)
+                .all(|directory| directory.all().filter(|(_, it)| it.is_formed()).count() <= 1),
+            Invariant::FormedKnowOneAnother => {
+                let takes_part = |it: &&Directory| it.forming.is_formed();
+                self.directories(state).filter(takes_part).all(|one| {
+                    self.directories(state)
+                        .filter(takes_part)
+                        .all(|other| one == other || one.passes(other))
+                })
+            }
+            Invariant::FormedStaysFormed => {
+                let is_remembered =
+                    |it: &Directory| it.is_formed_on_disk() || !it.forming.is_formed();
+                self.directories(state).all(is_remembered)
+            }
             // The step that breaks one of these, or history, sees it, and every later state tells.
             Invariant::OneCommittedValue
             | Invariant::OneChosenValue
@@ -116,6 +133,19 @@ impl World {
                 entries.any(|entry| matches!(entry, Entry::End { .. }))
                     && entries.any(|entry| matches!(entry, Entry::Request(_) | Entry::Open(_)))
             }
+            Witness::FormsWithRemadeDirectory => {
+                self.directories(state).all(|it| it.forming.is_formed())
+                    && self.directories(state).any(|it| !it.lost.is_empty())
+            }
+            Witness::DirectoryLostWhileForming => self.directories(state).any(|remade| {
+                let mut others = self.directories(state);
+                !remade.took_part() && others.any(|it| it.knows_as_lost(remade))
+            }),
+            Witness::DirectoryLostAfterForming => self.directories(state).any(Directory::took_part),
+            Witness::RemadeDirectoryRefused => self.directories(state).any(|remade| {
+                let mut others = self.directories(state);
+                others.any(|it| it.forming.is_formed() && it.knows_as_lost(remade))
+            }),
         }
     }
 
@@ -131,19 +161,27 @@ impl World {
 
 /// The conditions that take more than a line.
 impl World {
+    /// The data directories of all replicas, in a scenario with forming.
+    fn directories<'a>(&'a self, state: &'a ClusterState) -> impl Iterator<Item = &'a Directory> {
+        self.replicas().filter_map(|it| self.local(state, it).directory.as_ref())
+    }
+
     fn role(&self, state: &ClusterState, replica: usize) -> RoleKind {
         self.summary(state, replica).role
     }
 
     /// Whether each committed slot that can still be looked up is on a majority of disks. The disk of
-    /// a replica that cannot crash any more is not kept, and counts as holding it.
+    /// a replica that cannot crash any more is not kept, and counts as holding it. So does one that was
+    /// lost with a directory that took part: no other directory ever votes in its place.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
         let history = self.history(state);
         history.committed.iter().enumerate().all(|(place, commit)| {
             commit.is_none_or(|commit| {
                 let holders = self.replicas().filter(|it| {
                     let interned = self.locals.get(state.locals[*it]);
-                    interned.content.disk.is_none()
+                    let LocalState { disk, directory, .. } = &interned.content;
+                    disk.is_none()
+                        || directory.as_ref().is_some_and(Directory::took_part)
                         || interned.derived.on_disk.get(place + 1) == Some(&Some(commit.entry))
                 });
                 2 * holders.count() > self.scenario.replicas

@@ -32,6 +32,13 @@ fn is_over(owner: &Summary, s: SequenceNumber) -> bool {
     owner.own != s && owner.heard_floor >= s
 }
 
+/// The owner of a number whose data directory is lost. No answer reaches it, so it is as one who has
+/// heard of every number, and uses none.
+fn lost(owner: &Summary) -> Summary {
+    let (role, own) = (RoleKind::Follower, SequenceNumber::NONE);
+    Summary { role, own, heard_floor: SequenceNumber(u64::MAX), ..owner.clone() }
+}
+
 /// Whether `envelope`, from `sender` to `recipient`, can never be acted on again.
 pub(crate) fn is_dead(
     scenario: &Scenario,
@@ -39,9 +46,16 @@ pub(crate) fn is_dead(
     sender: Side<'_>,
     recipient: Side<'_>,
 ) -> bool {
+    // A directory that is lost never comes back.
+    if !recipient.local.is_addressee(envelope) {
+        return true;
+    }
     match &envelope.message {
-        Message::Order { s, order, .. } => {
+        Message::Order { s, order, .. } if sender.local.is_sender(envelope) => {
             order_is_dead(scenario, *s, order, sender.summary, recipient)
+        }
+        Message::Order { s, order, .. } => {
+            order_is_dead(scenario, *s, order, &lost(sender.summary), recipient)
         }
         Message::Reply { s, reply, .. } => reply_is_dead(*s, reply, envelope.from, recipient),
         // A rejection only makes its recipient step down below the number, or pick above it.

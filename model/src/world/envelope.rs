@@ -1,16 +1,39 @@
 //! Messages in flight.
 
+use core::hash::{Hash, Hasher};
+
 use super::local::index;
 use super::scenario::MessageKind;
+use crate::forming::Incarnation;
 use crate::message::{Message, Order, Reply};
 use crate::numbers::ReplicaId;
 
 /// A message on its way to one replica.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) from: ReplicaId,
     pub(crate) to: ReplicaId,
     pub(crate) message: Message<u8>,
+    /// None in a scenario without forming.
+    pub(crate) connection: Option<Connection>,
+}
+
+/// The two data directories that a message passes between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Connection {
+    pub(crate) from: Incarnation,
+    pub(crate) to: Incarnation,
+}
+
+impl Hash for Envelope {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self { from, to, message, connection } = self;
+        (from, to, message).hash(hasher);
+        // Messages are ordered by their hash. Without forming that order does not know of it.
+        if let Some(connection) = connection {
+            connection.hash(hasher);
+        }
+    }
 }
 
 /// What the model asks of an envelope again and again.

@@ -16,9 +16,12 @@
 //! what is in flight delivered first.
 
 mod canvass;
+mod forming;
 
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
+
+use forming::Formed;
 
 use super::intern::Id;
 use super::local::{LocalState, RoleKind, Summary};
@@ -44,9 +47,13 @@ impl World {
         if is_sampled {
             self.checked.sampled.fetch_add(1, Ordering::Relaxed);
         }
-        self.majorities().all(|majority| {
-            self.ends_well(majority, state.locals, Vec::new())
-                && (!is_sampled || self.ends_well(majority, state.locals, state.in_flight.to_vec()))
+        self.majorities().all(|majority| match self.formed(majority, state.locals) {
+            Formed::Joined(locals) => {
+                self.ends_well(majority, locals, Vec::new())
+                    && (!is_sampled || self.ends_well(majority, locals, state.in_flight.to_vec()))
+            }
+            Formed::Apart => true,
+            Formed::Stuck => false,
         })
     }
 
@@ -152,7 +159,10 @@ impl FairRun<'_> {
             }
             for id in std::mem::take(&mut self.in_flight) {
                 let route = self.world.envelopes.get(id).derived;
-                if self.majority.contains(route.from) && self.majority.contains(route.to) {
+                let is_admitted = self.local(route.to).admits(self.world.envelope(id));
+                let is_among =
+                    self.majority.contains(route.from) && self.majority.contains(route.to);
+                if is_among && is_admitted {
                     self.happen(route.to, EventKey::Deliver(id));
                 }
             }

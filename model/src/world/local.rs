@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::vec::Vec;
 
+use super::directory::Directory;
+use super::envelope::{Connection, Envelope};
 use super::scenario::SLOTS_MAX;
 use crate::entry::Entry;
+use crate::message::Message;
 use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
 use crate::record::{Base, Record};
 use crate::replica::Coordinator;
@@ -21,6 +24,8 @@ pub(crate) struct LocalState {
     pub(crate) disk: Option<Arc<Base<u8>>>,
     /// What is written and not durable, oldest first.
     pub(crate) unsynced: Vec<Record<u8>>,
+    /// None in a scenario without forming.
+    pub(crate) directory: Option<Directory>,
 }
 
 /// The index of an entry in the table of entries of a model.
@@ -68,6 +73,44 @@ pub(crate) enum RoleKind {
 impl LocalState {
     pub(crate) fn me(&self) -> ReplicaId {
         self.replica.common.me
+    }
+
+    /// Whether it takes part in the protocol.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.directory.as_ref().is_none_or(|it| it.forming.is_formed())
+    }
+
+    /// `message` on its way to `to`, over a connection to the directory that is known. None if no
+    /// directory is.
+    pub(crate) fn envelope(&self, to: ReplicaId, message: Message<u8>) -> Option<Envelope> {
+        let connection = match &self.directory {
+            None => None,
+            Some(directory) => {
+                let (from, to) = (directory.incarnation(), directory.forming.knows(to)?);
+                Some(Connection { from, to })
+            }
+        };
+        Some(Envelope { from: self.me(), to, message, connection })
+    }
+
+    /// Whether `envelope` is addressed to this directory, and not to one that was lost.
+    pub(crate) fn is_addressee(&self, envelope: &Envelope) -> bool {
+        let directory = self.directory.as_ref().zip(envelope.connection);
+        directory.is_none_or(|(directory, connection)| connection.to == directory.incarnation())
+    }
+
+    /// Whether `envelope` was sent by this directory, and not by one that was lost.
+    pub(crate) fn is_sender(&self, envelope: &Envelope) -> bool {
+        let directory = self.directory.as_ref().zip(envelope.connection);
+        directory.is_none_or(|(directory, connection)| connection.from == directory.incarnation())
+    }
+
+    /// Whether `envelope` may be delivered to this replica.
+    pub(crate) fn admits(&self, envelope: &Envelope) -> bool {
+        let directory = self.directory.as_ref().zip(envelope.connection);
+        directory.is_none_or(|(directory, connection)| {
+            self.is_addressee(envelope) && directory.forming.passes(envelope.from, connection.from)
+        })
     }
 
     /// The entry committed in `slot`, if this replica still has it in memory.

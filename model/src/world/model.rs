@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::vec::Vec;
 
 use super::dead::{self, Side};
+use super::directory::Directory;
 use super::envelope::{Envelope, Route};
 use super::history::History;
 use super::intern::{DigestSet, Id, Interner};
@@ -22,6 +23,7 @@ use super::step::{ReplicaEvent, Stepped, step};
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Opening};
+use crate::forming::Greeting;
 use crate::io::{Input, Output};
 use crate::message::Message;
 use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
@@ -68,13 +70,16 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If the scenario is no scenario: too many replicas, slots or submissions.
+    /// If the scenario is no scenario: too many replicas, slots or submissions, or bounds that do not
+    /// go together.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
         assert!((1..=REPLICAS_MAX).contains(&scenario.replicas), "1 to 5 replicas");
         assert!(scenario.slots <= SLOTS_MAX, "at most 8 slots");
         assert!(scenario.submissions.len() <= SUBMISSIONS_MAX, "at most 6 submissions");
         assert!(scenario.reads.len() <= 8, "at most 8 reads");
+        assert!(scenario.forming || scenario.losses == 0, "what is lost must form first");
+        assert!(!(scenario.forming && scenario.canvass), "no canvass where a cluster forms");
         let members = (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()).map(ReplicaId);
         let configuration = Configuration::new(ConfigurationId(1), members.collect());
         let configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
@@ -226,7 +231,13 @@ impl World {
         let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
         let keeps_disk =
             self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
-        LocalState { replica, disk: keeps_disk.then(|| Arc::new(base)), unsynced: Vec::new() }
+        let members = self.constants.first_configuration();
+        LocalState {
+            replica,
+            disk: keeps_disk.then(|| Arc::new(base)),
+            unsynced: Vec::new(),
+            directory: self.scenario.forming.then(|| Directory::new(me, members)),
+        }
     }
 
     /// The digest of a state is the sum of the digests of its contents: messages are a set, and
@@ -282,6 +293,13 @@ impl World {
                 ReplicaEvent::Crash { durable_application: self.scenario.durable_application }
             }
             EventKey::Survive => ReplicaEvent::Survive,
+            EventKey::Greet { from, is_welcome } => {
+                let greeting = if is_welcome { Greeting::Welcome } else { Greeting::Hello };
+                ReplicaEvent::Greet(from, greeting)
+            }
+            EventKey::Lose => {
+                ReplicaEvent::Lose(self.first_local(usize::from(local.me().0)).into())
+            }
             EventKey::Serve(entry, from) => {
                 let first = local.replica.common.learner.watermark().next();
                 let message = Message::Committed {

@@ -9,6 +9,7 @@ use std::boxed::Box;
 use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
+use super::directory::DirectoryName;
 use super::history::Effects;
 use super::intern::Id;
 use super::local::EntryId;
@@ -26,6 +27,8 @@ pub(super) enum EventKey {
     Crash,
     Survive,
     Serve(EntryId, usize),
+    Greet { from: DirectoryName, is_welcome: bool },
+    Lose,
 }
 
 /// What came of an event at a local state.
@@ -96,6 +99,11 @@ impl EventKey {
             Self::Crash => of(7, 0),
             Self::Survive => of(8, 0),
             Self::Serve(entry, from) => of(9, u32::from(entry) << 8 | small(from)),
+            Self::Greet { from, is_welcome } => {
+                let from = u32::from(from.replica.0) << 16 | small(from.lost_before) << 1;
+                of(10, from | u32::from(is_welcome))
+            }
+            Self::Lose => of(11, 0),
         }
     }
 }

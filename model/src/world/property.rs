@@ -93,6 +93,9 @@ properties! {
         OnlyDurableIsServed = "only what is durable is served from the disk",
         DurableTailWithinLimits = "what is durable is in memory within the limits",
         CanvassOustsNobody = "a canvass does not oust a working coordinator",
+        OneDirectoryTakesPart = "no two data directories take part under one id",
+        FormedKnowOneAnother = "replicas that take part know one another",
+        FormedStaysFormed = "a replica that takes part still does after a restart",
     }
 }
 
@@ -118,6 +121,10 @@ properties! {
         ElectionExceedsWindow = "an election finishes more slots than the window has",
         RequestGivenUp = "a request is given up before it is delivered",
         LateCopyAfterSessionEnd = "a session ends and a late copy follows",
+        FormsWithRemadeDirectory = "a cluster forms with a directory made anew",
+        DirectoryLostWhileForming = "a directory is lost while the cluster forms",
+        DirectoryLostAfterForming = "a directory that took part is lost",
+        RemadeDirectoryRefused = "a directory made anew is refused",
     }
 }
 

@@ -86,6 +86,9 @@ fn assert_dead_never_act(world: &World, state: &ClusterState) {
         }
         let interned = world.envelopes.get(id);
         let to = interned.derived.to;
+        if !world.local(state, to).admits(&interned.content) {
+            continue;
+        }
         let outcome = world.outcome(state.locals[to], EventKey::Deliver(id));
         let before = world.locals.get(state.locals[to]);
         assert!(
@@ -283,4 +286,48 @@ fn forwarding() {
     let submit_anywhere = true;
     let resend = true;
     check(Scenario { submissions, submit_anywhere, resend, loses, ..Scenario::new(3, 1, &[3]) });
+}
+
+#[test]
+fn a_lost_directory() {
+    let submissions = Vec::from([request(1, &[0])]);
+    let may_lose = Replicas::of(&[0, 2]);
+    let scenario = Scenario { submissions, losses: 1, may_lose, ..Scenario::new(3, 1, &[3]) };
+    check(Scenario { forming: true, ..scenario });
+}
+
+/// Greetings in flight are told from what the directories know. They are a set that only grows, like
+/// messages, but for those to a directory that is lost.
+#[test]
+fn a_greeting_stays_in_flight() {
+    let forming = Scenario { forming: true, crashes: 1, losses: 1, ..Scenario::new(3, 1, &[]) };
+    let world = World::new(forming);
+    let greetings = |state: &ClusterState| {
+        let mut actions = Vec::new();
+        world.list_actions(state, &mut actions);
+        actions.retain(|it| matches!(it, Action::Greet { .. }));
+        actions
+    };
+    let mut welcomes = 0_usize;
+    explore(&world, locals, |state| {
+        let mut actions = Vec::new();
+        world.list_actions(state, &mut actions);
+        let before = greetings(state);
+        welcomes += before.iter().filter(|it| is_welcome(**it)).count();
+        for action in actions {
+            let Some(next) = world.act(state, action) else {
+                continue;
+            };
+            let after = greetings(&next);
+            let is_lost =
+                |it: &Action| matches!(action, Action::Lose { .. }) && action.at() == it.at();
+            let gone = before.iter().find(|it| !after.contains(it) && !is_lost(it));
+            assert_eq!(gone, None, "after {action:?}");
+        }
+    });
+    assert!(welcomes > 0, "nobody ever welcomed anybody: this tests nothing");
+}
+
+fn is_welcome(action: Action) -> bool {
+    matches!(action, Action::Greet { is_welcome: true, .. })
 }

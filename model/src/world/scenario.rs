@@ -7,7 +7,7 @@
 
 use std::vec::Vec;
 
-use super::property::{ModelProperty, Witness};
+use super::property::{Invariant, ModelProperty, Witness};
 use crate::entry::{Entry, Request};
 use crate::limits::Limits;
 use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
@@ -200,6 +200,13 @@ pub struct Scenario {
     pub crashes: u8,
     /// ... and whose.
     pub may_crash: Replicas,
+    /// Whether the replicas must greet one another, and be formed, before they take part. Without,
+    /// they take part from the start, and no data directory is lost.
+    pub forming: bool,
+    /// How many data directories may be lost in all ...
+    pub losses: usize,
+    /// ... and whose.
+    pub may_lose: Replicas,
     /// Whether the application keeps what it has over a crash. Without, it begins anew.
     pub durable_application: bool,
     /// Whether one sync may cover any number of records, not only the oldest.
@@ -239,6 +246,9 @@ impl Scenario {
             reads: Vec::new(),
             crashes: 0,
             may_crash: Replicas::ALL,
+            forming: false,
+            losses: 0,
+            may_lose: Replicas::ALL,
             durable_application: false,
             sync_any: false,
             resend: false,
@@ -256,6 +266,12 @@ impl Scenario {
     #[must_use]
     pub fn properties(&self) -> Vec<ModelProperty> {
         let is_checked = |property: &ModelProperty| match property {
+            // Messages change nothing about who takes part, so this is looked at where there are none.
+            // Elsewhere a wrong answer shows in what it leads to.
+            ModelProperty::Invariant(
+                Invariant::OneDirectoryTakesPart | Invariant::FormedKnowOneAnother,
+            ) => self.forming && self.numbers.is_empty(),
+            ModelProperty::Invariant(Invariant::FormedStaysFormed) => self.forming,
             ModelProperty::Invariant(_) => true,
             ModelProperty::Liveness => self.liveness,
             ModelProperty::Witness(witness) => self.reaches.contains(witness),

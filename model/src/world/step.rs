@@ -1,15 +1,19 @@
 //! One step of one replica with its disk: pure, so computed once and looked up ever after.
 
+use std::boxed::Box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::vec::Vec;
 
+use super::directory::DirectoryName;
 use super::envelope::Envelope;
 use super::history::{CommitSeen, Effects};
 use super::local::{EntryId, LocalState};
 use super::property::{Broken, Invariant};
+use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
+use crate::forming::Greeting;
 use crate::io::{ClientAnswer, Input, Output, Serve, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
@@ -31,6 +35,10 @@ pub(crate) enum ReplicaEvent {
     },
     /// It cannot crash any more.
     Survive,
+    /// It is greeted.
+    Greet(DirectoryName, Greeting),
+    /// Its data directory is lost, and it begins anew as it did at first.
+    Lose(Box<LocalState>),
 }
 
 /// What came of it.
@@ -102,6 +110,9 @@ fn step_or_panic(
             delivered_before = applied;
             let run = Run(before.replica.common.run.0 + 1);
             let me = before.me();
+            if let Some(directory) = &mut local.directory {
+                directory.restart(constants.first_configuration());
+            }
             let disk = before.disk.as_deref().cloned();
             match disk.map(|disk| recover(constants, me, run, applied, disk, &mut out)) {
                 Some(Ok(replica)) => local.replica = replica,
@@ -109,6 +120,8 @@ fn step_or_panic(
             }
         }
         ReplicaEvent::Survive => local.disk = None,
+        ReplicaEvent::Greet(from, greeting) => return greeted(local, from, greeting),
+        ReplicaEvent::Lose(first) => return remade(local, *first, constants.first_configuration()),
     }
     // What is delivered is applied at once.
     let mut applied_out = Output::default();
@@ -125,6 +138,25 @@ fn step_or_panic(
     }
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects }
+}
+
+/// The replica after a greeting, which is nothing to the protocol.
+fn greeted(mut local: LocalState, from: DirectoryName, greeting: Greeting) -> Stepped {
+    if let Some(directory) = &mut local.directory {
+        directory.receive(from, greeting);
+    }
+    Stepped { local, sent: Vec::new(), effects: Effects::default() }
+}
+
+/// The replica with a new data directory. `first` is what it was at first.
+fn remade(before: LocalState, first: LocalState, members: &Configuration) -> Stepped {
+    let directory = before.directory.map(|mut directory| {
+        directory.lose(members);
+        directory
+    });
+    let local = LocalState { disk: before.disk.and(first.disk), directory, ..first };
+    let effects = Effects { forgets_reads: true, ..Effects::default() };
+    Stepped { local, sent: Vec::new(), effects }
 }
 
 fn recover(
@@ -200,7 +232,7 @@ fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<En
     let from = local.me();
     let members = local.replica.common.configuration.members();
     let mut sent = Vec::new();
-    let mut post = |to: ReplicaId, message: Message<u8>| sent.push(Envelope { from, to, message });
+    let mut post = |to, message| sent.extend(local.envelope(to, message));
     for outgoing in out.messages {
         match outgoing.to {
             To::One(to) => post(to, outgoing.message),

@@ -1,6 +1,7 @@
 //! What comes of an action: the state after it.
 
 use super::actions::Action;
+use super::directory::DirectoryName;
 use super::envelope::Route;
 use super::history::{Effects, HistoryContext};
 use super::intern::Id;
@@ -10,7 +11,7 @@ use super::outcomes::{EventKey, Outcome};
 use super::scenario::{READ, REPLICAS_MAX};
 use super::state::{ClusterState, Remaining};
 use crate::entry::{Entry, Opening};
-use crate::numbers::ReadId;
+use crate::numbers::{ReadId, ReplicaId};
 
 /// What an action comes to, before anything is changed.
 struct Cause {
@@ -91,6 +92,11 @@ impl World {
                 remaining.crashes -= 1;
                 EventKey::Crash
             }
+            Action::Greet { from, lost_before, is_welcome, .. } => {
+                let (replica, lost_before) = (ReplicaId(from.into()), lost_before.into());
+                EventKey::Greet { from: DirectoryName { replica, lost_before }, is_welcome }
+            }
+            Action::Lose { .. } => EventKey::Lose,
         };
         Some(Cause { at: action.at(), key, remaining, begins_read })
     }

@@ -116,6 +116,18 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
         }
         Action::Deliver { .. } | Action::Serve { .. } | Action::Elect { .. } => {}
         Action::Resend { .. } => mark(Sign::Client, "resend".into()),
+        Action::Greet { from, is_welcome, .. } => {
+            let what = if is_welcome { "welcome" } else { "hello" };
+            mark(Sign::Client, format!("{what} of r{from}"));
+            if is.takes_part() && !was.takes_part() {
+                mark(Sign::Client, "takes part".into());
+            }
+            return marks;
+        }
+        Action::Lose { .. } => {
+            mark(Sign::Crash, "directory lost".into());
+            return marks;
+        }
     }
 
     let (old, new) = (world.summary(before, at), world.summary(after, at));
