@@ -65,6 +65,7 @@ pub mod peers;
 mod shell;
 #[cfg(test)]
 mod simulation;
+pub mod state_machine;
 pub mod storage;
 
 pub use backend::{Backend, Subscription};

@@ -10,12 +10,18 @@
 //!   there later. The client may ask again with the same session and number: that is the same
 //!   request, and is delivered at most once, however often it was taken.
 
+mod response;
+
 use serde::{Deserialize, Serialize};
 use synod_model::{
     DeliveryRefused, Entry, Position, ReplicaId, RoleName, Run, SequenceNumber, SessionId, Slot,
     SubmitRefused, Verdict,
 };
 use thiserror::Error;
+
+pub use response::{
+    Answered, Applied, Consistency, QUERY_BYTES_MAX, QueryError, RESPONSE_BYTES_MAX, Response,
+};
 
 use crate::{ClusterId, Value};
 
