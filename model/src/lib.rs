@@ -26,7 +26,7 @@ mod unsynced;
 pub mod world;
 
 pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
-pub use entry::{Entry, SubmissionId, Value};
+pub use entry::{Entry, Opening, Request, SubmissionId, Value};
 pub use io::{
     Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
     To,

@@ -13,9 +13,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, Opening, Request, SubmissionId};
 use crate::limits::Limits;
-use crate::numbers::{ReplicaId, Run, SessionId, Slot};
+use crate::numbers::{SessionId, Slot};
 
 /// Whether a delivered entry is the first copy of its submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub enum DeliveryRefused {
 pub struct RequestTable {
     sessions: BTreeMap<SessionId, Session>,
     /// Finds the session of an opening that comes again.
-    opened: BTreeMap<(ReplicaId, Run, u64), SessionId>,
+    opened: BTreeMap<Opening, SessionId>,
     /// Finds the session to evict: the first, if what it is listed under is still so. Ended sessions
     /// come before open ones, those whose last delivery is older before others.
     by_age: BTreeSet<(bool, Slot, SessionId)>,
@@ -58,7 +58,7 @@ pub struct RequestTable {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Session {
-    opened_by: (ReplicaId, Run, u64),
+    opened_by: Opening,
     /// The slot of the entry that ended the session. An ended session is kept until its place is
     /// needed, so that a late copy of its opening does not open another.
     ended: Option<Slot>,
@@ -82,25 +82,23 @@ impl RequestTable {
     pub fn deliver<V>(&mut self, slot: Slot, entry: &Entry<V>, limits: &Limits) -> Option<Verdict> {
         match *entry {
             Entry::NoOp | Entry::Configuration(_) => None,
-            Entry::Open { origin, run, count } => {
-                Some(self.open(slot, (origin, run, count), limits))
-            }
+            Entry::Open(opening) => Some(self.open(slot, opening, limits)),
             Entry::End { session } => Some(self.end(slot, session)),
-            Entry::Request { session, number, answered, .. } => {
+            Entry::Request(Request { session, number, answered, .. }) => {
                 Some(self.request(slot, session, number, answered, limits))
             }
         }
     }
 
-    fn open(&mut self, slot: Slot, by: (ReplicaId, Run, u64), limits: &Limits) -> Verdict {
-        if let Some(session) = self.opened.get(&by) {
+    fn open(&mut self, slot: Slot, opening: Opening, limits: &Limits) -> Verdict {
+        if let Some(session) = self.opened.get(&opening) {
             return Verdict::Duplicate { first_slot: Slot(session.0) };
         }
         if self.sessions.len() as u64 >= limits.sessions_max.max(1) {
             self.evict();
         }
         let session = Session {
-            opened_by: by,
+            opened_by: opening,
             ended: None,
             answered: 1,
             requests: BTreeMap::new(),
@@ -108,7 +106,7 @@ impl RequestTable {
             listed_at: slot,
         };
         self.by_age.insert((true, slot, SessionId(slot.0)));
-        self.opened.insert(by, SessionId(slot.0));
+        self.opened.insert(opening, SessionId(slot.0));
         self.sessions.insert(SessionId(slot.0), session);
         Verdict::First
     }
@@ -182,9 +180,9 @@ impl RequestTable {
     #[must_use]
     pub fn look_up(&self, submission: SubmissionId) -> Known {
         match submission {
-            SubmissionId::Open { origin, run, count } => self
+            SubmissionId::Open(opening) => self
                 .opened
-                .get(&(origin, run, count))
+                .get(&opening)
                 .map_or(Known::Nothing, |id| Known::Delivered { slot: Slot(id.0) }),
             SubmissionId::End { session } => self
                 .sessions

@@ -8,7 +8,7 @@ use stateright::{Checker, Model};
 use synod_model::world::{
     Action, ClusterState, Explored, Kinds, Replicas, Scenario, Submission, World,
 };
-use synod_model::{Entry, ReplicaId, Run, SessionId};
+use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 type Path = Vec<(ClusterState, Option<Action>)>;
 
@@ -59,9 +59,9 @@ fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
 /// Everything at once that a scenario can have.
 fn rich_scenario(replicas: usize) -> Scenario {
     let session = SessionId(1);
-    let open = Entry::Open { origin: ReplicaId(0), run: Run(1), count: 0 };
+    let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 0 });
     let submission = |entry, after| Submission { entry, at: Replicas::ALL, places: 2, after };
-    let request = Entry::Request { session, number: 1, answered: 1, value: b'b' };
+    let request = Entry::Request(Request { session, number: 1, answered: 1, value: b'b' });
     Scenario {
         slots: 4,
         canvass: true,

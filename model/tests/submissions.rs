@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use synod_model::{
     Answer, Base, Cluster, Configuration, ConfigurationId, Entry, Input, Limits, Output, Recovery,
-    Replica, ReplicaId, Run, SessionId, Slot, SubmissionId, SubmitRefused,
+    Replica, ReplicaId, Request, Run, SessionId, Slot, SubmissionId, SubmitRefused,
 };
 
 type Value = Arc<[u8]>;
@@ -23,7 +23,12 @@ fn replica() -> Replica<Value> {
 }
 
 fn request(value: &str) -> Entry<Value> {
-    Entry::Request { session: SessionId(1), number: 1, answered: 1, value: value.as_bytes().into() }
+    Entry::Request(Request {
+        session: SessionId(1),
+        number: 1,
+        answered: 1,
+        value: value.as_bytes().into(),
+    })
 }
 
 fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<Answer> {

@@ -1,7 +1,7 @@
 //! What the rows of the table are made of: what is to be reached, who hears whom, what is submitted.
 
 use synod_model::world::{Kind, Kinds, REPLICAS_MAX, Replicas, Scenario, Submission};
-use synod_model::{Entry, ReplicaId, Run, SessionId};
+use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 pub(super) const COMMITTED_EVERYWHERE: &str = "everything is committed everywhere";
 pub(super) const TWO_COORDINATE: &str = "two replicas coordinate at once";
@@ -58,7 +58,7 @@ pub(super) fn submission(entry: Entry<u8>, at: &[u16]) -> Submission {
 
 /// Opens a session. The replica that is asked puts itself and its run in the entry.
 pub(super) fn open_session(at: &[u16]) -> Submission {
-    submission(Entry::Open { origin: ReplicaId(0), run: Run(0), count: 1 }, at)
+    submission(Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 1 }), at)
 }
 
 /// The session that is opened in slot 1.
@@ -67,7 +67,7 @@ pub(super) const OPENED: SessionId = SessionId(1);
 /// A request of the opened session, once its client knows that it is open.
 pub(super) fn in_session(number: u8, at: &[u16]) -> Submission {
     let (number, value) = (u64::from(number), b'a' + number - 1);
-    let entry = Entry::Request { session: OPENED, number, answered: 1, value };
+    let entry = Entry::Request(Request { session: OPENED, number, answered: 1, value });
     Submission { after: Some(0), ..submission(entry, at) }
 }
 
@@ -83,10 +83,10 @@ pub(super) fn end_opened(at: &[u16]) -> Submission {
 
 /// The same request, of a client that wants to hear nothing of those before it any more.
 pub(super) fn giving_up(submission: Submission) -> Submission {
-    let Entry::Request { session, number, value, .. } = submission.entry else {
+    let Entry::Request(Request { session, number, value, .. }) = submission.entry else {
         return submission;
     };
-    let entry = Entry::Request { session, number, answered: number, value };
+    let entry = Entry::Request(Request { session, number, answered: number, value });
     Submission { entry, ..submission }
 }
 

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Answer, Delivered, Entry, Input, Message, Output, Position, ReadId, Replica, ReplicaId, Run,
-    SessionId, Slot, Status,
+    Answer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
+    ReplicaId, Request, Run, SessionId, Slot, Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
@@ -54,7 +54,7 @@ pub(crate) enum Submission {
     /// A session.
     Open,
     /// A value.
-    Request { session: SessionId, number: u64, answered: u64, value: Value },
+    Request(Request<Value>),
     /// The end of a session.
     End(SessionId),
 }
@@ -188,11 +188,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         let entry = match submission {
             Submission::Open => {
                 self.opened += 1;
-                Entry::Open { origin: self.me, run: self.run, count: self.opened }
+                Entry::Open(Opening { origin: self.me, run: self.run, count: self.opened })
             }
-            Submission::Request { session, number, answered, value } => {
-                Entry::Request { session, number, answered, value }
-            }
+            Submission::Request(request) => Entry::Request(request),
             Submission::End(session) => Entry::End { session },
         };
         let refused = match entry.submission_id() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use synod_model::{
     Cluster, Configuration, ConfigurationId, Delivered, Entry, Limits, Message, Position, Record,
-    ReplicaId, RoleName, Run, Serve, SessionId, Slot, To, Verdict,
+    ReplicaId, Request, RoleName, Run, Serve, SessionId, Slot, To, Verdict,
 };
 use synod_wire::Incarnation;
 use synod_wire::Value;
@@ -390,12 +390,12 @@ impl Simulation {
         let at = self.rng.usize(..self.nodes.len());
         let submission = match it.session {
             None => Submission::Open,
-            Some(session) => Submission::Request {
+            Some(session) => Submission::Request(Request {
                 session,
                 number,
                 answered: number,
                 value: value_of(client, number),
-            },
+            }),
         };
         self.after(ms(150), Happening::Submit { client, number });
         self.tell(at, Event::Submit(submission, (client, number)));
@@ -447,7 +447,7 @@ fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
             let wanted = value_of(client, number);
             let is_first = |delivered: &&Delivered<Value>| {
                 delivered.verdict == Some(Verdict::First)
-                    && matches!(&delivered.entry, Entry::Request { value, .. } if *value == wanted)
+                    && matches!(&delivered.entry, Entry::Request(Request { value, .. }) if *value == wanted)
             };
             let slots: Vec<_> = log.iter().filter(is_first).map(|it| it.slot).collect();
             assert_eq!(slots, [slot], "request {number} of client {client} is there once");

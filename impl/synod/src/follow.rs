@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Context as _;
 use synod_client::Following;
-use synod_model::{Entry, Slot, Verdict};
+use synod_model::{Entry, Opening, Request, Slot, Verdict};
 use synod_wire::api::Delivery;
 use synod_wire::protocol::Follow;
 
@@ -60,8 +60,10 @@ impl fmt::Display for Line<'_> {
         }
         match entry {
             Entry::NoOp => f.write_str("no-op\t"),
-            Entry::Request { value, .. } => write!(f, "value\t{}", Escaped(&value.0)),
-            Entry::Open { origin, count, .. } => write!(f, "open\tsession {count} of r{origin}"),
+            Entry::Request(Request { value, .. }) => write!(f, "value\t{}", Escaped(&value.0)),
+            Entry::Open(Opening { origin, count, .. }) => {
+                write!(f, "open\tsession {count} of r{origin}")
+            }
             Entry::End { session } => write!(f, "end\tsession {session}"),
             Entry::Configuration(configuration) => {
                 let members = configuration.members();
@@ -82,9 +84,9 @@ mod tests {
         let line = |entry, verdict| Line(&Delivery { slot: Slot(7), entry, verdict }).to_string();
         let request = || {
             let (session, value) = (SessionId(1), "a\tb".into());
-            Entry::Request { session, number: 1, answered: 1, value }
+            Entry::Request(Request { session, number: 1, answered: 1, value })
         };
-        let open = Entry::Open { origin: ReplicaId(2), run: Run(9), count: 3 };
+        let open = Entry::Open(Opening { origin: ReplicaId(2), run: Run(9), count: 3 });
         let duplicate = Verdict::Duplicate { first_slot: Slot(2) };
         let refused = Verdict::Refused { reason: DeliveryRefused::GivenUp };
         assert_eq!(line(Entry::NoOp, None), "7\tno-op\t");

@@ -14,7 +14,7 @@ mod response;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    DeliveryRefused, Entry, Position, ReplicaId, RoleName, Run, SequenceNumber, SessionId, Slot,
+    DeliveryRefused, Entry, Position, ReplicaId, RoleName, Run, SequenceNumber, Slot,
     SubmitRefused, Verdict,
 };
 use thiserror::Error;
@@ -25,18 +25,8 @@ pub use response::{
 
 use crate::{ClusterId, Value};
 
-/// A client's request for a value in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
-    /// The client's session.
-    pub session: SessionId,
-    /// The request's number in its session, from 1. The same number is the same request.
-    pub number: u64,
-    /// The client has an answer to, or has given up, every request of the session below this number.
-    pub answered: u64,
-    /// What the client wants in the log.
-    pub value: Value,
-}
+/// A client's request for a value in the log: the same type from the client to the entry.
+pub type Request = synod_model::Request<Value>;
 
 /// What a client must know of a node before it asks for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +58,7 @@ impl Delivery {
     /// The client's value, if this is where an application acts on one: the first copy of a request.
     pub fn first_value(&self) -> Option<&Value> {
         match (&self.entry, self.verdict) {
-            (Entry::Request { value, .. }, Some(Verdict::First)) => Some(value),
+            (Entry::Request(Request { value, .. }), Some(Verdict::First)) => Some(value),
             _ => None,
         }
     }

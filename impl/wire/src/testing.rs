@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use synod_model::{
-    Configuration, ConfigurationId, Content, Entry, Record, ReplicaId, Run, SequenceNumber,
-    SessionId, Slot,
+    Configuration, ConfigurationId, Content, Entry, Opening, Record, ReplicaId, Request, Run,
+    SequenceNumber, SessionId, Slot,
 };
 
 use crate::Value;
@@ -51,12 +51,12 @@ pub fn entry(seed: u8, value_bytes: usize) -> Entry<Value> {
     })
     .take(value_bytes)
     .collect();
-    Entry::Request {
+    Entry::Request(Request {
         session: SessionId(1),
         number: seed.into(),
         answered: 0,
         value: Value::from(value),
-    }
+    })
 }
 
 /// Entries of any kind.
@@ -65,7 +65,7 @@ pub fn entries() -> impl Strategy<Value = Entry<Value>> {
         1 => Just(Entry::NoOp),
         4 => (any::<u8>(), 0..600_usize).prop_map(|(seed, bytes)| entry(seed, bytes)),
         1 => (0..3_u16, any::<u64>(), any::<u64>()).prop_map(|(origin, run, count)| {
-            Entry::Open { origin: ReplicaId(origin), run: Run(run), count }
+            Entry::Open(Opening { origin: ReplicaId(origin), run: Run(run), count })
         }),
         1 => any::<u64>().prop_map(|session| Entry::End { session: SessionId(session) }),
         1 => vec(any::<u16>().prop_map(ReplicaId), 1..9).prop_filter_map("twice", |members| {

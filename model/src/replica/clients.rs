@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::{Replica, Role};
 use crate::coordinator::WaitingRead;
-use crate::entry::{Entry, SubmissionId, Value};
+use crate::entry::{Entry, Opening, SubmissionId, Value};
 use crate::io::{Answer, Output, SubmitRefused};
 use crate::message::Message;
 use crate::numbers::{ReadId, ReplicaId, Run, Slot};
@@ -45,7 +45,7 @@ impl<V: Value> Replica<V> {
         let Some(id) = submission else {
             return refused(SubmitRefused::NotASubmission);
         };
-        if let Entry::Open { origin, run, .. } = *entry
+        if let Entry::Open(Opening { origin, run, .. }) = *entry
             && (origin, run) != (self.me, self.run)
         {
             return refused(SubmitRefused::NotASubmission);

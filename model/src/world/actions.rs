@@ -8,7 +8,7 @@ use super::scenario::{Kind, REPLICAS_MAX};
 use super::state::ClusterState;
 use super::step::Event;
 use super::{EventKey, Local, World};
-use crate::entry::Entry;
+use crate::entry::{Entry, Opening};
 use crate::io::Input;
 use crate::message::Message;
 use crate::numbers::{ReadId, ReplicaId, Slot};
@@ -83,7 +83,7 @@ impl World {
             }
             EventKey::Submit(index) => {
                 let mut entry = self.scenario.submissions[index].entry.clone();
-                if let Entry::Open { origin, run, .. } = &mut entry {
+                if let Entry::Open(Opening { origin, run, .. }) = &mut entry {
                     (*origin, *run) = (local.me(), local.replica.run);
                 }
                 Event::Input(Input::Submit(Vec::from([entry])))
@@ -178,7 +178,7 @@ impl World {
             let is_committed = |before: usize| {
                 let id = self.scenario.submissions[before].entry.submission_id();
                 let commits = ghost.committed.iter().flatten();
-                let opens = |entry: &Entry<u8>| matches!(entry, Entry::Open { .. });
+                let opens = |entry: &Entry<u8>| matches!(entry, Entry::Open(_));
                 commits.filter_map(|commit| self.entry(commit.entry)).any(|entry| {
                     entry.submission_id() == id
                         || (opens(entry) && opens(&self.scenario.submissions[before].entry))
@@ -395,7 +395,9 @@ impl World {
         let was_submitted = |index: usize, it: &Entry<u8>| {
             let places = submitted[index];
             match (entry, it) {
-                (Entry::Open { origin, .. }, Entry::Open { .. }) => places & (1 << origin.0) != 0,
+                (Entry::Open(Opening { origin, .. }), Entry::Open(_)) => {
+                    places & (1 << origin.0) != 0
+                }
                 _ => places != 0 && entry == it,
             }
         };

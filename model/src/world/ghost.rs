@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use super::local::{EntryId, Summary};
 use super::scenario::{OPEN_SESSION, REPLICAS_MAX, Replicas};
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, Request, SubmissionId};
 use crate::numbers::{ReadId, SequenceNumber, Slot};
 use crate::sessions::{DeliveryRefused, Verdict};
 
@@ -261,7 +261,8 @@ impl Ghost {
     /// Why the entry of `slot` is to be refused, if it is. (No model has so many sessions that one is
     /// evicted.)
     fn refusal(&self, slot: Slot, entry: EntryId, around: &Around<'_>) -> Option<DeliveryRefused> {
-        let Some(Entry::Request { session, number, answered, .. }) = (around.entry)(entry) else {
+        let Some(Entry::Request(Request { session, number, answered, .. })) = (around.entry)(entry)
+        else {
             return None;
         };
         let below = self.committed.iter().take(place(slot)?).flatten();
@@ -269,10 +270,12 @@ impl Ghost {
         let mut answered = *answered;
         for (at, commit) in (1..).zip(below) {
             match (around.entry)(commit.entry) {
-                Some(Entry::Request { session: its, answered: more, .. }) if its == session => {
+                Some(Entry::Request(Request { session: its, answered: more, .. }))
+                    if its == session =>
+                {
                     answered = answered.max(*more);
                 }
-                Some(Entry::Open { .. }) => {
+                Some(Entry::Open(_)) => {
                     is_open |= at == session.0 && commit.verdict == Some(Verdict::First);
                 }
                 Some(Entry::End { session: its }) if its == session => is_open = false,

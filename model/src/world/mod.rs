@@ -55,7 +55,7 @@ pub use scenario::{
 pub use state::ClusterState;
 
 use crate::configuration::{Cluster, Configuration};
-use crate::entry::Entry;
+use crate::entry::{Entry, Opening};
 use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
 use crate::record::Base;
 use crate::recovery::Recovery;
@@ -238,7 +238,7 @@ impl World {
         let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
         let mut base = Base::new(self.cluster.first_configuration().clone());
         // The session that is open from the start.
-        let open = Entry::<u8>::Open { origin: ReplicaId(0), run: Run(0), count: 0 };
+        let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
         base.table.deliver(Slot(OPEN_SESSION.0), &open, self.cluster.limits());
         let mut out = crate::io::Output::default();
         let cluster = Arc::clone(&self.cluster);
@@ -339,14 +339,14 @@ fn possible_entries(scenario: &Scenario) -> Vec<Entry<u8>> {
     let mut entries = Vec::from([Entry::NoOp]);
     for submission in &scenario.submissions {
         match submission.entry {
-            Entry::Open { count, .. } => {
+            Entry::Open(Opening { count, .. }) => {
                 for origin in (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()) {
                     for run in 1..=u64::from(scenario.crashes) + 1 {
-                        entries.push(Entry::Open {
+                        entries.push(Entry::Open(Opening {
                             origin: ReplicaId(origin),
                             run: Run(run),
                             count,
-                        });
+                        }));
                     }
                 }
             }

@@ -11,7 +11,7 @@ use super::local::RoleKind;
 use super::scenario::Kind as MessageKind;
 use super::state::ClusterState;
 use super::{Action, World};
-use crate::entry::Entry;
+use crate::entry::{Entry, Request};
 use crate::message::{Message, Order};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
@@ -150,7 +150,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         let ghost = &world.ghosts.get(state.ghost).content;
         let numbers =
             ghost.committed.iter().flatten().filter_map(|commit| match world.entry(commit.entry) {
-                Some(Entry::Request { number, .. }) => Some(*number),
+                Some(Entry::Request(Request { number, .. })) => Some(*number),
                 _ => None,
             });
         !numbers.is_sorted()
@@ -184,7 +184,7 @@ pub(super) const PROPERTIES: &[PropertyInfo] = &[
         let mut entries =
             ghost.committed.iter().flatten().filter_map(|commit| world.entry(commit.entry));
         entries.any(|entry| matches!(entry, Entry::End { .. }))
-            && entries.any(|entry| matches!(entry, Entry::Request { .. } | Entry::Open { .. }))
+            && entries.any(|entry| matches!(entry, Entry::Request(_) | Entry::Open(_)))
     }),
 ];
 

@@ -7,7 +7,7 @@
 
 use std::vec::Vec;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Request};
 use crate::limits::Limits;
 use crate::numbers::{ReplicaId, SequenceNumber, SessionId};
 
@@ -162,7 +162,7 @@ impl Submission {
     /// A request of the session that is open from the start, with `value`, at one of `at`.
     #[must_use]
     pub const fn request(number: u64, value: u8, at: Replicas) -> Self {
-        let entry = Entry::Request { session: OPEN_SESSION, number, answered: 1, value };
+        let entry = Entry::Request(Request { session: OPEN_SESSION, number, answered: 1, value });
         Self { entry, at, places: 1, after: None }
     }
 }

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use synod_model::{
     Answer, Base, Cluster as Constants, Configuration, ConfigurationId, Contradiction, Delivered,
-    ElectRefused, Entry, Input, Limits, Message, Output, ReadId, Recovery, Replica, ReplicaId,
-    RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    ElectRefused, Entry, Input, Limits, Message, Opening, Output, ReadId, Recovery, Replica,
+    ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -345,7 +345,7 @@ fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Message<V
 /// A request table in which [`SESSION`] is open.
 fn table_with_session(limits: &Limits) -> RequestTable {
     let mut table = RequestTable::default();
-    let open: Entry<V> = Entry::Open { origin: ReplicaId(0), run: Run(0), count: 0 };
+    let open: Entry<V> = Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
     table.deliver(Slot(SESSION.0), &open, limits);
     table
 }
@@ -353,7 +353,7 @@ fn table_with_session(limits: &Limits) -> RequestTable {
 /// Request `number` of [`SESSION`]; its value is the letter with that place in the alphabet.
 pub(crate) fn request(letter: u8) -> Entry<V> {
     let number = u64::from(letter - b'a') + 1;
-    Entry::Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) }
+    Entry::Request(Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) })
 }
 
 /// Runs `test`, and ends the process if that takes long: a step that loops for ever would else fill

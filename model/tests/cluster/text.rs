@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    Answer, DeliveryRefused, ElectRefused, Entry, Message, Order, ReadId, Reply, RoleName, Slot,
-    SubmissionId, SubmitRefused, Verdict,
+    Answer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, ReadId, Reply, Request,
+    RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -142,11 +142,11 @@ fn entries(first: Slot, entries: &[Entry<V>]) -> String {
 pub(crate) fn entry(entry: &Entry<V>) -> String {
     match entry {
         Entry::NoOp => "no-op".into(),
-        Entry::Request { session, number, value, .. } => {
+        Entry::Request(Request { session, number, value, .. }) => {
             let value = String::from_utf8_lossy(value);
             if *session == SESSION { value.into() } else { format!("{value}#{session}.{number}") }
         }
-        Entry::Open { .. } | Entry::End { .. } => {
+        Entry::Open(_) | Entry::End { .. } => {
             entry.submission_id().map_or_else(String::new, submission)
         }
         Entry::Configuration(configuration) => format!("configuration#{}", configuration.id()),
@@ -158,7 +158,9 @@ fn submission(submission: SubmissionId) -> String {
         SubmissionId::Request { session: SESSION, number } => u8::try_from(number)
             .map_or_else(|_| number.to_string(), |it| char::from(b'a' + it - 1).into()),
         SubmissionId::Request { session, number } => format!("#{session}.{number}"),
-        SubmissionId::Open { origin, run, count } => format!("open({origin}.{run}.{count})"),
+        SubmissionId::Open(Opening { origin, run, count }) => {
+            format!("open({origin}.{run}.{count})")
+        }
         SubmissionId::End { session } => format!("end#{session}"),
     }
 }

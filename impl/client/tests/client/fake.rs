@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use synod_client::Endpoint;
 use synod_model::{
-    Entry, Limits, Position, ReplicaId, RequestTable, Run, SequenceNumber, SessionId, Slot,
-    Value as _, Verdict,
+    Entry, Limits, Opening, Position, ReplicaId, RequestTable, Run, SequenceNumber, SessionId,
+    Slot, Value as _, Verdict,
 };
 use synod_node::client_port::{ServerLimits, serve};
 use synod_node::{Backend, Subscription};
@@ -178,7 +178,8 @@ impl Backend for Node {
 
     async fn open_session(&self) -> Result<SessionId, SubmitError> {
         let count = self.cluster.opened.fetch_add(1, Ordering::SeqCst);
-        let slot = self.submit(Entry::Open { origin: self.id, run: Run(1), count }).await?;
+        let slot =
+            self.submit(Entry::Open(Opening { origin: self.id, run: Run(1), count })).await?;
         Ok(SessionId(slot.0))
     }
 
@@ -189,7 +190,8 @@ impl Backend for Node {
         let value_bytes = value.size_bytes();
         let bytes = self.bytes.fetch_add(value_bytes, Ordering::SeqCst) + value_bytes;
         self.bytes_most.fetch_max(bytes, Ordering::SeqCst);
-        let outcome = self.submit(Entry::Request { session, number, answered, value }).await;
+        let outcome =
+            self.submit(Entry::Request(Request { session, number, answered, value })).await;
         self.bytes.fetch_sub(value_bytes, Ordering::SeqCst);
         outcome
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use synod_client::{ClientOptions, Connection, FollowFailed, Following};
-use synod_model::{Entry, SessionId, Slot};
+use synod_model::{Entry, Opening, Request, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{Delivery, NotDone};
 use synod_wire::protocol::{Answer, Ask, Follow};
@@ -16,16 +16,16 @@ const EVERYTHING: Follow = Follow { from: Slot(1), until_caught_up: true, everyt
 
 /// A log of `count` values, each sent twice, with a no-op now and then.
 fn fill(cluster: &Cluster, count: u64, value_bytes: usize) {
-    cluster.deliver(Entry::Open {
+    cluster.deliver(Entry::Open(Opening {
         origin: synod_model::ReplicaId(0),
         run: synod_model::Run(1),
         count: 1,
-    });
+    }));
     for number in 1..=count {
         let byte = u8::try_from(number % 251).unwrap();
         let value = Value::from(vec![byte; value_bytes]);
         let session = SessionId(1);
-        let request = Entry::Request { session, number, answered: number, value };
+        let request = Entry::Request(Request { session, number, answered: number, value });
         cluster.deliver(request.clone());
         cluster.deliver(request);
         if number % 10 == 0 {

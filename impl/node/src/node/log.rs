@@ -224,8 +224,7 @@ impl Backend for Log {
     }
 
     async fn request(&self, request: Request) -> Result<Slot, SubmitError> {
-        let Request { session, number, answered, value } = request;
-        self.submission(Submission::Request { session, number, answered, value }).await
+        self.submission(Submission::Request(request)).await
     }
 
     async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {

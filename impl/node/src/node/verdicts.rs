@@ -76,7 +76,7 @@ impl Verdicts {
 
 #[cfg(test)]
 mod tests {
-    use synod_model::SessionId;
+    use synod_model::{Request, SessionId};
 
     use super::*;
 
@@ -84,8 +84,12 @@ mod tests {
 
     /// Whether each of these slots is told as a second copy, in a log of requests.
     fn are_copies(verdicts: &Verdicts, first: u64, count: usize) -> Result<Vec<bool>, Slot> {
-        let request =
-            Entry::Request { session: SessionId(1), number: 1, answered: 1, value: "v".into() };
+        let request = Entry::Request(Request {
+            session: SessionId(1),
+            number: 1,
+            answered: 1,
+            value: "v".into(),
+        });
         let told = verdicts.deliveries(Slot(first), vec![request; count])?;
         assert!(told.iter().map(|it| it.slot.0).eq(first..first + count as u64));
         Ok(told.iter().map(|it| it.verdict == Some(AGAIN)).collect())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Base, Cluster, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId, Run,
-    SessionId, Slot,
+    Base, Cluster, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId, Request,
+    Run, SessionId, Slot,
 };
 use synod_wire::api::{NotDone, ReadError, SubmitError};
 use tokio::sync::oneshot::{self, Receiver, Sender};
@@ -34,7 +34,7 @@ fn alone() -> Shell<Sender<Submit>, Sender<Read>> {
 fn request(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Submit> {
     let (reply, outcome) = oneshot::channel();
     let (session, number, answered) = (SessionId(1), 1, 1);
-    let submission = Submission::Request { session, number, answered, value: "a".into() };
+    let submission = Submission::Request(Request { session, number, answered, value: "a".into() });
     shell.handle(Event::Submit(submission, reply), NOW);
     shell.flush(NOW);
     outcome

@@ -67,14 +67,14 @@ impl<M: StateMachine> Responder<M> {
         let Delivered { slot, entry, verdict } = delivered;
         self.applied = *slot;
         match (entry, verdict) {
-            (Entry::Request { session, number, answered, value }, Some(Verdict::First)) => {
-                let response = self.machine.apply(*slot, value);
-                return self.responses.keep(*slot, (*session, *number, *answered), response);
+            (Entry::Request(request), Some(Verdict::First)) => {
+                let response = self.machine.apply(*slot, &request.value);
+                return self.responses.keep(*slot, request, response);
             }
-            (Entry::Request { .. }, Some(Verdict::Refused { reason: NoSession })) => {}
-            (Entry::Request { session, answered, .. }, Some(_)) => {
-                // Its session is open, so the request table has taken note of this number too.
-                self.responses.forget_below(*session, *answered);
+            (Entry::Request(_), Some(Verdict::Refused { reason: NoSession })) => {}
+            (Entry::Request(request), Some(_)) => {
+                // Its session is open, so the request table has taken note of `answered` too.
+                self.responses.forget_below(request.session, request.answered);
             }
             (Entry::End { session }, Some(Verdict::First)) => {
                 self.responses.forget_session(*session);

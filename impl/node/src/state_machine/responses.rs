@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use synod_model::{SessionId, Slot};
+use synod_model::{Request, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{RESPONSE_BYTES_MAX, Response};
 
@@ -85,14 +85,14 @@ impl Responses {
         (self.unknown_through, self.kept.clone())
     }
 
-    /// Keeps the response of the request in `slot`, and says what its client is told. The session has
-    /// all its answers below `answered`.
+    /// Keeps the response of the request in `slot`, and says what its client is told.
     pub(super) fn keep(
         &mut self,
         slot: Slot,
-        (session, number, answered): (SessionId, u64, u64),
+        request: &Request<Value>,
         response: Value,
     ) -> Response {
+        let Request { session, number, answered, .. } = *request;
         let bytes = response.0.len();
         if bytes == 0 {
             self.forget_below(session, answered);
@@ -179,6 +179,10 @@ mod tests {
 
     const SESSION: SessionId = SessionId(1);
 
+    fn request(session: SessionId, number: u64, answered: u64) -> Request<Value> {
+        Request { session, number, answered, value: Value::default() }
+    }
+
     fn known(bytes: &'static str) -> Response {
         Response::Known(bytes.into())
     }
@@ -188,9 +192,9 @@ mod tests {
         let mut responses = Responses::new(Slot::ZERO);
         for (slot, number) in [(2, 1), (3, 3), (4, 2)] {
             let response = format!("to {number}").into_bytes();
-            responses.keep(Slot(slot), (SESSION, number, 1), response.into());
+            responses.keep(Slot(slot), &request(SESSION, number, 1), response.into());
         }
-        responses.keep(Slot(5), (SessionId(9), 1, 1), "another's".into());
+        responses.keep(Slot(5), &request(SessionId(9), 1, 1), "another's".into());
         responses.forget_below(SESSION, 3);
         assert_eq!(responses.kept.len(), 2);
         assert_eq!(responses.of(Slot(3)), known("to 3"));
@@ -203,11 +207,11 @@ mod tests {
     #[test]
     fn an_empty_response_is_known_and_takes_no_memory() {
         let mut responses = Responses::new(Slot(7));
-        assert_eq!(responses.keep(Slot(8), (SESSION, 1, 1), Value::default()), known(""));
+        assert_eq!(responses.keep(Slot(8), &request(SESSION, 1, 1), Value::default()), known(""));
         assert_eq!(responses.of(Slot(8)), known(""));
         assert_eq!(responses.of(Slot(7)), Response::NoLongerKnown, "it may have been anything");
-        responses.keep(Slot(9), (SESSION, 2, 1), "r".into());
-        responses.keep(Slot(10), (SESSION, 3, 3), Value::default());
+        responses.keep(Slot(9), &request(SESSION, 2, 1), "r".into());
+        responses.keep(Slot(10), &request(SESSION, 3, 3), Value::default());
         assert_eq!((responses.kept.len(), responses.sessions.len()), (0, 0));
     }
 
@@ -216,7 +220,7 @@ mod tests {
         let mut responses = Responses::new(Slot::ZERO);
         let bytes = RESPONSE_BYTES_MAX as u64 + 1;
         let response = vec![7; RESPONSE_BYTES_MAX + 1];
-        let told = responses.keep(Slot(2), (SESSION, 1, 1), response.into());
+        let told = responses.keep(Slot(2), &request(SESSION, 1, 1), response.into());
         assert_eq!(told, Response::TooLarge { bytes });
         assert_eq!(responses.of(Slot(2)), told);
         assert_eq!(responses.kept_bytes, OVERHEAD_BYTES);
@@ -227,7 +231,7 @@ mod tests {
         let mut responses = Responses::new(Slot::ZERO);
         responses.kept_bytes_max = 3 * (OVERHEAD_BYTES + 1);
         for number in 1..=5 {
-            let told = responses.keep(Slot(number + 1), (SESSION, number, 1), "r".into());
+            let told = responses.keep(Slot(number + 1), &request(SESSION, number, 1), "r".into());
             assert_eq!(told, known("r"), "the client that waits for it gets it in any case");
         }
         for slot in [2, 3] {
@@ -244,7 +248,7 @@ mod tests {
     fn a_session_that_goes_on_keeps_its_place() {
         let mut responses = Responses::new(Slot::ZERO);
         for number in 1..=1000 {
-            responses.keep(Slot(number + 1), (SESSION, number, number), "r".into());
+            responses.keep(Slot(number + 1), &request(SESSION, number, number), "r".into());
         }
         assert_eq!(responses.kept.len(), 1);
         assert!(responses.sessions[&SESSION].capacity() <= 8);

@@ -219,7 +219,7 @@ async fn bench_measures_floors_and_load_and_leaves_no_session() {
     }
     assert_eq!(run["fdatasyncs_per_commit"], 0.0, "there is no disk");
     assert!(cluster.values().iter().all(|(_, value)| value.0.len() == 7));
-    let opened = cluster.count(|entry| matches!(entry, Entry::Open { .. }));
+    let opened = cluster.count(|entry| matches!(entry, Entry::Open(_)));
     let ended = cluster.count(|entry| matches!(entry, Entry::End { .. }));
     assert_eq!((opened, ended), (5, 5));
 }

@@ -11,7 +11,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use synod_model::{
-    Content, Entry, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot, Verdict,
+    Content, Entry, Opening, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot, Verdict,
 };
 use synod_node::disk::RealDisk;
 use synod_node::storage::{self, DataDirectory, Preparation};
@@ -161,13 +161,13 @@ fn twice_in_the_log(data_dir: &Path) {
     let nothing = |_| Ok::<_, Infallible>(());
     let mut log = storage::Log::recover(&directory, Preparation::InLine, nothing).unwrap();
     let s = SequenceNumber(1 << 16);
-    let open = Entry::Open { origin: ReplicaId(0), run: Run(1), count: 1 };
-    let request = Entry::Request {
+    let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 1 });
+    let request = Entry::Request(Request {
         session: SessionId(1),
         number: 1,
         answered: 1,
         value: Value::from("once"),
-    };
+    });
     let entries = vec![open, request.clone(), request];
     let records = [
         Record { watermark: Slot(0), content: Content::Promised(s) },

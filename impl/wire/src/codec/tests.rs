@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{Content, Entry, Record, SequenceNumber, SessionId, Slot, SlotRange};
+use synod_model::{Content, Entry, Record, Request, SequenceNumber, SessionId, Slot, SlotRange};
 
 use super::{DecodeError, EncodeError, decode, decode_small, encode, records};
 use crate::Value;
@@ -25,8 +25,12 @@ fn any_record() -> impl Strategy<Value = Record<Value>> {
     (testing::records(), numbers, vec(any::<u8>(), 0..300), any::<bool>()).prop_map(
         |(mut record, (s, first, session, number), value, keep)| {
             let value = Value::from(value);
-            let entries =
-                vec![Entry::Request { session: SessionId(session), number, answered: s, value }];
+            let entries = vec![Entry::Request(Request {
+                session: SessionId(session),
+                number,
+                answered: s,
+                value,
+            })];
             if !keep {
                 let (s, first) = (SequenceNumber(s), Slot(first));
                 record.content = Content::Accepted { s, first, entries };

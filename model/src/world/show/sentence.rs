@@ -28,8 +28,8 @@ impl World {
                 let index = usize::from(submission);
                 let is_first = state.left.submitted[index] == 0;
                 let does = match (&self.scenario.submissions[index].entry, is_first) {
-                    (Entry::Open { .. }, true) => "opens a session".into(),
-                    (Entry::Open { .. }, false) => "retries to open its session".into(),
+                    (Entry::Open(_), true) => "opens a session".into(),
+                    (Entry::Open(_), false) => "retries to open its session".into(),
                     (Entry::End { session }, true) => format!("ends session {session}"),
                     (entry, true) => format!("submits {}", words::entry(entry)),
                     (entry, false) => format!("retries {}", words::entry(entry)),
@@ -74,7 +74,7 @@ impl World {
     pub(in crate::world) fn submission_text(&self, index: usize) -> String {
         match &self.scenario.submissions[index].entry {
             // Who opens a session is not known before somebody is asked.
-            Entry::Open { .. } => "open".into(),
+            Entry::Open(_) => "open".into(),
             entry => words::entry(entry),
         }
     }

@@ -1,8 +1,8 @@
 //! The largest messages that a core can send under its limits, of each kind that has a list.
 
 use synod_model::{
-    Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Order, Promise, ReadId,
-    ReplicaId, Reply, Run, SequenceNumber, SessionId, Slot, SlotRange,
+    Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order, Promise,
+    ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId, Slot, SlotRange,
 };
 use synod_wire::Value;
 
@@ -10,13 +10,18 @@ const MOST: u64 = u64::MAX;
 
 fn request(value_bytes: u64) -> Entry<Value> {
     let value = vec![7; usize::try_from(value_bytes).expect("small")];
-    Entry::Request { session: SessionId(MOST), number: MOST, answered: MOST, value: value.into() }
+    Entry::Request(Request {
+        session: SessionId(MOST),
+        number: MOST,
+        answered: MOST,
+        value: value.into(),
+    })
 }
 
 fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
     let members = (0..16).map(|it| ReplicaId(u16::MAX - it)).collect();
     let change = Configuration::new(ConfigurationId(MOST), members).expect("they differ");
-    let open = Entry::Open { origin: ReplicaId(u16::MAX), run: Run(MOST), count: MOST };
+    let open = Entry::Open(Opening { origin: ReplicaId(u16::MAX), run: Run(MOST), count: MOST });
     let count = usize::try_from(limits.frame_entries_max).expect("small");
     // As many bytes as a frame may carry, and what does not count for them. The core counts more.
     let mut many = vec![request(0); count - 1];

@@ -8,7 +8,8 @@ use std::thread;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Delivered, Entry, Limits, ReplicaId, RequestTable, Run, SessionId, Slot, SubmissionId, Verdict,
+    Delivered, Entry, Limits, Opening, ReplicaId, Request, RequestTable, Run, SessionId, Slot,
+    SubmissionId, Verdict,
 };
 use synod_wire::Value;
 use synod_wire::api::Response;
@@ -107,7 +108,7 @@ fn deliver(events: &[Event]) -> Vec<(Delivered<Value>, RequestTable)> {
         let entry = match *event {
             Event::Open => {
                 sessions.push((SessionId(slot.0), 1));
-                Entry::Open { origin: ReplicaId(0), run: Run(1), count: slot.0 }
+                Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: slot.0 })
             }
             Event::Request { session, above, answers } => {
                 let Some((session, answered)) = sessions.get_mut(session % known) else {
@@ -116,7 +117,7 @@ fn deliver(events: &[Event]) -> Vec<(Delivered<Value>, RequestTable)> {
                 let number = *answered + above;
                 *answered += answers;
                 let value = Value::from(format!("{session}.{number}"));
-                Entry::Request { session: *session, number, answered: *answered, value }
+                Entry::Request(Request { session: *session, number, answered: *answered, value })
             }
             Event::End { session } => {
                 let Some((session, _)) = sessions.get(session % known) else {

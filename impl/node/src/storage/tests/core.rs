@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use synod_model::{
-    Base, Cluster, Configuration, ConfigurationId, Entry, Input, Output, Position, Record,
-    Recovery, Replica, ReplicaId, RoleName, Run, SessionId, Slot, SlotRange,
+    Base, Cluster, Configuration, ConfigurationId, Entry, Input, Opening, Output, Position, Record,
+    Recovery, Replica, ReplicaId, Request, RoleName, Run, SessionId, Slot, SlotRange,
 };
 use synod_wire::Value;
 
@@ -78,17 +78,17 @@ impl Node {
     fn work(&mut self, run: u64, requests: u64) -> Option<()> {
         self.step(Input::Elect { canvass: false })?;
         assert!(matches!(self.replica.status().role, RoleName::Coordinator { .. }));
-        let open = Entry::Open { origin: ME, run: Run(run), count: 1 };
+        let open = Entry::Open(Opening { origin: ME, run: Run(run), count: 1 });
         self.step(Input::Submit(vec![open]))?;
         let session = SessionId(self.delivered.last().expect("the opening").0.0);
         for number in 1..=requests {
             let value = Value::from(vec![7; usize::try_from(number * 97 % 900).ok()?]);
-            self.step(Input::Submit(vec![Entry::Request {
+            self.step(Input::Submit(vec![Entry::Request(Request {
                 session,
                 number,
                 answered: number,
                 value,
-            }]))?;
+            })]))?;
         }
         Some(())
     }

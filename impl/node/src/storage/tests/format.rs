@@ -1,6 +1,8 @@
 //! The format, byte by byte: what docs/storage.md says, and what an older program has written.
 
-use synod_model::{Content, Entry, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot};
+use synod_model::{
+    Content, Entry, Opening, Record, ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
+};
 use synod_wire::Value;
 
 use super::kit::{append, new_disk, recover};
@@ -17,7 +19,12 @@ fn records() -> Vec<Record<Value>> {
                 first: Slot(2),
                 entries: vec![
                     Entry::NoOp,
-                    Entry::Request { session: SessionId(1), number: 2, answered: 1, value },
+                    Entry::Request(Request {
+                        session: SessionId(1),
+                        number: 2,
+                        answered: 1,
+                        value,
+                    }),
                 ],
             },
         },
@@ -26,7 +33,7 @@ fn records() -> Vec<Record<Value>> {
             content: Content::Committed {
                 first: Slot(4),
                 entries: vec![
-                    Entry::Open { origin: ReplicaId(2), run: Run(300), count: 1 },
+                    Entry::Open(Opening { origin: ReplicaId(2), run: Run(300), count: 1 }),
                     Entry::End { session: SessionId(1) },
                 ],
             },
