@@ -64,11 +64,12 @@ pub(crate) enum Submission {
 pub(crate) struct Effects<S, R> {
     /// What the core wants written, sent, delivered and served.
     pub(crate) out: Output<Value>,
-    /// Who is told that a submission is in this slot, or what else became of it, once the application
-    /// has everything that was committed by now.
+    /// Who is told in which slot the first copy of a submission is, or what else became of it, as soon
+    /// as the application has everything up to the slot that stands before it, and nothing above. Those
+    /// slots ascend.
     pub(crate) on_delivery: Vec<(Slot, S, Result<Slot, SubmitError>)>,
-    /// Submissions that are answered at once.
-    pub(crate) submitted: Vec<(S, Result<Slot, SubmitError>)>,
+    /// Submissions that fail at once.
+    pub(crate) failed: Vec<(S, SubmitError)>,
     /// Reads that are answered: the application has what they must see.
     pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
 }
@@ -78,7 +79,7 @@ impl<S, R> Default for Effects<S, R> {
         Self {
             out: Output::default(),
             on_delivery: Vec::new(),
-            submitted: Vec::new(),
+            failed: Vec::new(),
             read: Vec::new(),
         }
     }
@@ -96,6 +97,8 @@ pub(crate) struct Shell<S, R> {
     reads: Vec<ReadId>,
     /// How many sessions were opened through this run.
     opened: u64,
+    /// The last slot that was handed to the application since this shell was made.
+    delivered: Slot,
     /// The highest watermark that a peer has told.
     heard_watermark: Slot,
     effects: Effects<S, R>,
@@ -114,6 +117,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             submissions: Vec::new(),
             reads: Vec::new(),
             opened: 0,
+            delivered: Slot::ZERO,
             heard_watermark: Slot::ZERO,
             effects: Effects::default(),
         }
@@ -178,8 +182,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// Nobody is answered any more by this shell: those who wait get to hear it now.
     pub(crate) fn stop(&mut self) {
         let submissions = self.waiting.take_submissions();
-        let unknown = |reply| (reply, Err(SubmitError::Unknown(Unknown::Stopping)));
-        self.effects.submitted.extend(submissions.map(unknown));
+        let unknown = |reply| (reply, SubmitError::Unknown(Unknown::Stopping));
+        self.effects.failed.extend(submissions.map(unknown));
         let reads = self.waiting.take_reads();
         self.effects.read.extend(reads.map(|reply| (reply, Err(ReadError::Stopping))));
     }
@@ -200,7 +204,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         match refused {
             Ok(()) => self.submissions.push(entry),
             Err((reply, reason)) => {
-                self.effects.submitted.push((reply, Err(SubmitError::NotDone(reason))));
+                self.effects.failed.push((reply, SubmitError::NotDone(reason)));
             }
         }
     }
@@ -213,6 +217,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
         for delivered in &self.effects.out.delivered[delivered_before..] {
             let Delivered { slot, entry, verdict } = delivered;
+            self.delivered = *slot;
             if let (Some(id), Some(verdict)) = (entry.submission_id(), *verdict) {
                 for reply in self.waiting.delivered(id) {
                     let outcome = waiting::outcome(*slot, verdict);
@@ -226,7 +231,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     fn answer(&mut self, answer: &Answer) {
-        let (submission, result) = match *answer {
+        let (submission, error) = match *answer {
             Answer::Read { id, slot } => {
                 let reply = self.waiting.answered(id);
                 return self.effects.read.extend(reply.map(|reply| (reply, Ok(slot))));
@@ -235,22 +240,22 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 let refused = |reply| (reply, Err(ReadError::TooMany));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
-            // It is committed; whether the application has it is not known here.
+            // It is committed; whether the application has it is not known here. The core found it in
+            // the request table as that is now, so its response is to be looked up as of now too.
             Answer::Done { submission, slot } => {
                 let replies = self.waiting.delivered(submission);
-                self.effects.on_delivery.extend(replies.map(|reply| (slot, reply, Ok(slot))));
+                let now = self.delivered;
+                self.effects.on_delivery.extend(replies.map(|reply| (now, reply, Ok(slot))));
                 return;
             }
-            Answer::GivenUp { submission } => {
-                (submission, Err(SubmitError::Unknown(Unknown::GivenUp)))
-            }
+            Answer::GivenUp { submission } => (submission, SubmitError::Unknown(Unknown::GivenUp)),
             // Whatever the shell submits has an id.
             Answer::Refused { submission: None, .. } => return,
             Answer::Refused { submission: Some(submission), reason } => {
-                (submission, Err(SubmitError::NotDone(reason.into())))
+                (submission, SubmitError::NotDone(reason.into()))
             }
         };
         let replies = self.waiting.delivered(submission);
-        self.effects.submitted.extend(replies.map(|reply| (reply, result)));
+        self.effects.failed.extend(replies.map(|reply| (reply, error)));
     }
 }

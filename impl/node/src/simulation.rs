@@ -5,7 +5,8 @@
 //! a sync takes, what a crash leaves of it, who is asked to submit what. So a run can be repeated,
 //! and a seed that fails fails again. What is checked at the end is what users are promised: every
 //! replica has delivered the same, every value that was acknowledged is there once, in the slot that
-//! was told, and nothing is there that nobody submitted.
+//! was told, and nothing is there that nobody submitted. Every response that a client was told is the
+//! one that its command has when the log is applied to a machine that never crashed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -20,13 +21,15 @@ use synod_model::{
 };
 use synod_wire::Incarnation;
 use synod_wire::Value;
-use synod_wire::api::SubmitError;
+use synod_wire::api::{Applied, Response, SubmitError};
 
 use crate::disk::SimulatedDisk;
+use crate::node::machine;
 use crate::shell::detector::Timing;
 use crate::shell::start::{Committed, start};
 use crate::shell::waiting::Waiter;
 use crate::shell::{Event, Shell, Submission};
+use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Preparation};
 
 /// What is still going to happen, and when.
@@ -57,6 +60,7 @@ struct Node {
 
 struct Running {
     shell: Shell<Asked, ()>,
+    machine: Responder<Chain>,
     log: Log,
     reader: LogReader,
     /// Written by the core, and not yet by the disk.
@@ -86,8 +90,8 @@ impl Waiter for () {
 struct Client {
     session: Option<SessionId>,
     number: u64,
-    /// What was acknowledged: each request and its slot.
-    acknowledged: BTreeMap<u64, Slot>,
+    /// What was acknowledged: each request, its slot and its response.
+    acknowledged: BTreeMap<u64, Applied>,
 }
 
 /// A cluster, its world and its clients.
@@ -247,12 +251,14 @@ impl Simulation {
             let messages = std::mem::take(&mut effects.out.messages);
             let serve = std::mem::take(&mut effects.out.serve);
             let delivered = std::mem::take(&mut effects.out.delivered);
-            let answered = std::mem::take(&mut effects.submitted);
+            effects.failed.clear();
             let on_delivery = std::mem::take(&mut effects.on_delivery);
             assert!(effects.out.contradictions.is_empty(), "nobody lies here");
             running.writes.extend(effects.out.writes.drain(..));
             effects.out.clear();
-            let applied = delivered.last().map(|it| it.slot);
+            let mut answered = Vec::new();
+            let answer = |asked, outcome| answered.push((asked, outcome));
+            let applied = machine::apply(&mut running.machine, &delivered, on_delivery, answer);
             node.delivered.extend(delivered);
 
             for message in messages {
@@ -271,11 +277,8 @@ impl Simulation {
             for (asked, outcome) in answered {
                 self.answer(asked, outcome);
             }
-            for (_, asked, outcome) in on_delivery {
-                self.answer(asked, outcome);
-            }
             self.write(at);
-            let Some(slot) = applied else {
+            let Some(slot) = applied.expect("it does not panic") else {
                 return;
             };
             if let Some(running) = &mut self.nodes[at].running {
@@ -364,9 +367,13 @@ impl Simulation {
         node.delivered.clear();
         let directory = DataDirectory::open(Arc::new(node.disk.clone())).expect("it was made");
         let delivered = &mut node.delivered;
+        let mut machine = Responder::new(Chain::default());
         let (run, first) = (Run(node.runs), Slot::ZERO);
         let committed = |committed| match committed {
-            Committed::ToDeliver(it) => delivered.push(it),
+            Committed::ToDeliver(it) => {
+                machine.apply(&it);
+                delivered.push(it);
+            }
             Committed::HadAlready(slot, _) => panic!("slot {slot}: the application forgets all"),
         };
         let started = start(&directory, Preparation::InLine, run, first, committed);
@@ -377,7 +384,8 @@ impl Simulation {
             shell.handle(Event::Applied(last.slot), now);
         }
         let writes = VecDeque::new();
-        node.running = Some(Running { shell, log, reader, writes, position: 0, is_syncing: false });
+        let (position, is_syncing) = (0, false);
+        node.running = Some(Running { shell, machine, log, reader, writes, position, is_syncing });
         self.schedule_alarm(at);
     }
 
@@ -402,22 +410,48 @@ impl Simulation {
     }
 
     /// A client is answered, and asks for the next thing at once. It may have been answered before.
-    fn answer(&mut self, (client, number): Asked, outcome: Result<Slot, SubmitError>) {
+    fn answer(&mut self, (client, number): Asked, outcome: Result<Applied, SubmitError>) {
         let it = &mut self.clients[client];
-        let Ok(slot) = outcome else {
+        let Ok(applied) = outcome else {
             return;
         };
         if it.number != number {
             return;
         }
         if number == 0 {
-            it.session = Some(SessionId(slot.0));
+            it.session = Some(SessionId(applied.slot.0));
         } else {
-            it.acknowledged.insert(number, slot);
+            it.acknowledged.insert(number, applied);
         }
         it.number += 1;
         let number = it.number;
         self.after(Duration::ZERO, Happening::Submit { client, number });
+    }
+}
+
+/// Responds with a hash of all commands so far, so that a response is right only if every command before
+/// it was applied once and in order. A few responses are empty.
+#[derive(Debug, Default)]
+struct Chain(u64);
+
+impl StateMachine for Chain {
+    type Snapshot = ();
+
+    fn apply(&mut self, slot: Slot, command: &Value) -> Value {
+        let mut hasher = DefaultHasher::new();
+        (self.0, slot, &command.0).hash(&mut hasher);
+        self.0 = hasher.finish();
+        if self.0.is_multiple_of(8) { Value::default() } else { self.0.to_string().into() }
+    }
+
+    fn query(&self, _request: &Value) -> Value {
+        Value::default()
+    }
+
+    fn snapshot(&self) {}
+
+    fn restore(&mut self, _snapshot: &mut dyn std::io::Read) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -441,16 +475,20 @@ fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
     }
     let log = &simulation.nodes.iter().max_by_key(|node| node.delivered.len());
     let log = &log.expect("there are replicas").delivered;
+    let mut reference = Responder::new(Chain::default());
+    let responses: BTreeMap<Slot, Response> =
+        log.iter().map(|it| (it.slot, reference.apply(it))).collect();
     for (client, it) in simulation.clients.iter().enumerate() {
         assert!(it.number > 10, "client {client} gets on: {}", it.number);
-        for (&number, &slot) in &it.acknowledged {
+        for (&number, Applied { slot, response }) in &it.acknowledged {
             let wanted = value_of(client, number);
             let is_first = |delivered: &&Delivered<Value>| {
                 delivered.verdict == Some(Verdict::First)
                     && matches!(&delivered.entry, Entry::Request(Request { value, .. }) if *value == wanted)
             };
             let slots: Vec<_> = log.iter().filter(is_first).map(|it| it.slot).collect();
-            assert_eq!(slots, [slot], "request {number} of client {client} is there once");
+            assert_eq!(slots, [*slot], "request {number} of client {client} is there once");
+            assert_eq!(response, &responses[slot], "request {number} of client {client}");
         }
     }
     let coordinators = simulation.nodes.iter().filter_map(|node| node.running.as_ref());

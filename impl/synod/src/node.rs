@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use synod_model::ReplicaId;
 use synod_node::client_port::serve;
-use synod_node::{Config, ListensFor, Log, NoApplication, Timing};
+use synod_node::{BareLog, Config, ListensFor, Node, Timing};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -192,10 +192,9 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
         }
     };
     tokio::pin!(stopping);
-    // The values are in the log, which is what its followers read: there is nothing to do with them.
-    let opening = Log::open(config, NoApplication);
-    let log = tokio::select! {
-        log = opening => log?,
+    let opening = Node::open(config, BareLog);
+    let node = tokio::select! {
+        node = opening => node?,
         () = &mut stopping => return Ok(()),
     };
     let listener = ListensFor::Clients.listen(listen_client).await?;
@@ -205,10 +204,10 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
         // Dropped, it says the same.
         let _ = stopped.await;
     };
-    let backend = Arc::new(log.clone());
+    let backend = Arc::new(node.clone());
     let serving = tokio::spawn(serve(listener, backend, limits, stopped));
     let ended = tokio::select! {
-        ended = log.ended() => ended,
+        ended = node.ended() => ended,
         () = &mut stopping => {
             info!("stops");
             Ok(())
@@ -218,7 +217,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     drop(stop);
     let _ = serving.await;
     ended?;
-    if let Ok(ended) = timeout(STOP_MAX, log.stop()).await {
+    if let Ok(ended) = timeout(STOP_MAX, node.stop()).await {
         return Ok(ended?);
     }
     warn!("ends with a write under way: the disk does not answer");

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
-use synod_client::{Client, Submission, SubmitFailed};
+use synod_client::{Applied, Client, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
@@ -18,7 +18,6 @@ use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, Nonsense};
 use super::lines::{self, Line, LineError};
 use super::output::{Output, OutputError};
-use synod_model::Slot;
 
 /// How many values are in flight at once: 512. Half of what a session may have, so that a slow one
 /// holds back the others late.
@@ -117,7 +116,7 @@ struct InFlight {
 }
 
 enum Outcome {
-    Submitted(Result<Slot, SubmitFailed>),
+    Submitted(Result<Applied, SubmitFailed>),
     NoValue(Option<LineError>),
 }
 
@@ -172,7 +171,7 @@ impl Turn {
     fn tell(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
         self.count += 1;
         match outcome {
-            Outcome::Submitted(Ok(slot)) => {
+            Outcome::Submitted(Ok(Applied { slot, .. })) => {
                 self.unwritten += 1;
                 return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
             }

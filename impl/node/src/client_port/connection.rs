@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use synod_model::{Slot, Value as _};
-use synod_wire::api::{NotDone, ReadError, SubmitError, SubscribeError};
+use synod_wire::api::{NotDone, QueryError, ReadError, SubmitError, SubscribeError};
 use synod_wire::buffers::{Announced, Garbage, Outbox};
 use synod_wire::codec::EncodeError;
-use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd, ToClient, ToNode};
+use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd, Query, ToClient, ToNode};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -205,7 +205,8 @@ impl Job {
         let Self { id, value_bytes, ask } = self;
         async move {
             let no_slot = |error| Outcome::Answer(Answer::NoSlot(error));
-            let done = |slot| Outcome::Answer(Answer::Done(slot));
+            let done = |applied| Outcome::Answer(Answer::Done(applied));
+            let ended = |slot| Outcome::Answer(Answer::Ended(slot));
             let outcome = match ask {
                 Ask::OpenSession => backend
                     .open_session()
@@ -213,8 +214,14 @@ impl Job {
                     .map_or_else(no_slot, |session| Outcome::Answer(Answer::Opened(session))),
                 Ask::Request(request) => backend.request(request).await.map_or_else(no_slot, done),
                 Ask::EndSession(session) => {
-                    backend.end_session(session).await.map_or_else(no_slot, done)
+                    backend.end_session(session).await.map_or_else(no_slot, ended)
                 }
+                Ask::Query(Query { request, consistency }) => Outcome::Answer(
+                    backend
+                        .query(request, consistency)
+                        .await
+                        .map_or_else(Answer::NotAnswered, Answer::Answered),
+                ),
                 Ask::Read => Outcome::Answer(
                     backend.read().await.map_or_else(Answer::NotRead, Answer::ReadAt),
                 ),
@@ -258,6 +265,7 @@ impl<B: Backend> Desk<'_, B> {
             }
             Ask::Follow(follow) => return self.follow(id, *follow),
             Ask::Request(request) => value_bytes = request.value.size_bytes(),
+            Ask::Query(query) => value_bytes = query.request.size_bytes(),
             Ask::OpenSession | Ask::EndSession(_) | Ask::Read => {}
         }
         if self.is_draining {
@@ -265,6 +273,7 @@ impl<B: Backend> Desk<'_, B> {
                 id,
                 match ask {
                     Ask::Read => Answer::NotRead(ReadError::Stopping),
+                    Ask::Query(_) => Answer::NotAnswered(QueryError::Stopping),
                     _ => Answer::NoSlot(SubmitError::NotDone(NotDone::Stopping)),
                 },
             )?;

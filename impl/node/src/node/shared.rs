@@ -9,14 +9,14 @@ use synod_wire::Value;
 use synod_wire::api::Delivery;
 use tokio::sync::watch;
 
-use super::verdicts::Verdicts;
+use super::verdict_history::VerdictHistory;
 use crate::storage::{Log, LogSize};
 
 /// What is known about a running replica.
 #[derive(Debug)]
 pub(super) struct Shared {
     published: watch::Sender<Published>,
-    verdicts: RwLock<Verdicts>,
+    verdicts: RwLock<VerdictHistory>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Published {
 }
 
 impl Shared {
-    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: Verdicts) -> Self {
+    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: VerdictHistory) -> Self {
         Self {
             published: watch::Sender::new(Published {
                 known_watermark: status.watermark,

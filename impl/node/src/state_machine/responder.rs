@@ -81,7 +81,7 @@ impl<M: StateMachine> Responder<M> {
             }
             _ => {}
         }
-        Response::Known(Value::default())
+        Response::empty()
     }
 
     /// The response of the command whose first copy is in `slot`. The request table, as of the last

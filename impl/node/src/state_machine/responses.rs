@@ -134,7 +134,7 @@ impl Responses {
         match self.kept.get(&slot) {
             Some(kept) => kept.response.clone(),
             None if slot <= self.unknown_through => Response::NoLongerKnown,
-            None => Response::Known(Value::default()),
+            None => Response::empty(),
         }
     }
 

@@ -8,7 +8,6 @@
 //! Only Linux gives every process a few million addresses of loopback; so only there this runs.
 #![cfg(target_os = "linux")]
 
-mod application;
 mod catching_up;
 mod chaos;
 mod clock;
@@ -26,8 +25,10 @@ mod process;
 mod proxy;
 mod quiet;
 mod remade;
+mod responses;
 mod stalled_reader;
 mod startup;
+mod state_machine;
 mod stopping;
 mod strangers;
 mod wait;

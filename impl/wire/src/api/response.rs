@@ -23,6 +23,13 @@ pub struct Applied {
     pub response: Response,
 }
 
+impl Applied {
+    /// Done in this slot, by a state machine that has nothing to respond.
+    pub fn with_empty_response(slot: Slot) -> Self {
+        Self { slot, response: Response::empty() }
+    }
+}
+
 /// The response of a state machine to a command or a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
@@ -39,6 +46,11 @@ pub enum Response {
 }
 
 impl Response {
+    /// The response of a state machine that has nothing to respond.
+    pub fn empty() -> Self {
+        Self::Known(Value::default())
+    }
+
     /// The response, if there is one to be had.
     pub fn value(&self) -> Option<&Value> {
         match self {

@@ -11,16 +11,17 @@ use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Log;
-use crate::backend::{Backend as _, Subscription as _};
+use super::Node;
+use crate::backend::Subscription as _;
 use crate::disk::RealDisk;
-use crate::node::{Config, NoApplication};
+use crate::node::Config;
+use crate::state_machine::BareLog;
 use crate::storage::{DataDirectory, LogLimits, NewReplica};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A cluster of one.
-async fn alone(data_dir: &Path) -> Log {
+async fn alone(data_dir: &Path) -> Node {
     let me = ReplicaId(0);
     let first = Configuration::new(ConfigurationId(1), vec![me]).unwrap();
     let new = NewReplica {
@@ -34,7 +35,7 @@ async fn alone(data_dir: &Path) -> Log {
     drop(DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &new).unwrap());
     let listen_peer = Some("127.0.0.1:0".into());
     let config = Config { listen_peer, ..Config::new(data_dir) };
-    Log::open(config, NoApplication).await.unwrap()
+    Node::open(config, BareLog).await.unwrap()
 }
 
 /// The only thread that may read is busy until what this returns is dropped.
@@ -53,9 +54,9 @@ fn a_read_that_outlasts_its_wait_is_gone_on_with() {
     let data_dir = tempfile::tempdir().unwrap();
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
     runtime.unwrap().block_on(async {
-        let log = alone(&data_dir.path().join("r0")).await;
-        log.submit("a").await.unwrap();
-        let mut subscription = log.subscribe(Slot(1)).unwrap();
+        let node = alone(&data_dir.path().join("r0")).await;
+        node.submit("a").await.unwrap();
+        let mut subscription = node.subscribe(Slot(1)).unwrap();
 
         // The wait for a read that takes long is given up: its read stands first in the queue.
         let (slow, _) = busy();
@@ -69,6 +70,6 @@ fn a_read_that_outlasts_its_wait_is_gone_on_with() {
         let deliveries = timeout(SECOND, subscription.next()).await.expect("it is read").unwrap();
         assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
         drop((slow_again, subscription));
-        log.stop().await.unwrap();
+        node.stop().await.unwrap();
     });
 }
