@@ -21,7 +21,7 @@ const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
 /// Takes lines, and never waits. Cloning it gives another handle on the same queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Teller(Arc<Queue>);
+pub(crate) struct LogWriter(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -43,8 +43,8 @@ impl Waiting {
     }
 }
 
-impl Teller {
-    /// Starts the thread that writes to `output`. It calls `tell_left_out` with the number of lines
+impl LogWriter {
+    /// Starts the thread that writes to `output`. It calls `report_left_out` with the number of lines
     /// that there was no room for, once there is room.
     ///
     /// # Errors
@@ -52,13 +52,13 @@ impl Teller {
     /// If there can be no thread.
     pub(crate) fn start(
         output: impl Write + Send + 'static,
-        tell_left_out: impl Fn(u64) + Send + 'static,
+        report_left_out: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        let teller = Self(Arc::default());
-        let queue = Arc::clone(&teller.0);
-        let thread = thread::Builder::new().name("teller".to_owned());
-        thread.spawn(move || queue.write_to(output, tell_left_out))?;
-        Ok(teller)
+        let log_writer = Self(Arc::default());
+        let queue = Arc::clone(&log_writer.0);
+        let thread = thread::Builder::new().name("log writer".to_owned());
+        thread.spawn(move || queue.write_to(output, report_left_out))?;
+        Ok(log_writer)
     }
 
     /// Tells what comes last, and waits until everything is told: [`LAST_LINES_MAX`] at most. False if
@@ -74,7 +74,7 @@ impl Teller {
 }
 
 /// What is written at once is a line, or several: it is taken whole or not at all.
-impl Write for Teller {
+impl Write for LogWriter {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let mut waiting = self.0.lock();
         if waiting.lines.len() + lines.len() > WAITING_BYTES_MAX {
@@ -92,7 +92,7 @@ impl Write for Teller {
 }
 
 impl Queue {
-    fn write_to(&self, mut output: impl Write, tell_left_out: impl Fn(u64)) {
+    fn write_to(&self, mut output: impl Write, report_left_out: impl Fn(u64)) {
         loop {
             let waiting = self.lock();
             let waiting = self.changed.wait_while(waiting, |it| it.lines.is_empty());
@@ -102,7 +102,7 @@ impl Queue {
             drop(waiting);
             // Now, while there is certainly room; it comes after these lines.
             if left_out > 0 {
-                tell_left_out(left_out);
+                report_left_out(left_out);
             }
             // If the reader is gone, there is nobody whom that could be told.
             let _ = output.write_all(&lines).and_then(|()| output.flush());
@@ -145,19 +145,20 @@ mod tests {
     fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_has_missed() {
         let ((wake, wakes), (read, reads)) = (channel(), channel());
         let (left_out, told) = channel();
-        let tell_left_out = move |lines| left_out.send(lines).expect("the test listens");
-        let mut teller = Teller::start(Stalled { wakes, read }, tell_left_out).expect("a thread");
+        let report_left_out = move |lines| left_out.send(lines).expect("the test listens");
+        let mut log_writer =
+            LogWriter::start(Stalled { wakes, read }, report_left_out).expect("a thread");
         let line = [b'x'; 1024];
         // The thread waits for the reader with one line, or with as many as it found.
-        teller.write_all(&line).expect("never fails");
-        while !teller.0.lock().is_writing {
+        log_writer.write_all(&line).expect("never fails");
+        while !log_writer.0.lock().is_writing {
             thread::yield_now();
         }
         let room = WAITING_BYTES_MAX / line.len();
         for _ in 0..room + 7 {
-            teller.write_all(&line).expect("never fails");
+            log_writer.write_all(&line).expect("never fails");
         }
-        assert!(!teller.end_with("the end\n"), "nobody has read it");
+        assert!(!log_writer.end_with("the end\n"), "nobody has read it");
         assert!(told.try_recv().is_err(), "there is no room yet");
 
         drop(wake);
@@ -167,6 +168,6 @@ mod tests {
         }
         assert_eq!(text.len(), (room + 1) * line.len() + "the end\n".len());
         assert_eq!(told.recv(), Ok(7));
-        assert!(teller.end_with(""), "all is read");
+        assert!(log_writer.end_with(""), "all is read");
     }
 }

@@ -5,6 +5,7 @@
 //! through three processes that only pass it on and sync it, and how many requests the same clients
 //! get answered by a process that does nothing but answer.
 
+mod args;
 mod bare;
 mod echo;
 mod floors;
@@ -26,16 +27,16 @@ use synod_wire::api::ReplicaStatus;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
-use super::args::BenchArgs;
 use super::exit::{Exit, Nonsense};
 use super::local::{Layout, Members, Place, Signals, coordinator};
 use super::output::Output;
 use super::status::ask;
-pub(crate) use bare::bare;
+pub(crate) use args::{ABOUT, BenchArgs, CODES};
+pub(crate) use bare::{BareArgs, bare};
 pub(crate) use echo::echo;
 use load::{Clients, Load, Measured};
 use progress::Bar;
-use report::{Floors, Report, Run};
+use report::{Floors, Report, Run, microseconds};
 
 /// How long a load runs before it is measured: 1 s, or as long as it is measured if that is shorter.
 /// Connections are warm then, and so are caches.
@@ -183,10 +184,10 @@ impl Bench {
     }
 
     async fn floors(&self, directory: &Path) -> anyhow::Result<Floors> {
-        let fdatasync_us = floors::fdatasync_us(directory).await?;
+        let fdatasync = floors::fdatasync(directory).await?;
         let echo = echo::Echo::start(&self.program).await?;
-        let loopback_round_trip_us = floors::round_trip_us(&echo.raw).await?;
-        let bare_replication_us = bare::replication_us(&self.program, directory).await?;
+        let loopback_round_trip = floors::round_trip(&echo.raw).await?;
+        let bare_replication = bare::replication(&self.program, directory).await?;
         let shape = self.shapes().into_iter().max().unwrap_or((1, 1));
         let load = self.load(std::slice::from_ref(&echo.endpoint), shape);
         let clients = Clients::connect(&load).await?;
@@ -197,9 +198,9 @@ impl Bench {
         drop(bar);
         echo.stop().await;
         Ok(Floors {
-            fdatasync_us,
-            loopback_round_trip_us,
-            bare_replication_us,
+            fdatasync_us: microseconds(fdatasync),
+            loopback_round_trip_us: microseconds(loopback_round_trip),
+            bare_replication_us: microseconds(bare_replication),
             echo_requests_per_second: measured.per_second().round(),
             echo_clients: shape.0,
             echo_connections: shape.1,
@@ -221,7 +222,7 @@ impl Bench {
             runs.push(self.run(endpoints, &self.load(targets, shape)).await?);
         }
         // A disk has better and worse moments, and a floor is the better one.
-        let again = floors::fdatasync_us(directory).await?;
+        let again = microseconds(floors::fdatasync(directory).await?);
         floors.fdatasync_us = floors.fdatasync_us.min(again);
         let own_cluster = self.args.endpoints.is_empty();
         Ok(Report { floors, runs, value_bytes: self.args.value_bytes, own_cluster })
@@ -290,11 +291,11 @@ fn summary(load: &Load, measured: &Measured, before: &Counters, after: &Counters
         seconds: measured.elapsed.as_secs_f64(),
         commits: measured.latencies.len(),
         commits_per_second: measured.per_second().round(),
-        p50_us: measured.quantile_us(0.5),
-        p90_us: measured.quantile_us(0.9),
-        p99_us: measured.quantile_us(0.99),
-        p999_us: measured.quantile_us(0.999),
-        max_us: measured.max_us(),
+        p50_us: microseconds(measured.quantile(0.5)),
+        p90_us: microseconds(measured.quantile(0.9)),
+        p99_us: microseconds(measured.quantile(0.99)),
+        p999_us: microseconds(measured.quantile(0.999)),
+        max_us: microseconds(measured.max()),
         fdatasyncs_per_commit: (per_commit(|it| it.fdatasyncs) * 1e4).round() / 1e4,
         bytes_written_per_commit: per_commit(|it| it.bytes_written).round(),
         resident_bytes_max: after.resident_bytes_max,

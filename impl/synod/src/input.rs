@@ -29,7 +29,7 @@ pub(crate) enum LineError {
 
 /// The lines of standard input, read by a thread of their own: waiting for a terminal cannot be
 /// interrupted, and a thread can be left behind.
-pub(crate) fn stdin() -> mpsc::Receiver<Line> {
+pub(crate) fn lines() -> mpsc::Receiver<Line> {
     let (lines, receiver) = mpsc::channel(AHEAD);
     thread::spawn(move || {
         let mut input = io::stdin().lock();
@@ -45,7 +45,7 @@ pub(crate) fn stdin() -> mpsc::Receiver<Line> {
 
 /// Waits until standard input ends, whatever comes before.
 pub(crate) async fn ended() {
-    let mut input = stdin();
+    let mut input = lines();
     while input.recv().await.is_some() {}
 }
 
@@ -70,7 +70,7 @@ fn next(input: &mut impl BufRead, line_bytes_max: usize) -> Option<Line> {
 mod tests {
     use super::*;
 
-    fn lines(mut input: &[u8]) -> Vec<String> {
+    fn texts(mut input: &[u8]) -> Vec<String> {
         let text = |line: Line| match line {
             Ok(value) => value.0.escape_ascii().to_string(),
             Err(error) => format!("error: {error}"),
@@ -80,16 +80,16 @@ mod tests {
 
     #[test]
     fn lines_are_bytes_between_line_feeds() {
-        assert_eq!(lines(b""), [""; 0]);
-        assert_eq!(lines(b"\n"), [""]);
-        assert_eq!(lines(b"a\n\nb"), ["a", "", "b"]);
-        assert_eq!(lines(b"a\r\n\xff\n"), [r"a\r", r"\xff"]);
+        assert_eq!(texts(b""), [""; 0]);
+        assert_eq!(texts(b"\n"), [""]);
+        assert_eq!(texts(b"a\n\nb"), ["a", "", "b"]);
+        assert_eq!(texts(b"a\r\n\xff\n"), [r"a\r", r"\xff"]);
     }
 
     #[test]
     fn a_line_that_is_too_long_is_skipped_and_the_next_is_not() {
-        assert_eq!(lines(b"12345\n123456\n1\n"), ["12345", "error: it has more than 16 MiB", "1"]);
-        assert_eq!(lines(b"1234567890"), ["error: it has more than 16 MiB"]);
-        assert_eq!(lines(b"12345"), ["12345"]);
+        assert_eq!(texts(b"12345\n123456\n1\n"), ["12345", "error: it has more than 16 MiB", "1"]);
+        assert_eq!(texts(b"1234567890"), ["error: it has more than 16 MiB"]);
+        assert_eq!(texts(b"12345"), ["12345"]);
     }
 }

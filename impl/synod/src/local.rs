@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Endpoint;
 use synod_model::ReplicaId;
 use synod_wire::api::{Forming, Role};
@@ -25,16 +26,42 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::args::LocalArgs;
 use super::exit::Exit;
 use super::output::{self, Output};
 use super::status;
-pub(crate) use layout::{Layout, PORTS, Place};
-use member::Event;
+use layout::PORTS;
+pub(crate) use layout::{Layout, Place};
+use member::MemberEvent;
 pub(crate) use member::Members;
 
 /// How often the replicas are asked whether they have a coordinator yet.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+pub(crate) const HELP: &str = "\
+It makes a data directory for each replica (`synod init`), starts the replicas (`synod node`), and
+says for each which process it is, where it takes clients, and in which file it tells what it does.
+A replica that ends, or is killed, is started again after a moment. Ctrl-C or SIGTERM stops all.
+
+Exit codes:
+  0  it was stopped, and so is every replica
+  1  the command could not be carried out
+  2  the command line makes no sense";
+
+/// What `local` is told.
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    /// Where to keep the replicas' data, in r0, r1, ...; one that an earlier `local` has made is
+    /// started again. Without, a temporary directory, which is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How many replicas, 3 or 5 [default: 3, or as many as there are in DIR]
+    #[arg(long, value_name = "N", value_parser = replicas)]
+    pub(crate) replicas: Option<u16>,
+    /// The first port. Replica N takes clients at PORT + N and its peers at PORT + 10 + N, on
+    /// 127.0.0.1; 0 stands for any ports that are free
+    #[arg(long, value_name = "PORT", default_value_t = 7100, value_parser = base_port)]
+    pub(crate) base_port: u16,
+}
 
 pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
@@ -59,6 +86,19 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
     }
     removed?;
     Ok(Exit::Done)
+}
+
+fn replicas(text: &str) -> Result<u16, String> {
+    match text {
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("a local cluster has 3 or 5 replicas".to_owned()),
+    }
+}
+
+fn base_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port <= u16::MAX - PORTS);
+    port.ok_or_else(|| format!("that is no port, or too high: the highest is {}", u16::MAX - PORTS))
 }
 
 /// What tells this command to stop.
@@ -90,7 +130,7 @@ async fn show(
     layout: &Layout,
     is_temporary: bool,
     members: &Members,
-    happens: &mut mpsc::UnboundedReceiver<Event>,
+    happens: &mut mpsc::UnboundedReceiver<MemberEvent>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let mut output = Output::new();
@@ -109,7 +149,7 @@ async fn show(
                 return Ok(output.flush()?);
             }
             event = happens.recv() => match event {
-                Some(Event::Started { place, process_id }) if starting.len() < members.count() => {
+                Some(MemberEvent::Started { place, process_id }) if starting.len() < members.count() => {
                     starting.insert(place.id, started(&place, process_id));
                     if starting.len() == members.count() {
                         starting.values().try_for_each(|line| output.line(line))?;
