@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::scenarios::{self, Row, Tier};
+use crate::scenarios::{self, ScenarioRow, Tier};
 
 /// Checks the Paxos model of Synod: exhaustively, within the bounds of each scenario.
 ///
@@ -56,7 +56,7 @@ pub enum Command {
 pub struct RunArgs {
     /// Only these scenarios
     #[arg(value_name = "SCENARIO", value_parser = scenario)]
-    pub scenarios: Vec<&'static Row>,
+    pub scenarios: Vec<&'static ScenarioRow>,
     /// The scenarios of this tier; with scenarios named, they must be in it [default: quick]
     #[arg(long, value_enum)]
     pub tier: Option<Tier>,
@@ -93,7 +93,7 @@ impl Resources {
 pub struct ExploreArgs {
     /// The scenario
     #[arg(value_parser = scenario)]
-    pub scenario: &'static Row,
+    pub scenario: &'static ScenarioRow,
     /// Where to serve the page; with port 0, on any free port
     #[arg(long, default_value = DEFAULT_ADDRESS, value_parser = address)]
     pub address: SocketAddr,
@@ -107,7 +107,7 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
 pub struct TraceArgs {
     /// The scenario
     #[arg(value_parser = scenario)]
-    pub scenario: &'static Row,
+    pub scenario: &'static ScenarioRow,
     /// The property: its name, or a part of it that no other property has
     pub property: String,
     /// Where to write the picture [default: in synod-check/ in cargo's target directory]
@@ -158,7 +158,7 @@ pub fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-fn scenario(name: &str) -> Result<&'static Row, String> {
+fn scenario(name: &str) -> Result<&'static ScenarioRow, String> {
     scenarios::find(name).ok_or_else(|| {
         let all: Vec<_> = scenarios::TABLE.iter().map(|row| row.name).collect();
         format!("there is no such scenario\n  there are: {}", all.join(", "))

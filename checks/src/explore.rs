@@ -12,10 +12,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use indicatif::HumanCount;
 use stateright::Model;
-use synod_model::world::{Explored, World};
+use synod_model::show::Explored;
+use synod_model::world::World;
 
 use crate::cli::{Exit, ExploreArgs};
-use crate::scenarios::States;
+use crate::scenarios::StateCount;
 
 /// The files that the page consists of.
 const PAGE: [&str; 4] = ["index.htm", "app.css", "app.js", "knockout-3.5.0.js"];
@@ -44,7 +45,7 @@ pub fn explore(args: &ExploreArgs) -> anyhow::Result<Exit> {
         "The page says which properties hold, and leads to a state that shows each, once"
     )?;
     writeln!(out, "you have clicked 'Run to completion' there. Ctrl-C ends it.")?;
-    let (States::Counted(states) | States::Estimated(states)) = row.states;
+    let (StateCount::Counted(states) | StateCount::Estimated(states)) = row.states;
     if states > STATES_MANY {
         writeln!(
             out,

@@ -17,9 +17,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stateright::{Checker, Model, Property};
-use synod_model::world::{Action, ClusterState, PropertyInfo, PropertyKind, Scenario, World};
+use synod_model::world::{Action, ClusterState, ModelProperty, PropertyKind, Scenario, World};
 
-use crate::search::{Bounds, Ended, Sofar, Stopped, watch};
+use crate::search::{SearchEnd, SearchLimits, SearchProgress, StopReason, watch};
 
 /// A path, as the explorer names it: the number of the first state, then of an action at each state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +51,9 @@ pub struct Hunted {
     /// Whether no path is shorter.
     pub is_shortest: bool,
     /// Why not everything was searched, if so.
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<StopReason>,
     /// How many states were searched.
-    pub sofar: Sofar,
+    pub progress: SearchProgress,
 }
 
 /// Looks for a path to a state that shows `property`, if that must sometimes hold, or breaks it.
@@ -61,18 +61,18 @@ pub struct Hunted {
 /// First the shortest, within `bounds`; when they are exceeded, any, within `bounds_of_any`.
 pub fn hunt(
     scenario: &Scenario,
-    property: &PropertyInfo,
+    property: ModelProperty,
     threads: NonZeroUsize,
-    bounds: &Bounds,
-    bounds_of_any: Option<&Bounds>,
-    show: impl Fn(&Sofar),
+    limits: &SearchLimits,
+    limits_of_any: Option<&SearchLimits>,
+    show: impl Fn(&SearchProgress),
 ) -> Hunted {
-    let shortest = finish(Hunt::new(scenario, property).checker().spawn_bfs(), bounds, true, &show);
-    let too_large = matches!(shortest.stopped, Some(Stopped::Memory | Stopped::Deadline));
-    match bounds_of_any {
-        Some(bounds) if too_large && shortest.path.is_none() => {
+    let shortest = finish(Hunt::new(scenario, property).checker().spawn_bfs(), limits, true, &show);
+    let too_large = matches!(shortest.stopped, Some(StopReason::Memory | StopReason::Deadline));
+    match limits_of_any {
+        Some(limits) if too_large && shortest.path.is_none() => {
             let checker = Hunt::new(scenario, property).checker().threads(threads.get());
-            finish(checker.spawn_dfs(), bounds, false, &show)
+            finish(checker.spawn_dfs(), limits, false, &show)
         }
         _ => shortest,
     }
@@ -80,16 +80,16 @@ pub fn hunt(
 
 fn finish<C: Checker<Hunt>>(
     mut checker: C,
-    bounds: &Bounds,
+    limits: &SearchLimits,
     is_shortest: bool,
-    show: &impl Fn(&Sofar),
+    show: &impl Fn(&SearchProgress),
 ) -> Hunted {
     let stop = |checker: &C| checker.model().is_stopped.store(true, Ordering::Relaxed);
-    let Ended { stopped, sofar, .. } = watch(&mut checker, bounds, stop, show);
+    let SearchEnd { stopped, progress, .. } = watch(&mut checker, limits, stop, show);
     // Or the path could not be walked again.
     checker.model().is_stopped.store(false, Ordering::Relaxed);
     let path = checker.discovery(ASKED).map(|path| Indices::decode(&path.encode(checker.model())));
-    Hunted { path, is_shortest, stopped, sofar }
+    Hunted { path, is_shortest, stopped, progress }
 }
 
 /// The one property of a [`Hunt`].
@@ -98,20 +98,16 @@ const ASKED: &str = "what is asked for";
 /// The world, with a single property: that what is asked for is reached.
 struct Hunt {
     world: World,
-    condition: fn(&World, &ClusterState) -> bool,
-    /// What the condition says of a state that is asked for.
-    asked: bool,
+    property: ModelProperty,
     is_found: AtomicBool,
     is_stopped: AtomicBool,
 }
 
 impl Hunt {
-    fn new(scenario: &Scenario, property: &PropertyInfo) -> Self {
-        let world = World::new(scenario.clone());
+    fn new(scenario: &Scenario, property: ModelProperty) -> Self {
         Self {
-            condition: world.property(property.name).condition,
-            world,
-            asked: property.kind == PropertyKind::Sometimes,
+            world: World::new(scenario.clone()),
+            property,
             is_found: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
         }
@@ -119,8 +115,10 @@ impl Hunt {
 
     /// Whether `state` is asked for, and the first.
     fn is_first(&self, state: &ClusterState) -> bool {
+        // A witness is asked for where it shows, anything else where it is violated.
+        let asked = self.property.kind() == PropertyKind::Sometimes;
         !self.is_found.load(Ordering::Relaxed)
-            && (self.condition)(&self.world, state) == self.asked
+            && self.world.holds(self.property, state) == asked
             && !self.is_found.swap(true, Ordering::Relaxed)
     }
 }

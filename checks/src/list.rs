@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use indicatif::HumanCount;
 
 use crate::cli::{Exit, tier_name};
-use crate::report::columns::{Side, line_up};
-use crate::scenarios::{States, TABLE};
+use crate::report::columns::{Alignment, line_up};
+use crate::scenarios::{StateCount, TABLE};
 
 /// Prints it.
 ///
@@ -17,13 +17,14 @@ pub fn list() -> anyhow::Result<Exit> {
     let mut rows = vec![["scenario", "tier", "states", "what it shows"].map(str::to_owned)];
     rows.extend(TABLE.iter().map(|row| {
         let states = match row.states {
-            States::Counted(0) => "not counted".to_owned(),
-            States::Counted(states) => HumanCount(states).to_string(),
-            States::Estimated(states) => format!("~{}", HumanCount(states)),
+            StateCount::Counted(0) => "not counted".to_owned(),
+            StateCount::Counted(states) => HumanCount(states).to_string(),
+            StateCount::Estimated(states) => format!("~{}", HumanCount(states)),
         };
         [row.name.to_owned(), tier_name(row.tier).to_owned(), states, row.shows.to_owned()]
     }));
-    let text = line_up([Side::Left, Side::Left, Side::Right, Side::Left], &rows);
+    let text =
+        line_up([Alignment::Left, Alignment::Left, Alignment::Right, Alignment::Left], &rows);
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     writeln!(

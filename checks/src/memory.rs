@@ -24,12 +24,12 @@ const LEFT_FRACTION: u64 = 32;
 
 /// How much the process may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limit {
+pub struct MemoryLimit {
     bytes: u64,
     left_min: u64,
 }
 
-impl Limit {
+impl MemoryLimit {
     /// The limit that was `asked` for; without, four fifths of what is available now.
     ///
     /// # Errors
@@ -76,13 +76,13 @@ impl Limit {
 
 /// Measures the most that the process holds while something runs.
 #[derive(Debug)]
-pub struct Peak {
+pub struct PeakMemory {
     /// Whether Linux counts from where this began.
     is_exact: bool,
     seen: Option<u64>,
 }
 
-impl Peak {
+impl PeakMemory {
     /// Begins to measure.
     pub fn begin() -> Self {
         // proc(5): writing 5 sets the highest value back to the present one.
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_too_small_or_too_large_is_refused() {
-        let error = |asked| Limit::new(Some(asked)).map(|_| ()).unwrap_err().to_string();
+        let error = |asked| MemoryLimit::new(Some(asked)).map(|_| ()).unwrap_err().to_string();
         assert!(error(ByteSize::mib(1)).starts_with("too little memory: the limit is 1.0 MiB"));
         assert!(error(ByteSize::pib(1)).starts_with("too little memory: the limit is 1.0 PiB"));
-        assert!(Limit::new(None).is_ok());
+        assert!(MemoryLimit::new(None).is_ok());
     }
 }

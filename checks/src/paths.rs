@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use stateright::Model;
-use synod_model::world::{Action, ClusterState, Scenario, World};
+use synod_model::show;
+use synod_model::world::{Action, ClusterState, ModelProperty, Scenario, World};
 
 use crate::cli::DEFAULT_ADDRESS;
 use crate::hunt::Indices;
@@ -31,9 +32,9 @@ fn walk(world: &World, indices: &Indices) -> Course {
 }
 
 /// Where the picture of a path to `property` goes, unless told otherwise.
-pub fn default_file(scenario: &str, property: &str) -> PathBuf {
+pub fn default_file(scenario: &str, property: ModelProperty) -> PathBuf {
     let letters =
-        property.chars().filter(|it| it.is_ascii_alphanumeric() || *it == ' ' || *it == '-');
+        property.name().chars().filter(|it| it.is_ascii_alphanumeric() || *it == ' ' || *it == '-');
     let name: String = letters.map(|it| if it == ' ' { '-' } else { it }).collect();
     target_directory().join("synod-check").join(format!("{scenario}-{name}.svg"))
 }
@@ -70,7 +71,7 @@ pub fn write(svg: &str, file: &Path) -> anyhow::Result<()> {
 /// If the picture cannot be written.
 pub fn described(
     scenario_name: &str,
-    property: &str,
+    property: ModelProperty,
     scenario: &Scenario,
     path: &Indices,
     svg: Option<&Path>,
@@ -78,10 +79,10 @@ pub fn described(
     let world = World::new(scenario.clone());
     let course = walk(&world, path);
     let file = svg.map_or_else(|| default_file(scenario_name, property), Path::to_path_buf);
-    write(&world.draw(&course), &file)?;
+    write(&show::path_svg(&world, &course), &file)?;
     Ok(format!(
         "{}\npicture   {}\nexplorer  {}\n          while `synod-check explore {scenario_name}` runs\n",
-        world.tell(&course),
+        show::path_text(&world, &course),
         file.display(),
         path.page(DEFAULT_ADDRESS),
     ))

@@ -7,20 +7,20 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::scenarios::{Row, States};
-use crate::search::Sofar;
+use crate::scenarios::{ScenarioRow, StateCount};
+use crate::search::SearchProgress;
 
 /// The bar of one scenario.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressLine {
     bar: ProgressBar,
     name: &'static str,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Begins the bar of `row`. It is full at the number of states that the table says.
-    pub fn begin(row: &Row) -> Self {
-        let (States::Counted(states) | States::Estimated(states)) = row.states;
+    pub fn begin(row: &ScenarioRow) -> Self {
+        let (StateCount::Counted(states) | StateCount::Estimated(states)) = row.states;
         Self::with_length(row.name, states)
     }
 
@@ -38,15 +38,15 @@ impl Progress {
     }
 
     /// Shows how far it is.
-    pub fn show(&self, sofar: &Sofar) {
-        self.bar.set_position(sofar.unique_states);
-        self.bar.set_message(message(sofar));
+    pub fn show(&self, progress: &SearchProgress) {
+        self.bar.set_position(progress.unique_states);
+        self.bar.set_message(message(progress));
     }
 
     /// Puts a line in the place of the bar.
-    pub fn end(&self, sofar: &Sofar, verdict: &str) {
+    pub fn end(&self, progress: &SearchProgress, verdict: &str) {
         self.bar.finish_and_clear();
-        let line = format!("{:<14} {}  {verdict}", self.name, message(sofar));
+        let line = format!("{:<14} {}  {verdict}", self.name, message(progress));
         // That nobody reads it is no reason to stop.
         let _ = writeln!(io::stderr(), "{}", line.trim_end());
     }
@@ -57,13 +57,13 @@ fn style(template: &str) -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
 }
 
-fn message(sofar: &Sofar) -> String {
-    let memory = sofar.held.map(|held| format!("  {}", ByteSize(held))).unwrap_or_default();
+fn message(progress: &SearchProgress) -> String {
+    let memory = progress.held.map(|held| format!("  {}", ByteSize(held))).unwrap_or_default();
     format!(
         "{:>11} states  {:>9} states/s  depth {:>3}{memory}",
-        HumanCount(sofar.unique_states).to_string(),
-        HumanCount(rate(sofar.unique_states, sofar.elapsed)).to_string(),
-        sofar.max_depth,
+        HumanCount(progress.unique_states).to_string(),
+        HumanCount(rate(progress.unique_states, progress.elapsed)).to_string(),
+        progress.max_depth,
     )
 }
 

@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use stateright::{Checker, HasDiscoveries, Model};
-use synod_model::world::{PropertyKind, Scenario, World};
+use synod_model::world::{ModelProperty, PropertyKind, Scenario, World};
 
 use crate::cli::{Exit, RunArgs, tier_name};
 use crate::hunt::{Indices, hunt};
 use crate::interrupt::Interrupt;
-use crate::memory::Limit;
+use crate::memory::MemoryLimit;
 use crate::paths;
-use crate::progress::Progress;
-use crate::report::{PropertyReport, PropertyVerdict, Report, ScenarioReport, Verdict};
+use crate::progress::ProgressLine;
+use crate::report::{PropertyReport, PropertyVerdict, RunReport, ScenarioReport, ScenarioVerdict};
 use crate::report::{json, table};
-use crate::scenarios::{Row, TABLE, Tier};
-use crate::search::{Bounds, Ended, Sofar, watch};
+use crate::scenarios::{ScenarioRow, TABLE, Tier};
+use crate::search::{SearchEnd, SearchLimits, SearchProgress, watch};
 
 /// For so long a run looks for a shorter path to what is violated.
 const HUNT: Duration = Duration::from_secs(20);
@@ -35,17 +35,17 @@ const HUNT: Duration = Duration::from_secs(20);
 /// If what was asked for makes no sense, or the report cannot be written.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let (tier, rows) = chosen(args)?;
-    let memory = Limit::new(args.resources.memory_max)?;
-    let bounds = Bounds { interrupt: Interrupt::listen()?, memory, deadline: None };
+    let memory = MemoryLimit::new(args.resources.memory_max)?;
+    let limits = SearchLimits { interrupt: Interrupt::listen()?, memory, deadline: None };
     let threads = args.resources.threads();
     let mut traces = String::new();
     let mut scenarios = Vec::new();
     for row in rows {
-        let (scenario, trace) = check(row, threads, &bounds);
+        let (scenario, trace) = check(row, threads, &limits);
         scenarios.push(scenario);
         traces.push_str(&trace);
     }
-    let report = Report::new(tier, scenarios);
+    let report = RunReport::new(tier, scenarios);
     let mut out = io::stdout().lock();
     if args.json {
         io::stderr().write_all(traces.as_bytes())?;
@@ -59,7 +59,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 /// The scenarios that were asked for, and their tier if they have one in common.
-fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static Row>)> {
+fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static ScenarioRow>)> {
     if args.scenarios.is_empty() {
         let tier = args.tier.unwrap_or(Tier::Quick);
         let rows: Vec<_> = TABLE.iter().filter(|row| row.tier == tier).collect();
@@ -68,7 +68,7 @@ fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static Row>)> {
         }
         return Ok((Some(tier), rows));
     }
-    let mut rows: Vec<&'static Row> = Vec::new();
+    let mut rows: Vec<&'static ScenarioRow> = Vec::new();
     for &row in &args.scenarios {
         if let Some(tier) = args.tier
             && row.tier != tier
@@ -89,27 +89,32 @@ fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static Row>)> {
 }
 
 /// Checks one scenario: what came of it, and the trace of each property that is violated.
-pub fn check(row: &Row, threads: NonZeroUsize, bounds: &Bounds) -> (ScenarioReport, String) {
-    if bounds.interrupt.is_set() {
+pub fn check(
+    row: &ScenarioRow,
+    threads: NonZeroUsize,
+    limits: &SearchLimits,
+) -> (ScenarioReport, String) {
+    if limits.interrupt.is_set() {
         return (not_begun(row), String::new());
     }
     let scenario = (row.scenario)();
-    let progress = Progress::begin(row);
-    let (mut report, paths) = search(row, &scenario, threads, bounds, |sofar| progress.show(sofar));
-    let sofar = Sofar {
+    let line = ProgressLine::begin(row);
+    let (mut report, paths) =
+        search(row, &scenario, threads, limits, |progress| line.show(progress));
+    let progress = SearchProgress {
         unique_states: report.unique_states,
         transitions: report.transitions,
         max_depth: report.max_depth,
         elapsed: Duration::from_secs_f64(report.seconds),
         held: report.peak_memory_bytes,
     };
-    progress.end(&sofar, table::verdict(&report));
+    line.end(&progress, table::verdict(&report));
     let mut traces = String::new();
     for property in &mut report.properties {
         if property.verdict == PropertyVerdict::Violated
-            && let Some(path) = paths.get(property.name)
+            && let Some(path) = paths.get(&property.property)
         {
-            traces.push_str(&trace(row, &scenario, property, path, bounds));
+            traces.push_str(&trace(row, &scenario, property, path, limits));
         }
     }
     (report, traces)
@@ -117,20 +122,20 @@ pub fn check(row: &Row, threads: NonZeroUsize, bounds: &Bounds) -> (ScenarioRepo
 
 /// Searches everything, and returns what was found, with the paths to it.
 fn search(
-    row: &Row,
+    row: &ScenarioRow,
     scenario: &Scenario,
     threads: NonZeroUsize,
-    bounds: &Bounds,
-    show: impl FnMut(&Sofar),
-) -> (ScenarioReport, HashMap<&'static str, Indices>) {
+    limits: &SearchLimits,
+    show: impl FnMut(&SearchProgress),
+) -> (ScenarioReport, HashMap<ModelProperty, Indices>) {
     let world = World::new(scenario.clone());
     let checker = world.checker().threads(threads.get()).finish_when(HasDiscoveries::AnyFailures);
     let mut checker = checker.spawn_dfs();
     // A world that was stopped has no actions, so paths cannot be walked in it any more.
     let before_stop = RefCell::new(None);
-    let Ended { stopped, sofar, peak } = watch(
+    let SearchEnd { stopped, progress, peak } = watch(
         &mut checker,
-        bounds,
+        limits,
         |checker| {
             before_stop.replace(Some(paths_found(checker)));
             checker.model().stop();
@@ -139,28 +144,23 @@ fn search(
     );
     let paths = before_stop.into_inner().unwrap_or_else(|| paths_found(&checker));
     let world = checker.model();
-    let infos = world.property_infos();
-    let is_violated = |it: &&_| {
-        let info: &synod_model::world::PropertyInfo = it;
-        info.kind != PropertyKind::Sometimes && paths.contains_key(info.name)
-    };
-    let complete = stopped.is_none() && !world.is_stopped() && !infos.iter().any(is_violated);
-    let properties = infos.iter().map(|info| {
-        let path = paths.get(info.name);
+    let is_violated = paths.keys().any(|it| it.kind() != PropertyKind::Sometimes);
+    let complete = stopped.is_none() && !world.is_stopped() && !is_violated;
+    let properties = scenario.properties().into_iter().map(|property| {
+        let path = paths.get(&property);
         PropertyReport {
-            name: info.name,
-            kind: info.kind,
-            verdict: PropertyVerdict::new(info.kind, path.is_some(), complete),
+            property,
+            verdict: PropertyVerdict::new(property.kind(), path.is_some(), complete),
             steps: path.map(Indices::steps),
         }
     });
     let mut report = ScenarioReport {
-        verdict: Verdict::Incomplete,
+        verdict: ScenarioVerdict::Incomplete,
         complete,
-        unique_states: sofar.unique_states,
-        transitions: sofar.transitions,
-        max_depth: sofar.max_depth,
-        seconds: sofar.elapsed.as_secs_f64(),
+        unique_states: progress.unique_states,
+        transitions: progress.transitions,
+        max_depth: progress.max_depth,
+        seconds: progress.elapsed.as_secs_f64(),
         peak_memory_bytes: peak,
         properties: properties.collect(),
         stopped,
@@ -172,25 +172,26 @@ fn search(
 }
 
 /// The paths to everything that was found.
-fn paths_found(checker: &impl Checker<World>) -> HashMap<&'static str, Indices> {
+fn paths_found(checker: &impl Checker<World>) -> HashMap<ModelProperty, Indices> {
     let discoveries = checker.discoveries().into_iter();
-    let decode = |encoded: String| Indices::decode(&encoded);
-    discoveries.map(|(name, path)| (name, decode(path.encode(checker.model())))).collect()
+    let found = discoveries.filter_map(|(name, path)| {
+        let property = ModelProperty::from_name(name)?;
+        Some((property, Indices::decode(&path.encode(checker.model()))))
+    });
+    found.collect()
 }
 
 /// The report of a scenario that nobody came to.
-fn not_begun(row: &Row) -> ScenarioReport {
-    let world = World::new((row.scenario)());
-    let properties = world.property_infos().into_iter().map(|info| PropertyReport {
-        name: info.name,
-        kind: info.kind,
+fn not_begun(row: &ScenarioRow) -> ScenarioReport {
+    let properties = (row.scenario)().properties().into_iter().map(|property| PropertyReport {
+        property,
         verdict: PropertyVerdict::Incomplete,
         steps: None,
     });
     ScenarioReport {
         name: row.name,
         shows: row.shows,
-        verdict: Verdict::Incomplete,
+        verdict: ScenarioVerdict::Incomplete,
         complete: false,
         unique_states: 0,
         transitions: 0,
@@ -206,32 +207,29 @@ fn not_begun(row: &Row) -> ScenarioReport {
 
 /// The trace of a violated property: the shortest, if that is soon found, else `path`.
 fn trace(
-    row: &Row,
+    row: &ScenarioRow,
     scenario: &Scenario,
-    property: &mut PropertyReport,
+    report: &mut PropertyReport,
     path: &Indices,
-    bounds: &Bounds,
+    limits: &SearchLimits,
 ) -> String {
-    let bounds = Bounds { deadline: Some(Instant::now() + HUNT), ..bounds.clone() };
-    let world = World::new(scenario.clone());
-    let info = world.property_infos().into_iter().find(|info| info.name == property.name);
-    let progress = Progress::with_length("a short trace", 0);
-    let shortest = info.and_then(|info| {
-        let show = |sofar: &Sofar| progress.show(sofar);
-        let hunted = hunt(scenario, info, NonZeroUsize::MIN, &bounds, None, show);
-        progress.end(&hunted.sofar, property.name);
-        hunted.path
-    });
+    let limits = SearchLimits { deadline: Some(Instant::now() + HUNT), ..limits.clone() };
+    let property = report.property;
+    let line = ProgressLine::with_length("a short trace", 0);
+    let show = |progress: &SearchProgress| line.show(progress);
+    let hunted = hunt(scenario, property, NonZeroUsize::MIN, &limits, None, show);
+    line.end(&hunted.progress, property.name());
+    let shortest = hunted.path;
     let path = shortest.as_ref().unwrap_or(path);
-    property.steps = Some(path.steps());
+    report.steps = Some(path.steps());
     let heading = format!(
         "\n{}: {}\nviolated after {} steps{}\n\n",
         row.name,
-        property.name,
+        property,
         path.steps(),
         if shortest.is_some() { ", the fewest there are" } else { "" }
     );
-    let described = paths::described(row.name, property.name, scenario, path, None);
+    let described = paths::described(row.name, property, scenario, path, None);
     // The report comes first: it must not be lost for a picture.
     heading + &described.unwrap_or_else(|error| format!("not shown: {error:#}\n"))
 }

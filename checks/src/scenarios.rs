@@ -7,13 +7,13 @@
 mod bounds;
 
 use synod_model::Limits;
-use synod_model::world::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission, small_limits};
+use synod_model::world::{
+    ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission, Witness, small_limits,
+};
 
 use bounds::{
-    AGREED, ALL_CRASHED, AROUND_0, AROUND_1, BEHIND_TAIL, BEYOND_WINDOW, CANVASS,
-    COMMITTED_EVERYWHERE, DEAD, FINISHES, FORWARDED, GIVEN_UP, LAGS, LOSES, NO_OP, NONE, OVERTAKES,
-    READ, READS, REJECTED, ROUNDS, SESSION_ENDED, TWICE, TWO_COORDINATE, end_opened, end_session,
-    five, giving_up, in_session, open_session, request, two_values,
+    AROUND_0, AROUND_1, CANVASS, NONE, READS, ROUNDS, end_opened, end_session, five, giving_up,
+    in_session, open_session, request, two_values,
 };
 
 /// How long a scenario takes, and so when it is run. A tier includes none of the others.
@@ -29,7 +29,7 @@ pub enum Tier {
 
 /// How many unique states a scenario has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum States {
+pub enum StateCount {
     /// Counted by a search that emptied its frontier.
     Counted(u64),
     /// Never counted; about so many.
@@ -38,7 +38,7 @@ pub enum States {
 
 /// A row of the table.
 #[derive(Debug)]
-pub struct Row {
+pub struct ScenarioRow {
     /// Its name on the command line.
     pub name: &'static str,
     /// What it shows, in a few words.
@@ -46,226 +46,263 @@ pub struct Row {
     /// When it is run.
     pub tier: Tier,
     /// How many unique states it has.
-    pub states: States,
+    pub states: StateCount,
     /// Makes its bounds.
     pub scenario: fn() -> Scenario,
 }
 
 /// The scenario called `name`.
-pub fn find(name: &str) -> Option<&'static Row> {
+pub fn find(name: &str) -> Option<&'static ScenarioRow> {
     TABLE.iter().find(|row| row.name == name)
 }
 
 /// Every scenario, in the order in which they are run.
-pub const TABLE: &[Row] = &[
-    Row {
+pub const TABLE: &[ScenarioRow] = &[
+    ScenarioRow {
         name: "rivals",
         shows: "two coordinators compete for one slot",
         tier: Tier::Quick,
-        states: States::Counted(911_864),
+        states: StateCount::Counted(911_864),
         scenario: || Scenario {
             submissions: two_values(),
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LAGS],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::CandidateLags,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "crashes",
         shows: "two crashes, unsynced writes lost",
         tier: Tier::Quick,
-        states: States::Counted(284_413),
+        states: StateCount::Counted(284_413),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "rejections",
         shows: "orders below the promise are rejected, and what that leads to",
         tier: Tier::Quick,
-        states: States::Counted(311_385),
+        states: StateCount::Counted(311_385),
         scenario: || Scenario {
             submissions: two_values(),
-            loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
-            reaches: vec![COMMITTED_EVERYWHERE, REJECTED],
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::Reject])),
+            reaches: vec![Witness::CommittedEverywhere, Witness::OrderRejected],
             ..Scenario::new(3, 1, &[1, 2, 3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "gaps",
         shows: "two slots, one of them left empty by a dead coordinator",
         tier: Tier::Quick,
-        states: States::Counted(1_476_446),
+        states: StateCount::Counted(1_476_446),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0, 1])],
-            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::NoOpFillsGap,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "pipeline",
         shows: "three slots open at once when their coordinator fails",
         tier: Tier::Quick,
-        states: States::Counted(72_141),
+        states: StateCount::Counted(72_141),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             hears: AROUND_0,
-            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::NoOpFillsGap,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 3, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "ranges",
         shows: "ranges of two slots, any number of writes synced at once",
         tier: Tier::Quick,
-        states: States::Counted(129_148),
+        states: StateCount::Counted(129_148),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0])],
             submit_anywhere: true,
             sync_any: true,
             catch_up: Replicas::NONE,
             limits: Limits { frame_entries_max: 2, ..small_limits() },
-            reaches: vec![COMMITTED_EVERYWHERE, FINISHES],
+            reaches: vec![Witness::CommittedEverywhere, Witness::FinishesAnothersValue],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "candidate",
         shows: "a candidate that must catch up, or learns of a commit while it collects",
         tier: Tier::Quick,
-        states: States::Counted(612_602),
+        states: StateCount::Counted(612_602),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[0])],
             crashes: 1,
             may_crash: Replicas::of(&[0]),
-            reaches: vec![COMMITTED_EVERYWHERE, LAGS, LOSES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::CandidateLags,
+                Witness::UnsyncedWriteLost,
+            ],
             ..Scenario::new(3, 2, &[1, 3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "catch-up",
         shows: "a lagging follower catches up and crashes",
         tier: Tier::Quick,
-        states: States::Counted(107_304),
+        states: StateCount::Counted(107_304),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0])],
             crashes: 1,
             may_crash: Replicas::of(&[2]),
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 2, &[3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "tail",
         shows: "what is older than the tail is served from the disk",
         tier: Tier::Quick,
-        states: States::Counted(184_903),
+        states: StateCount::Counted(184_903),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1])],
             limits: Limits { accepted_slots_max: 1, ..small_limits() },
-            reaches: vec![COMMITTED_EVERYWHERE, BEHIND_TAIL],
+            reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
             ..Scenario::new(3, 2, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "tail-bytes",
         shows: "room for the bytes of one entry: acceptors are full, tails are short",
         tier: Tier::Quick,
-        states: States::Counted(179_783),
+        states: StateCount::Counted(179_783),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1])],
             limits: Limits { accepted_bytes_max: 30, ..small_limits() },
-            reaches: vec![COMMITTED_EVERYWHERE, BEHIND_TAIL],
+            reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
             ..Scenario::new(3, 2, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "application",
         shows: "an application that keeps what it has over a crash",
         tier: Tier::Quick,
-        states: States::Counted(63_258),
+        states: StateCount::Counted(63_258),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
             durable_application: true,
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "retry",
         shows: "a request retried at another replica",
         tier: Tier::Quick,
-        states: States::Counted(665_444),
+        states: StateCount::Counted(665_444),
         scenario: || Scenario {
-            submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }, request(2, &[2])],
+            submissions: vec![
+                ScenarioSubmission { places: 2, ..request(1, &[1, 2]) },
+                request(2, &[2]),
+            ],
             hears: AROUND_0,
-            reaches: vec![TWICE, TWO_COORDINATE],
+            reaches: vec![Witness::RequestInLogTwice, Witness::TwoCoordinate],
             ..Scenario::new(3, 2, &[1, 2, 3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "forwarding",
         shows: "submissions at a follower, forwarded and repeated",
         tier: Tier::Quick,
-        states: States::Counted(50_008),
+        states: StateCount::Counted(50_008),
         scenario: || Scenario {
-            submissions: vec![Submission { places: 2, ..request(1, &[1, 2]) }],
+            submissions: vec![ScenarioSubmission { places: 2, ..request(1, &[1, 2]) }],
             submit_anywhere: true,
             resend: true,
             rounds: 1,
-            loses: ASIDE.without(Kinds::of(&[Kind::Submit])),
-            reaches: vec![TWO_COORDINATE, FORWARDED],
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::Submit])),
+            reaches: vec![Witness::TwoCoordinate, Witness::SubmissionForwarded],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "overtaking",
         shows: "two requests of one session that overtake each other",
         tier: Tier::Quick,
-        states: States::Counted(357_568),
+        states: StateCount::Counted(357_568),
         scenario: || Scenario {
-            submissions: vec![Submission { places: 2, ..request(1, &[0, 1]) }, request(2, &[1])],
-            reaches: vec![OVERTAKES, COMMITTED_EVERYWHERE],
+            submissions: vec![
+                ScenarioSubmission { places: 2, ..request(1, &[0, 1]) },
+                request(2, &[1]),
+            ],
+            reaches: vec![Witness::RequestOvertakes, Witness::CommittedEverywhere],
             ..Scenario::new(3, 2, &[3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "sessions",
         shows: "a session opened and ended, with a late copy in flight",
         tier: Tier::Quick,
-        states: States::Counted(4_758),
+        states: StateCount::Counted(4_758),
         scenario: || Scenario {
             submissions: vec![
-                Submission { places: 2, ..open_session(&[1]) },
-                Submission { places: 2, ..in_session(1, &[1, 2]) },
+                ScenarioSubmission { places: 2, ..open_session(&[1]) },
+                ScenarioSubmission { places: 2, ..in_session(1, &[1, 2]) },
                 end_session(&[2]),
             ],
             hears: AROUND_0,
-            reaches: vec![TWO_COORDINATE, SESSION_ENDED],
+            reaches: vec![Witness::TwoCoordinate, Witness::LateCopyAfterSessionEnd],
             ..Scenario::new(3, 4, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "reads",
         shows: "linearizable reads across a change of coordinator",
         tier: Tier::Quick,
-        states: States::Counted(839_168),
+        states: StateCount::Counted(839_168),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[1, 2])],
             loses: ASIDE.without(READS),
-            reaches: vec![TWO_COORDINATE, READ],
+            reaches: vec![Witness::TwoCoordinate, Witness::ReadConfirmed],
             ..Scenario::new(3, 1, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "read-restart",
         shows: "a forwarded read whose origin restarts",
         tier: Tier::Quick,
-        states: States::Counted(514_381),
+        states: StateCount::Counted(514_381),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],
@@ -274,15 +311,15 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_1,
             rounds: 3,
             loses: ASIDE.without(READS),
-            reaches: vec![READ, ALL_CRASHED],
+            reaches: vec![Witness::ReadConfirmed, Witness::AllCrashesHappened],
             ..Scenario::new(3, 1, &[1])
         },
     },
-    Row {
+    ScenarioRow {
         name: "read-lost",
         shows: "a read, and a coordinator that fails before it has finished its election",
         tier: Tier::Quick,
-        states: States::Counted(95_080),
+        states: StateCount::Counted(95_080),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[2])],
@@ -291,41 +328,46 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             loses: ASIDE.without(READS),
             catch_up: Replicas::NONE,
-            reaches: vec![READ, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::ReadConfirmed,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "canvass",
         shows: "a replica returns from isolation and asks before it stands",
         tier: Tier::Quick,
-        states: States::Counted(183_284),
+        states: StateCount::Counted(183_284),
         scenario: || Scenario {
             submissions: two_values(),
             canvass: true,
             loses: ASIDE.without(CANVASS),
-            reaches: vec![COMMITTED_EVERYWHERE, AGREED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::CanvassAgreedTo],
             ..Scenario::new(3, 1, &[1, 3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "step-down",
         shows: "a coordinator whose round goes unanswered steps down, and is asked again",
         tier: Tier::Quick,
-        states: States::Counted(71_605),
+        states: StateCount::Counted(71_605),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             canvass: true,
-            loses: ASIDE.without(CANVASS.and(Kinds::of(&[Kind::Round, Kind::Obey]))),
-            reaches: vec![COMMITTED_EVERYWHERE, AGREED],
+            loses: ASIDE
+                .without(CANVASS.and(MessageKinds::of(&[MessageKind::Round, MessageKind::Obey]))),
+            reaches: vec![Witness::CommittedEverywhere, Witness::CanvassAgreedTo],
             ..Scenario::new(3, 1, &[1])
         },
     },
-    Row {
+    ScenarioRow {
         name: "window",
         shows: "an election that must finish more slots than the window has",
         tier: Tier::Quick,
-        states: States::Counted(3_524),
+        states: StateCount::Counted(3_524),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             crashes: 1,
@@ -333,42 +375,46 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             limits: Limits { open_slots_max: 1, ..small_limits() },
-            reaches: vec![BEYOND_WINDOW, FINISHES],
+            reaches: vec![Witness::ElectionExceedsWindow, Witness::FinishesAnothersValue],
             ..Scenario::new(3, 2, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "given-up",
         shows: "a request that its client gives up, and one too far ahead of what it has given up",
         tier: Tier::Quick,
-        states: States::Counted(107_988),
+        states: StateCount::Counted(107_988),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), giving_up(request(5, &[0])), request(6, &[0])],
             hears: AROUND_0,
-            reaches: vec![COMMITTED_EVERYWHERE, OVERTAKES, GIVEN_UP],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::RequestOvertakes,
+                Witness::RequestGivenUp,
+            ],
             ..Scenario::new(3, 2, &[3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "restart-in-session",
         shows: "a session outlives the restart of a replica whose application keeps what it has",
         tier: Tier::Quick,
-        states: States::Counted(16_704),
+        states: StateCount::Counted(16_704),
         scenario: || Scenario {
             submissions: vec![open_session(&[0]), in_session(1, &[0])],
             crashes: 1,
             may_crash: Replicas::of(&[1]),
             durable_application: true,
             hears: AROUND_0,
-            reaches: vec![COMMITTED_EVERYWHERE, ALL_CRASHED],
+            reaches: vec![Witness::CommittedEverywhere, Witness::AllCrashesHappened],
             ..Scenario::new(3, 2, &[3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "late-replies",
         shows: "replies to a number come late, when their coordinator has restarted and stands again",
         tier: Tier::Quick,
-        states: States::Counted(92_490),
+        states: StateCount::Counted(92_490),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[0])],
             crashes: 1,
@@ -376,32 +422,36 @@ pub const TABLE: &[Row] = &[
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![DEAD, ALL_CRASHED, LOSES],
+            loses: ASIDE.and(MessageKinds::of(&[MessageKind::Commit])),
+            reaches: vec![
+                Witness::DeadMessageInFlight,
+                Witness::AllCrashesHappened,
+                Witness::UnsyncedWriteLost,
+            ],
             ..Scenario::new(3, 1, &[3, 6])
         },
     },
-    Row {
+    ScenarioRow {
         name: "late-answers",
         shows: "answers to an older round come again, after the coordinator was overtaken",
         tier: Tier::Quick,
-        states: States::Counted(12_770),
+        states: StateCount::Counted(12_770),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[1])],
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.without(ROUNDS).and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![TWO_COORDINATE, DEAD],
+            loses: ASIDE.without(ROUNDS).and(MessageKinds::of(&[MessageKind::Commit])),
+            reaches: vec![Witness::TwoCoordinate, Witness::DeadMessageInFlight],
             ..Scenario::new(3, 1, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "late-read",
         shows: "an answer to a read comes late, when its origin has restarted and reads again",
         tier: Tier::Quick,
-        states: States::Counted(5_897),
+        states: StateCount::Counted(5_897),
         scenario: || Scenario {
             submissions: vec![request(1, &[1])],
             reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],
@@ -410,159 +460,193 @@ pub const TABLE: &[Row] = &[
             hears: [NONE, Replicas::of(&[2]), Replicas::of(&[1]), NONE, NONE],
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.without(READS).and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![READ, DEAD, ALL_CRASHED],
+            loses: ASIDE.without(READS).and(MessageKinds::of(&[MessageKind::Commit])),
+            reaches: vec![
+                Witness::ReadConfirmed,
+                Witness::DeadMessageInFlight,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1])
         },
     },
-    Row {
+    ScenarioRow {
         name: "late-submissions",
         shows: "forwarded copies come late, when what they submit is done and its session has ended",
         tier: Tier::Quick,
-        states: States::Counted(11_482),
+        states: StateCount::Counted(11_482),
         scenario: || Scenario {
             submissions: vec![open_session(&[1]), end_opened(&[0])],
             submit_anywhere: true,
             hears: AROUND_0,
             catch_up: Replicas::NONE,
             keeps_dead: true,
-            loses: ASIDE.without(Kinds::of(&[Kind::Submit])).and(Kinds::of(&[Kind::Commit])),
-            reaches: vec![FORWARDED, DEAD],
+            loses: ASIDE
+                .without(MessageKinds::of(&[MessageKind::Submit]))
+                .and(MessageKinds::of(&[MessageKind::Commit])),
+            reaches: vec![Witness::SubmissionForwarded, Witness::DeadMessageInFlight],
             ..Scenario::new(3, 3, &[3])
         },
     },
-    Row {
+    ScenarioRow {
         name: "overtaken",
         shows: "five replicas: an old coordinator with an open slot hears of another's commit",
         tier: Tier::Quick,
-        states: States::Counted(2_360),
+        states: StateCount::Counted(2_360),
         scenario: || five(Replicas::of(&[1]), Replicas::NONE),
     },
-    Row {
+    ScenarioRow {
         name: "overwritten",
         shows: "five replicas: an old accept reaches one that has caught up, and crashes",
         tier: Tier::Quick,
-        states: States::Counted(6_632),
+        states: StateCount::Counted(6_632),
         scenario: || five(Replicas::of(&[0, 1]), Replicas::of(&[0])),
     },
-    Row {
+    ScenarioRow {
         name: "crashes-4",
         shows: "two crashes, anybody's, under four numbers",
         tier: Tier::Full,
-        states: States::Counted(63_150_645),
+        states: StateCount::Counted(63_150_645),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 2,
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "crash-4",
         shows: "one crash, anybody's, under four numbers",
         tier: Tier::Full,
-        states: States::Counted(11_525_270),
+        states: StateCount::Counted(11_525_270),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "gaps-4",
         shows: "two slots under four numbers",
         tier: Tier::Full,
-        states: States::Counted(30_601_606),
+        states: StateCount::Counted(30_601_606),
         scenario: || Scenario {
             submissions: two_values(),
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::TwoCoordinate,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 2, &[1, 2, 3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "rejections-4",
         shows: "rejections under four numbers",
         tier: Tier::Full,
-        states: States::Counted(2_803_524),
+        states: StateCount::Counted(2_803_524),
         scenario: || Scenario {
             submissions: two_values(),
-            loses: ASIDE.without(Kinds::of(&[Kind::Reject])),
-            reaches: vec![COMMITTED_EVERYWHERE, REJECTED],
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::Reject])),
+            reaches: vec![Witness::CommittedEverywhere, Witness::OrderRejected],
             ..Scenario::new(3, 1, &[1, 2, 3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "pipeline-all",
         shows: "three slots open at once when their coordinator fails, everybody hears everybody",
         tier: Tier::Full,
-        states: States::Counted(14_702_771),
+        states: StateCount::Counted(14_702_771),
         scenario: || Scenario {
             submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
             catch_up: Replicas::of(&[2]),
-            reaches: vec![COMMITTED_EVERYWHERE, NO_OP, FINISHES],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::NoOpFillsGap,
+                Witness::FinishesAnothersValue,
+            ],
             ..Scenario::new(3, 3, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "sessions-all",
         shows: "a session opened and ended, with a late copy in flight, everybody hears everybody",
         tier: Tier::Full,
-        states: States::Counted(1_244_475),
+        states: StateCount::Counted(1_244_475),
         scenario: || Scenario {
             submissions: vec![
-                Submission { places: 2, ..open_session(&[1]) },
-                Submission { places: 2, ..in_session(1, &[1, 2]) },
+                ScenarioSubmission { places: 2, ..open_session(&[1]) },
+                ScenarioSubmission { places: 2, ..in_session(1, &[1, 2]) },
                 end_session(&[2]),
             ],
             catch_up: Replicas::of(&[2]),
-            reaches: vec![TWO_COORDINATE, SESSION_ENDED],
+            reaches: vec![Witness::TwoCoordinate, Witness::LateCopyAfterSessionEnd],
             ..Scenario::new(3, 4, &[1, 2])
         },
     },
-    Row {
+    ScenarioRow {
         name: "crashes-deep",
         shows: "three crashes under five numbers",
         tier: Tier::Deep,
-        states: States::Estimated(2_000_000_000),
+        states: StateCount::Estimated(2_000_000_000),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 3,
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 1, &[1, 2, 3, 4, 5])
         },
     },
-    Row {
+    ScenarioRow {
         name: "gaps-deep",
         shows: "two slots under four numbers, with a crash",
         tier: Tier::Deep,
-        states: States::Estimated(1_000_000_000),
+        states: StateCount::Estimated(1_000_000_000),
         scenario: || Scenario {
             submissions: two_values(),
             crashes: 1,
-            reaches: vec![COMMITTED_EVERYWHERE, LOSES, ALL_CRASHED],
+            reaches: vec![
+                Witness::CommittedEverywhere,
+                Witness::UnsyncedWriteLost,
+                Witness::AllCrashesHappened,
+            ],
             ..Scenario::new(3, 2, &[1, 2, 3, 4])
         },
     },
-    Row {
+    ScenarioRow {
         name: "five",
         shows: "five replicas, everybody hears everybody",
         tier: Tier::Deep,
-        states: States::Estimated(30_000_000),
+        states: StateCount::Estimated(30_000_000),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[2])],
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
             ..Scenario::new(5, 1, &[5, 7])
         },
     },
-    Row {
+    ScenarioRow {
         name: "five-deep",
         shows: "five replicas under three numbers",
         tier: Tier::Deep,
-        states: States::Estimated(2_000_000_000),
+        states: StateCount::Estimated(2_000_000_000),
         scenario: || Scenario {
             submissions: vec![request(1, &[0]), request(2, &[2])],
-            reaches: vec![COMMITTED_EVERYWHERE, TWO_COORDINATE],
+            reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
             ..Scenario::new(5, 1, &[5, 6, 7])
         },
     },

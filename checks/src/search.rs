@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, Model};
 
 use crate::interrupt::Interrupt;
-use crate::memory::{Limit, Peak};
+use crate::memory::{MemoryLimit, PeakMemory};
 
 /// How often the threads are looked at, so that a small search is not kept waiting, ...
 const POLL: Duration = Duration::from_millis(5);
@@ -19,18 +19,18 @@ const POLLS_A_TICK: u32 = 10;
 
 /// What can end a search before its time.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub struct SearchLimits {
     /// Ctrl-C.
     pub interrupt: Interrupt,
     /// Too much memory.
-    pub memory: Limit,
+    pub memory: MemoryLimit,
     /// Too much time.
     pub deadline: Option<Instant>,
 }
 
 /// Why a search ended before its frontier was empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stopped {
+pub enum StopReason {
     /// By Ctrl-C.
     Interrupted,
     /// At the memory limit.
@@ -41,14 +41,14 @@ pub enum Stopped {
     Panicked(String),
 }
 
-impl Bounds {
-    fn exceeded(&self) -> Option<Stopped> {
+impl SearchLimits {
+    fn exceeded(&self) -> Option<StopReason> {
         if self.interrupt.is_set() {
-            Some(Stopped::Interrupted)
+            Some(StopReason::Interrupted)
         } else if self.memory.is_exceeded() {
-            Some(Stopped::Memory)
+            Some(StopReason::Memory)
         } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            Some(Stopped::Deadline)
+            Some(StopReason::Deadline)
         } else {
             None
         }
@@ -57,7 +57,7 @@ impl Bounds {
 
 /// How far a search is.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sofar {
+pub struct SearchProgress {
     /// How many unique states it has met.
     pub unique_states: u64,
     /// How many transitions it has taken.
@@ -72,11 +72,11 @@ pub struct Sofar {
 
 /// How a search went.
 #[derive(Debug)]
-pub struct Ended {
+pub struct SearchEnd {
     /// Why it ended early; none if all of its threads ended by themselves.
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<StopReason>,
     /// How far it came.
-    pub sofar: Sofar,
+    pub progress: SearchProgress,
     /// The most memory that the process held meanwhile.
     pub peak: Option<u64>,
 }
@@ -85,16 +85,16 @@ pub struct Ended {
 /// how far it is.
 pub fn watch<M: Model, C: Checker<M>>(
     checker: &mut C,
-    bounds: &Bounds,
+    limits: &SearchLimits,
     stop: impl Fn(&C),
-    mut show: impl FnMut(&Sofar),
-) -> Ended {
+    mut show: impl FnMut(&SearchProgress),
+) -> SearchEnd {
     let start = Instant::now();
-    let mut peak = Peak::begin();
+    let mut peak = PeakMemory::begin();
     let mut stopped = None;
     let threads = checker.handles();
     let initial = checker.model().init_states().len() as u64;
-    let sofar = |checker: &C, held| Sofar {
+    let progress = |checker: &C, held| SearchProgress {
         unique_states: checker.unique_state_count() as u64,
         transitions: (checker.state_count() as u64).saturating_sub(initial),
         max_depth: checker.max_depth() as u64,
@@ -104,9 +104,9 @@ pub fn watch<M: Model, C: Checker<M>>(
     let mut polls = 0;
     while threads.iter().any(|thread| !thread.is_finished()) {
         if polls % POLLS_A_TICK == 0 {
-            show(&sofar(checker, peak.look()));
+            show(&progress(checker, peak.look()));
             if stopped.is_none()
-                && let Some(reason) = bounds.exceeded()
+                && let Some(reason) = limits.exceeded()
             {
                 stop(checker);
                 stopped = Some(reason);
@@ -117,12 +117,12 @@ pub fn watch<M: Model, C: Checker<M>>(
     }
     for thread in threads {
         if let Err(payload) = thread.join() {
-            stopped = Some(Stopped::Panicked(said(payload.as_ref())));
+            stopped = Some(StopReason::Panicked(said(payload.as_ref())));
         }
     }
-    let sofar = sofar(checker, peak.look());
-    show(&sofar);
-    Ended { stopped, sofar, peak: peak.end() }
+    let progress = progress(checker, peak.look());
+    show(&progress);
+    SearchEnd { stopped, progress, peak: peak.end() }
 }
 
 /// What a panic said.

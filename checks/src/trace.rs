@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use indicatif::HumanCount;
-use synod_model::world::{PropertyInfo, PropertyKind, World};
+use synod_model::world::{ModelProperty, PropertyKind, Scenario};
 
 use crate::cli::{Exit, TraceArgs};
 use crate::hunt::hunt;
 use crate::interrupt::Interrupt;
-use crate::memory::Limit;
+use crate::memory::MemoryLimit;
 use crate::paths;
-use crate::progress::Progress;
-use crate::search::{Bounds, Sofar, Stopped};
+use crate::progress::ProgressLine;
+use crate::search::{SearchLimits, SearchProgress, StopReason};
 
 /// For so long the shortest path is looked for; after that, any will do.
 const SHORTEST: Duration = Duration::from_mins(2);
@@ -26,36 +26,35 @@ const SHORTEST: Duration = Duration::from_mins(2);
 pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     let row = args.scenario;
     let mut scenario = (row.scenario)();
-    let world = World::new(scenario.clone());
-    let property = find(&world.property_infos(), &args.property, row.name)?;
+    let property = find(&scenario, &args.property, row.name)?;
     // Nothing else is asked; and to look for anything else would cost time.
-    scenario.liveness = property.kind == PropertyKind::Liveness;
+    scenario.liveness = property.kind() == PropertyKind::Liveness;
 
-    let memory = Limit::new(args.resources.memory_max)?;
-    let any = Bounds { interrupt: Interrupt::listen()?, memory, deadline: None };
-    let shortest = Bounds { deadline: Some(Instant::now() + SHORTEST), ..any.clone() };
-    let progress = Progress::begin(row);
-    let show = |sofar: &Sofar| progress.show(sofar);
+    let memory = MemoryLimit::new(args.resources.memory_max)?;
+    let any = SearchLimits { interrupt: Interrupt::listen()?, memory, deadline: None };
+    let shortest = SearchLimits { deadline: Some(Instant::now() + SHORTEST), ..any.clone() };
+    let line = ProgressLine::begin(row);
+    let show = |progress: &SearchProgress| line.show(progress);
     let threads = args.resources.threads();
     let hunted = hunt(&scenario, property, threads, &shortest, Some(&any), show);
-    let searched = HumanCount(hunted.sofar.unique_states);
-    progress.end(&hunted.sofar, "");
+    let searched = HumanCount(hunted.progress.unique_states);
+    line.end(&hunted.progress, "");
 
-    let is_sometimes = property.kind == PropertyKind::Sometimes;
+    let is_sometimes = property.kind() == PropertyKind::Sometimes;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: {}", row.name, property.name)?;
+    writeln!(out, "{}: {}", row.name, property)?;
     let Some(path) = &hunted.path else {
         let verdict = match (&hunted.stopped, is_sometimes) {
             (None, true) => format!("never reached in any of {searched} states"),
             (None, false) => {
                 format!("holds in all of {searched} states: there is nothing to trace")
             }
-            (Some(Stopped::Panicked(said)), _) => {
+            (Some(StopReason::Panicked(said)), _) => {
                 format!(
                     "not found: after {searched} states a thread of the checker panicked: {said}"
                 )
             }
-            (Some(Stopped::Memory), _) => {
+            (Some(StopReason::Memory), _) => {
                 format!(
                     "not found in {searched} states, and then the memory limit was reached\n  --memory-max allows more"
                 )
@@ -83,36 +82,34 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
         },
     )?;
     let svg = args.svg.as_deref();
-    let described = paths::described(row.name, property.name, &scenario, path, svg)?;
+    let described = paths::described(row.name, property, &scenario, path, svg)?;
     out.write_all(described.as_bytes())?;
     Ok(if is_sometimes { Exit::Holds } else { Exit::Violated })
 }
 
 /// The property that is called `name`, or the only one with `name` in its name.
-fn find(
-    properties: &[&'static PropertyInfo],
-    name: &str,
-    scenario: &str,
-) -> anyhow::Result<&'static PropertyInfo> {
-    if let Some(property) = properties.iter().find(|property| property.name == name) {
-        return Ok(property);
+fn find(scenario: &Scenario, name: &str, scenario_name: &str) -> anyhow::Result<ModelProperty> {
+    let properties = scenario.properties();
+    if let Some(property) = properties.iter().find(|property| property.name() == name) {
+        return Ok(*property);
     }
     let part = name.to_lowercase();
-    let matches = |property: &&&'static PropertyInfo| property.name.to_lowercase().contains(&part);
+    let matches = |property: &&ModelProperty| property.name().to_lowercase().contains(&part);
     let matching: Vec<_> = properties.iter().filter(matches).copied().collect();
     match matching.as_slice() {
-        [property] => Ok(property),
-        [] => {
-            bail!("scenario {scenario} has no property {name:?}\n  it has:{}", listed(properties))
-        }
+        [property] => Ok(*property),
+        [] => bail!(
+            "scenario {scenario_name} has no property {name:?}\n  it has:{}",
+            listed(&properties)
+        ),
         _ => bail!(
-            "scenario {scenario} has several properties with {name:?} in their names\n  these:{}",
+            "scenario {scenario_name} has several properties with {name:?} in their names\n  these:{}",
             listed(&matching)
         ),
     }
 }
 
 /// Their names, one a line.
-fn listed(properties: &[&PropertyInfo]) -> String {
-    properties.iter().flat_map(|property| ["\n    ", property.name]).collect()
+fn listed(properties: &[ModelProperty]) -> String {
+    properties.iter().flat_map(|property| ["\n    ", property.name()]).collect()
 }

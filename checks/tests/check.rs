@@ -6,55 +6,57 @@ use std::time::Instant;
 
 use synod_checks::cli::Exit;
 use synod_checks::interrupt::Interrupt;
-use synod_checks::memory::Limit;
-use synod_checks::report::{PropertyVerdict, Report, ScenarioReport, Verdict, json, table};
+use synod_checks::memory::MemoryLimit;
+use synod_checks::report::{
+    PropertyVerdict, RunReport, ScenarioReport, ScenarioVerdict, json, table,
+};
 use synod_checks::run::check;
-use synod_checks::scenarios::{Row, States, Tier};
-use synod_checks::search::{Bounds, Stopped};
-use synod_model::world::{PropertyKind, Replicas, Scenario, Submission};
+use synod_checks::scenarios::{ScenarioRow, StateCount, Tier};
+use synod_checks::search::{SearchLimits, StopReason};
+use synod_model::world::{PropertyKind, Replicas, Scenario, ScenarioSubmission, Witness};
 
 /// One coordinator, one value: a few hundred states.
-const TINY: Row = Row {
+const TINY: ScenarioRow = ScenarioRow {
     name: "tiny",
     shows: "one coordinator has one value accepted",
     tier: Tier::Quick,
-    states: States::Estimated(1000),
+    states: StateCount::Estimated(1000),
     scenario: || Scenario {
-        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
-        reaches: vec!["everything is committed everywhere"],
+        submissions: vec![ScenarioSubmission::request(1, b'a', Replicas::of(&[0]))],
+        reaches: vec![Witness::CommittedEverywhere],
         ..Scenario::new(3, 1, &[3])
     },
 };
 
-fn bounds() -> Bounds {
-    let memory = Limit::new(None).expect("a machine with memory");
-    Bounds { interrupt: Interrupt::default(), memory, deadline: None }
+fn limits() -> SearchLimits {
+    let memory = MemoryLimit::new(None).expect("a machine with memory");
+    SearchLimits { interrupt: Interrupt::default(), memory, deadline: None }
 }
 
-fn checked(row: &Row, bounds: &Bounds) -> ScenarioReport {
+fn checked(row: &ScenarioRow, limits: &SearchLimits) -> ScenarioReport {
     let threads = NonZeroUsize::new(2).expect("two");
-    let (report, traces) = check(row, threads, bounds);
+    let (report, traces) = check(row, threads, limits);
     assert_eq!(traces, "", "nothing is violated");
     report
 }
 
-fn report(scenario: ScenarioReport) -> Report {
-    Report::new(Some(Tier::Quick), vec![scenario])
+fn report(scenario: ScenarioReport) -> RunReport {
+    RunReport::new(Some(Tier::Quick), vec![scenario])
 }
 
 #[test]
 fn what_is_as_it_must_be_holds() {
-    let scenario = checked(&TINY, &bounds());
-    assert_eq!((scenario.verdict, scenario.complete), (Verdict::Holds, true));
+    let scenario = checked(&TINY, &limits());
+    assert_eq!((scenario.verdict, scenario.complete), (ScenarioVerdict::Holds, true));
     assert!(scenario.unique_states > 100 && scenario.transitions > scenario.unique_states);
     assert!(scenario.peak_memory_bytes.is_some());
     for property in &scenario.properties {
-        let (verdict, has_path) = match property.kind {
+        let (verdict, has_path) = match property.property.kind() {
             PropertyKind::Sometimes => (PropertyVerdict::Reached, true),
             _ => (PropertyVerdict::Holds, false),
         };
         let found = (property.verdict, property.steps.is_some());
-        assert_eq!(found, (verdict, has_path), "{}", property.name);
+        assert_eq!(found, (verdict, has_path), "{}", property.property);
     }
     let report = report(scenario);
     assert!(report.collision_probability > 0.0 && report.collision_probability < 1e-12);
@@ -65,18 +67,19 @@ fn what_is_as_it_must_be_holds() {
 
 #[test]
 fn the_same_states_are_counted_every_time() {
-    let once = checked(&TINY, &bounds());
-    let again = Row { states: States::Counted(once.unique_states), ..TINY };
-    let again = checked(&again, &bounds());
-    assert_eq!(again.verdict, Verdict::Holds);
+    let once = checked(&TINY, &limits());
+    let again = ScenarioRow { states: StateCount::Counted(once.unique_states), ..TINY };
+    let again = checked(&again, &limits());
+    assert_eq!(again.verdict, ScenarioVerdict::Holds);
     assert_eq!(again.transitions, once.transitions);
 }
 
 #[test]
 fn another_number_of_states_than_the_table_says_fails() {
     for expected in [0, 7] {
-        let scenario = checked(&Row { states: States::Counted(expected), ..TINY }, &bounds());
-        assert_eq!((scenario.verdict, scenario.complete), (Verdict::Violated, true));
+        let scenario =
+            checked(&ScenarioRow { states: StateCount::Counted(expected), ..TINY }, &limits());
+        assert_eq!((scenario.verdict, scenario.complete), (ScenarioVerdict::Violated, true));
         let counted = scenario.unique_states;
         let report = report(scenario);
         assert_eq!(report.exit(), Exit::Violated);
@@ -90,11 +93,11 @@ fn another_number_of_states_than_the_table_says_fails() {
 fn what_is_never_reached_fails() {
     let scenario = || {
         let mut scenario = (TINY.scenario)();
-        scenario.reaches = vec!["two replicas coordinate at once"];
+        scenario.reaches = vec![Witness::TwoCoordinate];
         scenario
     };
-    let scenario = checked(&Row { scenario, ..TINY }, &bounds());
-    assert_eq!((scenario.verdict, scenario.complete), (Verdict::Violated, true));
+    let scenario = checked(&ScenarioRow { scenario, ..TINY }, &limits());
+    assert_eq!((scenario.verdict, scenario.complete), (ScenarioVerdict::Violated, true));
     let property = scenario.properties.last().expect("a property");
     assert_eq!((property.verdict, property.steps), (PropertyVerdict::Unreached, None));
     let report = report(scenario);
@@ -106,14 +109,14 @@ fn what_is_never_reached_fails() {
 fn a_search_that_was_stopped_is_incomplete_and_says_how_far_it_came() {
     // So large that it cannot end before it is stopped.
     let scenario = || {
-        let submissions = vec![Submission::request(1, b'a', Replicas::ALL)];
+        let submissions = vec![ScenarioSubmission::request(1, b'a', Replicas::ALL)];
         Scenario { submissions, crashes: 3, ..Scenario::new(3, 2, &[1, 2, 3, 4, 5]) }
     };
-    let row = Row { scenario, states: States::Counted(1), ..TINY };
+    let row = ScenarioRow { scenario, states: StateCount::Counted(1), ..TINY };
     let deadline = Some(Instant::now() + std::time::Duration::from_millis(300));
-    let scenario = checked(&row, &Bounds { deadline, ..bounds() });
-    assert_eq!((scenario.verdict, scenario.complete), (Verdict::Incomplete, false));
-    assert_eq!(scenario.stopped, Some(Stopped::Deadline));
+    let scenario = checked(&row, &SearchLimits { deadline, ..limits() });
+    assert_eq!((scenario.verdict, scenario.complete), (ScenarioVerdict::Incomplete, false));
+    assert_eq!(scenario.stopped, Some(StopReason::Deadline));
     assert!(scenario.unique_states > 1);
     assert!(scenario.properties.iter().all(|property| {
         matches!(property.verdict, PropertyVerdict::Incomplete | PropertyVerdict::Reached)
@@ -127,16 +130,16 @@ fn a_search_that_was_stopped_is_incomplete_and_says_how_far_it_came() {
 
 #[test]
 fn a_scenario_that_nobody_came_to_is_incomplete() {
-    let bounds = bounds();
-    bounds.interrupt.set();
-    let report = report(checked(&TINY, &bounds));
+    let limits = limits();
+    limits.interrupt.set();
+    let report = report(checked(&TINY, &limits));
     assert_eq!((report.complete, report.exit()), (false, Exit::Incomplete));
     assert!(table::text(&report).contains("tiny: incomplete after 0 of 1,000 states: not begun"));
 }
 
 #[test]
 fn the_json_document_is_the_one_that_was_promised() {
-    let report = report(checked(&TINY, &bounds()));
+    let report = report(checked(&TINY, &limits()));
     let mut text = Vec::new();
     json::print(&report, &mut text).expect("memory takes everything");
     let document: serde_json::Value = serde_json::from_slice(&text).expect("JSON");

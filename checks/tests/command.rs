@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use synod_checks::scenarios::{States, TABLE};
+use synod_checks::scenarios::{StateCount, TABLE};
 
 fn synod_check(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod-check"));
@@ -31,8 +31,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// The name of the scenario with the most states.
 fn largest() -> &'static str {
-    let states = |row: &&synod_checks::scenarios::Row| match row.states {
-        States::Counted(states) | States::Estimated(states) => states,
+    let states = |row: &&synod_checks::scenarios::ScenarioRow| match row.states {
+        StateCount::Counted(states) | StateCount::Estimated(states) => states,
     };
     TABLE.iter().max_by_key(states).expect("a scenario").name
 }

@@ -6,7 +6,7 @@
 //! requested of anybody but `synod-check`. What it saw is in `target/synod-check/explorer/`.
 //!
 //! The page is stateright's. Where this test fails after stateright was updated, look at those
-//! pictures first, and then at `model/src/world/explorer.css`, which knows how that page is made.
+//! pictures first, and then at `model/src/show/explorer.css`, which knows how that page is made.
 
 #[path = "explorer/chromium.rs"]
 mod chromium;
@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stateright::{Expectation, Model as _};
-use synod_checks::scenarios::{Row, States, find};
+use synod_checks::scenarios::{ScenarioRow, StateCount, find};
+use synod_model::show::state_text;
 use synod_model::world::{ClusterState, World};
 
 use chromium::Chromium;
@@ -46,7 +47,7 @@ fn overtaken() {
 
 fn explore(name: &str) {
     let row = find(name).expect("a scenario");
-    let States::Counted(states) = row.states else { panic!("{name} was never counted") };
+    let StateCount::Counted(states) = row.states else { panic!("{name} was never counted") };
     assert!(states < 100_000, "{name} has too many states for this test");
     let served = Served::start(name);
     let mut page = Chromium::start();
@@ -90,7 +91,7 @@ struct Witness {
 }
 
 /// Every property holds, or has been found, and the page says so of all of them.
-fn verdicts(row: &Row, shown: &Value) -> Vec<Witness> {
+fn verdicts(row: &ScenarioRow, shown: &Value) -> Vec<Witness> {
     let properties = World::new((row.scenario)()).properties();
     let shown = shown.as_array().expect("a list");
     assert_eq!(shown.len(), properties.len(), "{shown:#?}");
@@ -112,7 +113,7 @@ fn verdicts(row: &Row, shown: &Value) -> Vec<Witness> {
 }
 
 /// Opens the state that shows a property, looks at it, and goes a step further.
-fn step_into(row: &Row, witness: &Witness, page: &mut Chromium) {
+fn step_into(row: &ScenarioRow, witness: &Witness, page: &mut Chromium) {
     let Witness { property, path } = witness;
     page.click(&format!("look.property({property:?})"));
     page.wait_for(&format!("look.isAt({}) && look.picture() != null", path.len()), SOON);
@@ -120,7 +121,7 @@ fn step_into(row: &Row, witness: &Witness, page: &mut Chromium) {
     let shown = page.ask("look.stateBox().innerText");
     let world = World::new((row.scenario)());
     let [.., before, state] = &walk(&world, path)[..] else { panic!("no way to {property}") };
-    assert_eq!(text(&shown), world.describe(state, Some(before)), "{}: {property}", row.name);
+    assert_eq!(text(&shown), state_text(&world, state, Some(before)), "{}: {property}", row.name);
     let all = world.properties();
     let condition = all.iter().find(|it| it.name == *property).expect("a property").condition;
     assert!(condition(&world, state), "{}: the state does not show that {property}", row.name);

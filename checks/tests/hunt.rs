@@ -5,35 +5,32 @@ use std::time::Instant;
 
 use synod_checks::hunt::{Indices, hunt};
 use synod_checks::interrupt::Interrupt;
-use synod_checks::memory::Limit;
+use synod_checks::memory::MemoryLimit;
 use synod_checks::paths;
-use synod_checks::search::{Bounds, Stopped};
-use synod_model::world::{PropertyInfo, Replicas, Scenario, Submission, World};
+use synod_checks::search::{SearchLimits, StopReason};
+use synod_model::world::{
+    Invariant, ModelProperty, Replicas, Scenario, ScenarioSubmission, Witness,
+};
 
-const COMMITTED: &str = "everything is committed everywhere";
+const COMMITTED: ModelProperty = ModelProperty::Witness(Witness::CommittedEverywhere);
 
 fn scenario() -> Scenario {
     Scenario {
-        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0]))],
-        reaches: vec![COMMITTED, "two replicas coordinate at once"],
+        submissions: vec![ScenarioSubmission::request(1, b'a', Replicas::of(&[0]))],
+        reaches: vec![Witness::CommittedEverywhere, Witness::TwoCoordinate],
         ..Scenario::new(3, 1, &[3])
     }
 }
 
-fn property(name: &str) -> &'static PropertyInfo {
-    let properties = World::new(scenario()).property_infos();
-    properties.into_iter().find(|property| property.name == name).expect("it has it")
-}
-
-fn bounds() -> Bounds {
-    let memory = Limit::new(None).expect("a machine with memory");
-    Bounds { interrupt: Interrupt::default(), memory, deadline: None }
+fn limits() -> SearchLimits {
+    let memory = MemoryLimit::new(None).expect("a machine with memory");
+    SearchLimits { interrupt: Interrupt::default(), memory, deadline: None }
 }
 
 #[test]
 fn the_nearest_state_is_found() {
-    let bounds = bounds();
-    let hunted = hunt(&scenario(), property(COMMITTED), NonZeroUsize::MIN, &bounds, None, |_| ());
+    let limits = limits();
+    let hunted = hunt(&scenario(), COMMITTED, NonZeroUsize::MIN, &limits, None, |_| ());
     assert!(hunted.is_shortest && hunted.stopped.is_none());
     let path = hunted.path.expect("a path");
     let file = paths::default_file("tiny", COMMITTED);
@@ -46,28 +43,28 @@ fn the_nearest_state_is_found() {
     assert!(svg.contains("<svg"), "{svg}");
 
     // Nothing is nearer: depth first, within the same bounds, does not find a shorter way either.
-    let passed = Bounds { deadline: Some(Instant::now()), ..bounds.clone() };
+    let passed = SearchLimits { deadline: Some(Instant::now()), ..limits.clone() };
     let two = NonZeroUsize::new(2).expect("two");
-    let any = hunt(&scenario(), property(COMMITTED), two, &passed, Some(&bounds), |_| ());
+    let any = hunt(&scenario(), COMMITTED, two, &passed, Some(&limits), |_| ());
     assert!(any.path.is_none_or(|any| any.steps() >= path.steps()));
 }
 
 #[test]
 fn what_is_not_there_is_not_found() {
-    for name in ["two replicas coordinate at once", "no two values are chosen in a slot"] {
-        let hunted = hunt(&scenario(), property(name), NonZeroUsize::MIN, &bounds(), None, |_| ());
-        assert_eq!((hunted.path, hunted.stopped), (None, None), "{name}");
+    for property in [Witness::TwoCoordinate.into(), Invariant::OneChosenValue.into()] {
+        let hunted = hunt(&scenario(), property, NonZeroUsize::MIN, &limits(), None, |_| ());
+        assert_eq!((hunted.path, hunted.stopped), (None, None), "{property}");
     }
 }
 
 #[test]
 fn a_hunt_that_was_stopped_says_so() {
-    let bounds = bounds();
-    bounds.interrupt.set();
+    let limits = limits();
+    limits.interrupt.set();
     let large = Scenario { crashes: 2, ..Scenario::new(3, 2, &[1, 2, 3, 4]) };
-    let property = property("no two values are chosen in a slot");
-    let hunted = hunt(&large, property, NonZeroUsize::MIN, &bounds, Some(&bounds), |_| ());
-    assert_eq!((hunted.path, hunted.stopped), (None, Some(Stopped::Interrupted)));
+    let property = Invariant::OneChosenValue.into();
+    let hunted = hunt(&large, property, NonZeroUsize::MIN, &limits, Some(&limits), |_| ());
+    assert_eq!((hunted.path, hunted.stopped), (None, Some(StopReason::Interrupted)));
 }
 
 #[test]

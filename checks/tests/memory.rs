@@ -1,6 +1,6 @@
 //! In a process of its own, for memory is measured of a whole process.
 
-use synod_checks::memory::Peak;
+use synod_checks::memory::PeakMemory;
 
 #[test]
 fn a_peak_covers_what_was_given_back_and_not_what_was_there_before() {
@@ -9,7 +9,7 @@ fn a_peak_covers_what_was_given_back_and_not_what_was_there_before() {
         assert_eq!(memory.iter().map(|&byte| usize::from(byte)).sum::<usize>(), bytes);
     };
     touched(96 << 20);
-    let mut peak = Peak::begin();
+    let mut peak = PeakMemory::begin();
     let before = peak.look().expect("Linux");
     touched(32 << 20);
     let peak = peak.end().expect("Linux");

@@ -11,8 +11,7 @@ use std::{env, fs};
 use clap::Parser as _;
 use indicatif::HumanCount;
 use synod_checks::cli::{Cli, Command, tier_name};
-use synod_checks::scenarios::{Row, States, TABLE, Tier};
-use synod_model::world::World;
+use synod_checks::scenarios::{ScenarioRow, StateCount, TABLE, Tier};
 
 const BEGIN: &str = "<!-- scenarios -->\n";
 const END: &str = "<!-- /scenarios -->";
@@ -46,11 +45,11 @@ fn table() -> String {
     table
 }
 
-fn states(row: &Row) -> String {
+fn states(row: &ScenarioRow) -> String {
     match row.states {
-        States::Counted(0) => "not counted".to_owned(),
-        States::Counted(states) => HumanCount(states).to_string(),
-        States::Estimated(states) => format!("~{}", HumanCount(states)),
+        StateCount::Counted(0) => "not counted".to_owned(),
+        StateCount::Counted(states) => HumanCount(states).to_string(),
+        StateCount::Estimated(states) => format!("~{}", HumanCount(states)),
     }
 }
 
@@ -60,9 +59,9 @@ fn sum(tier: Tier) -> String {
     let mut mark = "";
     for row in TABLE.iter().filter(|row| row.tier == tier) {
         match row.states {
-            States::Counted(0) => return "not counted".to_owned(),
-            States::Counted(states) => sum += states,
-            States::Estimated(states) => {
+            StateCount::Counted(0) => return "not counted".to_owned(),
+            StateCount::Counted(states) => sum += states,
+            StateCount::Estimated(states) => {
                 sum += states;
                 mark = "~";
             }
@@ -137,9 +136,9 @@ fn commands_on_the_pages_are_understood() {
             let cli = Cli::try_parse_from(program.chain(arguments));
             let cli = cli.unwrap_or_else(|error| panic!("{}: {line}\n{error}", page.display()));
             if let Some(Command::Trace(args)) = cli.command {
-                let properties = World::new((args.scenario.scenario)()).property_infos();
+                let properties = (args.scenario.scenario)().properties();
                 let part = args.property.to_lowercase();
-                let names = properties.iter().map(|property| property.name.to_lowercase());
+                let names = properties.iter().map(|property| property.name().to_lowercase());
                 let matching = names.filter(|name| name.contains(&part)).count();
                 assert_eq!(matching, 1, "{}: {line}", page.display());
             }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use stateright::{Checker, Model, Property};
 use synod_checks::interrupt::Interrupt;
-use synod_checks::memory::Limit;
-use synod_checks::search::{Bounds, Stopped, watch};
+use synod_checks::memory::MemoryLimit;
+use synod_checks::search::{SearchLimits, StopReason, watch};
 
 /// Counts for ever, or until it is stopped, or until it panics.
 #[derive(Default)]
@@ -43,17 +43,17 @@ impl Model for Counter {
     }
 }
 
-fn bounds() -> Bounds {
-    let memory = Limit::new(None).expect("a machine with memory");
-    Bounds { interrupt: Interrupt::default(), memory, deadline: None }
+fn limits() -> SearchLimits {
+    let memory = MemoryLimit::new(None).expect("a machine with memory");
+    SearchLimits { interrupt: Interrupt::default(), memory, deadline: None }
 }
 
 /// How a search of `counter` ended, and after how many states.
-fn ended(counter: Counter, bounds: &Bounds) -> (Option<Stopped>, u64) {
+fn ended(counter: Counter, limits: &SearchLimits) -> (Option<StopReason>, u64) {
     let threads = NonZeroUsize::new(2).expect("two").get();
     let mut checker = counter.checker().threads(threads).spawn_dfs();
-    let ended = watch(&mut checker, bounds, stop_it, |_| ());
-    (ended.stopped, ended.sofar.unique_states)
+    let ended = watch(&mut checker, limits, stop_it, |_| ());
+    (ended.stopped, ended.progress.unique_states)
 }
 
 fn stop_it(checker: &impl Checker<Counter>) {
@@ -63,24 +63,24 @@ fn stop_it(checker: &impl Checker<Counter>) {
 #[test]
 fn a_search_that_ends_by_itself_was_not_stopped() {
     let counter = Counter { ends_at: Some(41), ..Counter::default() };
-    assert_eq!(ended(counter, &bounds()), (None, 42));
+    assert_eq!(ended(counter, &limits()), (None, 42));
 }
 
 #[test]
 fn a_panic_is_told_with_what_it_said() {
     let counter = Counter { panics_at: Some(13), ..Counter::default() };
-    let (stopped, states) = ended(counter, &bounds());
-    assert_eq!(stopped, Some(Stopped::Panicked("13 is unlucky".to_owned())));
+    let (stopped, states) = ended(counter, &limits());
+    assert_eq!(stopped, Some(StopReason::Panicked("13 is unlucky".to_owned())));
     assert_eq!(states, 14);
 }
 
 #[test]
 fn every_bound_stops_a_search() {
-    let interrupted = bounds();
+    let interrupted = limits();
     interrupted.interrupt.set();
-    let late = Bounds { deadline: Some(Instant::now()), ..bounds() };
-    for (bounds, why) in [(interrupted, Stopped::Interrupted), (late, Stopped::Deadline)] {
-        let (stopped, states) = ended(Counter::default(), &bounds);
+    let late = SearchLimits { deadline: Some(Instant::now()), ..limits() };
+    for (limits, why) in [(interrupted, StopReason::Interrupted), (late, StopReason::Deadline)] {
+        let (stopped, states) = ended(Counter::default(), &limits);
         assert_eq!(stopped, Some(why));
         assert!(states > 0);
     }

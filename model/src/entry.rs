@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::counted::SizeBytes;
 use crate::limits::Limits;
 use crate::numbers::{ReplicaId, Run, SessionId};
 
-/// What clients put in the log. The core never looks into it, and clones only the handle.
+/// What clients put in the log. The core never looks into a value, and clones only its handle.
 ///
-/// A handle should be cheap to clone (bytes behind a reference count, a small integer).
+/// A handle should be cheap to clone: bytes behind a reference count, or a small integer.
 pub trait Value: Clone + Eq + core::fmt::Debug {
     /// The length in bytes of the value behind the handle, for the limits.
     fn size_bytes(&self) -> u64;
@@ -57,7 +58,7 @@ pub struct Opening {
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Entry<V> {
-    /// Nothing: fills a slot that a new coordinator found empty below one that was not.
+    /// Nothing. A new coordinator fills an empty slot with it if a slot above is not empty.
     NoOp,
     /// A client's value.
     Request(Request<V>),
@@ -92,8 +93,8 @@ pub enum SubmissionId {
 }
 
 impl<V: Value> Entry<V> {
-    /// The identity of the submission that this entry is a copy of. What the protocol puts in the
-    /// log by itself has none.
+    /// The identity of the submission that this entry is a copy of. None if the protocol put the entry
+    /// in the log by itself.
     #[must_use]
     pub fn submission_id(&self) -> Option<SubmissionId> {
         match *self {
@@ -123,5 +124,11 @@ impl<V: Value> Entry<V> {
             Self::Request(Request { value, .. }) => FIXED_BYTES.saturating_add(value.size_bytes()),
             _ => FIXED_BYTES,
         }
+    }
+}
+
+impl<V: Value> SizeBytes for Entry<V> {
+    fn size_bytes(&self) -> u64 {
+        Entry::size_bytes(self)
     }
 }

@@ -1,13 +1,13 @@
 //! The request table: what makes delivery exactly once.
 //!
 //! The log may rightly hold a request twice. A client that hears nothing retries at another replica,
-//! while the first copy may sit in a slot that a new coordinator must finish. So a copy is told from
-//! the first at *delivery*, where every replica sees the same log and comes to the same verdict.
+//! while the first copy may be in a slot that a new coordinator must finish. So copies are told apart
+//! at *delivery*, where every replica sees the same log and comes to the same verdict.
 //!
-//! The table is a function of the committed prefix alone, it is bounded, and it belongs into every
-//! snapshot. For each session it keeps `answered` (below it the client wants to hear nothing any
-//! more) and the requests at or above it that were delivered, each with its slot. To keep only the
-//! last number would lose request 1 when request 2 overtakes it through another replica.
+//! The table is a function of the committed prefix alone. It is bounded, and it belongs in every
+//! snapshot. For each session it keeps `answered` (the client waits for no request below it) and the
+//! delivered requests at or above `answered`, each with its slot. To keep only the last number would
+//! lose request 1 when request 2 overtakes it through another replica.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -48,16 +48,16 @@ pub enum DeliveryRefused {
 /// What every replica remembers of the requests delivered so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestTable {
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, KnownSession>,
     /// Finds the session of an opening that comes again.
     opened: BTreeMap<Opening, SessionId>,
-    /// Finds the session to evict: the first, if what it is listed under is still so. Ended sessions
-    /// come before open ones, those whose last delivery is older before others.
+    /// Finds the session to evict: the first one, unless its listing is out of date. Ended sessions
+    /// come before open ones, and older last deliveries before newer ones.
     by_age: BTreeSet<(bool, Slot, SessionId)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Session {
+struct KnownSession {
     opened_by: Opening,
     /// The slot of the entry that ended the session. An ended session is kept until its place is
     /// needed, so that a late copy of its opening does not open another.
@@ -66,12 +66,12 @@ struct Session {
     /// Number and slot of what was delivered at or above `answered`.
     requests: BTreeMap<u64, Slot>,
     last_delivery: Slot,
-    /// The last delivery under which it is listed by age. It is listed anew when it comes to be the
-    /// first, or ends: to do so with every request would cost each a search.
+    /// The last delivery under which it is listed by age. It is listed anew when it becomes the first
+    /// one, or ends. To list it anew at every request would cost each request a search.
     listed_at: Slot,
 }
 
-impl Session {
+impl KnownSession {
     fn is_open(&self) -> bool {
         self.ended.is_none()
     }
@@ -97,7 +97,7 @@ impl RequestTable {
         if self.sessions.len() as u64 >= limits.sessions_max.max(1) {
             self.evict();
         }
-        let session = Session {
+        let session = KnownSession {
             opened_by: opening,
             ended: None,
             answered: 1,
@@ -111,8 +111,8 @@ impl RequestTable {
         Verdict::First
     }
 
-    /// Gives up one session: an ended one if there is any, and of those the one whose last delivery
-    /// is oldest.
+    /// Evicts one session: an ended one if there is any, else an open one; among these the one whose
+    /// last delivery is oldest.
     fn evict(&mut self) {
         while let Some((is_open, at, id)) = self.by_age.pop_first() {
             let Some(session) = self.sessions.get_mut(&id) else {
@@ -175,8 +175,8 @@ impl RequestTable {
         Verdict::First
     }
 
-    /// What is known of a submission before it is in any slot. That a session is unknown proves
-    /// nothing: this replica may lag.
+    /// What is known of a submission before it is in any slot. An unknown session proves nothing: this
+    /// replica may lag.
     #[must_use]
     pub fn look_up(&self, submission: SubmissionId) -> Known {
         match submission {

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stateright::{Checker, Model};
+use synod_model::show::{Explored, path_svg, path_text, sentence, state_text};
 use synod_model::world::{
-    Action, ClusterState, Explored, Kinds, Replicas, Scenario, Submission, World,
+    Action, ClusterState, MessageKinds, Replicas, Scenario, ScenarioSubmission, World,
 };
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
@@ -18,7 +19,7 @@ fn walk(world: &World, sentences: &[&str]) -> Path {
     let mut state = world.init_states().remove(0);
     for begins in sentences {
         let steps = world.next_steps(&state);
-        let possible: Vec<_> = steps.iter().map(|step| world.sentence(&state, step.0)).collect();
+        let possible: Vec<_> = steps.iter().map(|step| sentence(world, &state, step.0)).collect();
         let index = possible.iter().position(|sentence| sentence.starts_with(begins));
         let index = index.unwrap_or_else(|| panic!("{begins} is none of {possible:#?}"));
         path.push((state, Some(steps[index].0)));
@@ -49,7 +50,7 @@ fn wander(world: &World, steps_max: usize, mut seed: u64) -> Path {
 
 fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
     Scenario {
-        submissions: vec![Submission::request(1, b'a', Replicas::of(&[0, 2]))],
+        submissions: vec![ScenarioSubmission::request(1, b'a', Replicas::of(&[0, 2]))],
         crashes: 1,
         liveness: false,
         ..Scenario::new(replicas, 1, numbers)
@@ -60,13 +61,14 @@ fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
 fn rich_scenario(replicas: usize) -> Scenario {
     let session = SessionId(1);
     let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 0 });
-    let submission = |entry, after| Submission { entry, at: Replicas::ALL, places: 2, after };
+    let submission =
+        |entry, after| ScenarioSubmission { entry, at: Replicas::ALL, places: 2, after };
     let request = Entry::Request(Request { session, number: 1, answered: 1, value: b'b' });
     Scenario {
         slots: 4,
         canvass: true,
         submissions: vec![
-            Submission { places: 2, ..Submission::request(1, b'a', Replicas::ALL) },
+            ScenarioSubmission { places: 2, ..ScenarioSubmission::request(1, b'a', Replicas::ALL) },
             submission(open, None),
             submission(request, Some(1)),
             submission(Entry::End { session }, Some(2)),
@@ -76,7 +78,7 @@ fn rich_scenario(replicas: usize) -> Scenario {
         crashes: 2,
         sync_any: true,
         resend: true,
-        loses: Kinds::of(&[]),
+        loses: MessageKinds::of(&[]),
         ..scenario(replicas, &(1..30).collect::<Vec<_>>())
     }
 }
@@ -101,7 +103,7 @@ const STORY: &[&str] = &[
 #[test]
 fn a_path_is_told_by_what_each_step_changes() {
     let world = World::new(scenario(3, &[3]));
-    let told = world.tell(&walk(&world, STORY));
+    let told = path_text(&world, &walk(&world, STORY));
     assert_eq!(
         told,
         "
@@ -174,7 +176,7 @@ fn a_path_is_told_by_what_each_step_changes() {
 fn a_step_marks_the_lines_that_it_changes() {
     let world = World::new(scenario(3, &[3]));
     let path = walk(&world, &STORY[..7]);
-    let described = world.describe(&path[7].0, Some(&path[6].0));
+    let described = state_text(&world, &path[7].0, Some(&path[6].0));
     let expected = "
   r0  coordinator under 3
       promised      3
@@ -214,7 +216,7 @@ fn sentences_are_words() {
         let path = wander(&world, 60, seed);
         for (state, action) in &path {
             let Some(action) = action else { continue };
-            let sentence = world.sentence(state, *action);
+            let sentence = sentence(&world, state, *action);
             assert!(!sentence.contains(['{', '[', '"']), "{sentence}");
         }
     }
@@ -226,7 +228,7 @@ fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
         for seed in 0..20 {
             let world = World::new(rich_scenario(replicas));
             let path = wander(&world, 60, seed);
-            let svg = world.draw(&path);
+            let svg = path_svg(&world, &path);
             let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
             let named = |name: &'static str| {
                 document.descendants().filter(move |node| node.tag_name().name() == name)
@@ -250,16 +252,16 @@ fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
 #[test]
 fn a_picture_of_nothing_is_a_picture() {
     let world = World::new(scenario(3, &[3]));
-    let svg = world.draw(&walk(&world, &[]));
+    let svg = path_svg(&world, &walk(&world, &[]));
     assert!(roxmltree::Document::parse(&svg).is_ok());
 }
 
 #[test]
 fn text_is_escaped() {
-    let submissions = vec![Submission::request(1, b'<', Replicas::of(&[0]))];
+    let submissions = vec![ScenarioSubmission::request(1, b'<', Replicas::of(&[0]))];
     let world = World::new(Scenario { submissions, ..scenario(3, &[3]) });
     let story = [&STORY[..5], &["a client submits < at r0"]].concat();
-    let svg = world.draw(&walk(&world, &story));
+    let svg = path_svg(&world, &walk(&world, &story));
     let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
     assert!(
         document
@@ -314,7 +316,7 @@ fn what_is_explored_is_what_is_checked() {
         let mut shown_actions = Vec::new();
         explored.actions(&shown, &mut shown_actions);
         let sentences: Vec<_> =
-            plain_actions.iter().map(|it| world.sentence(&state, *it)).collect();
+            plain_actions.iter().map(|it| sentence(world, &state, *it)).collect();
         let shown_sentences: Vec<_> =
             shown_actions.iter().map(|it| explored.format_action(it)).collect();
         assert_eq!(shown_sentences, sentences);

@@ -8,7 +8,7 @@ use super::Measurement;
 
 /// A scenario of Synod's model, and the two peers that it is compared with.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     synod: Figures,
     paxos_example: Figures,
     two_phase_commit: Figures,
@@ -33,7 +33,7 @@ struct Goal {
     more_is_better: bool,
 }
 
-impl Report {
+impl BenchReport {
     /// Puts the scenario beside its peers.
     pub(crate) fn new(
         synod: Measurement,
@@ -89,7 +89,7 @@ impl Figures {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = [&self.synod, &self.paxos_example, &self.two_phase_commit];
         let name_width = rows.map(|row| row.measurement.scenario.len());
@@ -171,8 +171,8 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
-        Report::new(
+    fn report() -> BenchReport {
+        BenchReport::new(
             measurement("rivals", 1_000_000),
             measurement("paxos_example", 80_000),
             measurement("two_phase_commit", 10_000_000),

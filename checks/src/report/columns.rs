@@ -2,7 +2,7 @@
 
 /// To which side the cells of a column stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Alignment {
     /// Words.
     Left,
     /// Numbers.
@@ -10,7 +10,7 @@ pub enum Side {
 }
 
 /// Lines up `rows`, the first of which is the heading, under one another.
-pub fn line_up<const N: usize>(sides: [Side; N], rows: &[[String; N]]) -> String {
+pub fn line_up<const N: usize>(sides: [Alignment; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
@@ -21,8 +21,8 @@ pub fn line_up<const N: usize>(sides: [Side; N], rows: &[[String; N]]) -> String
         let mut line = String::new();
         for ((cell, width), side) in row.iter().zip(widths).zip(sides) {
             let cell = match side {
-                Side::Left => format!("{cell:<width$}   "),
-                Side::Right => format!("{cell:>width$}   "),
+                Alignment::Left => format!("{cell:<width$}   "),
+                Alignment::Right => format!("{cell:>width$}   "),
             };
             line.push_str(&cell);
         }
@@ -40,7 +40,7 @@ mod tests {
     fn numbers_stand_to_the_right() {
         let rows = [["name", "states"], ["rivals", "76,210"], ["a", "1"]];
         let rows = rows.map(|row| row.map(str::to_owned));
-        let text = line_up([Side::Left, Side::Right], &rows);
+        let text = line_up([Alignment::Left, Alignment::Right], &rows);
         assert_eq!(text, "name     states\nrivals   76,210\na             1\n");
     }
 }

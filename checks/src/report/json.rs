@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use serde::Serializer;
-use synod_model::world::PropertyKind;
+use serde::{Serialize, Serializer};
+use synod_model::world::{ModelProperty, PropertyKind};
 
-use super::Report;
+use super::RunReport;
 use crate::cli::tier_name;
 use crate::scenarios::Tier;
 
@@ -14,7 +14,7 @@ use crate::scenarios::Tier;
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn print(report: &RunReport, out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)
 }
@@ -28,10 +28,16 @@ pub(super) fn tier<S: Serializer>(tier: &Option<Tier>, out: S) -> Result<S::Ok, 
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-pub(super) fn kind<S: Serializer>(kind: &PropertyKind, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_str(match kind {
+pub(super) fn property<S: Serializer>(property: &ModelProperty, out: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Fields {
+        name: &'static str,
+        kind: &'static str,
+    }
+    let kind = match property.kind() {
         PropertyKind::Always => "always",
         PropertyKind::Sometimes => "sometimes",
         PropertyKind::Liveness => "liveness",
-    })
+    };
+    Fields { name: property.name(), kind }.serialize(out)
 }

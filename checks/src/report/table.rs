@@ -4,21 +4,28 @@ use std::fmt::Write as _;
 
 use indicatif::HumanCount;
 
-use super::columns::{Side, line_up};
-use super::{PropertyVerdict, Report, ScenarioReport, Verdict};
+use super::columns::{Alignment, line_up};
+use super::{PropertyVerdict, RunReport, ScenarioReport, ScenarioVerdict};
 use crate::progress::rate;
-use crate::scenarios::States;
-use crate::search::Stopped;
+use crate::scenarios::StateCount;
+use crate::search::StopReason;
 
 /// The table, the totals, and what is to be said of each scenario that does not hold.
-pub fn text(report: &Report) -> String {
+pub fn text(report: &RunReport) -> String {
     let mut rows = vec![
         ["scenario", "what it shows", "states", "transitions", "depth", "time", "verdict"]
             .map(str::to_owned),
     ];
     rows.extend(report.scenarios.iter().map(row));
-    let sides =
-        [Side::Left, Side::Left, Side::Right, Side::Right, Side::Right, Side::Right, Side::Left];
+    let sides = [
+        Alignment::Left,
+        Alignment::Left,
+        Alignment::Right,
+        Alignment::Right,
+        Alignment::Right,
+        Alignment::Right,
+        Alignment::Left,
+    ];
     let mut text = line_up(sides, &rows);
     text.push_str(&totals(report));
     for scenario in &report.scenarios {
@@ -43,14 +50,14 @@ fn row(scenario: &ScenarioReport) -> [String; 7] {
 pub fn verdict(scenario: &ScenarioReport) -> &'static str {
     let is_wrong = scenario.properties.iter().any(|property| property.verdict.is_wrong());
     match scenario.verdict {
-        Verdict::Holds => "holds",
-        Verdict::Violated if !is_wrong => "count differs",
-        Verdict::Violated => "violated",
-        Verdict::Incomplete => "incomplete",
+        ScenarioVerdict::Holds => "holds",
+        ScenarioVerdict::Violated if !is_wrong => "count differs",
+        ScenarioVerdict::Violated => "violated",
+        ScenarioVerdict::Incomplete => "incomplete",
     }
 }
 
-fn totals(report: &Report) -> String {
+fn totals(report: &RunReport) -> String {
     let scenarios = &report.scenarios;
     let emptied = scenarios.iter().filter(|it| it.complete).count();
     let frontiers = if report.complete {
@@ -106,7 +113,7 @@ fn in_short(number: u64) -> String {
 fn notes(scenario: &ScenarioReport, text: &mut String) {
     let name = scenario.name;
     for property in &scenario.properties {
-        let what = property.name;
+        let what = property.property;
         let note = match property.verdict {
             PropertyVerdict::Violated => format!("violated: {what}"),
             PropertyVerdict::Unreached => format!("never reached: {what}"),
@@ -115,7 +122,7 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
         let _ = writeln!(text, "\n{name}: {note}");
     }
     if scenario.is_miscounted()
-        && let States::Counted(expected) = scenario.expected
+        && let StateCount::Counted(expected) = scenario.expected
     {
         let _ = writeln!(
             text,
@@ -126,16 +133,18 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
         );
     }
     if !scenario.complete {
-        let (States::Counted(all) | States::Estimated(all)) = scenario.expected;
+        let (StateCount::Counted(all) | StateCount::Estimated(all)) = scenario.expected;
         let of = if all > 0 { format!(" of {}", HumanCount(all)) } else { String::new() };
         let why = match &scenario.stopped {
-            Some(Stopped::Interrupted) => "stopped by Ctrl-C".to_owned(),
-            Some(Stopped::Memory) => {
+            Some(StopReason::Interrupted) => "stopped by Ctrl-C".to_owned(),
+            Some(StopReason::Memory) => {
                 "stopped at the memory limit\n  --memory-max allows more".to_owned()
             }
-            Some(Stopped::Deadline) => "stopped for want of time".to_owned(),
-            Some(Stopped::Panicked(said)) => format!("a thread of the checker panicked: {said}"),
-            None if scenario.verdict == Verdict::Violated => "stopped at what it found".to_owned(),
+            Some(StopReason::Deadline) => "stopped for want of time".to_owned(),
+            Some(StopReason::Panicked(said)) => format!("a thread of the checker panicked: {said}"),
+            None if scenario.verdict == ScenarioVerdict::Violated => {
+                "stopped at what it found".to_owned()
+            }
             None => "not begun".to_owned(),
         };
         let _ = writeln!(

@@ -1,5 +1,4 @@
 #![doc = include_str!("lib.md")]
-
 // Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
 // reason. Tests may be short about both.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -7,25 +6,28 @@
 pub mod backend;
 pub mod client_port;
 pub mod disk;
-mod few_lines;
 pub mod forming;
+mod identity;
 mod listen;
+mod log_rate_limit;
 mod node;
 pub mod peers;
 mod shell;
 #[cfg(test)]
 mod simulation;
+mod start;
 pub mod state_machine;
 pub mod storage;
 
 pub use backend::{Backend, Subscription};
+pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
 pub use listen::{ListenError, ListensFor};
 pub use node::{
     Config, MakeError, Node, NodeError, NodeOpenError, NodeSubscription, Stopping,
     make_data_directory,
 };
 pub use shell::detector::Timing;
-pub use shell::start::StartError;
+pub use start::StartError;
 pub use state_machine::{BareLog, Snapshot, StateMachine};
 // What the interface of this package is made of, so that its users need no other.
 pub use synod_model::{ReplicaId, SessionId, Slot};

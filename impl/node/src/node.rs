@@ -49,10 +49,11 @@ pub use open::Config;
 pub use subscription::NodeSubscription;
 
 use crate::backend::Backend;
+use crate::identity::Identity;
 use crate::peers::Peers;
 use crate::shell::Submission;
 use crate::state_machine::StateMachine;
-use crate::storage::{Identity, LogReader, LogSize};
+use crate::storage::{LogReader, LogSize};
 use call::{Call, Query, ReadReply};
 use local_session::LocalSession;
 use resident_memory::ResidentMemory;

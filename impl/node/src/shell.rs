@@ -1,13 +1,12 @@
-//! The shell: what stands between one replica of the core and its disk, its peers, its application
-//! and its clients.
+//! The shell: everything between one replica of the core and its disk, peers, application and clients.
 //!
-//! It has no disk, network, clock or thread of its own. It is told what has happened, and at what
-//! time; it says what is to be done, and whoever drives it does that. So the same shell runs
-//! in a node, on real files and sockets, and in a test, a whole cluster in one thread, on simulated
+//! It has no disk, network, clock or thread of its own. A driver tells it what has happened, and at
+//! what time. It says what is to be done, and the driver does that. So the same shell runs in a node,
+//! on real files and sockets, and in a test, where a whole cluster runs in one thread on simulated
 //! ones.
 //!
-//! It decides nothing about the protocol. It remembers who waits for what ([`waiting`]), counts
-//! time ([`detector`]), and merges what arrives together: all submissions of a
+//! The shell decides nothing about the protocol. It remembers which client waits for what
+//! ([`waiting`]), counts time ([`detector`]), and merges what arrives together: all submissions of a
 //! batch of events are one input to the core, and so one accept and one write.
 //!
 //! ```text
@@ -15,7 +14,6 @@
 //! ```
 
 pub(crate) mod detector;
-pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 pub(crate) mod waiting;
@@ -24,7 +22,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Answer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
+    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
     ReplicaId, Request, Run, SessionId, Slot, Status,
 };
 use synod_wire::Value;
@@ -33,22 +31,22 @@ use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
 use detector::{Alarm, Detector, Timing};
 use waiting::{Waiter, Waiting};
 
-/// What a shell is told. Its driver answers those who submit by an `S`, and those who read by an `R`.
+/// What a shell is told. An `S` is the way to answer a submission, an `R` the way to answer a read.
 #[derive(Debug)]
-pub(crate) enum Event<S, R> {
-    /// A peer said something.
+pub(crate) enum ShellEvent<S, R> {
+    /// A peer has sent a message.
     Peer(ReplicaId, Message<Value>),
     /// Everything written up to this position is durable.
     Synced(Position),
-    /// The application has everything up to this slot.
+    /// The application has applied everything up to this slot.
     Applied(Slot),
-    /// A client wants something in the log.
+    /// A client submits something.
     Submit(Submission, S),
-    /// A client wants to know where the log ends.
+    /// A client asks where the log ends.
     Read(R),
 }
 
-/// What clients submit. What an opening is known by, the shell adds.
+/// What a client submits. The shell adds the id of an opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Submission {
     /// A session.
@@ -59,18 +57,18 @@ pub(crate) enum Submission {
     End(SessionId),
 }
 
-/// What is to be done. The driver takes it all out before it tells the shell anything more.
+/// What is to be done. The driver takes all of it before it tells the shell anything more.
 #[derive(Debug)]
 pub(crate) struct Effects<S, R> {
     /// What the core wants written, sent, delivered and served.
     pub(crate) out: Output<Value>,
-    /// Who is told in which slot the first copy of a submission is, or what else became of it, as soon
-    /// as the application has everything up to the slot that stands before it, and nothing above. Those
+    /// The outcomes of submissions; a success is the slot of the first copy. Before each stands the slot
+    /// of the state that answers it: the application has applied that slot, and nothing above. These
     /// slots ascend.
     pub(crate) on_delivery: Vec<(Slot, S, Result<Slot, SubmitError>)>,
     /// Submissions that fail at once.
     pub(crate) failed: Vec<(S, SubmitError)>,
-    /// Reads that are answered: the application has what they must see.
+    /// The outcomes of reads. The application has applied what they must see.
     pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
 }
 
@@ -85,7 +83,7 @@ impl<S, R> Default for Effects<S, R> {
     }
 }
 
-/// One replica and what is around it.
+/// One replica, and what surrounds it.
 #[derive(Debug)]
 pub(crate) struct Shell<S, R> {
     replica: Replica<Value>,
@@ -97,9 +95,9 @@ pub(crate) struct Shell<S, R> {
     reads: Vec<ReadId>,
     /// How many sessions were opened through this run.
     opened: u64,
-    /// The last slot that was handed to the application since this shell was made.
+    /// The last slot that went to the application since this shell was made.
     delivered: Slot,
-    /// The highest watermark that a peer has told.
+    /// The highest watermark in a message of a peer.
     heard_watermark: Slot,
     effects: Effects<S, R>,
 }
@@ -128,39 +126,40 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         self.replica.status()
     }
 
-    /// Everything up to this slot is committed, by what this replica knows itself and what peers say.
+    /// The highest slot that is known to be committed, by this replica itself or by its peers' messages.
     pub(crate) fn known_watermark(&self) -> Slot {
         self.heard_watermark.max(self.replica.status().watermark)
     }
 
-    /// When there will be something to do even if nothing happens.
+    /// When the shell must be flushed next, even if nothing happens.
     pub(crate) fn next_alarm(&self) -> Duration {
         self.detector.next()
     }
 
-    /// Takes in what has happened. What clients want is only noted: [`flush`](Self::flush).
-    pub(crate) fn handle(&mut self, event: Event<S, R>, now: Duration) {
+    /// Takes in an event. Submissions and reads are only noted, until the next [`flush`](Self::flush).
+    pub(crate) fn handle(&mut self, event: ShellEvent<S, R>, now: Duration) {
         match event {
-            Event::Peer(from, message) => {
+            ShellEvent::Peer(from, message) => {
                 let told = message.watermark().unwrap_or_default();
                 self.heard_watermark = self.heard_watermark.max(told);
                 self.step(Input::Receive { from, message }, now);
             }
-            Event::Synced(through) => self.step(Input::Synced { through }, now),
-            Event::Applied(through) => self.step(Input::Applied { through }, now),
-            Event::Submit(submission, reply) => self.submit(submission, reply),
-            Event::Read(reply) => self.reads.push(self.waiting.read(reply)),
+            ShellEvent::Synced(through) => self.step(Input::Synced { through }, now),
+            ShellEvent::Applied(through) => self.step(Input::Applied { through }, now),
+            ShellEvent::Submit(submission, reply) => self.submit(submission, reply),
+            ShellEvent::Read(reply) => self.reads.push(self.waiting.read(reply)),
         }
     }
 
-    /// Takes in what clients wanted since the last time, all at once, and whatever time has come for.
+    /// Passes on what clients wanted since the last flush, all at once, and every alarm that is due.
     pub(crate) fn flush(&mut self, now: Duration) {
         if !self.submissions.is_empty() {
             let submissions = std::mem::take(&mut self.submissions);
             self.step(Input::Submit(submissions), now);
         }
         if !self.reads.is_empty() {
-            // A read takes a place of the core's until it is answered. Nobody gets one who has gone.
+            // A read occupies one of the core's places until it is answered, so a client that has gone
+            // gets none.
             let mut reads = std::mem::take(&mut self.reads);
             reads.retain(|id| self.waiting.still_reads(*id));
             self.step(Input::Read(reads), now);
@@ -174,12 +173,12 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
     }
 
-    /// What is to be done.
+    /// What is to be done since the driver last took it out.
     pub(crate) fn effects(&mut self) -> &mut Effects<S, R> {
         &mut self.effects
     }
 
-    /// Nobody is answered any more by this shell: those who wait get to hear it now.
+    /// Ends the shell: all clients that still wait get their answer now.
     pub(crate) fn stop(&mut self) {
         let submissions = self.waiting.take_submissions();
         let unknown = |reply| (reply, SubmitError::Unknown(Unknown::Stopping));
@@ -230,28 +229,30 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
     }
 
-    fn answer(&mut self, answer: &Answer) {
+    fn answer(&mut self, answer: &ClientAnswer) {
         let (submission, error) = match *answer {
-            Answer::Read { id, slot } => {
+            ClientAnswer::Read { id, slot } => {
                 let reply = self.waiting.answered(id);
                 return self.effects.read.extend(reply.map(|reply| (reply, Ok(slot))));
             }
-            Answer::ReadRefused { id } => {
+            ClientAnswer::ReadRefused { id } => {
                 let refused = |reply| (reply, Err(ReadError::TooMany));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
-            // It is committed; whether the application has it is not known here. The core found it in
-            // the request table as that is now, so its response is to be looked up as of now too.
-            Answer::Done { submission, slot } => {
+            // It is committed, but the application may not have applied it. The core found it in the
+            // request table as that is now, so its response is looked up in the state as of now.
+            ClientAnswer::Done { submission, slot } => {
                 let replies = self.waiting.delivered(submission);
                 let now = self.delivered;
                 self.effects.on_delivery.extend(replies.map(|reply| (now, reply, Ok(slot))));
                 return;
             }
-            Answer::GivenUp { submission } => (submission, SubmitError::Unknown(Unknown::GivenUp)),
-            // Whatever the shell submits has an id.
-            Answer::Refused { submission: None, .. } => return,
-            Answer::Refused { submission: Some(submission), reason } => {
+            ClientAnswer::GivenUp { submission } => {
+                (submission, SubmitError::Unknown(Unknown::GivenUp))
+            }
+            // Everything that the shell submits has an id.
+            ClientAnswer::Refused { submission: None, .. } => return,
+            ClientAnswer::Refused { submission: Some(submission), reason } => {
                 (submission, SubmitError::NotDone(reason.into()))
             }
         };

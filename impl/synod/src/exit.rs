@@ -1,7 +1,9 @@
-//! What the exit code says.
+//! How a command ends: its exit code, and what it says when it fails.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use owo_colors::OwoColorize as _;
 use synod_client::SubmitFailed;
 use thiserror::Error;
 
@@ -65,4 +67,20 @@ impl From<Exit> for ExitCode {
             Exit::Unknown => 4,
         })
     }
+}
+
+/// What went wrong in one sentence, its causes behind, and below what to do about it.
+pub(crate) fn error_text(error: &anyhow::Error) -> String {
+    let text = error.to_string();
+    let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut told = format!("{} {what}", "error:".red().bold());
+    for cause in error.chain().skip(1) {
+        // That a string takes no more is not something that happens.
+        let _ = write!(told, ": {cause}");
+    }
+    told.push('\n');
+    if !advice.is_empty() {
+        let _ = writeln!(told, "{advice}");
+    }
+    told
 }

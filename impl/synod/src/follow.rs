@@ -3,15 +3,44 @@
 use std::fmt;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Following;
 use synod_model::{Entry, Opening, Request, Slot, Verdict};
 use synod_wire::api::Delivery;
 use synod_wire::protocol::Follow;
 
-use super::args::FollowArgs;
+use super::args::{Endpoints, Timeout};
 use super::escape::Escaped;
 use super::exit::Exit;
 use super::output::{self, Output};
+
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  it has caught up, with --until-caught-up; or standard output was closed
+  1  no replica could be followed any further
+  2  the command line makes no sense";
+
+/// What `follow` is told.
+#[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    /// The first slot to print
+    #[arg(long, value_name = "SLOT", default_value_t = 1)]
+    pub(crate) from: u64,
+    /// Stop at the slot at which the log ends when the command begins (a linearizable read)
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Print everything that the log holds: slot, kind and what it is, with tabs between
+    ///
+    /// Without, it prints slot and value of each client's value, once, escaped as by `submit`. With
+    /// it, no-ops, openings and ends of sessions, second copies of a request and those that were
+    /// refused are printed, too.
+    #[arg(long)]
+    pub(crate) everything: bool,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
 
 pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
     tokio::select! {

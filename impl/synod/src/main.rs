@@ -1,6 +1,6 @@
 //! The `synod` command; see `synod --help`.
 //!
-//! `args` says what can be asked. Each command has a module with a function that carries it out and
+//! `cli` says what can be asked. Each command has a module with a function that carries it out and
 //! returns an [`Exit`]; what it could not do at all is an error, which is told here.
 
 #![forbid(unsafe_code)]
@@ -10,33 +10,32 @@
 
 mod args;
 mod bench;
+mod cli;
 mod descriptors;
 mod escape;
 mod exit;
 mod follow;
 mod init;
+mod input;
 mod inspect;
-mod lines;
 mod local;
+mod log_writer;
 mod members;
 mod node;
 mod output;
 mod read;
 mod status;
 mod submit;
-mod teller;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use owo_colors::OwoColorize as _;
 use tokio::runtime::Builder;
 
-use args::{Cli, Command};
-use exit::{Exit, Nonsense};
+use cli::{Cli, Command};
+use exit::{Exit, Nonsense, error_text};
 
 /// Carries out what the command line asks for.
 fn main() -> ExitCode {
@@ -44,7 +43,7 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|error| {
         // Whoever closed the pipe, such as `head`, has read enough.
         if !output::is_closed(&error) {
-            anstream::eprint!("{}", text_of(&error));
+            anstream::eprint!("{}", error_text(&error));
         }
         if error.is::<Nonsense>() { Nonsense::CODE.into() } else { Exit::Failed.into() }
     })
@@ -85,20 +84,4 @@ fn wait_on(
     // Nobody waits for a thread that waits for standard input.
     runtime.shutdown_background();
     done.map(ExitCode::from)
-}
-
-/// What went wrong in one sentence, its causes behind, and below what to do about it.
-fn text_of(error: &anyhow::Error) -> String {
-    let text = error.to_string();
-    let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
-    let mut told = format!("{} {what}", "error:".red().bold());
-    for cause in error.chain().skip(1) {
-        // That a string takes no more is not something that happens.
-        let _ = write!(told, ": {cause}");
-    }
-    told.push('\n');
-    if !advice.is_empty() {
-        let _ = writeln!(told, "{advice}");
-    }
-    told
 }

@@ -20,11 +20,10 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::descriptors::server_limits;
-use super::exit::{Exit, Nonsense};
-use super::lines;
+use super::exit::{Exit, Nonsense, error_text};
+use super::input;
+use super::log_writer::LogWriter;
 use super::members::{Members, checked, dialled};
-use super::teller::Teller;
-use super::text_of;
 
 /// How long the disk may take to sync what is under way when the node stops: 5 s. What was not synced
 /// was promised to nobody.
@@ -147,7 +146,7 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
             config.peers.insert(ReplicaId(id), dialled(address)?);
         }
     }
-    let teller = begin_to_tell(args.log.or(file.log).unwrap_or_default())?;
+    let log_writer = begin_log(args.log.or(file.log).unwrap_or_default())?;
     // One thread for the replica and all sockets: what a value passes on its way is all in one
     // place, and no other has to be woken for it. The disk has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -175,9 +174,9 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
     // nobody reads.
     let (text, exit) = match ended {
         Ok(()) => (String::new(), Exit::Done),
-        Err(error) => (text_of(&error), Exit::Failed),
+        Err(error) => (error_text(&error), Exit::Failed),
     };
-    teller.end_with(&text);
+    log_writer.end_with(&text);
     Ok(exit)
 }
 
@@ -188,7 +187,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     let stopping = async move {
         tokio::select! {
             () = signals.next() => {}
-            () = lines::ended(), if until_stdin_ends => {}
+            () = input::ended(), if until_stdin_ends => {}
         }
     };
     tokio::pin!(stopping);
@@ -246,12 +245,12 @@ impl Signals {
 }
 
 /// Tells what happens on standard error; `SYNOD_LOG` says how much of it, as `info` or `synod=debug`.
-fn begin_to_tell(format: LogFormat) -> anyhow::Result<Teller> {
-    let tell_left_out = |lines| warn!(lines, "left out: standard error is not read fast enough");
-    let teller = Teller::start(anstream::stderr(), tell_left_out)
+fn begin_log(format: LogFormat) -> anyhow::Result<LogWriter> {
+    let report_left_out = |lines| warn!(lines, "left out: standard error is not read fast enough");
+    let log_writer = LogWriter::start(anstream::stderr(), report_left_out)
         .context("the thread that writes to standard error cannot be started")?;
     let filter = EnvFilter::try_from_env("SYNOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let writer = teller.clone();
+    let writer = log_writer.clone();
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -259,5 +258,5 @@ fn begin_to_tell(format: LogFormat) -> anyhow::Result<Teller> {
         LogFormat::Text => subscriber.with_ansi(is_terminal).with_target(false).init(),
         LogFormat::Json => subscriber.json().init(),
     }
-    Ok(teller)
+    Ok(log_writer)
 }

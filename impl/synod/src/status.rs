@@ -4,15 +4,36 @@ use std::env;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_client::Endpoint;
 use synod_wire::api::{Forming, ReplicaStatus, Role};
 
-use super::args::StatusArgs;
+use super::args::duration;
 use super::exit::Exit;
 use super::output::Output;
+
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  at least one replica said how it is
+  1  none did
+  2  the command line makes no sense";
+
+/// What `status` is told.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Where replicas take clients: host:port, separated by commas. Each of them is asked
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for each, such as 2s or 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
 
 pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
     let reports = ask(&args.endpoints, args.timeout).await;

@@ -7,16 +7,17 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
+use clap::Args;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
 use synod_client::{Applied, Client, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
-use super::args::SubmitArgs;
+use super::args::{Endpoints, Timeout};
 use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, Nonsense};
-use super::lines::{self, Line, LineError};
+use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
 
 /// How many values are in flight at once: 512. Half of what a session may have, so that a slow one
@@ -26,10 +27,27 @@ const IN_FLIGHT_MAX: usize = 512;
 /// How many bytes they have, unless a single one has more: 64 MiB.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 
+/// What `submit` is told.
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    /// The values; or - alone: one value a line from standard input, each answered in its turn
+    ///
+    /// Prints the slot, a tab and the value for each as soon as it and all before it are delivered. In
+    /// a value, a backslash, a tab, a carriage return and a line feed are written as \\, \t, \r and \n;
+    /// other control characters, and bytes that are not UTF-8, as \xHH. Several values are in flight
+    /// at once, so they may get their slots in another order than they were given in.
+    #[arg(value_name = "VALUE", required = true)]
+    pub(crate) values: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
+
 pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     let is_stdin = |value: &OsString| value == "-";
     let mut values = if args.values.len() == 1 && args.values.iter().all(is_stdin) {
-        Values::Stdin(lines::stdin())
+        Values::Stdin(input::lines())
     } else if args.values.iter().any(is_stdin) {
         return Err(Nonsense(
             "- stands for standard input, and takes no other value beside it\n  \

@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use synod_model::Cluster;
+use synod_model::ClusterConstants;
 
 /// The hash of what the replicas of a cluster must agree on before they first speak.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct ClusterId(pub [u8; 32]);
 
 impl ClusterId {
     /// The id of the cluster with this name and these constants.
-    pub fn of(cluster_name: &str, cluster: &Cluster) -> Self {
+    pub fn of(cluster_name: &str, cluster: &ClusterConstants) -> Self {
         let mut hash = Sha256::new();
         let mut line = |name: &str, value: &dyn fmt::Display| {
             hash.update(format!("{name} {value}\n"));

@@ -14,8 +14,8 @@
 //! messages are marked and kept: no marked message ever acts.
 
 use super::envelope::{Envelope, places};
-use super::local::{Local, RoleKind, Summary};
-use super::scenario::{Kind, SLOTS_MAX, Scenario};
+use super::local::{LocalState, RoleKind, Summary};
+use super::scenario::{MessageKind, SLOTS_MAX, Scenario};
 use crate::message::{Message, Order, Reply};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
@@ -23,7 +23,7 @@ use crate::replica::Role;
 /// A replica as this module looks at it.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
-    pub(crate) local: &'a Local,
+    pub(crate) local: &'a LocalState,
     pub(crate) summary: &'a Summary,
 }
 
@@ -77,12 +77,12 @@ fn order_is_dead(
     // names at most the largest number that anybody may stand under.
     if s < to.promise_floor {
         let highest = scenario.numbers.iter().max().copied().unwrap_or_default();
-        return scenario.loses.contains(Kind::Reject) || owner.heard_floor >= highest;
+        return scenario.loses.contains(MessageKind::Reject) || owner.heard_floor >= highest;
     }
     // Whatever else it says, an order at or above the promise ends a suspicion; and one that nobody
     // rejects yet may come to be rejected.
     let may_suspect = scenario.canvass;
-    let may_reject = !scenario.loses.contains(Kind::Reject);
+    let may_reject = !scenario.loses.contains(MessageKind::Reject);
     if may_suspect || may_reject {
         return matches!(order, Order::Canvass) && is_over(owner, s) && !may_reject;
     }
@@ -151,15 +151,15 @@ fn reply_is_dead(
         (Reply::Acknowledge { ranges }, Role::Coordinator(coordinator)) if coordinator.s == s => {
             ranges.iter().all(|range| {
                 range.iter().all(|slot| match coordinator.open.get(&slot) {
-                    Some(set) => local.replica.configuration.is_in(*set, from),
+                    Some(set) => local.replica.common.configuration.is_in(*set, from),
                     None => slot <= to.watermark,
                 })
             })
         }
         // An answer to another round than the newest says nothing, and rounds only grow.
         (Reply::Obey { number, .. }, Role::Coordinator(coordinator)) if coordinator.s == s => {
-            coordinator.round() > *number
-                || coordinator.has_obeyed(from, &local.replica.configuration)
+            coordinator.rounds.newest() > *number
+                || coordinator.rounds.has_obeyed(from, &local.replica.common.configuration)
         }
         _ => false,
     }
@@ -178,6 +178,6 @@ fn is_settled(entry: &crate::entry::Entry<u8>, recipient: Side<'_>) -> bool {
     let Side { local, summary } = recipient;
     summary.watermark_floor == summary.watermark
         && entry.submission_id().is_none_or(|id| {
-            local.replica.learner.table().look_up(id) != crate::sessions::Known::Nothing
+            local.replica.common.learner.table().look_up(id) != crate::sessions::Known::Nothing
         })
 }

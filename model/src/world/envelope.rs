@@ -1,7 +1,7 @@
 //! Messages in flight.
 
 use super::local::index;
-use super::scenario::Kind;
+use super::scenario::MessageKind;
 use crate::message::{Message, Order, Reply};
 use crate::numbers::ReplicaId;
 
@@ -23,7 +23,7 @@ pub(crate) struct Route {
 }
 
 impl Envelope {
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> MessageKind {
         kind_of(&self.message)
     }
 
@@ -37,28 +37,28 @@ impl Envelope {
 }
 
 /// The kind of a message.
-pub(crate) fn kind_of<V>(message: &Message<V>) -> Kind {
+pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass => Kind::Canvass,
-            Order::Propose { .. } => Kind::Propose,
-            Order::Accept { .. } => Kind::Accept,
-            Order::Commit { .. } => Kind::Commit,
-            Order::Round { .. } => Kind::Round,
+            Order::Canvass => MessageKind::Canvass,
+            Order::Propose { .. } => MessageKind::Propose,
+            Order::Accept { .. } => MessageKind::Accept,
+            Order::Commit { .. } => MessageKind::Commit,
+            Order::Round { .. } => MessageKind::Round,
         },
         Message::Reply { reply, .. } => match reply {
-            Reply::Agree => Kind::Agree,
-            Reply::Promise(_) => Kind::Promise,
-            Reply::Acknowledge { .. } => Kind::Acknowledge,
-            Reply::Obey { .. } => Kind::Obey,
+            Reply::Agree => MessageKind::Agree,
+            Reply::Promise(_) => MessageKind::Promise,
+            Reply::Acknowledge { .. } => MessageKind::Acknowledge,
+            Reply::Obey { .. } => MessageKind::Obey,
         },
-        Message::Reject { .. } => Kind::Reject,
-        Message::Ask { .. } => Kind::Ask,
-        Message::Committed { .. } => Kind::Committed,
-        Message::Submit { .. } => Kind::Submit,
-        Message::Submitted { .. } => Kind::Submitted,
-        Message::Read { .. } => Kind::Read,
-        Message::ReadAt { .. } => Kind::ReadAt,
+        Message::Reject { .. } => MessageKind::Reject,
+        Message::Ask { .. } => MessageKind::Ask,
+        Message::Committed { .. } => MessageKind::Committed,
+        Message::Submit { .. } => MessageKind::Submit,
+        Message::Submitted { .. } => MessageKind::Submitted,
+        Message::Read { .. } => MessageKind::Read,
+        Message::ReadAt { .. } => MessageKind::ReadAt,
     }
 }
 

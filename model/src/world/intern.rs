@@ -6,13 +6,16 @@
 
 use std::hash::{Hash, Hasher};
 
-use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::{DashMap, DashSet};
 use rustc_hash::FxBuildHasher;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// The number of an interned content.
 pub(crate) type Id = u32;
+
+/// A set of digests.
+pub(crate) type DigestSet = DashSet<u128, FxBuildHasher>;
 
 /// A strong hash of `content`, the same in every run and on every thread.
 pub(crate) fn digest<T: Hash>(content: &T) -> u128 {

@@ -17,18 +17,15 @@
 
 mod canvass;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
-use dashmap::DashSet;
-use rustc_hash::FxBuildHasher;
-
 use super::intern::Id;
-use super::local::{Local, RoleKind};
+use super::local::{LocalState, RoleKind, Summary};
+use super::model::World;
+use super::outcomes::EventKey;
 use super::scenario::{REPLICAS_MAX, Replicas};
 use super::state::ClusterState;
-use super::{EventKey, World};
-pub(super) use canvass::Undisturbed;
 
 /// After so many rounds of the schedule something is stuck: a run without failures needs an election
 /// or two, and catches up a slot or more a round.
@@ -40,20 +37,12 @@ const MESSAGES_MAX: usize = 20_000;
 /// One state in so many is also tried with its messages delivered.
 const SAMPLE_EVERY: u128 = 256;
 
-/// What is known about which states end well.
-#[derive(Default)]
-pub(crate) struct Liveness {
-    /// Digests of majorities with their local states that end well.
-    ends_well: DashSet<u128, FxBuildHasher>,
-    sampled: AtomicU64,
-}
-
 impl World {
     /// Whether every majority that is left in peace from `state` on comes to agree.
     pub(super) fn is_live(&self, state: &ClusterState) -> bool {
         let is_sampled = state.digest.is_multiple_of(SAMPLE_EVERY);
         if is_sampled {
-            self.liveness.sampled.fetch_add(1, Ordering::Relaxed);
+            self.checked.sampled.fetch_add(1, Ordering::Relaxed);
         }
         self.majorities().all(|majority| {
             self.ends_well(majority, state.locals, Vec::new())
@@ -65,7 +54,7 @@ impl World {
     /// of local states are remembered.
     #[must_use]
     pub fn liveness_effort(&self) -> (u64, usize) {
-        (self.liveness.sampled.load(Ordering::Relaxed), self.liveness.ends_well.len())
+        (self.checked.sampled.load(Ordering::Relaxed), self.checked.ends_well.len())
     }
 
     fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
@@ -79,9 +68,9 @@ impl World {
         locals: [Id; REPLICAS_MAX],
         in_flight: Vec<Id>,
     ) -> bool {
-        let mut run = Peace { world: self, majority, locals, in_flight };
+        let mut run = FairRun { world: self, majority, locals, in_flight };
         // Nearly every tuple was met before.
-        if run.in_flight.is_empty() && self.liveness.ends_well.contains(&run.key()) {
+        if run.in_flight.is_empty() && self.checked.ends_well.contains(&run.key()) {
             return true;
         }
         let mut passed = Vec::new();
@@ -90,10 +79,10 @@ impl World {
         }
         for _ in 0..ROUNDS_MAX {
             let key = run.key();
-            if self.liveness.ends_well.contains(&key) || run.agrees() {
+            if self.checked.ends_well.contains(&key) || run.agrees() {
                 passed.push(key);
                 for key in passed {
-                    self.liveness.ends_well.insert(key);
+                    self.checked.ends_well.insert(key);
                 }
                 return true;
             }
@@ -111,21 +100,25 @@ impl World {
 
 /// A majority in peace.
 #[derive(Clone)]
-struct Peace<'a> {
+struct FairRun<'a> {
     world: &'a World,
     majority: Replicas,
     locals: [Id; REPLICAS_MAX],
     in_flight: Vec<Id>,
 }
 
-impl Peace<'_> {
+impl FairRun<'_> {
     fn members(&self) -> impl Iterator<Item = usize> + use<> {
         let majority = self.majority;
         (0..REPLICAS_MAX).filter(move |replica| majority.contains(*replica))
     }
 
-    fn local(&self, replica: usize) -> &Local {
+    fn local(&self, replica: usize) -> &LocalState {
         &self.world.locals.get(self.locals[replica]).content
+    }
+
+    fn summary(&self, replica: usize) -> &Summary {
+        &self.world.locals.get(self.locals[replica]).derived
     }
 
     /// Names the majority with its local states. Local states know whose they are, so a sum of their
@@ -177,8 +170,7 @@ impl Peace<'_> {
         if !self.deliver_all() {
             return false;
         }
-        let coordinates =
-            |it: usize| self.world.summary(self.locals[it]).role == RoleKind::Coordinator;
+        let coordinates = |it: usize| self.summary(it).role == RoleKind::Coordinator;
         if !self.members().any(coordinates) {
             for replica in self.members() {
                 self.happen(replica, EventKey::Suspect);
@@ -194,14 +186,15 @@ impl Peace<'_> {
 
     /// Whether nothing is left to be done.
     fn agrees(&self) -> bool {
-        let mut watermarks = self.members().map(|it| self.local(it).replica.learner.watermark());
+        let mut watermarks =
+            self.members().map(|it| self.local(it).replica.common.learner.watermark());
         let first = watermarks.next();
         watermarks.all(|watermark| Some(watermark) == first)
             && self.members().all(|it| {
                 let replica = &self.local(it).replica;
-                replica.submissions.is_empty()
-                    && replica.reads.is_empty()
-                    && replica.acceptor.accepted().is_empty()
+                replica.clients.submissions().next().is_none()
+                    && replica.clients.reads.is_empty()
+                    && replica.common.acceptor.accepted().is_empty()
             })
     }
 }

@@ -11,13 +11,15 @@ use std::vec::Vec;
 
 use super::actions::Action;
 use super::intern::digest;
-use super::scenario::{ASIDE, Kind, Kinds, Replicas, Scenario, Submission};
-use super::{ClusterState, EventKey, World};
+use super::model::World;
+use super::outcomes::EventKey;
+use super::scenario::{ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission};
+use super::state::ClusterState;
 
 const NONE: Replicas = Replicas::NONE;
 
-fn request(number: u8, at: &[u16]) -> Submission {
-    Submission::request(u64::from(number), b'a' + number - 1, Replicas::of(at))
+fn request(number: u8, at: &[u16]) -> ScenarioSubmission {
+    ScenarioSubmission::request(u64::from(number), b'a' + number - 1, Replicas::of(at))
 }
 
 /// The local states of all replicas.
@@ -123,7 +125,7 @@ fn check(scenario: Scenario) {
 fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
     let locals = world.replicas().map(|it| {
         let mut local = world.locals.get(state.locals[it]).content.clone();
-        local.replica.asked = false;
+        local.replica.common.asked = false;
         local
     });
     digest(&locals.collect::<Vec<_>>())
@@ -136,7 +138,7 @@ fn check_catch_up(scenario: Scenario) {
     plain.keeps_asks = true;
     let mut answers = 0_usize;
     let (plainly, plain_states) = explore(&plain, replicas_that_ask_not, |state| {
-        answers += usize::from(plain.in_flight(state, Kind::Committed));
+        answers += usize::from(plain.has_in_flight(state, MessageKind::Committed));
     });
     let (reduced, reduced_states) = explore(&World::new(scenario), replicas_that_ask_not, |_| {});
     std::println!("{plain_states} states with asks in flight, {reduced_states} without");
@@ -196,9 +198,9 @@ fn positions_count_from_anywhere() {
         near.step(Input::Synced { through: Position(1) }, &mut here);
         far.step(Input::Synced { through: Position(round + 1) }, &mut there);
         assert_eq!(here, there);
-        near.unsynced.renumber();
-        assert_eq!(near.unsynced.written(), Position(0));
-        assert_eq!(far.unsynced.written(), Position(round + 1));
+        near.common.unsynced.renumber();
+        assert_eq!(near.common.unsynced.written(), Position(0));
+        assert_eq!(far.common.unsynced.written(), Position(round + 1));
     }
 }
 
@@ -239,21 +241,26 @@ fn two_slots() {
 #[test]
 fn rejections() {
     let submissions = Vec::from([request(1, &[0])]);
-    let loses = ASIDE.without(Kinds::of(&[Kind::Reject]));
+    let loses = ASIDE.without(MessageKinds::of(&[MessageKind::Reject]));
     check(Scenario { submissions, loses, ..Scenario::new(3, 1, &[1, 2]) });
 }
 
 #[test]
 fn canvass() {
     let submissions = Vec::from([request(1, &[0])]);
-    let loses = ASIDE.without(Kinds::of(&[Kind::Canvass, Kind::Agree]));
+    let loses = ASIDE.without(MessageKinds::of(&[MessageKind::Canvass, MessageKind::Agree]));
     let canvass = true;
     check(Scenario { canvass, submissions, loses, ..Scenario::new(3, 1, &[3]) });
 }
 
 #[test]
 fn reads() {
-    let loses = ASIDE.without(Kinds::of(&[Kind::Round, Kind::Obey, Kind::Read, Kind::ReadAt]));
+    let loses = ASIDE.without(MessageKinds::of(&[
+        MessageKind::Round,
+        MessageKind::Obey,
+        MessageKind::Read,
+        MessageKind::ReadAt,
+    ]));
     let reads = Vec::from([Replicas::of(&[0, 1])]);
     check(Scenario { reads, loses, ..Scenario::new(3, 1, &[3]) });
 }
@@ -261,8 +268,9 @@ fn reads() {
 #[test]
 fn an_old_answer_tells_of_a_leftover() {
     let submissions = Vec::from([request(1, &[2])]);
-    let lost = Kinds::of(&[Kind::Acknowledge, Kind::Commit, Kind::Accept]);
-    let loses = ASIDE.without(Kinds::of(&[Kind::Round, Kind::Obey])).and(lost);
+    let lost =
+        MessageKinds::of(&[MessageKind::Acknowledge, MessageKind::Commit, MessageKind::Accept]);
+    let loses = ASIDE.without(MessageKinds::of(&[MessageKind::Round, MessageKind::Obey])).and(lost);
     let catch_up = Replicas::NONE;
     let reads = Vec::from([Replicas::of(&[0])]);
     check(Scenario { submissions, reads, catch_up, loses, ..Scenario::new(3, 1, &[2, 3]) });
@@ -271,7 +279,7 @@ fn an_old_answer_tells_of_a_leftover() {
 #[test]
 fn forwarding() {
     let submissions = Vec::from([request(1, &[0, 1])]);
-    let loses = ASIDE.without(Kinds::of(&[Kind::Submit]));
+    let loses = ASIDE.without(MessageKinds::of(&[MessageKind::Submit]));
     let submit_anywhere = true;
     let resend = true;
     check(Scenario { submissions, submit_anywhere, resend, loses, ..Scenario::new(3, 1, &[3]) });

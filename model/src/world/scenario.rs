@@ -7,9 +7,10 @@
 
 use std::vec::Vec;
 
+use super::property::{ModelProperty, Witness};
 use crate::entry::{Entry, Request};
 use crate::limits::Limits;
-use crate::numbers::{ReplicaId, SequenceNumber, SessionId};
+use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
 
 /// The most replicas that a model can have.
 pub const REPLICAS_MAX: usize = 5;
@@ -53,7 +54,7 @@ impl Replicas {
 
 /// The kinds of message, for the table of what a network loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum MessageKind {
     /// "Would you follow me?"
     Canvass,
     /// Phase 1.
@@ -88,7 +89,7 @@ pub enum Kind {
     ReadAt,
 }
 
-impl Kind {
+impl MessageKind {
     const fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -96,12 +97,12 @@ impl Kind {
 
 /// A set of kinds of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kinds(u32);
+pub struct MessageKinds(u32);
 
-impl Kinds {
+impl MessageKinds {
     /// These kinds.
     #[must_use]
-    pub const fn of(kinds: &[Kind]) -> Self {
+    pub const fn of(kinds: &[MessageKind]) -> Self {
         let mut set = 0;
         let mut index = 0;
         while index < kinds.len() {
@@ -113,7 +114,7 @@ impl Kinds {
 
     /// Whether `kind` is among them.
     #[must_use]
-    pub const fn contains(self, kind: Kind) -> bool {
+    pub const fn contains(self, kind: MessageKind) -> bool {
         self.0 & kind.bit() != 0
     }
 
@@ -132,21 +133,21 @@ impl Kinds {
 
 /// What only matters to a failure detector, to readers and to clients elsewhere. A scenario that is
 /// not about these loses them, and is small.
-pub const ASIDE: Kinds = Kinds::of(&[
-    Kind::Canvass,
-    Kind::Agree,
-    Kind::Round,
-    Kind::Obey,
-    Kind::Reject,
-    Kind::Submit,
-    Kind::Submitted,
-    Kind::Read,
-    Kind::ReadAt,
+pub const ASIDE: MessageKinds = MessageKinds::of(&[
+    MessageKind::Canvass,
+    MessageKind::Agree,
+    MessageKind::Round,
+    MessageKind::Obey,
+    MessageKind::Reject,
+    MessageKind::Submit,
+    MessageKind::Submitted,
+    MessageKind::Read,
+    MessageKind::ReadAt,
 ]);
 
 /// Something that a client may submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission {
+pub struct ScenarioSubmission {
     /// What is submitted.
     pub entry: Entry<u8>,
     /// Where it may be submitted.
@@ -158,7 +159,7 @@ pub struct Submission {
     pub after: Option<usize>,
 }
 
-impl Submission {
+impl ScenarioSubmission {
     /// A request of the session that is open from the start, with `value`, at one of `at`.
     #[must_use]
     pub const fn request(number: u64, value: u8, at: Replicas) -> Self {
@@ -170,6 +171,9 @@ impl Submission {
 /// The session that is open in every scenario from the start, so that small models need not open
 /// one.
 pub const OPEN_SESSION: SessionId = SessionId(0);
+
+/// The reads of all runs have the same id: so it is with a shell that counts anew in every run.
+pub(super) const READ: ReadId = ReadId(0);
 
 /// The bounds of a model.
 #[derive(Clone, Debug)]
@@ -186,7 +190,7 @@ pub struct Scenario {
     /// Whether a replica canvasses before it stands. Without, nobody suspects either.
     pub canvass: bool,
     /// What clients may submit.
-    pub submissions: Vec<Submission>,
+    pub submissions: Vec<ScenarioSubmission>,
     /// Whether something may be submitted where nobody coordinates. Without, clients wait until the
     /// replica that they ask coordinates, which leaves out the ways to wait but none to commit.
     pub submit_anywhere: bool,
@@ -209,12 +213,12 @@ pub struct Scenario {
     /// For each replica, whom it hears.
     pub hears: [Replicas; REPLICAS_MAX],
     /// Kinds of message that the network loses.
-    pub loses: Kinds,
+    pub loses: MessageKinds,
     /// Whether messages stay in flight once they are dead. That nothing comes of them is then not
     /// taken from `dead`, but found out.
     pub keeps_dead: bool,
-    /// Which `sometimes` properties must be reached, by name.
-    pub reaches: Vec<&'static str>,
+    /// What must be reached.
+    pub reaches: Vec<Witness>,
     /// Whether liveness is checked from every state.
     pub liveness: bool,
 }
@@ -246,6 +250,17 @@ impl Scenario {
             reaches: Vec::new(),
             liveness: true,
         }
+    }
+
+    /// What is checked within these bounds, in the order of reports.
+    #[must_use]
+    pub fn properties(&self) -> Vec<ModelProperty> {
+        let is_checked = |property: &ModelProperty| match property {
+            ModelProperty::Invariant(_) => true,
+            ModelProperty::Liveness => self.liveness,
+            ModelProperty::Witness(witness) => self.reaches.contains(witness),
+        };
+        ModelProperty::all().filter(is_checked).collect()
     }
 
     /// The replica that owns `s`.

@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 
 use smallvec::SmallVec;
 
-use super::ghost::Broken;
 use super::intern::Id;
+use super::property::Broken;
 use super::scenario::REPLICAS_MAX;
 
 /// A state of the model of a cluster.
@@ -17,15 +17,15 @@ pub struct ClusterState {
     pub(crate) locals: [Id; REPLICAS_MAX],
     /// The messages in flight, in the order of their routes.
     pub(crate) in_flight: SmallVec<[Id; 24]>,
-    pub(crate) ghost: Id,
-    pub(crate) left: Left,
+    pub(crate) history: Id,
+    pub(crate) remaining: Remaining,
     pub(crate) broken: Broken,
     pub(crate) digest: u128,
 }
 
 /// What may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Left {
+pub(crate) struct Remaining {
     pub(crate) crashes: u8,
     /// For each submission, where it was submitted.
     pub(crate) submitted: [u8; SUBMISSIONS_MAX],
@@ -36,7 +36,7 @@ pub(crate) struct Left {
 /// The most submissions that a model can have.
 pub(crate) const SUBMISSIONS_MAX: usize = 6;
 
-impl Left {
+impl Remaining {
     /// What it adds to the digest of a state.
     pub(crate) fn digest(self, broken: Broken) -> u128 {
         super::intern::digest(&(self, broken))

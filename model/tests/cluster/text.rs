@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    Answer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, ReadId, Reply, Request,
-    RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, ReadId, Reply,
+    Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -185,13 +185,15 @@ pub(crate) fn event(event: &Event) -> String {
             }
         }
         Event::Answered(answer) => match answer {
-            Answer::Read { id, slot } => format!("serves read {id} at {slot}"),
-            Answer::ReadRefused { id } => format!("refuses read {id}"),
-            Answer::Done { submission: it, slot } => {
+            ClientAnswer::Read { id, slot } => format!("serves read {id} at {slot}"),
+            ClientAnswer::ReadRefused { id } => format!("refuses read {id}"),
+            ClientAnswer::Done { submission: it, slot } => {
                 format!("answers {}: done at {slot}", submission(*it))
             }
-            Answer::GivenUp { submission: it } => format!("answers {}: given up", submission(*it)),
-            Answer::Refused { submission: it, reason } => {
+            ClientAnswer::GivenUp { submission: it } => {
+                format!("answers {}: given up", submission(*it))
+            }
+            ClientAnswer::Refused { submission: it, reason } => {
                 let reason = match reason {
                     SubmitRefused::TooMany => "too many",
                     SubmitRefused::TooLarge => "too large",

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use synod_model::{Cluster, Configuration, ConfigurationId, Limits, ReplicaId};
+use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 
 use super::{Store, StoreError};
-use crate::storage::{Identity, LogLimits};
+use crate::identity::Identity;
 
 /// A replica of the cluster "test" with these limits, whose members are the first `members` ids.
 pub(crate) fn identity_with(
@@ -18,14 +18,13 @@ pub(crate) fn identity_with(
 ) -> Identity {
     let members = (0..members).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).expect("they differ");
-    let cluster = Cluster::new(65_536, first, limits).expect("a cluster");
+    let cluster = ClusterConstants::new(65_536, first, limits).expect("a cluster");
     Identity {
         cluster_name: "test".into(),
         cluster_id: ClusterId::of("test", &cluster),
         replica: ReplicaId(replica),
         incarnation: Incarnation(incarnation),
         cluster,
-        log: LogLimits::default(),
     }
 }
 

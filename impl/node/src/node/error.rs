@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::listen::ListenError;
 use crate::peers::PeersError;
-use crate::shell::start::StartError;
+use crate::start::StartError;
 use crate::storage::{AppendError, OpenError, ReadError, SmallFileError};
 
 /// Why a node cannot be opened.

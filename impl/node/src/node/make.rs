@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use synod_model::{Cluster, Configuration, ConfigurationError, ConfigurationId, Limits, ReplicaId};
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationError, ConfigurationId, ConstantsError, Limits,
+    ReplicaId,
+};
 use synod_wire::Incarnation;
 use thiserror::Error;
 
 use crate::disk::RealDisk;
-use crate::storage::{DataDirectory, Identity, InitError, LogLimits, NewReplica};
+use crate::identity::Identity;
+use crate::storage::{DataDirectory, InitError, LogLimits, NewReplica};
 
 /// The stride of every deployed cluster: as many ids as there can ever be, so that it need never
 /// change.
@@ -21,6 +25,9 @@ pub enum MakeError {
     /// These cannot be the members of a cluster.
     #[error("these cannot be the members of a cluster: {0}")]
     Members(#[from] ConfigurationError),
+    /// These cannot be the constants of a cluster.
+    #[error("these cannot be the constants of a cluster: {0}")]
+    Constants(#[from] ConstantsError),
     /// It cannot be made, or is there.
     #[error(transparent)]
     Directory(#[from] InitError),
@@ -50,7 +57,7 @@ pub fn make_data_directory(
     getrandom::fill(&mut incarnation).map_err(MakeError::Random)?;
     let replica = NewReplica {
         cluster_name: cluster_name.to_owned(),
-        cluster: Cluster::new(STRIDE, configuration, Limits::default())?,
+        cluster: ClusterConstants::new(STRIDE, configuration, Limits::default())?,
         replica: me,
         incarnation: Incarnation(u128::from_le_bytes(incarnation)),
         log: LogLimits::default(),

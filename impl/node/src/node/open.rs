@@ -26,7 +26,7 @@ use crate::listen::ListensFor;
 use crate::peers::{LinkTiming, Peers, PeersConfig};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
-use crate::shell::start::{Committed, start};
+use crate::start::{Committed, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 

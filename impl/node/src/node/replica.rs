@@ -21,7 +21,7 @@ use super::machine::{Batch, MachineRunner};
 use super::shared::Shared;
 use super::{NodeError, Notice};
 use crate::peers::Peers;
-use crate::shell::{Event, Shell};
+use crate::shell::{Shell, ShellEvent};
 
 /// How many events are taken in before what came of them is done. Default 1,024: enough to merge
 /// what a busy network brings within one sync, and little enough that nothing waits for long.
@@ -66,7 +66,7 @@ pub(super) async fn run(
             biased;
             _ = sources.stop.changed() => break Ok(()),
             Some(notice) = sources.notices.recv() => event_of(notice).map(Some),
-            Some((from, message)) = sources.peers.recv() => Ok(Some(Event::Peer(from, message))),
+            Some((from, message)) = sources.peers.recv() => Ok(Some(ShellEvent::Peer(from, message))),
             Some(call) = sources.clients.recv() => Ok(event_or_query(call, &mut queries)),
             () = sleep_until(alarm) => Ok(None),
         };
@@ -134,12 +134,12 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
     }
 }
 
-type ClientEvent = Event<SubmitReply, ReadReply>;
+type ClientEvent = ShellEvent<SubmitReply, ReadReply>;
 
 fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
     match notice {
-        Notice::Synced(position) => Ok(Event::Synced(position)),
-        Notice::Applied(slot) => Ok(Event::Applied(slot)),
+        Notice::Synced(position) => Ok(ShellEvent::Synced(position)),
+        Notice::Applied(slot) => Ok(ShellEvent::Applied(slot)),
         Notice::Fatal(error) => Err(error),
     }
 }
@@ -147,8 +147,8 @@ fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
 /// What the replica is told of a call. It is not told of a stale query, which goes to the machine.
 fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
     match call {
-        Call::Submit(submission, reply) => Some(Event::Submit(submission, reply)),
-        Call::Read(reply) => Some(Event::Read(reply)),
+        Call::Submit(submission, reply) => Some(ShellEvent::Submit(submission, reply)),
+        Call::Read(reply) => Some(ShellEvent::Read(reply)),
         Call::QueryStale(query) => {
             queries.push(query);
             None
@@ -172,7 +172,7 @@ fn take_in(
         }
         if let Ok((from, message)) = sources.peers.try_recv() {
             is_empty = false;
-            shell.handle(Event::Peer(from, message), now);
+            shell.handle(ShellEvent::Peer(from, message), now);
         }
         if let Ok(call) = sources.clients.try_recv() {
             is_empty = false;
@@ -245,7 +245,7 @@ async fn do_here(
     };
     let applied = sinks.machine.take(batch).await?;
     if let Some(through) = applied {
-        shell.handle(Event::Applied(through), start.elapsed());
+        shell.handle(ShellEvent::Applied(through), start.elapsed());
     }
     Ok(applied.is_some())
 }

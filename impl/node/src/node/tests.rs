@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use synod_model::{Cluster, Configuration, ConfigurationId, Limits, ReplicaId, Slot};
+use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId, Slot};
 use synod_wire::Incarnation;
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
@@ -26,7 +26,7 @@ async fn alone(data_dir: &Path) -> Node {
     let first = Configuration::new(ConfigurationId(1), vec![me]).unwrap();
     let new = NewReplica {
         cluster_name: "alone".into(),
-        cluster: Cluster::new(65_536, first, Limits::default()).unwrap(),
+        cluster: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
         replica: me,
         incarnation: Incarnation(1),
         log: LogLimits::default(),

@@ -1,31 +1,31 @@
-//! Clients that ask and go away, at a replica that hears nobody.
+//! Clients that submit or read and then go away, at a replica that hears nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Base, Cluster, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId, Request,
-    Run, SessionId, Slot,
+    Base, ClusterConstants, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId,
+    Request, Run, SessionId, Slot,
 };
 use synod_wire::api::{NotDone, ReadError, SubmitError};
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
 use super::detector::Timing;
 use super::waiting::WAITERS_MAX;
-use super::{Event, Shell, Submission};
+use super::{Shell, ShellEvent, Submission};
 
 const NOW: Duration = Duration::ZERO;
 
 type Submit = Result<Slot, SubmitError>;
 type Read = Result<Slot, ReadError>;
 
-/// One of three, which takes a single read.
+/// One replica of three, which takes a single read at a time.
 fn alone() -> Shell<Sender<Submit>, Sender<Read>> {
     let members = (0..3).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).unwrap();
     let limits = Limits { reads_max: 1, ..Limits::default() };
-    let cluster = Arc::new(Cluster::new(1 << 16, first.clone(), limits).unwrap());
+    let cluster = Arc::new(ClusterConstants::new(1 << 16, first.clone(), limits).unwrap());
     let (me, base, mut out) = (ReplicaId(0), Base::new(first), Output::default());
     let recovery = Recovery::new(cluster, me, Run(1), Slot::ZERO, base, &mut out).unwrap();
     Shell::new(recovery.finish(), Timing::default(), Rng::with_seed(1), NOW)
@@ -35,14 +35,14 @@ fn request(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Submit> 
     let (reply, outcome) = oneshot::channel();
     let (session, number, answered) = (SessionId(1), 1, 1);
     let submission = Submission::Request(Request { session, number, answered, value: "a".into() });
-    shell.handle(Event::Submit(submission, reply), NOW);
+    shell.handle(ShellEvent::Submit(submission, reply), NOW);
     shell.flush(NOW);
     outcome
 }
 
 fn read(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Read> {
     let (reply, outcome) = oneshot::channel();
-    shell.handle(Event::Read(reply), NOW);
+    shell.handle(ShellEvent::Read(reply), NOW);
     outcome
 }
 

@@ -12,8 +12,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Endpoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,25 +23,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task;
 
-use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip_us, zeros};
+use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip, zeros};
 use super::helper::Helper;
-use crate::args::BenchBareArgs;
 use crate::exit::Exit;
-use crate::lines;
+use crate::input;
 use crate::output::Output;
 
 /// How many replicas a value is passed to.
 const FOLLOWERS: usize = 2;
 
-/// How long one value takes from a client through three processes and back, in microseconds.
-pub(super) async fn replication_us(program: &Path, directory: &Path) -> anyhow::Result<f64> {
+/// How long one value takes from a client through three processes and back.
+pub(super) async fn replication(program: &Path, directory: &Path) -> anyhow::Result<Duration> {
     let mut replicas = Vec::new();
     for id in 0..FOLLOWERS {
         replicas.push(Bare::start(program, directory, id, &[]).await?);
     }
     let followers: Vec<_> = replicas.iter().map(|it| it.endpoint.to_string()).collect();
     let first = Bare::start(program, directory, FOLLOWERS, &followers).await?;
-    let measured = round_trip_us(&first.endpoint).await;
+    let measured = round_trip(&first.endpoint).await;
     for replica in replicas.into_iter().chain([first]) {
         replica.stop().await?;
     }
@@ -75,15 +76,26 @@ impl Bare {
     }
 }
 
+/// What one of the processes is told that `bench` compares replicas with.
+#[derive(Debug, Args)]
+pub(crate) struct BareArgs {
+    /// The file to sync, which it makes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whom it passes values on to
+    #[arg(long = "follower", value_name = "HOST:PORT")]
+    pub(crate) followers: Vec<Endpoint>,
+}
+
 /// The process itself. It ends with its standard input.
-pub(crate) async fn bare(args: BenchBareArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn bare(args: BareArgs) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let file = zeros(&args.file)?;
     let mut output = Output::new();
     output.line(listener.local_addr()?.port())?;
     output.flush()?;
     tokio::select! {
-        () = lines::ended() => Ok(Exit::Done),
+        () = input::ended() => Ok(Exit::Done),
         replicated = replicate(listener, file, &args.followers) => replicated.map(|()| Exit::Done),
     }
 }

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::helper::Helper;
 use crate::exit::Exit;
-use crate::lines;
+use crate::input;
 use crate::output::Output;
 
 const VALUE_BYTES_MAX: u64 = 1 << 20;
@@ -62,7 +62,7 @@ pub(crate) async fn echo() -> anyhow::Result<Exit> {
         }
     };
     tokio::select! {
-        () = lines::ended() => {}
+        () = input::ended() => {}
         () = serving => {}
     }
     Ok(Exit::Done)

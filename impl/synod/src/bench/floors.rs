@@ -12,8 +12,6 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use synod_client::Endpoint;
 use tokio::task;
 
-use super::load::microseconds;
-
 /// How many times something is done to know how long it takes: 2,000 times, or for 2 s.
 pub(super) const SAMPLES_MAX: u64 = 2_000;
 const SAMPLING_MAX: Duration = Duration::from_secs(2);
@@ -29,9 +27,9 @@ pub(super) fn is_in_memory(directory: &Path) -> bool {
     statfs(directory).is_ok_and(|it| it.filesystem_type() == TMPFS_MAGIC)
 }
 
-/// How long one fdatasync of one batch takes in the directory, in microseconds. The file is
+/// How long one fdatasync of one batch takes in the directory. The file is
 /// written with zeros before, as a segment of the log is.
-pub(super) async fn fdatasync_us(directory: &Path) -> anyhow::Result<f64> {
+pub(super) async fn fdatasync(directory: &Path) -> anyhow::Result<Duration> {
     let path = directory.join("fdatasync-floor");
     let measured = task::spawn_blocking({
         let path = path.clone();
@@ -62,8 +60,8 @@ pub(super) fn zeros(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// How long a message takes to a process that sends one back, in microseconds.
-pub(super) async fn round_trip_us(endpoint: &Endpoint) -> anyhow::Result<f64> {
+/// How long a message takes to a process that sends one back.
+pub(super) async fn round_trip(endpoint: &Endpoint) -> anyhow::Result<Duration> {
     let endpoint = endpoint.to_string();
     let measured = task::spawn_blocking(move || {
         let mut socket = TcpStream::connect(endpoint)?;
@@ -78,8 +76,8 @@ pub(super) async fn round_trip_us(endpoint: &Endpoint) -> anyhow::Result<f64> {
     measured.await?.context("a round trip could not be measured")
 }
 
-/// How long something takes, in microseconds: the median, as it is given of the runs.
-fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64> {
+/// How long something takes: the median.
+fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<Duration> {
     let began = Instant::now();
     let mut samples = Vec::new();
     for sample in 0..SAMPLES_MAX {
@@ -91,5 +89,5 @@ fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64
         }
     }
     samples.sort_unstable();
-    Ok(microseconds(samples[samples.len() / 2]))
+    Ok(samples[samples.len() / 2])
 }

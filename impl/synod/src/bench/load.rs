@@ -62,19 +62,14 @@ impl Measured {
         f64::from(count) / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The latency that this share of the requests did not exceed, in microseconds.
-    pub(super) fn quantile_us(&self, share: f64) -> f64 {
-        microseconds(Duration::from_nanos(self.latencies.value_at_quantile(share)))
+    /// The latency that this share of the requests did not exceed.
+    pub(super) fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.latencies.value_at_quantile(share))
     }
 
-    pub(super) fn max_us(&self) -> f64 {
-        microseconds(Duration::from_nanos(self.latencies.max()))
+    pub(super) fn max(&self) -> Duration {
+        Duration::from_nanos(self.latencies.max())
     }
-}
-
-/// A duration in microseconds, to a tenth.
-pub(super) fn microseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e7).round() / 10.0
 }
 
 /// Clients that are connected and have their sessions.

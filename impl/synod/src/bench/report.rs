@@ -1,5 +1,7 @@
 //! What a benchmark says.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -138,4 +140,9 @@ impl Report {
         }
         table
     }
+}
+
+/// A duration in microseconds, to a tenth.
+pub(super) fn microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e7).round() / 10.0
 }

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// How many ports a cluster uses at most, from the base port on.
-pub(crate) const PORTS: u16 = 2 * PEERS_FROM;
+pub(super) const PORTS: u16 = 2 * PEERS_FROM;
 
 /// How far above the ports for clients those for peers are.
 const PEERS_FROM: u16 = 10;

@@ -29,20 +29,20 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// What happens to a replica.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum MemberEvent {
     Started { place: Place, process_id: u32 },
     Ended { id: u16, process_id: u32, status: ExitStatus, down: Duration, log: PathBuf },
     NotStarted { id: u16, error: String, down: Duration },
 }
 
-impl Event {
+impl MemberEvent {
     /// Whether a replica has started; otherwise it is down.
     pub(crate) fn is_start(&self) -> bool {
         matches!(self, Self::Started { .. })
     }
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for MemberEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { place, process_id } => {
@@ -80,7 +80,7 @@ impl Members {
     pub(crate) fn start(
         program: &Path,
         places: &[Place],
-        events: &mpsc::UnboundedSender<Event>,
+        events: &mpsc::UnboundedSender<MemberEvent>,
     ) -> anyhow::Result<Self> {
         let (stopping, is_stopping) = watch::channel(false);
         let mut members = Self { stopping, tasks: JoinSet::new(), process_ids: Vec::new() };
@@ -124,7 +124,7 @@ struct Member {
     place: Place,
     log: File,
     process_id: Arc<AtomicU32>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<MemberEvent>,
     is_stopping: watch::Receiver<bool>,
 }
 
@@ -146,9 +146,9 @@ impl Member {
             let id = self.place.id;
             self.tell(match ended {
                 Ok((process_id, status)) => {
-                    Event::Ended { id, process_id, status, down, log: self.place.log.clone() }
+                    MemberEvent::Ended { id, process_id, status, down, log: self.place.log.clone() }
                 }
-                Err(error) => Event::NotStarted { id, error, down },
+                Err(error) => MemberEvent::NotStarted { id, error, down },
             });
             tokio::select! {
                 () = time::sleep(down) => {}
@@ -177,7 +177,7 @@ impl Member {
     async fn attend(&mut self, mut child: Child) -> Option<(u32, ExitStatus)> {
         let process_id = child.id().unwrap_or(0);
         self.process_id.store(process_id, Ordering::Relaxed);
-        self.tell(Event::Started { place: self.place.clone(), process_id });
+        self.tell(MemberEvent::Started { place: self.place.clone(), process_id });
         // To wait for the process would close it.
         let _open = child.stdin.take();
         let ended = tokio::select! {
@@ -195,7 +195,7 @@ impl Member {
         status.map(|status| (process_id, status))
     }
 
-    fn tell(&self, event: Event) {
+    fn tell(&self, event: MemberEvent) {
         // Whoever stops listening wants to stop.
         let _ = self.events.send(event);
     }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::fake::{Cluster, Running};
-use crate::kit::{Synod, in_time, run, run_into};
+use crate::synod_command::{Synod, in_time, run, run_into};
 
 /// A pipe that nobody reads from any more.
 fn closed() -> Stdio {

@@ -1,15 +1,15 @@
 //! `synod local` with real replicas: real processes, real sockets, real disks.
 
 #[allow(dead_code)]
-#[path = "../command/kit.rs"]
-mod kit;
+#[path = "../command/synod_command.rs"]
+mod synod_command;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kit::{Synod, in_time, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use synod_command::{Synod, in_time, run};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value as Json;
 use synod_client::Endpoint;
-use synod_model::{Cluster as Constants, Configuration, ConfigurationId, Limits, ReplicaId};
+use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId};
 use synod_node::disk::RealDisk;
 use synod_node::storage::{DataDirectory, LogLimits, NewReplica};
 use synod_wire::Incarnation;
@@ -117,7 +117,7 @@ impl Cluster {
         let peers = self.ids().map(|id| (ReplicaId(id), self.peer_address(id)));
         let replica = NewReplica {
             cluster_name: self.name.clone(),
-            cluster: Constants::new(1 << 16, first, Limits::default()).unwrap(),
+            cluster: ClusterConstants::new(1 << 16, first, Limits::default()).unwrap(),
             replica: ReplicaId(id),
             // As from `synod init`: no two data directories have the same.
             incarnation: Incarnation(u128::from(fastrand::u64(..))),

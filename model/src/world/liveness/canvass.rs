@@ -10,19 +10,14 @@
 //! One who comes back with a higher promise, given before, is left out: it rejects the coordinator's
 //! orders, canvass or not.
 
-use dashmap::DashSet;
-use rustc_hash::FxBuildHasher;
 use std::vec::Vec;
 
-use super::Peace;
+use super::FairRun;
 use crate::world::local::RoleKind;
+use crate::world::model::World;
+use crate::world::outcomes::EventKey;
 use crate::world::scenario::Replicas;
 use crate::world::state::ClusterState;
-use crate::world::{EventKey, World};
-
-/// Digests of the local states from which no canvass ousts anybody.
-#[derive(Default)]
-pub(in crate::world) struct Undisturbed(DashSet<u128, FxBuildHasher>);
 
 impl World {
     /// Whether no canvass ousts whoever comes to work from `state` on.
@@ -32,26 +27,26 @@ impl World {
         }
         let digests = self.replicas().map(|it| self.locals.get(state.locals[it]).digest);
         let key = digests.fold(0, u128::wrapping_add);
-        if self.undisturbed.0.contains(&key) {
+        if self.checked.undisturbed.contains(&key) {
             return true;
         }
         let is_undisturbed = self.majorities().all(|majority| {
             let mut run =
-                Peace { world: self, majority, locals: state.locals, in_flight: Vec::new() };
+                FairRun { world: self, majority, locals: state.locals, in_flight: Vec::new() };
             !run.round() || run.coordinator_stays()
         });
         if is_undisturbed {
-            self.undisturbed.0.insert(key);
+            self.checked.undisturbed.insert(key);
         }
         is_undisturbed
     }
 }
 
-impl Peace<'_> {
+impl FairRun<'_> {
     /// Whether the working coordinator, if there is one, is still there after any other replica has
     /// been told to stand.
     fn coordinator_stays(&self) -> bool {
-        let summary = |run: &Self, it: usize| run.world.summary(run.locals[it]).clone();
+        let summary = |run: &Self, it: usize| run.summary(it).clone();
         let works = |run: &Self, it: usize| {
             let summary = summary(run, it);
             summary.role == RoleKind::Coordinator && summary.round_is_answered
@@ -61,7 +56,7 @@ impl Peace<'_> {
         };
         let s = summary(self, coordinator).own;
         self.world.replicas().filter(|it| *it != coordinator).all(|stands| {
-            let promised = self.local(stands).replica.acceptor.promised();
+            let promised = self.local(stands).replica.common.acceptor.promised();
             if promised > s {
                 return true;
             }

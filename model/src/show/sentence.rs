@@ -1,0 +1,81 @@
+//! An action as a sentence.
+//!
+//! An [`Action`] is a few numbers; what it comes to depends on the state that it happens in, so the
+//! sentence is made from both.
+
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+use super::words;
+use crate::entry::Entry;
+use crate::replica::Role;
+use crate::world::local::LocalState;
+use crate::world::{Action, ClusterState, World};
+
+/// What happens when `action` is taken in `state`, as a sentence.
+#[must_use]
+pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
+    let at = action.at();
+    let local = world.local(state, at);
+    match action {
+        Action::Deliver { envelope, .. } => words::envelope(world.envelope(envelope)),
+        Action::Sync { count, .. } => sync(at, local, usize::from(count)),
+        Action::Submit { submission, .. } => {
+            let index = usize::from(submission);
+            let is_first = state.remaining.submitted[index] == 0;
+            let does = match (&world.scenario().submissions[index].entry, is_first) {
+                (Entry::Open(_), true) => "opens a session".into(),
+                (Entry::Open(_), false) => "retries to open its session".into(),
+                (Entry::End { session }, true) => format!("ends session {session}"),
+                (entry, true) => format!("submits {}", words::entry(entry)),
+                (entry, false) => format!("retries {}", words::entry(entry)),
+            };
+            format!("a client {does} at r{at}")
+        }
+        Action::Read { read, .. } => format!("a client asks r{at} for read {read}"),
+        Action::Serve { .. } => match world.server(state, at) {
+            Some((server, entry)) => {
+                let slot = local.replica.common.learner.watermark().next();
+                let entry = world.entry(entry).map_or_else(|| "?".into(), words::entry);
+                format!("r{server} tells r{at}: committed {entry} in slot {slot} (catch-up)")
+            }
+            None => format!("catch-up brings r{at} nothing"),
+        },
+        Action::Suspect { .. } => match local.replica.role {
+            Role::Coordinator(_) => format!("r{at} is told that its round goes unanswered"),
+            _ => format!("r{at} suspects that nobody coordinates"),
+        },
+        Action::Elect { .. } => {
+            let verb = if world.scenario().canvass { "canvasses" } else { "stands for election" };
+            match local.replica.next_number() {
+                Some(s) => format!("r{at} {verb} under {s}"),
+                None => format!("r{at} cannot stand: there is no larger number"),
+            }
+        }
+        Action::Resend { .. } => format!("r{at} repeats what is unanswered"),
+        Action::Crash { .. } => match local.unsynced.len() {
+            0 => format!("r{at} crashes; all it wrote was synced"),
+            1 => format!("r{at} crashes and forgets 1 unsynced write"),
+            count => format!("r{at} crashes and forgets {count} unsynced writes"),
+        },
+    }
+}
+
+/// What is submitted, by its place in the scenario.
+pub(super) fn submission_text(world: &World, index: usize) -> String {
+    match &world.scenario().submissions[index].entry {
+        // Who opens a session is not known before somebody is asked.
+        Entry::Open(_) => "open".into(),
+        entry => words::entry(entry),
+    }
+}
+
+fn sync(at: usize, local: &LocalState, count: usize) -> String {
+    let records: Vec<_> = local.unsynced.iter().take(count).map(words::record).collect();
+    let records = records.join("; ");
+    match count {
+        1 => format!("r{at}'s oldest write becomes durable: {records}"),
+        _ => format!("r{at}'s oldest {count} writes become durable: {records}"),
+    }
+}

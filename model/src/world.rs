@@ -1,0 +1,96 @@
+//! A cluster of replicas as a stateright model: everything that the world can do to them.
+//!
+//! The model runs the very functions that a deployed replica runs. The world around them is as bad
+//! as it may be: messages are lost, delayed, repeated and reordered; a replica may stop between any
+//! two steps, and then forgets what was not synced; any replica may stand for election at any time.
+//! The checker tries all of it, within the bounds of a [`Scenario`].
+//!
+//! # The network is a set that only grows
+//!
+//! A message that was sent may be delivered at any time after, any number of times, or never. So
+//! loss, delay, repetition and reordering need no actions of their own. A replica that is down is
+//! one that receives nothing, so crash and restart is one action.
+//!
+//! # The modules, in the order in which to read them
+//!
+//! The bounds, and what a state consists of:
+//!
+//! 1. [`scenario`]: the bounds within which everything is explored, as data.
+//! 2. [`state`]: a state of the cluster, which is a few numbers.
+//! 3. [`intern`]: the contents that these numbers name, each kept once.
+//! 4. [`local`]: a content: one replica with its disk.
+//! 5. [`envelope`]: a content: a message on its way.
+//! 6. [`history`]: a content: what led here, which the properties must remember and no replica does.
+//!
+//! What happens:
+//!
+//! 7. [`step`]: one step of one replica with its disk.
+//! 8. [`outcomes`]: the outcomes of these steps, each computed once.
+//! 9. [`model`]: the [`World`]: a scenario with all of these tables, and the first state.
+//! 10. [`actions`]: what may happen in a state.
+//! 11. [`transition`]: the state after an action.
+//! 12. [`dead`]: messages that can never be acted on again. They leave the state.
+//!
+//! What must hold:
+//!
+//! 13. [`property`]: the properties by name.
+//! 14. [`conditions`]: what each of them says of a state.
+//! 15. [`liveness`]: a majority that is left in peace agrees.
+//!
+//! The modules that make the model small and fast are [`intern`], [`outcomes`] and [`dead`];
+//! [`actions`] and [`local`] have a reduction each, too. `docs/model.md` argues for each of them, and
+//! `reduction_tests` compares them with the plain model.
+
+mod actions;
+mod conditions;
+mod dead;
+pub(crate) mod envelope;
+mod history;
+#[cfg(test)]
+mod history_tests;
+mod intern;
+mod liveness;
+pub(crate) mod local;
+mod model;
+mod outcomes;
+mod property;
+#[cfg(test)]
+mod reduction_tests;
+mod scenario;
+mod state;
+mod step;
+mod transition;
+
+use std::vec::Vec;
+
+use stateright::{Model, Property};
+
+pub use actions::Action;
+pub use model::World;
+pub use property::{ChecksProperties, Invariant, ModelProperty, PropertyKind, Witness};
+pub use scenario::{
+    ASIDE, MessageKind, MessageKinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario,
+    ScenarioSubmission, small_limits,
+};
+pub use state::ClusterState;
+
+impl Model for World {
+    type State = ClusterState;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<ClusterState> {
+        Vec::from([self.first_state()])
+    }
+
+    fn actions(&self, state: &ClusterState, actions: &mut Vec<Action>) {
+        self.list_actions(state, actions);
+    }
+
+    fn next_state(&self, state: &ClusterState, action: Action) -> Option<ClusterState> {
+        self.act(state, action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        self.scenario().properties().into_iter().map(ModelProperty::in_model).collect()
+    }
+}

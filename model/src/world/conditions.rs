@@ -1,0 +1,248 @@
+//! What each property says of a state.
+
+use std::sync::atomic::Ordering;
+use std::vec::Vec;
+
+use super::envelope::Envelope;
+use super::history::Commit;
+use super::local::RoleKind;
+use super::model::World;
+use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
+use super::scenario::MessageKind;
+use super::state::ClusterState;
+use crate::entry::{Entry, Request};
+use crate::message::{Message, Order};
+use crate::numbers::{SequenceNumber, Slot};
+use crate::replica::Role;
+use crate::sessions::{DeliveryRefused, Verdict};
+
+impl ChecksProperties for World {
+    fn condition(&self, property: ModelProperty, state: &ClusterState) -> bool {
+        match property {
+            ModelProperty::Witness(witness) => self.shows_first(witness, state),
+            ModelProperty::Invariant(_) | ModelProperty::Liveness => self.holds(property, state),
+        }
+    }
+}
+
+impl World {
+    /// Whether `state` is as `property` says.
+    #[must_use]
+    pub fn holds(&self, property: ModelProperty, state: &ClusterState) -> bool {
+        match property {
+            ModelProperty::Invariant(invariant) => self.satisfies(invariant, state),
+            ModelProperty::Liveness => self.is_live(state),
+            ModelProperty::Witness(witness) => self.shows(witness, state),
+        }
+    }
+
+    fn satisfies(&self, invariant: Invariant, state: &ClusterState) -> bool {
+        match invariant {
+            Invariant::CommittedIsOnMajorityOfDisks => self.is_on_a_majority_of_disks(state),
+            Invariant::OneSlotPerRequest => {
+                self.replicas().all(|it| !self.summary(state, it).opened_twice)
+            }
+            Invariant::CanvassOustsNobody => self.is_undisturbed(state),
+            // The step that breaks one of these, or history, sees it, and every later state tells.
+            Invariant::OneCommittedValue
+            | Invariant::OneChosenValue
+            | Invariant::CommittedIsChosen
+            | Invariant::CommittedWasSubmitted
+            | Invariant::DurablePromiseNeverFalls
+            | Invariant::NothingAcceptedBelowPromise
+            | Invariant::OneValuePerNumberAndSlot
+            | Invariant::DeliveryInOrder
+            | Invariant::FirstAtMostOnce
+            | Invariant::VerdictFollowsFromLog
+            | Invariant::ReadCoversCommitted
+            | Invariant::NoStepPanics
+            | Invariant::NoPeerContradicts
+            | Invariant::EveryDiskRecovers
+            | Invariant::OnlyDurableIsServed
+            | Invariant::DurableTailWithinLimits => !state.broken.contains(invariant),
+        }
+    }
+
+    fn shows(&self, witness: Witness, state: &ClusterState) -> bool {
+        match witness {
+            Witness::CommittedEverywhere => self.is_committed_everywhere(state),
+            Witness::TwoCoordinate => {
+                let coordinates = |it: &usize| self.role(state, *it) == RoleKind::Coordinator;
+                self.replicas().filter(coordinates).count() >= 2
+            }
+            Witness::FinishesAnothersValue => self.finishes_anothers_value(state),
+            Witness::NoOpFillsGap => self.has_a_filled_gap(state),
+            Witness::UnsyncedWriteLost => self.has_lost_a_write(state),
+            Witness::OrderRejected => self.has_in_flight(state, MessageKind::Reject),
+            Witness::RequestInLogTwice => self.has_a_request_twice(state),
+            Witness::ReadConfirmed => {
+                let is_told =
+                    |it: usize| !self.local(state, it).replica.clients.reads.told_is_empty();
+                self.replicas().any(is_told) || self.has_in_flight(state, MessageKind::ReadAt)
+            }
+            Witness::CanvassAgreedTo => self.has_in_flight(state, MessageKind::Agree),
+            Witness::CandidateLags => {
+                self.replicas().any(|it| self.local(state, it).replica.lags_as_candidate())
+            }
+            Witness::AllCrashesHappened => {
+                self.scenario.crashes > 0 && state.remaining.crashes == 0
+            }
+            Witness::SubmissionForwarded => self.has_in_flight(state, MessageKind::Submit),
+            Witness::RequestOvertakes => {
+                let numbers = self.committed_entries(state).filter_map(|entry| match entry {
+                    Entry::Request(Request { number, .. }) => Some(*number),
+                    _ => None,
+                });
+                !numbers.is_sorted()
+            }
+            Witness::LagsBehindTail => self.has_one_behind_a_tail(state),
+            Witness::DeadMessageInFlight => {
+                state.in_flight.iter().any(|id| self.is_dead(*id, &state.locals))
+            }
+            Witness::ElectionExceedsWindow => {
+                let open = |it: usize| match &self.local(state, it).replica.role {
+                    Role::Coordinator(coordinator) => coordinator.open.len() as u64,
+                    _ => 0,
+                };
+                self.replicas().any(|it| open(it) > self.scenario.limits.open_slots_max)
+            }
+            Witness::RequestGivenUp => {
+                let given_up = Verdict::Refused { reason: DeliveryRefused::GivenUp };
+                let mut commits = self.history(state).committed.iter().flatten();
+                commits.any(|commit| commit.verdict == Some(given_up))
+            }
+            Witness::LateCopyAfterSessionEnd => {
+                let mut entries = self.committed_entries(state);
+                entries.any(|entry| matches!(entry, Entry::End { .. }))
+                    && entries.any(|entry| matches!(entry, Entry::Request(_) | Entry::Open(_)))
+            }
+        }
+    }
+
+    /// Whether `state` shows `witness`, and no state did before. stateright's depth-first search
+    /// would store a path for every further state that does.
+    fn shows_first(&self, witness: Witness, state: &ClusterState) -> bool {
+        let found = &self.checked.found[witness as usize];
+        !found.load(Ordering::Relaxed)
+            && self.shows(witness, state)
+            && !found.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The conditions that take more than a line.
+impl World {
+    fn role(&self, state: &ClusterState, replica: usize) -> RoleKind {
+        self.summary(state, replica).role
+    }
+
+    /// Whether each committed slot that can still be looked up is on a majority of disks. The disk of
+    /// a replica that cannot crash any more is not kept, and counts as holding it.
+    fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
+        let history = self.history(state);
+        history.committed.iter().enumerate().all(|(place, commit)| {
+            commit.is_none_or(|commit| {
+                let holders = self.replicas().filter(|it| {
+                    let interned = self.locals.get(state.locals[*it]);
+                    interned.content.disk.is_none()
+                        || interned.derived.on_disk.get(place + 1) == Some(&Some(commit.entry))
+                });
+                2 * holders.count() > self.scenario.replicas
+            })
+        })
+    }
+
+    /// The entries that were committed, slot by slot.
+    fn committed_entries(&self, state: &ClusterState) -> impl Iterator<Item = &Entry<u8>> {
+        let commits = self.history(state).committed.iter().flatten();
+        commits.filter_map(|commit| self.entry(commit.entry))
+    }
+
+    /// Whether a no-op is committed, and something else in the slot after it.
+    fn has_a_filled_gap(&self, state: &ClusterState) -> bool {
+        let committed = &self.history(state).committed;
+        let is_noop = |commit: &Option<Commit>| {
+            commit.map(|commit| self.entry(commit.entry) == Some(&Entry::NoOp))
+        };
+        committed
+            .windows(2)
+            .any(|pair| is_noop(&pair[0]) == Some(true) && is_noop(&pair[1]) == Some(false))
+    }
+
+    fn has_a_request_twice(&self, state: &ClusterState) -> bool {
+        let mut seen = Vec::new();
+        self.committed_entries(state).filter_map(Entry::submission_id).any(|id| {
+            let again = seen.contains(&id);
+            seen.push(id);
+            again
+        })
+    }
+
+    fn has_one_behind_a_tail(&self, state: &ClusterState) -> bool {
+        let learner = |it: usize| &self.local(state, it).replica.common.learner;
+        self.replicas().any(|ahead| {
+            let tail_starts_at = learner(ahead).tail_starts_at();
+            self.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
+        })
+    }
+
+    fn is_committed_everywhere(&self, state: &ClusterState) -> bool {
+        let submitted = self.scenario.submissions.iter().zip(state.remaining.submitted);
+        let slots = Slot(self.scenario.slots as u64);
+        submitted.into_iter().all(|(_, places)| places != 0)
+            && self.replicas().all(|it| self.summary(state, it).watermark >= slots)
+    }
+
+    /// Whether somebody coordinates with an open slot whose value was taken first under another's
+    /// number, and that other does not coordinate any more.
+    fn finishes_anothers_value(&self, state: &ClusterState) -> bool {
+        self.replicas().any(|it| {
+            let replica = &self.local(state, it).replica;
+            let Role::Coordinator(coordinator) = &replica.role else {
+                return false;
+            };
+            coordinator
+                .open
+                .keys()
+                .filter_map(|slot| replica.common.acceptor.accepted().get(slot))
+                .any(|held| {
+                    let mine = self.scenario.submissions.iter().zip(state.remaining.submitted);
+                    let submitted_here = |entry: &Entry<u8>| {
+                        mine.clone().any(|(submission, places)| {
+                            submission.entry == *entry && places & (1 << it) != 0
+                        })
+                    };
+                    held.entry != Entry::NoOp && !submitted_here(&held.entry)
+                })
+        })
+    }
+
+    /// Whether it shows that a replica once held an entry that it holds no longer.
+    ///
+    /// An acceptor lets go of an entry only for one of a higher number, or when the slot is
+    /// committed. So whoever has neither, and asked others to accept an entry under its own number or
+    /// has once committed the slot, had a record of it, and lost that before it was synced.
+    fn has_lost_a_write(&self, state: &ClusterState) -> bool {
+        let history = self.history(state);
+        let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {
+            let replica = &self.local(state, replica).replica;
+            let held = replica.common.acceptor.accepted().get(&slot);
+            slot > replica.common.learner.watermark() && held.is_none_or(|held| held.s < s)
+        };
+        let lacks_what_it_ordered = state.in_flight.iter().any(|id| {
+            let Envelope { from, message, .. } = self.envelope(*id);
+            let Message::Order { s, order: Order::Accept { first, entries, .. }, .. } = message
+            else {
+                return false;
+            };
+            let mut slots = (first.0..).map(Slot).take(entries.len());
+            slots.any(|slot| lacks(usize::from(from.0), slot, *s))
+        });
+        let slots = (1..=history.committed.len() as u64).map(Slot);
+        let committed = slots.filter_map(|slot| Some((slot, history.commit(slot)?)));
+        let lacks_what_it_committed = |(slot, commit): (Slot, &Commit)| {
+            let lacks = |it: &usize| commit.by.contains(*it) && lacks(*it, slot, SequenceNumber(1));
+            self.replicas().any(|it| lacks(&it))
+        };
+        lacks_what_it_ordered || committed.into_iter().any(lacks_what_it_committed)
+    }
+}

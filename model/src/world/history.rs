@@ -1,0 +1,325 @@
+//! History: what the properties must remember and no replica does.
+//!
+//! It sees what became durable, what was committed and what was answered, in every cluster
+//! state's past. It is part of the state, so it keeps no more than a property can still need: who
+//! voted is of interest until there is a majority or can be none, what was voted for until nobody can
+//! vote under that number any more, and a read until it is answered. (That nobody votes below a
+//! durable promise is a property of its own, so history may rely on it.)
+
+use std::vec::Vec;
+
+use super::local::{EntryId, Summary};
+use super::property::{Broken, Invariant};
+use super::scenario::{OPEN_SESSION, REPLICAS_MAX, Replicas};
+use crate::entry::{Entry, Request, SubmissionId};
+use crate::numbers::{ReadId, SequenceNumber, Slot};
+use crate::sessions::{DeliveryRefused, Verdict};
+
+/// What a run of the cluster has led to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct History {
+    /// For each slot from 1 on, what some replica has committed.
+    pub(crate) committed: Vec<Option<Commit>>,
+    /// For each slot from 1 on, the entry that a majority has durably accepted under one number.
+    pub(crate) chosen: Vec<Option<EntryId>>,
+    /// Who has durably accepted what under a number that somebody may still vote under, ascending.
+    votes: Vec<Votes>,
+    /// Reads under way: which, of whom, and the slot that the answer must cover.
+    reads: Vec<(ReadId, usize, Slot)>,
+}
+
+/// A committed slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Commit {
+    pub(crate) entry: EntryId,
+    pub(crate) verdict: Option<Verdict>,
+    /// Who has ever committed it.
+    pub(crate) by: Replicas,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Votes {
+    s: SequenceNumber,
+    slot: Slot,
+    entry: EntryId,
+    by: Replicas,
+}
+
+/// What one step of one replica adds to history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effects {
+    /// Entries that became durable as accepted under a number.
+    pub(crate) votes: Vec<(SequenceNumber, Slot, EntryId)>,
+    /// Slots committed in memory, in order.
+    pub(crate) committed: Vec<CommitSeen>,
+    /// Reads answered.
+    pub(crate) reads: Vec<(ReadId, Slot)>,
+    /// The reads of this replica are forgotten: it crashed.
+    pub(crate) forgets_reads: bool,
+    /// The durable promise rose, so that votes may have become impossible.
+    pub(crate) promise_rose: bool,
+    /// What the step itself did wrong.
+    pub(crate) broken: Broken,
+}
+
+/// A slot that a replica commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CommitSeen {
+    pub(crate) slot: Slot,
+    pub(crate) entry: EntryId,
+    /// What the replica says of it, if it is an entry that has a verdict: whether the application is
+    /// given it now or had it already.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+impl Effects {
+    /// Whether history is not touched.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What history must know of the cluster to take in a step.
+pub(crate) struct HistoryContext<'a> {
+    pub(crate) replicas: usize,
+    /// The summaries of all replicas after the step.
+    pub(crate) summaries: [Option<&'a Summary>; REPLICAS_MAX],
+    /// The entry with an id.
+    pub(crate) entry: &'a dyn Fn(EntryId) -> Option<&'a Entry<u8>>,
+    /// The limit on the requests of one session that are remembered.
+    pub(crate) session_requests_max: u64,
+    /// Whether an entry may be in the log: submitted by now, or the protocol's own.
+    pub(crate) may_be_in_log: &'a dyn Fn(EntryId) -> bool,
+}
+
+impl HistoryContext<'_> {
+    fn is_majority(&self, set: Replicas) -> bool {
+        2 * set.count() > self.replicas
+    }
+
+    /// The identity of the submission that an entry is a copy of.
+    fn submission(&self, entry: EntryId) -> Option<SubmissionId> {
+        (self.entry)(entry).and_then(Entry::submission_id)
+    }
+}
+
+impl History {
+    /// The highest slot that anybody has committed.
+    fn highest_committed(&self) -> Slot {
+        Slot(self.committed.iter().rposition(Option::is_some).map_or(0, |at| at as u64 + 1))
+    }
+
+    /// A read is asked of replica `who` now.
+    pub(crate) fn begin_read(&mut self, id: ReadId, who: usize) {
+        self.reads.push((id, who, self.highest_committed()));
+        self.reads.sort_unstable();
+    }
+
+    /// The committed entry of `slot`.
+    pub(crate) fn commit(&self, slot: Slot) -> Option<&Commit> {
+        self.committed.get(place(slot)?)?.as_ref()
+    }
+
+    /// Takes in what a step of replica `who` did, and says what that broke.
+    pub(crate) fn take(
+        &mut self,
+        who: usize,
+        effects: &Effects,
+        context: &HistoryContext<'_>,
+    ) -> Broken {
+        let mut broken = effects.broken;
+        for &(s, slot, entry) in &effects.votes {
+            broken.add_all(self.vote(who, s, slot, entry));
+        }
+        broken.add_all(self.count(context));
+        for &commit in &effects.committed {
+            broken.add_all(self.take_commit(who, commit, context));
+        }
+        for &(id, slot) in &effects.reads {
+            if let Some(at) = self.reads.iter().position(|read| (read.0, read.1) == (id, who)) {
+                let (_, _, floor) = self.reads.remove(at);
+                if slot < floor {
+                    broken.add(Invariant::ReadCoversCommitted);
+                }
+            }
+        }
+        if effects.forgets_reads {
+            self.reads.retain(|read| read.1 != who);
+        }
+        self.forget(context);
+        broken
+    }
+
+    fn vote(&mut self, who: usize, s: SequenceNumber, slot: Slot, entry: EntryId) -> Broken {
+        match self.votes.iter_mut().find(|votes| votes.s == s && votes.slot == slot) {
+            Some(votes) if votes.entry != entry => {
+                return Invariant::OneValuePerNumberAndSlot.into();
+            }
+            Some(votes) => votes.by.0 |= 1 << who,
+            None => {
+                self.votes.push(Votes { s, slot, entry, by: Replicas(1 << who) });
+                self.votes.sort_unstable();
+            }
+        }
+        Broken::default()
+    }
+
+    /// Records what has got a majority.
+    fn count(&mut self, context: &HistoryContext<'_>) -> Broken {
+        let mut broken = Broken::default();
+        for votes in &self.votes {
+            let Some(place) = place(votes.slot).filter(|_| context.is_majority(votes.by)) else {
+                continue;
+            };
+            match grown(&mut self.chosen, place) {
+                Some(chosen) if *chosen != votes.entry => broken.add(Invariant::OneChosenValue),
+                chosen => *chosen = Some(votes.entry),
+            }
+        }
+        broken
+    }
+
+    fn take_commit(
+        &mut self,
+        who: usize,
+        commit: CommitSeen,
+        context: &HistoryContext<'_>,
+    ) -> Broken {
+        let CommitSeen { slot, entry, verdict } = commit;
+        let mut broken = Broken::default();
+        let Some(place) = place(slot) else {
+            return broken;
+        };
+        if self.chosen.get(place).copied().flatten() != Some(entry) {
+            broken.add(Invariant::CommittedIsChosen);
+        }
+        if !(context.may_be_in_log)(entry) {
+            broken.add(Invariant::CommittedWasSubmitted);
+        }
+        if let (Some(Verdict::First), Some(id)) = (verdict, context.submission(entry)) {
+            let elsewhere = self.committed.iter().enumerate().any(|(at, commit)| {
+                commit.is_some_and(|commit| {
+                    at != place
+                        && commit.verdict == Some(Verdict::First)
+                        && context.submission(commit.entry) == Some(id)
+                })
+            });
+            if elsewhere {
+                broken.add(Invariant::FirstAtMostOnce);
+            }
+        }
+        if let Some(verdict) = verdict
+            && !self.is_right(verdict, slot, entry, context)
+        {
+            broken.add(Invariant::VerdictFollowsFromLog);
+        }
+        match grown(&mut self.committed, place) {
+            Some(commit) if commit.entry != entry => broken.add(Invariant::OneCommittedValue),
+            // Every replica comes to the same verdict.
+            Some(commit) if verdict != commit.verdict => {
+                broken.add(Invariant::VerdictFollowsFromLog);
+            }
+            Some(commit) => commit.by.0 |= 1 << who,
+            commit @ None => *commit = Some(Commit { entry, verdict, by: Replicas(1 << who) }),
+        }
+        broken
+    }
+
+    /// Whether `verdict` on the entry of `slot` follows from what is committed below: what the request
+    /// table is to come to, told from the log itself.
+    fn is_right(
+        &self,
+        verdict: Verdict,
+        slot: Slot,
+        entry: EntryId,
+        context: &HistoryContext<'_>,
+    ) -> bool {
+        let refused = self.refusal(slot, entry, context);
+        match verdict {
+            Verdict::First => refused.is_none(),
+            Verdict::Refused { reason } => refused == Some(reason),
+            Verdict::Duplicate { first_slot } => {
+                first_slot < slot
+                    && self.commit(first_slot).is_some_and(|first| {
+                        first.verdict == Some(Verdict::First)
+                            && context.submission(first.entry) == context.submission(entry)
+                    })
+            }
+        }
+    }
+
+    /// Why the entry of `slot` is to be refused, if it is. (No model has so many sessions that one is
+    /// evicted.)
+    fn refusal(
+        &self,
+        slot: Slot,
+        entry: EntryId,
+        context: &HistoryContext<'_>,
+    ) -> Option<DeliveryRefused> {
+        let Some(Entry::Request(Request { session, number, answered, .. })) =
+            (context.entry)(entry)
+        else {
+            return None;
+        };
+        let below = self.committed.iter().take(place(slot)?).flatten();
+        let mut is_open = *session == OPEN_SESSION;
+        let mut answered = *answered;
+        for (at, commit) in (1..).zip(below) {
+            match (context.entry)(commit.entry) {
+                Some(Entry::Request(Request { session: its, answered: more, .. }))
+                    if its == session =>
+                {
+                    answered = answered.max(*more);
+                }
+                Some(Entry::Open(_)) => {
+                    is_open |= at == session.0 && commit.verdict == Some(Verdict::First);
+                }
+                Some(Entry::End { session: its }) if its == session => is_open = false,
+                _ => {}
+            }
+        }
+        if !is_open {
+            Some(DeliveryRefused::NoSession)
+        } else if *number < answered {
+            Some(DeliveryRefused::GivenUp)
+        } else if *number >= answered + context.session_requests_max {
+            Some(DeliveryRefused::TooFarAhead)
+        } else {
+            None
+        }
+    }
+
+    /// Forgets what can make no difference any more: who voted, once there is a majority or can be
+    /// none; and what was voted for, once nobody can vote under that number any more.
+    fn forget(&mut self, context: &HistoryContext<'_>) {
+        let may_vote = |s: SequenceNumber| {
+            let may = |who: &usize| {
+                context.summaries[*who].is_some_and(|summary| summary.durable_promise <= s)
+            };
+            Replicas((0..context.replicas).filter(may).fold(0, |set, who| set | 1 << who))
+        };
+        self.votes.retain_mut(|votes| {
+            let may_vote = may_vote(votes.s);
+            let possible = Replicas(votes.by.0 | may_vote.0);
+            if context.is_majority(votes.by) {
+                votes.by = Replicas::ALL;
+            } else if !context.is_majority(possible) {
+                votes.by = Replicas::NONE;
+            }
+            may_vote != Replicas::NONE
+        });
+    }
+}
+
+/// The place of a slot in a list of slots.
+fn place(slot: Slot) -> Option<usize> {
+    usize::try_from(slot.0).ok()?.checked_sub(1)
+}
+
+/// The element at `place`, with the list grown that far.
+fn grown<T>(list: &mut Vec<Option<T>>, place: usize) -> &mut Option<T> {
+    while list.len() <= place {
+        list.push(None);
+    }
+    &mut list[place]
+}

@@ -1,0 +1,339 @@
+//! The model itself: a scenario, with everything that was computed for it so far.
+//!
+//! A [`World`] interns local states, messages and histories, looks up the outcomes of steps, and
+//! knows the state from which everything begins. What may happen in a state, what comes of it and
+//! what must hold is said in the modules above this one.
+
+use std::string::String;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::vec::Vec;
+
+use super::dead::{self, Side};
+use super::envelope::{Envelope, Route};
+use super::history::History;
+use super::intern::{DigestSet, Id, Interner};
+use super::local::{EntryId, LocalState, Summary};
+use super::outcomes::{EventKey, Outcome, Outcomes};
+use super::property::{Broken, Witness};
+use super::scenario::{MessageKind, OPEN_SESSION, READ, REPLICAS_MAX, SLOTS_MAX, Scenario};
+use super::state::{ClusterState, Remaining, SUBMISSIONS_MAX};
+use super::step::{ReplicaEvent, Stepped, step};
+use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
+use crate::entry::{Entry, Opening};
+use crate::io::{Input, Output};
+use crate::message::Message;
+use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
+use crate::record::Base;
+use crate::recovery::Recovery;
+
+/// The model of a cluster within the bounds of a scenario.
+pub struct World {
+    pub(super) scenario: Scenario,
+    pub(super) constants: Arc<ClusterConstants>,
+    /// The entries that a log can hold; an [`EntryId`] is an index into them, and the same in every
+    /// run.
+    entries: Vec<Entry<u8>>,
+    pub(super) locals: Interner<LocalState, Summary>,
+    pub(super) envelopes: Interner<Envelope, Route>,
+    pub(super) histories: Interner<History, ()>,
+    outcomes: Outcomes,
+    /// Whether dead messages stay in the set: the plain model, to test the reduction against.
+    pub(super) keeps_dead: bool,
+    /// Whether a replica keeps its disk when it cannot crash any more: likewise, and where slots are
+    /// served from it.
+    pub(super) keeps_disks: bool,
+    /// Whether asks and their answers are in flight, and nothing is served unasked: likewise.
+    pub(super) keeps_asks: bool,
+    is_stopped: AtomicBool,
+    pub(super) checked: Checked,
+}
+
+/// What the properties remember of the states that were checked so far.
+#[derive(Default)]
+pub(super) struct Checked {
+    /// Which witnesses were found already.
+    pub(super) found: [AtomicBool; Witness::ALL.len()],
+    /// Majorities with their local states from which a run without failures ends well.
+    pub(super) ends_well: DigestSet,
+    /// From how many states such a run was also made with messages in flight.
+    pub(super) sampled: AtomicU64,
+    /// Local states from which no canvass ousts anybody.
+    pub(super) undisturbed: DigestSet,
+}
+
+impl World {
+    /// The model of `scenario`.
+    ///
+    /// # Panics
+    ///
+    /// If the scenario is no scenario: too many replicas, slots or submissions.
+    #[must_use]
+    pub fn new(scenario: Scenario) -> Self {
+        assert!((1..=REPLICAS_MAX).contains(&scenario.replicas), "1 to 5 replicas");
+        assert!(scenario.slots <= SLOTS_MAX, "at most 8 slots");
+        assert!(scenario.submissions.len() <= SUBMISSIONS_MAX, "at most 6 submissions");
+        assert!(scenario.reads.len() <= 8, "at most 8 reads");
+        let members = (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()).map(ReplicaId);
+        let configuration = Configuration::new(ConfigurationId(1), members.collect());
+        let configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
+        let stride = scenario.replicas as u64;
+        let constants = ClusterConstants::new(stride, configuration, scenario.limits.clone());
+        let constants = Arc::new(constants.unwrap_or_else(|error| panic!("{error}")));
+        let entries = possible_entries(&scenario);
+        // What is older than the tail is served from the disk.
+        let slots = scenario.slots as u64;
+        let log_bytes = slots * entries.iter().map(Entry::size_bytes).max().unwrap_or(0);
+        let keeps_disks = slots > scenario.limits.accepted_slots_max
+            || log_bytes > scenario.limits.accepted_bytes_max;
+        let keeps_dead = scenario.keeps_dead;
+        Self {
+            scenario,
+            constants,
+            entries,
+            locals: Interner::default(),
+            envelopes: Interner::default(),
+            histories: Interner::default(),
+            outcomes: Outcomes::default(),
+            keeps_dead,
+            keeps_disks,
+            keeps_asks: false,
+            is_stopped: AtomicBool::new(false),
+            checked: Checked::default(),
+        }
+    }
+
+    /// The bounds of this model.
+    #[must_use]
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// From now on no state has any action: a search that runs ends soon, and is not complete.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// How much was computed: distinct local states, messages, histories, and steps of one replica.
+    #[must_use]
+    pub fn sizes(&self) -> String {
+        std::format!(
+            "{} local states, {} messages, {} histories, {} steps",
+            self.locals.len(),
+            self.envelopes.len(),
+            self.histories.len(),
+            self.outcomes.len()
+        )
+    }
+}
+
+/// The contents behind the numbers of a state.
+impl World {
+    pub(crate) fn replicas(&self) -> core::ops::Range<usize> {
+        0..self.scenario.replicas
+    }
+
+    /// The replica with this id and its disk.
+    pub(crate) fn local(&self, state: &ClusterState, replica: usize) -> &LocalState {
+        &self.locals.get(state.locals[replica]).content
+    }
+
+    /// What is derived from that.
+    pub(crate) fn summary(&self, state: &ClusterState, replica: usize) -> &Summary {
+        &self.locals.get(state.locals[replica]).derived
+    }
+
+    /// A message in flight.
+    pub(crate) fn envelope(&self, id: Id) -> &Envelope {
+        &self.envelopes.get(id).content
+    }
+
+    /// Whether a message of this kind is in flight.
+    pub(crate) fn has_in_flight(&self, state: &ClusterState, kind: MessageKind) -> bool {
+        state.in_flight.iter().any(|id| self.envelope(*id).kind() == kind)
+    }
+
+    /// Whether a message in flight can never be acted on again.
+    pub(crate) fn is_dead(&self, envelope: Id, locals: &[Id; REPLICAS_MAX]) -> bool {
+        let interned = self.envelopes.get(envelope);
+        if self.keeps_asks && is_of_catch_up(interned.content.kind()) {
+            return false;
+        }
+        let Route { from, to, .. } = interned.derived;
+        let side = |replica: usize| {
+            let interned = self.locals.get(locals[replica]);
+            Side { local: &interned.content, summary: &interned.derived }
+        };
+        dead::is_dead(&self.scenario, &interned.content, side(from), side(to))
+    }
+
+    /// What led to a state.
+    pub(crate) fn history(&self, state: &ClusterState) -> &History {
+        &self.histories.get(state.history).content
+    }
+
+    /// The entry with this id; none for what no client and no replica may put in a log.
+    pub(crate) fn entry(&self, id: EntryId) -> Option<&Entry<u8>> {
+        self.entries.get(usize::from(id))
+    }
+
+    fn entry_id(&self, entry: &Entry<u8>) -> EntryId {
+        let known = self.entries.iter().position(|it| it == entry);
+        known.and_then(|index| EntryId::try_from(index).ok()).unwrap_or(EntryId::MAX)
+    }
+
+    pub(super) fn may_crash(&self, replica: usize, crashes_left: u8) -> bool {
+        crashes_left > 0 && self.scenario.may_crash.contains(replica)
+    }
+}
+
+/// The first state.
+impl World {
+    /// The state from which everything begins.
+    pub(super) fn first_state(&self) -> ClusterState {
+        let mut state = ClusterState {
+            locals: [0; REPLICAS_MAX],
+            in_flight: smallvec::SmallVec::new(),
+            history: self.histories.intern(History::default(), |_, _| ()),
+            remaining: Remaining { crashes: self.scenario.crashes, ..Remaining::default() },
+            broken: Broken::default(),
+            digest: 0,
+        };
+        for replica in self.replicas() {
+            state.locals[replica] = self.intern_local(self.first_local(replica));
+        }
+        state.digest = self.digest(&state);
+        state
+    }
+
+    /// The replica as it is before anything has happened.
+    pub(super) fn first_local(&self, me: usize) -> LocalState {
+        let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
+        let mut base = Base::new(self.constants.first_configuration().clone());
+        // The session that is open from the start.
+        let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
+        base.table.deliver(Slot(OPEN_SESSION.0), &open, self.constants.limits());
+        let mut out = Output::default();
+        let constants = Arc::clone(&self.constants);
+        let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
+        let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
+        let keeps_disk =
+            self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
+        LocalState { replica, disk: keeps_disk.then(|| Arc::new(base)), unsynced: Vec::new() }
+    }
+
+    /// The digest of a state is the sum of the digests of its contents: messages are a set, and
+    /// local states know whose they are. So what changes in a step is all that a step has to add.
+    pub(super) fn digest(&self, state: &ClusterState) -> u128 {
+        let locals = self.replicas().map(|it| self.locals.get(state.locals[it]).digest);
+        let messages = state.in_flight.iter().map(|id| self.envelopes.get(*id).digest);
+        let rest = [self.histories.get(state.history).digest, state.remaining.digest(state.broken)];
+        locals.chain(messages).chain(rest).fold(0, u128::wrapping_add)
+    }
+}
+
+/// The steps of one replica.
+impl World {
+    /// What comes of an event at a local state.
+    pub(super) fn outcome(&self, local: Id, key: EventKey) -> &Outcome {
+        self.outcomes.get(local, key, || {
+            let before = &self.locals.get(local).content;
+            let event = self.event(before, key);
+            let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
+            let Stepped { local, sent, effects } = step(&self.constants, before, event, &entry_id);
+            let local = self.intern_local(local);
+            let (kept, lost): (Vec<_>, Vec<_>) = sent.into_iter().partition(|it| self.keeps(it));
+            let kept_count = kept.len();
+            let sent = kept.into_iter().chain(lost);
+            let sent = sent.map(|it| self.envelopes.intern(it, Envelope::route)).collect();
+            let effects = (!effects.is_empty()).then(|| effects.into());
+            Outcome { local, sent, kept: kept_count, effects }
+        })
+    }
+
+    /// The event that a key names, at `local`.
+    fn event(&self, local: &LocalState, key: EventKey) -> ReplicaEvent {
+        match key {
+            EventKey::Deliver(id) => {
+                let envelope = self.envelope(id);
+                let message = envelope.message.clone();
+                ReplicaEvent::Input(Input::Receive { from: envelope.from, message })
+            }
+            EventKey::Submit(index) => {
+                let mut entry = self.scenario.submissions[index].entry.clone();
+                if let Entry::Open(Opening { origin, run, .. }) = &mut entry {
+                    (*origin, *run) = (local.me(), local.replica.common.run);
+                }
+                ReplicaEvent::Input(Input::Submit(Vec::from([entry])))
+            }
+            EventKey::Read => ReplicaEvent::Input(Input::Read(Vec::from([READ]))),
+            EventKey::Suspect => ReplicaEvent::Input(Input::Suspect),
+            EventKey::Elect { canvass } => ReplicaEvent::Input(Input::Elect { canvass }),
+            EventKey::Resend => ReplicaEvent::Input(Input::Resend),
+            EventKey::Sync(count) => ReplicaEvent::Sync(count),
+            EventKey::Crash => {
+                ReplicaEvent::Crash { durable_application: self.scenario.durable_application }
+            }
+            EventKey::Survive => ReplicaEvent::Survive,
+            EventKey::Serve(entry, from) => {
+                let first = local.replica.common.learner.watermark().next();
+                let message = Message::Committed {
+                    log_starts_at: Slot(1),
+                    first,
+                    entries: self.entry(entry).cloned().into_iter().collect(),
+                    watermark: first,
+                };
+                let from = ReplicaId(u16::try_from(from).unwrap_or(u16::MAX));
+                ReplicaEvent::Input(Input::Receive { from, message })
+            }
+        }
+    }
+
+    /// Whether the network of this scenario may deliver such a message.
+    fn keeps(&self, envelope: &Envelope) -> bool {
+        let (from, to) = (usize::from(envelope.from.0), usize::from(envelope.to.0));
+        !self.scenario.loses.contains(envelope.kind())
+            && (self.keeps_asks || !is_of_catch_up(envelope.kind()))
+            && self.scenario.hears[to].contains(from)
+    }
+
+    fn intern_local(&self, local: LocalState) -> Id {
+        self.locals.intern(local, |local, _| local.summary(|entry| self.entry_id(entry)))
+    }
+}
+
+/// Whether a message of this kind asks for committed slots, brings some, or makes one ask.
+fn is_of_catch_up(kind: MessageKind) -> bool {
+    matches!(kind, MessageKind::Ask | MessageKind::Committed | MessageKind::Submitted)
+}
+
+/// Every entry that a log of this scenario can hold.
+fn possible_entries(scenario: &Scenario) -> Vec<Entry<u8>> {
+    let mut entries = Vec::from([Entry::NoOp]);
+    for submission in &scenario.submissions {
+        match submission.entry {
+            Entry::Open(Opening { count, .. }) => {
+                for origin in (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()) {
+                    for run in 1..=u64::from(scenario.crashes) + 1 {
+                        entries.push(Entry::Open(Opening {
+                            origin: ReplicaId(origin),
+                            run: Run(run),
+                            count,
+                        }));
+                    }
+                }
+            }
+            ref entry if !entries.contains(entry) => entries.push(entry.clone()),
+            _ => {}
+        }
+    }
+    assert!(entries.len() < usize::from(EntryId::MAX), "models are small");
+    entries
+}

@@ -1,0 +1,101 @@
+//! What comes of an event at a local state, computed once.
+//!
+//! A step of one replica is pure, so its outcome depends on the local state and the event alone. Most
+//! transitions of a cluster repeat a step that some other cluster state has taken before: they look
+//! its outcome up here.
+
+use std::boxed::Box;
+
+use dashmap::DashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::history::Effects;
+use super::intern::Id;
+use super::local::EntryId;
+
+/// Names an event at a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EventKey {
+    Deliver(Id),
+    Submit(usize),
+    Read,
+    Suspect,
+    Elect { canvass: bool },
+    Resend,
+    Sync(usize),
+    Crash,
+    Survive,
+    Serve(EntryId, usize),
+}
+
+/// What came of an event at a local state.
+pub(super) struct Outcome {
+    pub(super) local: Id,
+    /// Everything that was sent; first what the network of this scenario keeps.
+    pub(super) sent: Box<[Id]>,
+    /// How many of these it keeps.
+    pub(super) kept: usize,
+    /// Most steps touch no history.
+    pub(super) effects: Option<Box<Effects>>,
+}
+
+/// The outcomes so far, by local state and event.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    numbers: DashMap<u64, u32, FxBuildHasher>,
+    outcomes: boxcar::Vec<Outcome>,
+}
+
+impl Outcomes {
+    /// The outcome of the event `key` at `local`; computed if it is not known.
+    pub(super) fn get(
+        &self,
+        local: Id,
+        key: EventKey,
+        compute: impl FnOnce() -> Outcome,
+    ) -> &Outcome {
+        let bits = u64::from(local) << 32 | u64::from(key.bits());
+        if let Some(number) = self.numbers.get(&bits) {
+            return &self.outcomes[*number as usize];
+        }
+        let index = self.outcomes.push(compute());
+        let number = u32::try_from(index).unwrap_or_else(|_| panic!("more than 2^32 steps"));
+        self.numbers.insert(bits, number);
+        &self.outcomes[index]
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.outcomes.count()
+    }
+}
+
+impl Outcome {
+    /// What was sent, and the network of this scenario keeps.
+    pub(super) fn kept(&self) -> &[Id] {
+        &self.sent[..self.kept]
+    }
+}
+
+impl EventKey {
+    /// The key in 32 bits: the kind in the upper four.
+    fn bits(self) -> u32 {
+        let of = |kind: u32, argument: u32| {
+            debug_assert!(argument < 1 << 28, "an argument has 28 bits");
+            kind << 28 | argument
+        };
+        let small = |argument: usize| u32::try_from(argument).unwrap_or(u32::MAX);
+        match self {
+            Self::Deliver(id) => of(0, id),
+            Self::Submit(index) => of(1, small(index)),
+            Self::Read => of(2, 0),
+            Self::Suspect => of(3, 0),
+            Self::Elect { canvass } => of(4, u32::from(canvass)),
+            Self::Resend => of(5, 0),
+            Self::Sync(count) => of(6, small(count)),
+            Self::Crash => of(7, 0),
+            Self::Survive => of(8, 0),
+            Self::Serve(entry, from) => of(9, u32::from(entry) << 8 | small(from)),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The properties: what must hold in every state, and what must be reached.
+//!
+//! Each property is a variant here. Scenarios, histories, reports and traces name it by the variant,
+//! so the compiler knows every one of them; seeded faults and people name it by its [name]. What a
+//! property says of a state is in `conditions`.
+//!
+//! [name]: ModelProperty::name
+
+use core::fmt;
+
+use stateright::{Model, Property};
+
+/// A property of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModelProperty {
+    /// Something that holds in every reachable state.
+    Invariant(Invariant),
+    /// "a majority left in peace agrees", from every reachable state.
+    Liveness,
+    /// Something that holds in some reachable state.
+    Witness(Witness),
+}
+
+/// What a property claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PropertyKind {
+    /// It holds in every reachable state.
+    Always,
+    /// It holds in some reachable state: the scenario is not vacuous.
+    Sometimes,
+    /// From every reachable state the cluster, left in peace, gets there.
+    Liveness,
+}
+
+/// Defines an enum of properties, each with the name that people give it.
+macro_rules! properties {
+    ($(#[$doc:meta])* $type:ident { $($variant:ident = $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $type {
+            $(#[doc = concat!("\"", $name, "\".")] $variant,)*
+        }
+
+        impl $type {
+            /// All of them, in the order of reports.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name in reports, on the command line and in seeded faults.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// Its condition, for stateright: a plain function, so there is one for each variant.
+            fn condition<M: ChecksProperties>(self) -> fn(&M, &M::State) -> bool {
+                match self {
+                    $(Self::$variant => |model, state| {
+                        model.condition(Self::$variant.into(), state)
+                    },)*
+                }
+            }
+        }
+
+        impl From<$type> for ModelProperty {
+            fn from(property: $type) -> Self {
+                Self::$type(property)
+            }
+        }
+    };
+}
+
+properties! {
+    /// A property of every reachable state.
+    Invariant {
+        OneCommittedValue = "no two replicas commit different values in a slot",
+        OneChosenValue = "no two values are chosen in a slot",
+        CommittedIsChosen = "what is committed is chosen",
+        CommittedIsOnMajorityOfDisks = "a committed value is on a majority of disks",
+        CommittedWasSubmitted = "only what was submitted is committed",
+        DurablePromiseNeverFalls = "a durable promise never goes down",
+        NothingAcceptedBelowPromise = "nothing is accepted below a durable promise",
+        OneValuePerNumberAndSlot = "one value per sequence number and slot",
+        DeliveryInOrder = "delivery is in order, without gaps",
+        FirstAtMostOnce = "a request is first at most once",
+        VerdictFollowsFromLog = "every verdict follows from the log",
+        OneSlotPerRequest = "a coordinator opens one slot for a request",
+        ReadCoversCommitted = "a read covers what was committed when it was asked",
+        NoStepPanics = "no step panics",
+        NoPeerContradicts = "no peer contradicts what is committed",
+        EveryDiskRecovers = "every disk can be recovered from",
+        OnlyDurableIsServed = "only what is durable is served from the disk",
+        DurableTailWithinLimits = "what is durable is in memory within the limits",
+        CanvassOustsNobody = "a canvass does not oust a working coordinator",
+    }
+}
+
+properties! {
+    /// A property of some reachable state. Each scenario says which it must reach, so that it shows
+    /// what it is there for.
+    Witness {
+        CommittedEverywhere = "everything is committed everywhere",
+        TwoCoordinate = "two replicas coordinate at once",
+        FinishesAnothersValue = "a coordinator finishes another's value",
+        NoOpFillsGap = "a no-op fills a gap",
+        UnsyncedWriteLost = "a crash has lost what was not synced",
+        OrderRejected = "an order is rejected",
+        RequestInLogTwice = "a request is in the log twice",
+        ReadConfirmed = "a read is confirmed by a round",
+        CanvassAgreedTo = "a canvass is agreed to",
+        CandidateLags = "a candidate lacks what a promiser knows",
+        AllCrashesHappened = "all crashes have happened",
+        SubmissionForwarded = "a submission is forwarded",
+        RequestOvertakes = "a request overtakes an earlier one",
+        LagsBehindTail = "a replica lags behind another's tail",
+        DeadMessageInFlight = "a dead message is in flight",
+        ElectionExceedsWindow = "an election finishes more slots than the window has",
+        RequestGivenUp = "a request is given up before it is delivered",
+        LateCopyAfterSessionEnd = "a session ends and a late copy follows",
+    }
+}
+
+/// A stateright model that checks these properties.
+pub trait ChecksProperties: Model {
+    /// Whether the condition of `property` holds in `state`.
+    fn condition(&self, property: ModelProperty, state: &Self::State) -> bool;
+}
+
+impl ModelProperty {
+    /// All of them, in the order of reports.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let invariants = Invariant::ALL.iter().copied().map(Self::Invariant);
+        let witnesses = Witness::ALL.iter().copied().map(Self::Witness);
+        invariants.chain([Self::Liveness]).chain(witnesses)
+    }
+
+    /// The property with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|property| property.name() == name)
+    }
+
+    /// Its name in reports, on the command line and in seeded faults.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Invariant(invariant) => invariant.name(),
+            Self::Liveness => "a majority left in peace agrees",
+            Self::Witness(witness) => witness.name(),
+        }
+    }
+
+    /// What it claims.
+    #[must_use]
+    pub const fn kind(self) -> PropertyKind {
+        match self {
+            Self::Invariant(_) => PropertyKind::Always,
+            Self::Liveness => PropertyKind::Liveness,
+            Self::Witness(_) => PropertyKind::Sometimes,
+        }
+    }
+
+    /// The property as stateright checks it in a model.
+    pub(crate) fn in_model<M: ChecksProperties>(self) -> Property<M> {
+        let name = self.name();
+        match self {
+            Self::Invariant(invariant) => Property::always(name, invariant.condition()),
+            Self::Liveness => {
+                Property::always(name, |model: &M, state| model.condition(Self::Liveness, state))
+            }
+            Self::Witness(witness) => Property::sometimes(name, witness.condition()),
+        }
+    }
+}
+
+impl fmt::Display for ModelProperty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The invariants that a step or history was seen to break: a part of every state.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Broken(u32);
+
+const _: () = assert!(Invariant::ALL.len() <= u32::BITS as usize, "one bit for each invariant");
+
+impl Broken {
+    pub(crate) fn add(&mut self, invariant: Invariant) {
+        self.0 |= 1 << invariant as u32;
+    }
+
+    pub(crate) fn add_all(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) const fn contains(self, invariant: Invariant) -> bool {
+        self.0 & 1 << invariant as u32 != 0
+    }
+}
+
+impl From<Invariant> for Broken {
+    fn from(invariant: Invariant) -> Self {
+        Self(1 << invariant as u32)
+    }
+}
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let broken = Invariant::ALL.iter().filter(|it| self.contains(**it));
+        f.debug_set().entries(broken).finish()
+    }
+}

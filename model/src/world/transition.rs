@@ -1,0 +1,199 @@
+//! What comes of an action: the state after it.
+
+use super::actions::Action;
+use super::envelope::Route;
+use super::history::{Effects, HistoryContext};
+use super::intern::Id;
+use super::local::EntryId;
+use super::model::World;
+use super::outcomes::{EventKey, Outcome};
+use super::scenario::{READ, REPLICAS_MAX};
+use super::state::{ClusterState, Remaining};
+use crate::entry::{Entry, Opening};
+use crate::numbers::ReadId;
+
+/// What an action comes to, before anything is changed.
+struct Cause {
+    /// The replica that it happens at.
+    at: usize,
+    /// What happens there.
+    key: EventKey,
+    /// What may still happen after it.
+    remaining: Remaining,
+    /// The read that it begins.
+    begins_read: Option<ReadId>,
+}
+
+impl World {
+    /// The state after `action`; none if nothing changes.
+    pub(super) fn act(&self, before: &ClusterState, action: Action) -> Option<ClusterState> {
+        let Cause { at, key, remaining, begins_read } = self.cause(before, action)?;
+        let outcome = self.outcome(before.locals[at], key);
+        let touches_history = begins_read.is_some() || outcome.effects.is_some();
+        if outcome.local == before.locals[at]
+            && outcome.kept().is_empty()
+            && remaining == before.remaining
+            && !touches_history
+        {
+            return None;
+        }
+        let mut state = before.clone();
+        self.replace(&mut state, at, outcome.local);
+        state.remaining = remaining;
+        let nobody_crashes_now =
+            remaining.crashes == 0 && before.remaining.crashes > 0 && !self.keeps_disks;
+        if nobody_crashes_now {
+            self.remove_disks(&mut state);
+        }
+        for &id in outcome.kept() {
+            self.insert(&mut state, id);
+        }
+        if touches_history {
+            self.add_to_history(at, &mut state, outcome, begins_read);
+        }
+        if !self.keeps_dead {
+            self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });
+        }
+        if (state.remaining, state.broken) != (before.remaining, before.broken) {
+            state.digest = state
+                .digest
+                .wrapping_sub(before.remaining.digest(before.broken))
+                .wrapping_add(state.remaining.digest(state.broken));
+        }
+        debug_assert_eq!(state.digest, self.digest(&state), "what changes is what is added");
+        (state != *before).then_some(state)
+    }
+
+    /// What `action` comes to in `before`; none if it has become impossible.
+    fn cause(&self, before: &ClusterState, action: Action) -> Option<Cause> {
+        let mut remaining = before.remaining;
+        let mut begins_read = None;
+        let key = match action {
+            Action::Deliver { envelope, .. } => EventKey::Deliver(envelope),
+            Action::Sync { count, .. } => EventKey::Sync(usize::from(count)),
+            Action::Submit { at, submission } => {
+                remaining.submitted[usize::from(submission)] |= 1 << at;
+                EventKey::Submit(usize::from(submission))
+            }
+            Action::Read { read, .. } => {
+                remaining.read |= 1 << read;
+                begins_read = Some(READ);
+                EventKey::Read
+            }
+            Action::Serve { to } => {
+                let (server, entry) = self.server(before, usize::from(to))?;
+                EventKey::Serve(entry, server)
+            }
+            Action::Suspect { .. } => EventKey::Suspect,
+            Action::Elect { .. } => EventKey::Elect { canvass: self.scenario.canvass },
+            Action::Resend { .. } => EventKey::Resend,
+            Action::Crash { .. } => {
+                remaining.crashes -= 1;
+                EventKey::Crash
+            }
+        };
+        Some(Cause { at: action.at(), key, remaining, begins_read })
+    }
+
+    /// Takes the disks away, once nobody can crash any more.
+    fn remove_disks(&self, state: &mut ClusterState) {
+        for replica in self.replicas() {
+            if self.local(state, replica).disk.is_some() {
+                let survivor = self.outcome(state.locals[replica], EventKey::Survive).local;
+                self.replace(state, replica, survivor);
+            }
+        }
+    }
+
+    /// Gives `replica` another local state.
+    fn replace(&self, state: &mut ClusterState, replica: usize, local: Id) {
+        let old = std::mem::replace(&mut state.locals[replica], local);
+        if old != local {
+            state.digest = state
+                .digest
+                .wrapping_sub(self.locals.get(old).digest)
+                .wrapping_add(self.locals.get(local).digest);
+        }
+    }
+
+    /// Adds a message to those in flight, in its place.
+    fn insert(&self, state: &mut ClusterState, id: Id) {
+        let order = |id: Id| (self.envelopes.get(id).derived.order, self.envelopes.get(id).digest);
+        let wanted = order(id);
+        let place = state.in_flight.partition_point(|there| order(*there) < wanted);
+        if state.in_flight.get(place) != Some(&id) {
+            state.in_flight.insert(place, id);
+            state.digest = state.digest.wrapping_add(wanted.1);
+        }
+    }
+
+    /// Removes the messages that have died: of those from and to `changed`, if nobody else's local
+    /// state has changed, for a message's death depends on these two alone.
+    fn remove_dead(&self, state: &mut ClusterState, changed: Option<usize>) {
+        let ClusterState { locals, in_flight, digest, .. } = state;
+        in_flight.retain(|id| {
+            let interned = self.envelopes.get(*id);
+            let Route { from, to, .. } = interned.derived;
+            let is_dead =
+                changed.is_none_or(|at| from == at || to == at) && self.is_dead(*id, locals);
+            if is_dead {
+                *digest = digest.wrapping_sub(interned.digest);
+            }
+            !is_dead
+        });
+    }
+
+    fn add_to_history(
+        &self,
+        at: usize,
+        state: &mut ClusterState,
+        outcome: &Outcome,
+        begins_read: Option<ReadId>,
+    ) {
+        let mut history = self.histories.get(state.history).content.clone();
+        if let Some(id) = begins_read {
+            history.begin_read(id, at);
+        }
+        let mut summaries = [None; REPLICAS_MAX];
+        for replica in self.replicas() {
+            summaries[replica] = Some(self.summary(state, replica));
+        }
+        let entry = |id| self.entry(id);
+        let submitted = state.remaining.submitted;
+        let may_be_in_log = |id| self.may_be_in_log(id, &submitted);
+        let context = HistoryContext {
+            replicas: self.scenario.replicas,
+            summaries,
+            entry: &entry,
+            session_requests_max: self.scenario.limits.session_requests_max,
+            may_be_in_log: &may_be_in_log,
+        };
+        let none = Effects::default();
+        let broken = history.take(at, outcome.effects.as_deref().unwrap_or(&none), &context);
+        state.broken.add_all(broken);
+        let before =
+            std::mem::replace(&mut state.history, self.histories.intern(history, |_, _| ()));
+        state.digest = state
+            .digest
+            .wrapping_sub(self.histories.get(before).digest)
+            .wrapping_add(self.histories.get(state.history).digest);
+    }
+
+    /// Whether an entry is a no-op, or was submitted.
+    fn may_be_in_log(&self, id: EntryId, submitted: &[u8]) -> bool {
+        let Some(entry) = self.entry(id) else {
+            return false;
+        };
+        let was_submitted = |index: usize, it: &Entry<u8>| {
+            let places = submitted[index];
+            match (entry, it) {
+                (Entry::Open(Opening { origin, .. }), Entry::Open(_)) => {
+                    places & (1 << origin.0) != 0
+                }
+                _ => places != 0 && entry == it,
+            }
+        };
+        let mut submissions = self.scenario.submissions.iter().enumerate();
+        *entry == Entry::NoOp || submissions.any(|(index, it)| was_submitted(index, &it.entry))
+    }
+}
