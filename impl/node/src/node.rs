@@ -22,6 +22,7 @@ mod local_session;
 pub(crate) mod machine;
 mod make;
 mod open;
+mod recent;
 mod replica;
 mod resident_memory;
 mod shared;
@@ -59,8 +60,9 @@ use local_session::LocalSession;
 use resident_memory::ResidentMemory;
 use shared::Shared;
 
-/// How many followers of the log are served at once. Default 64: each may keep a thread busy reading.
-const SUBSCRIPTIONS_MAX: usize = 64;
+/// How many followers read the disk at once. Default 16: each keeps a thread busy, and more threads do
+/// not make a disk faster. The others wait in turn.
+const FOLLOWER_READS_MAX: usize = 16;
 
 /// A running replica of a state machine: what is submitted at any replica is applied at all of them, in
 /// the same order, once.
@@ -77,7 +79,8 @@ pub struct Node {
 struct Inner {
     parts: Parts,
     task: Mutex<Option<JoinHandle<Result<(), NodeError>>>>,
-    subscriptions: Arc<Semaphore>,
+    /// A permit is a follower's turn to read the disk.
+    disk_reads: Arc<Semaphore>,
     resident_memory: ResidentMemory,
     /// The session that [`Node::submit`] uses.
     session: Mutex<Option<LocalSession>>,
@@ -114,7 +117,7 @@ impl Node {
         let inner = Inner {
             parts,
             task: Mutex::new(Some(task)),
-            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+            disk_reads: Arc::new(Semaphore::new(FOLLOWER_READS_MAX)),
             resident_memory: ResidentMemory::default(),
             session: Mutex::new(None),
         };
@@ -223,21 +226,10 @@ impl Node {
     }
 
     /// Follows the log from slot `from` on: every entry that was and will be committed, also those that
-    /// are no commands. Slot 0 is the same as 1.
-    ///
-    /// # Errors
-    ///
-    /// If this replica cannot give it.
-    pub fn subscribe(&self, from: Slot) -> Result<NodeSubscription, SubscribeError> {
-        let subscriptions = Arc::clone(&self.inner.subscriptions);
-        let permit = subscriptions.try_acquire_owned().map_err(|_| SubscribeError::TooMany)?;
-        Ok(NodeSubscription {
-            next: from.max(Slot(1)),
-            published: self.inner.parts.shared.watch(),
-            node: self.clone(),
-            reading: None,
-            permit: Arc::new(permit),
-        })
+    /// are no commands. Slot 0 is the same as 1. Any number of followers may do so.
+    #[must_use]
+    pub fn subscribe(&self, from: Slot) -> NodeSubscription {
+        NodeSubscription::new(self, from)
     }
 
     /// How this replica is.
@@ -376,7 +368,7 @@ impl Backend for Node {
     }
 
     fn subscribe(&self, from: Slot) -> Result<NodeSubscription, SubscribeError> {
-        Self::subscribe(self, from)
+        Ok(Self::subscribe(self, from))
     }
 
     fn status(&self) -> ReplicaStatus {

@@ -167,9 +167,9 @@ pub enum SubscribeError {
         /// The first slot that it tells.
         log_starts_at: Slot,
     },
-    /// There are as many subscriptions as the limit allows.
-    #[error("as many clients as the limit allows follow this replica already")]
-    TooMany,
+    /// The client follows the log on this connection already.
+    #[error("the log is followed on this connection already")]
+    AlreadyFollowing,
     /// What is no longer in memory could not be read.
     #[error("the log could not be read: {0}")]
     Disk(String),

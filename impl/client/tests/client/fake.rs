@@ -230,7 +230,7 @@ impl Backend for Node {
 
     fn subscribe(&self, from: Slot) -> Result<Tail, SubscribeError> {
         if let Manner::Refuse(_) = *self.manner.borrow() {
-            return Err(SubscribeError::TooMany);
+            return Err(SubscribeError::Stopping);
         }
         let next = Slot(from.0.max(1));
         let (cluster, end) = (self.cluster.clone(), self.cluster.end.subscribe());

@@ -287,7 +287,7 @@ impl<B: Backend> Desk<'_, B> {
         let subscription = if self.is_draining {
             Err(SubscribeError::Stopping)
         } else if self.follower.is_some() {
-            Err(SubscribeError::TooMany)
+            Err(SubscribeError::AlreadyFollowing)
         } else {
             self.backend.subscribe(follow.from)
         };

@@ -238,8 +238,10 @@ async fn do_here(
     if out.delivered.is_empty() && effects.on_delivery.is_empty() && queries.is_empty() {
         return Ok(false);
     }
+    let delivered = Arc::new(std::mem::take(&mut out.delivered));
+    sinks.shared.recent.publish(&delivered);
     let batch = Batch {
-        delivered: Arc::new(std::mem::take(&mut out.delivered)),
+        delivered,
         answers: std::mem::take(&mut effects.on_delivery),
         queries: std::mem::take(queries),
     };

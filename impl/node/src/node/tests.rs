@@ -1,4 +1,5 @@
-//! A follower that gives up waiting, again and again, while the disk is slow.
+//! Followers of the log: those that keep up, those that are behind, and one that gives up waiting while
+//! the disk is slow.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Node;
+use super::{FOLLOWER_READS_MAX, Node, NodeSubscription};
 use crate::backend::Subscription as _;
 use crate::disk::RealDisk;
 use crate::node::Config;
@@ -49,6 +50,79 @@ fn busy() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
     (until, has_begun)
 }
 
+/// Takes what the log has, up to this slot.
+async fn follow(subscription: &mut NodeSubscription, through: Slot) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    while slots.last().is_none_or(|last| *last < through) {
+        let deliveries = timeout(10 * SECOND, subscription.next()).await.expect("in time").unwrap();
+        slots.extend(deliveries.iter().map(|it| it.slot));
+    }
+    slots
+}
+
+fn all(first: u64, last: Slot) -> Vec<Slot> {
+    (first..=last.0).map(Slot).collect()
+}
+
+#[tokio::test]
+async fn a_thousand_followers_that_keep_up_cost_no_read_of_the_disk() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let head = node.submit("before").await.unwrap().slot;
+    let followers: Vec<_> = (0..1000).map(|_| node.subscribe(head.next())).collect();
+    let mut last = head;
+    for _ in 0..20 {
+        last = node.submit("a").await.unwrap().slot;
+    }
+    let following = followers.into_iter().map(|mut follower| async move {
+        assert_eq!(follow(&mut follower, last).await, all(head.0 + 1, last));
+    });
+    futures_util::future::join_all(following).await;
+    assert_eq!(node.inner.parts.shared.counters.follower_reads(), 0);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_follower_that_has_fallen_behind_reads_the_disk_until_it_has_caught_up() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let reads = || node.inner.parts.shared.counters.follower_reads();
+    let mut slow = node.subscribe(Slot(1));
+    let mut last = Slot::ZERO;
+    // More than is kept in memory.
+    for _ in 0..20 {
+        last = node.submit(vec![7; 1 << 20]).await.unwrap().slot;
+    }
+    assert_eq!(follow(&mut slow, last).await, all(1, last));
+    let made = reads();
+    assert!((1..last.0).contains(&made), "the last of it came from memory: {made} reads");
+    for _ in 0..20 {
+        let next = node.submit("a").await.unwrap().slot;
+        assert_eq!(follow(&mut slow, next).await, all(last.0 + 1, next));
+        last = next;
+    }
+    assert_eq!(reads(), made, "it keeps up now");
+    node.stop().await.unwrap();
+}
+
+/// More than may read at once, and all of them at the beginning.
+#[tokio::test]
+async fn followers_that_are_behind_wait_for_their_turn_and_are_not_refused() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let mut last = Slot::ZERO;
+    for _ in 0..20 {
+        last = node.submit("a").await.unwrap().slot;
+    }
+    let followers = (0..200).map(|_| node.subscribe(Slot(1)));
+    let following = followers.map(|mut follower| async move {
+        assert_eq!(follow(&mut follower, last).await, all(1, last));
+    });
+    futures_util::future::join_all(following).await;
+    assert_eq!(node.inner.disk_reads.available_permits(), FOLLOWER_READS_MAX);
+    node.stop().await.unwrap();
+}
+
 #[test]
 fn a_read_that_outlasts_its_wait_is_gone_on_with() {
     let data_dir = tempfile::tempdir().unwrap();
@@ -56,7 +130,7 @@ fn a_read_that_outlasts_its_wait_is_gone_on_with() {
     runtime.unwrap().block_on(async {
         let node = alone(&data_dir.path().join("r0")).await;
         node.submit("a").await.unwrap();
-        let mut subscription = node.subscribe(Slot(1)).unwrap();
+        let mut subscription = node.subscribe(Slot(1));
 
         // The wait for a read that takes long is given up: its read stands first in the queue.
         let (slow, _) = busy();

@@ -36,7 +36,9 @@ fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
     let cluster = Cluster::made(3);
     let failed = |at: &str, done: Done, parts: [&str; 2]| {
         assert_eq!(done.code, 1, "{done:?}");
-        for part in [at, "Address already in use", "find out what uses that port"].iter().chain(&parts) {
+        for part in
+            [at, "Address already in use", "find out what uses that port"].iter().chain(&parts)
+        {
             assert!(done.stderr.contains(part), "not in it: {part}\n{}", done.stderr);
         }
         assert_eq!(done.stderr.matches("Address already in use").count(), 1, "{}", done.stderr);

@@ -202,7 +202,7 @@ fn a_second_copy_is_known_as_one_wherever_the_state_machine_begins() {
         let test = async {
             let config = Config::new(cluster.data_dir(0));
             let node = Node::open(config, Persistent(applied)).await.unwrap();
-            let mut followed = node.subscribe(Slot(1)).unwrap();
+            let mut followed = node.subscribe(Slot(1));
             let deliveries = followed.next().await.unwrap();
             let verdicts: Vec<_> = deliveries.iter().take(3).map(|it| it.verdict).collect();
             let again = Some(Verdict::Duplicate { first_slot: Slot(2) });
