@@ -128,6 +128,13 @@ impl Node {
         self.manner.send_replace(manner);
     }
 
+    /// Waits until at least so many queries have arrived.
+    pub(crate) async fn has_queries(&self, count: usize) {
+        while self.queries.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Waits until at least so many requests have arrived.
     pub(crate) async fn has_requests(&self, count: usize) {
         loop {

@@ -22,6 +22,7 @@ use super::ServerLimits;
 use super::budget::{Budget, FREE_BYTES, Share};
 use super::follower::{Follower, not_read};
 use super::handshake::greet;
+use super::unsent::Unsent;
 use crate::backend::Backend;
 
 /// How long a client has to take its last answers and close the connection in its turn.
@@ -38,6 +39,8 @@ pub(super) enum Broken {
     Io(#[from] io::Error),
     #[error("a message that has begun was not here within {} s", .0.as_secs_f64())]
     Late(Duration),
+    #[error("no answer was read for {} s, and some wait", .0.as_secs_f64())]
+    DoesNotRead(Duration),
     #[error(transparent)]
     Unsayable(#[from] EncodeError),
 }
@@ -59,11 +62,14 @@ pub(super) async fn run<B: Backend>(
         limits,
         outbox,
         follower: None,
+        unsent: Unsent::new(limits.in_flight_bytes_max),
         in_flight_bytes: 0,
         is_draining: false,
         is_told_all: false,
         told_at: Instant::now(),
     };
+    // Since when responses wait and the client reads nothing.
+    let mut unread_since = None;
     let mut share = Share::new(budget);
     let mut in_flight = FuturesUnordered::new();
     // Only drawn up when the node stops, or the client has nothing more to say.
@@ -93,6 +99,7 @@ pub(super) async fn run<B: Backend>(
             // client that asks without end has its turn like everybody.
             consume_budget().await;
         }
+        desk.send_unsent()?;
         desk.tell_follower(false)?;
         if desk.is_done(in_flight.len()) {
             break;
@@ -103,6 +110,12 @@ pub(super) async fn run<B: Backend>(
         let is_watched = follower.as_ref().is_some_and(|follower| follower.is_watching());
         let quiet_until = desk.told_at + limits.quiet_max;
         let late_at = share.begun().map(|begun| begun + limits.message_max);
+        if desk.unsent.is_empty() {
+            unread_since = None;
+        } else {
+            unread_since.get_or_insert_with(Instant::now);
+        }
+        let unread_until = unread_since.map(|since| since + limits.message_max);
         let more_log = async {
             match follower.filter(|follower| follower_waits && follower.wants_more()) {
                 Some(follower) => follower.next().await,
@@ -117,13 +130,16 @@ pub(super) async fn run<B: Backend>(
                 desk.end_follow(FollowEnd::NoMore(SubscribeError::Stopping))?;
             }
             () = &mut cut_off, if desk.is_draining || desk.is_told_all => break,
-            sent = outbox.send_some(&mut writer), if outbox.waiting_bytes() > 0 => sent?,
+            sent = outbox.send_some(&mut writer), if outbox.waiting_bytes() > 0 => {
+                sent?;
+                unread_since = None;
+            }
             Some((done, part)) = in_flight.next(), if !in_flight.is_empty() => {
-                desk.answer(done)?;
+                desk.answer(done, &share)?;
                 share.give_back(part);
                 // Whatever else is ready leaves in the same write.
                 while let Some(Some((done, part))) = in_flight.next().now_or_never() {
-                    desk.answer(done)?;
+                    desk.answer(done, &share)?;
                     share.give_back(part);
                 }
             }
@@ -141,6 +157,9 @@ pub(super) async fn run<B: Backend>(
             () = share.wait(), if share.is_queued() => {}
             () = time::sleep_until(late_at.unwrap_or(quiet_until)), if late_at.is_some() => {
                 return Err(Broken::Late(limits.message_max));
+            }
+            () = time::sleep_until(unread_until.unwrap_or(quiet_until)), if unread_until.is_some() => {
+                return Err(Broken::DoesNotRead(limits.message_max));
             }
             () = time::sleep_until(quiet_until), if is_watched && follower_waits => {
                 desk.tell_follower(true)?;
@@ -170,7 +189,9 @@ struct Desk<'a, B: Backend> {
     limits: &'a ServerLimits,
     outbox: Outbox,
     follower: Option<Follower<B::Subscription>>,
-    /// How many bytes of values are in flight.
+    /// Responses that find the outbox full.
+    unsent: Unsent<'a>,
+    /// How many bytes of values are in flight, and are expected as responses to them.
     in_flight_bytes: u64,
     /// Whether the node is stopping.
     is_draining: bool,
@@ -183,14 +204,15 @@ struct Desk<'a, B: Backend> {
 /// Something for the backend to do.
 struct Job {
     id: u64,
-    value_bytes: u64,
+    /// Of its value and of the response that is expected.
+    bytes: u64,
     ask: Ask,
 }
 
 /// What came of it.
 struct Done {
     id: u64,
-    value_bytes: u64,
+    bytes: u64,
     outcome: Outcome,
 }
 
@@ -202,7 +224,7 @@ enum Outcome {
 
 impl Job {
     fn run<B: Backend>(self, backend: &B) -> impl Future<Output = Done> + Send + use<'_, B> {
-        let Self { id, value_bytes, ask } = self;
+        let Self { id, bytes, ask } = self;
         async move {
             let no_slot = |error| Outcome::Answer(Answer::NoSlot(error));
             let done = |applied| Outcome::Answer(Answer::Done(applied));
@@ -228,23 +250,23 @@ impl Job {
                 Ask::Follow(_) => Outcome::FollowEndsAt(backend.read().await),
                 Ask::Status => Outcome::Answer(Answer::Status(Box::new(backend.status()))),
             };
-            Done { id, value_bytes, outcome }
+            Done { id, bytes, outcome }
         }
     }
 }
 
-impl<B: Backend> Desk<'_, B> {
+impl<'a, B: Backend> Desk<'a, B> {
     /// Whether there is room for another ask.
     fn has_room(&self, in_flight: usize) -> bool {
         in_flight < self.limits.asks_in_flight_max
             && self.in_flight_bytes < self.limits.in_flight_bytes_max
-            && self.outbox.waiting_bytes() < self.limits.waiting_bytes_max
+            && !self.is_outbox_full()
     }
 
     /// Whether nothing comes any more, and all that has come is answered.
     fn is_done(&self, in_flight: usize) -> bool {
         let ends = self.is_draining || (self.is_told_all && self.follower.is_none());
-        ends && in_flight == 0 && self.outbox.waiting_bytes() == 0
+        ends && in_flight == 0 && self.unsent.is_empty() && self.outbox.waiting_bytes() == 0
     }
 
     /// The client has closed its side, or is gone altogether: what it has asked for is answered. A
@@ -256,7 +278,7 @@ impl<B: Backend> Desk<'_, B> {
 
     /// Takes an ask: answers it, or says what the backend is to do for it.
     fn take(&mut self, id: u64, ask: Ask) -> Result<Option<Job>, EncodeError> {
-        let mut value_bytes = 0;
+        let mut bytes = 0;
         match &ask {
             Ask::Status => {
                 let status = Box::new(self.backend.status());
@@ -264,8 +286,12 @@ impl<B: Backend> Desk<'_, B> {
                 return Ok(None);
             }
             Ask::Follow(follow) => return self.follow(id, *follow),
-            Ask::Request(request) => value_bytes = request.value.size_bytes(),
-            Ask::Query(query) => value_bytes = query.request.size_bytes(),
+            Ask::Request(request) => {
+                bytes = request.value.size_bytes() + self.unsent.expected_bytes();
+            }
+            Ask::Query(query) => {
+                bytes = query.request.size_bytes() + self.unsent.expected_bytes();
+            }
             Ask::OpenSession | Ask::EndSession(_) | Ask::Read => {}
         }
         if self.is_draining {
@@ -279,8 +305,8 @@ impl<B: Backend> Desk<'_, B> {
             )?;
             return Ok(None);
         }
-        self.in_flight_bytes += value_bytes;
-        Ok(Some(Job { id, value_bytes, ask }))
+        self.in_flight_bytes += bytes;
+        Ok(Some(Job { id, bytes, ask }))
     }
 
     fn follow(&mut self, id: u64, follow: Follow) -> Result<Option<Job>, EncodeError> {
@@ -296,7 +322,7 @@ impl<B: Backend> Desk<'_, B> {
                 self.follower = Some(Follower::new(id, follow, subscription));
                 self.told_at = Instant::now();
                 let ask = Ask::Follow(follow);
-                Ok(follow.until_caught_up.then_some(Job { id, value_bytes: 0, ask }))
+                Ok(follow.until_caught_up.then_some(Job { id, bytes: 0, ask }))
             }
             Err(error) => {
                 self.say(id, Answer::FollowEnds(FollowEnd::NoMore(error)))?;
@@ -305,10 +331,16 @@ impl<B: Backend> Desk<'_, B> {
         }
     }
 
-    fn answer(&mut self, done: Done) -> Result<(), EncodeError> {
-        self.in_flight_bytes -= done.value_bytes;
+    fn answer(&mut self, done: Done, share: &Share<'a>) -> Result<(), EncodeError> {
+        self.in_flight_bytes -= done.bytes;
         match (done.outcome, &mut self.follower) {
-            (Outcome::Answer(answer), _) => self.say(done.id, answer),
+            (Outcome::Answer(answer), _) => {
+                let is_full = self.is_outbox_full();
+                match self.unsent.admit(done.id, answer, is_full, share) {
+                    Some(answer) => self.outbox.push(&answer),
+                    None => Ok(()),
+                }
+            }
             (Outcome::FollowEndsAt(Ok(slot)), Some(follower)) if follower.id == done.id => {
                 follower.end_at(slot);
                 self.tell_follower(false)
@@ -320,6 +352,20 @@ impl<B: Backend> Desk<'_, B> {
             // The follow has ended meanwhile.
             (Outcome::FollowEndsAt(_), _) => Ok(()),
         }
+    }
+
+    /// Puts responses into the outbox, as far as there is room.
+    fn send_unsent(&mut self) -> Result<(), EncodeError> {
+        while !self.is_outbox_full()
+            && let Some(answer) = self.unsent.pop()
+        {
+            self.outbox.push(&answer)?;
+        }
+        Ok(())
+    }
+
+    fn is_outbox_full(&self) -> bool {
+        self.outbox.waiting_bytes() >= self.limits.waiting_bytes_max
     }
 
     fn take_log(
