@@ -1,22 +1,23 @@
 //! The acceptor: what a replica promises, and what it takes.
 //!
-//! Two facts make Paxos safe, and both live here, as a picture of the disk:
+//! Two facts make Paxos safe. Both are here, as a picture of the disk:
 //!
-//! - `promised`, the highest sequence number that this replica has obeyed. It obeys nobody below.
-//! - `accepted`, for each slot above the watermark the entry taken last, and the number it was taken
-//!   under.
+//! - `promised`: the highest sequence number that this replica has obeyed. It obeys no lower one.
+//! - `accepted`: for each slot above the watermark, the entry that was taken last, and the number
+//!   under which it was taken.
 //!
-//! A promise reports what was accepted, so that a new coordinator hears of every value on which
-//! consensus may already have been reached: the majority that it hears from shares a replica with
-//! every majority that can have accepted (Paxos Made Live, 4.1).
+//! A promise reports what was accepted. So a new coordinator hears of every value on which consensus
+//! may already have been reached: the majority that it hears from shares a replica with every majority
+//! that can have accepted (Paxos Made Live, 4.1).
 //!
-//! The picture runs ahead of the disk. What of it is durable yet is marked, and only that is told to
-//! anybody.
+//! The picture runs ahead of the disk. It marks what is durable, and peers are told of nothing else.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::counted::{CountedMap, SizeBytes};
 use crate::entry::{Entry, Value};
+use crate::frames::FrameRoom;
 use crate::limits::Limits;
 use crate::message::{self, Promise};
 use crate::numbers::{SequenceNumber, Slot};
@@ -28,8 +29,7 @@ pub(crate) struct Acceptor<V> {
     durable_promise: SequenceNumber,
     /// The owner of the promised number waits for a promise, with entries from this slot on.
     owed_promise: Option<Slot>,
-    accepted: BTreeMap<Slot, Held<V>>,
-    size_bytes: u64,
+    accepted: CountedMap<Slot, Held<V>>,
 }
 
 /// An accepted entry.
@@ -38,6 +38,12 @@ pub(crate) struct Held<V> {
     pub(crate) s: SequenceNumber,
     pub(crate) entry: Entry<V>,
     pub(crate) durable: bool,
+}
+
+impl<V: Value> SizeBytes for Held<V> {
+    fn size_bytes(&self) -> u64 {
+        self.entry.size_bytes()
+    }
 }
 
 /// What an acceptor makes of an entry that it is asked to accept.
@@ -62,11 +68,10 @@ impl<V: Value> Acceptor<V> {
             promised,
             durable_promise: promised,
             owed_promise: None,
-            accepted: BTreeMap::new(),
-            size_bytes: 0,
+            accepted: CountedMap::default(),
         };
         for (slot, s, entry) in accepted {
-            acceptor.insert(slot, Held { s, entry, durable: true });
+            acceptor.accepted.insert(slot, Held { s, entry, durable: true });
         }
         acceptor
     }
@@ -80,11 +85,11 @@ impl<V: Value> Acceptor<V> {
     }
 
     pub(crate) fn accepted(&self) -> &BTreeMap<Slot, Held<V>> {
-        &self.accepted
+        self.accepted.items()
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.accepted.size_bytes()
     }
 
     /// Promises `s` in memory and says whether that is new, and so has to be written.
@@ -114,7 +119,7 @@ impl<V: Value> Acceptor<V> {
 
     /// What to do about `entry`, offered for `slot` under `s`, which is not below the promise.
     pub(crate) fn judge(&self, slot: Slot, s: SequenceNumber, entry: &Entry<V>) -> Taken {
-        match self.accepted.get(&slot) {
+        match self.accepted().get(&slot) {
             Some(held) if held.s == s && held.entry != *entry => Taken::Contradicts,
             Some(held) if held.s == s && held.durable => Taken::Durable,
             Some(held) if held.s == s => Taken::Waits,
@@ -124,14 +129,7 @@ impl<V: Value> Acceptor<V> {
 
     /// Holds `entry` from now on, under `s`; its record is being written.
     pub(crate) fn hold(&mut self, slot: Slot, s: SequenceNumber, entry: Entry<V>) {
-        self.insert(slot, Held { s, entry, durable: false });
-    }
-
-    fn insert(&mut self, slot: Slot, held: Held<V>) {
-        self.size_bytes = self.size_bytes.saturating_add(held.entry.size_bytes());
-        if let Some(before) = self.accepted.insert(slot, held) {
-            self.size_bytes = self.size_bytes.saturating_sub(before.entry.size_bytes());
-        }
+        self.accepted.insert(slot, Held { s, entry, durable: false });
     }
 
     /// The record that holds `slot` under `s` is durable. False if the slot was overwritten since,
@@ -148,43 +146,43 @@ impl<V: Value> Acceptor<V> {
 
     /// Takes the entry of `slot` out: it is committed.
     pub(crate) fn take(&mut self, slot: Slot) -> Option<Held<V>> {
-        let held = self.accepted.remove(&slot)?;
-        self.size_bytes = self.size_bytes.saturating_sub(held.entry.size_bytes());
-        Some(held)
+        self.accepted.remove(&slot)
+    }
+
+    /// Takes the entry of `slot` out if it was accepted under `s`.
+    pub(crate) fn take_if_under(&mut self, slot: Slot, s: SequenceNumber) -> Option<Held<V>> {
+        self.accepted().get(&slot).filter(|held| held.s == s)?;
+        self.take(slot)
     }
 
     /// The last slot in which anything is accepted; `watermark` if there is none.
     pub(crate) fn last(&self, watermark: Slot) -> Slot {
-        self.accepted.last_key_value().map_or(watermark, |(slot, _)| *slot)
+        self.accepted().last_key_value().map_or(watermark, |(slot, _)| *slot)
     }
 
     /// The promise of the durable number, with the entries from `from` on, in as many frames as the
     /// limits ask for.
     ///
-    /// All that it reports rests on durable records: an entry accepted later than the promise has a
-    /// number at least as high, and was accepted by an order that only a coordinator gives, whom a
-    /// promise no longer interests.
+    /// All that it reports rests on durable records. An entry that was accepted after the promise has
+    /// a number at least as high as the promise. Only a coordinator orders that, and a coordinator
+    /// needs no promise any more.
     pub(crate) fn promise(&self, from: Slot, watermark: Slot, limits: &Limits) -> Vec<Promise<V>> {
         let last = self.last(watermark);
         let mut after = Slot(from.0.saturating_sub(1)).max(watermark).min(last);
+        let mut held = self.accepted().range(after.next()..).peekable();
         let mut frames = Vec::new();
-        let mut accepted = Vec::new();
-        let mut size_bytes: u64 = 0;
-        for (&slot, held) in self.accepted.range(after.next()..) {
-            let more = held.entry.size_bytes();
-            let full = accepted.len() as u64 >= limits.frame_entries_max
-                || size_bytes.saturating_add(more) > limits.frame_bytes_max;
-            if full && !accepted.is_empty() {
-                let through = Slot(slot.0 - 1);
-                let accepted = core::mem::take(&mut accepted);
-                frames.push(Promise { watermark, last, after, through, accepted });
-                after = through;
-                size_bytes = 0;
+        loop {
+            let mut room = FrameRoom::of(limits);
+            let mut accepted = Vec::new();
+            while let Some((&slot, held)) = held.next_if(|(_, held)| room.take(held.size_bytes())) {
+                accepted.push(message::Accepted { slot, s: held.s, entry: held.entry.clone() });
             }
-            size_bytes = size_bytes.saturating_add(more);
-            accepted.push(message::Accepted { slot, s: held.s, entry: held.entry.clone() });
+            let through = held.peek().map_or(last, |(slot, _)| Slot(slot.0 - 1));
+            frames.push(Promise { watermark, last, after, through, accepted });
+            if through == last {
+                return frames;
+            }
+            after = through;
         }
-        frames.push(Promise { watermark, last, after, through: last, accepted });
-        frames
     }
 }

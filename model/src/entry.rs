@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::counted::SizeBytes;
 use crate::limits::Limits;
 use crate::numbers::{ReplicaId, Run, SessionId};
 
-/// What clients put in the log. The core never looks into it, and clones only the handle.
+/// What clients put in the log. The core never looks into a value, and clones only its handle.
 ///
-/// A handle should be cheap to clone (bytes behind a reference count, a small integer).
+/// A handle should be cheap to clone: bytes behind a reference count, or a small integer.
 pub trait Value: Clone + Eq + core::fmt::Debug {
     /// The length in bytes of the value behind the handle, for the limits.
     fn size_bytes(&self) -> u64;
@@ -26,33 +27,43 @@ impl Value for alloc::sync::Arc<[u8]> {
     }
 }
 
+/// A client's request for a value in the log.
+///
+/// This is the one type of a request, from the client protocol to the entry in the log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Request<V> {
+    /// The client's session.
+    pub session: SessionId,
+    /// The request's number in its session, from 1. The same number is the same request.
+    pub number: u64,
+    /// The client has an answer to, or has given up, every request of the session below this
+    /// number; their numbers need not be remembered any longer.
+    pub answered: u64,
+    /// What the client wants in the log.
+    pub value: V,
+}
+
+/// A client's wish for a session. The session's id is the slot of this entry. A retried opening is
+/// known again by its three fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Opening {
+    /// The replica that the client asked.
+    pub origin: ReplicaId,
+    /// The run of that replica.
+    pub run: Run,
+    /// Counts the sessions opened through that run.
+    pub count: u64,
+}
+
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Entry<V> {
-    /// Nothing: fills a slot that a new coordinator found empty below one that was not.
+    /// Nothing. A new coordinator fills an empty slot with it if a slot above is not empty.
     NoOp,
     /// A client's value.
-    Request {
-        /// The client's session.
-        session: SessionId,
-        /// The request's number in its session, from 1. The same number is the same request.
-        number: u64,
-        /// The client has an answer to, or has given up, every request of the session below this
-        /// number; their numbers need not be remembered any longer.
-        answered: u64,
-        /// What the client wants in the log.
-        value: V,
-    },
-    /// Opens a session, whose id is the slot of this entry. Known again, when retried, by its three
-    /// fields.
-    Open {
-        /// The replica that the client asked.
-        origin: ReplicaId,
-        /// The run of that replica.
-        run: Run,
-        /// Counts the sessions opened through that run.
-        count: u64,
-    },
+    Request(Request<V>),
+    /// Opens a session.
+    Open(Opening),
     /// Ends a session: its requests are forgotten.
     End {
         /// The session that ends.
@@ -73,14 +84,7 @@ pub enum SubmissionId {
         number: u64,
     },
     /// The opening of a session.
-    Open {
-        /// The replica that the client asked.
-        origin: ReplicaId,
-        /// The run of that replica.
-        run: Run,
-        /// Counts the sessions opened through that run.
-        count: u64,
-    },
+    Open(Opening),
     /// The end of a session.
     End {
         /// The session that ends.
@@ -89,15 +93,15 @@ pub enum SubmissionId {
 }
 
 impl<V: Value> Entry<V> {
-    /// The identity of the submission that this entry is a copy of. What the protocol puts in the
-    /// log by itself has none.
+    /// The identity of the submission that this entry is a copy of. None if the protocol put the entry
+    /// in the log by itself.
     #[must_use]
     pub fn submission_id(&self) -> Option<SubmissionId> {
         match *self {
-            Self::Request { session, number, .. } => {
+            Self::Request(Request { session, number, .. }) => {
                 Some(SubmissionId::Request { session, number })
             }
-            Self::Open { origin, run, count } => Some(SubmissionId::Open { origin, run, count }),
+            Self::Open(opening) => Some(SubmissionId::Open(opening)),
             Self::End { session } => Some(SubmissionId::End { session }),
             Self::NoOp | Self::Configuration(_) => None,
         }
@@ -106,7 +110,7 @@ impl<V: Value> Entry<V> {
     /// Whether the value has no more bytes than the limit allows.
     pub(crate) fn is_within(&self, limits: &Limits) -> bool {
         match self {
-            Self::Request { value, .. } => value.size_bytes() <= limits.value_bytes_max,
+            Self::Request(Request { value, .. }) => value.size_bytes() <= limits.value_bytes_max,
             _ => true,
         }
     }
@@ -117,8 +121,14 @@ impl<V: Value> Entry<V> {
     pub fn size_bytes(&self) -> u64 {
         const FIXED_BYTES: u64 = 32;
         match self {
-            Self::Request { value, .. } => FIXED_BYTES.saturating_add(value.size_bytes()),
+            Self::Request(Request { value, .. }) => FIXED_BYTES.saturating_add(value.size_bytes()),
             _ => FIXED_BYTES,
         }
+    }
+}
+
+impl<V: Value> SizeBytes for Entry<V> {
+    fn size_bytes(&self) -> u64 {
+        Entry::size_bytes(self)
     }
 }

@@ -55,8 +55,8 @@ pub enum Input<V> {
     Resend,
 }
 
-/// What a replica wants done. The caller keeps one and clears it between steps, so that its buffers
-/// are reused.
+/// What a replica wants done. The caller keeps one `Output` and clears it between steps, so that its
+/// buffers are reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output<V> {
     /// Records to append to the disk, in order. The first has the position after the last one
@@ -66,20 +66,20 @@ pub struct Output<V> {
     pub messages: Vec<Outgoing<V>>,
     /// Entries for the application, in slot order, without gaps.
     pub delivered: Vec<Delivered<V>>,
-    /// Committed slots that the application had already, with their verdicts: for those who follow
-    /// the log. Slots without a verdict are left out.
+    /// Committed slots that the application had already, with their verdicts, for the followers of the
+    /// log. Slots without a verdict are left out.
     pub had_already: Vec<(Slot, Verdict)>,
     /// Committed slots that a peer asked for and that are no longer in memory: the shell reads them
     /// from the disk and sends them as [`Message::Committed`].
     pub serve: Vec<Serve>,
     /// Reads with their slot, and submissions that are answered without a delivery.
-    pub answers: Vec<Answer>,
-    /// There is a coordinator, or somebody stands who may become one: an order was obeyed, or, at the
-    /// coordinator, a majority answered its round. The failure detector starts its time anew.
+    pub answers: Vec<ClientAnswer>,
+    /// There is a coordinator, or a candidate that may become one: this replica obeyed an order, or,
+    /// at the coordinator, a majority answered its round. The failure detector starts its time anew.
     pub coordinator_heard: bool,
     /// An [`Input::Elect`] was not obeyed.
     pub elect_refused: Option<ElectRefused>,
-    /// What a right peer cannot have sent.
+    /// What no correct peer can have sent.
     pub contradictions: Vec<Contradiction>,
 }
 
@@ -156,9 +156,9 @@ pub struct Delivered<V> {
 pub struct Serve {
     /// Who asked.
     pub to: ReplicaId,
-    /// What to send: one message with the first of these slots, and as many more as a frame holds;
-    /// the peer asks on. All of it is durable. Which record of a slot counts decides
-    /// [`Content::put_into`](crate::Content::put_into): the last.
+    /// What to send: one message with the first of these slots, and as many more as a frame holds.
+    /// The peer asks for the rest. All of it is durable. If several records name one slot, the last
+    /// one counts: [`Content::put_into`](crate::Content::put_into) decides that.
     pub slots: SlotRange,
     /// The first slot that the log still has, to send along.
     pub log_starts_at: Slot,
@@ -168,7 +168,7 @@ pub struct Serve {
 
 /// An answer to a client of this replica that is not a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Answer {
+pub enum ClientAnswer {
     /// The application has everything that the read must see: serve it now.
     Read {
         /// Which read.
@@ -188,8 +188,8 @@ pub enum Answer {
         /// The slot at which it was delivered first.
         slot: Slot,
     },
-    /// The client has given the submission up: its session has had a later `answered`. Whether it was
-    /// delivered is not known any more.
+    /// The client has given the submission up: its session has told a later `answered`. It is no
+    /// longer known whether the submission was delivered.
     GivenUp {
         /// Which submission.
         submission: SubmissionId,
@@ -210,7 +210,8 @@ pub enum SubmitRefused {
     TooMany,
     /// The value has more bytes than the limit allows.
     TooLarge,
-    /// Not a request, nor the opening or end of a session, or an opening in another's name.
+    /// It is no request, opening or end of a session; or it is an opening that names another replica
+    /// or run.
     NotASubmission,
 }
 
@@ -225,14 +226,14 @@ pub enum ElectRefused {
     NoLargerNumber,
 }
 
-/// A peer said of a committed slot that it holds something else. One of the two disks or programs is
-/// wrong. Nothing was changed.
+/// A peer said that a committed slot holds another entry. One of the two disks or programs is wrong.
+/// Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     /// The slot.
     pub slot: Slot,
     /// Who said so.
     pub from: ReplicaId,
-    /// The number under which it was said; none if it came as committed.
+    /// The number under which it was said; [`SequenceNumber::NONE`] if it came as committed.
     pub s: SequenceNumber,
 }

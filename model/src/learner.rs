@@ -5,14 +5,14 @@
 //! them, and a late accept for a committed slot is compared with them. Older ones are only on the
 //! disk.
 //!
-//! The tail is as long, in slots and in bytes, as what an acceptor accepts ahead. A coordinator that
-//! was elected without the replica that knew most sends it accepts for what is committed there; these
-//! are found in the tail and acknowledged, while to older ones the committed slots are the answer,
-//! and the coordinator has to stand for election again.
+//! The tail is as long, in slots and in bytes, as what an acceptor accepts ahead. The reason: a
+//! coordinator may be elected without the replica that knew most. It then sends that replica accepts
+//! for slots that are committed there. If such a slot is in the tail, the accept is acknowledged. If it
+//! is older, the committed slots are the answer, and the coordinator has to stand for election again.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
+use crate::counted::{CountedQueue, SizeBytes};
 use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
 use crate::limits::Limits;
@@ -28,9 +28,7 @@ pub(crate) struct Learner<V> {
     /// Every slot up to here is committed, and durable on this replica.
     durable: Slot,
     /// The entries of the last slots up to the watermark, oldest first.
-    tail: VecDeque<Learned<V>>,
-    /// The bytes of those entries.
-    tail_bytes: u64,
+    tail: CountedQueue<Learned<V>>,
     /// Shared with copies of this replica until one of them delivers.
     table: Arc<RequestTable>,
     /// The application was given, or had already, everything up to this slot.
@@ -44,6 +42,12 @@ struct Learned<V> {
     entry: Entry<V>,
     /// The number under which the record is written that the entry still waits for, if it waits.
     waits_for: Option<SequenceNumber>,
+}
+
+impl<V: Value> SizeBytes for Learned<V> {
+    fn size_bytes(&self) -> u64 {
+        self.entry.size_bytes()
+    }
 }
 
 /// How an entry that is offered for a slot compares with what is committed there.
@@ -68,8 +72,7 @@ impl<V: Value> Learner<V> {
             log_starts_at: snapshot.next(),
             watermark: snapshot,
             durable: snapshot,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
+            tail: CountedQueue::default(),
             table: Arc::new(table),
             delivered: applied,
             applied,
@@ -102,7 +105,7 @@ impl<V: Value> Learner<V> {
 
     /// The first slot of the tail; the slot after the watermark if the tail is empty.
     pub(crate) fn tail_starts_at(&self) -> Slot {
-        Slot(self.watermark.0 + 1 - self.tail.len() as u64)
+        Slot(self.watermark.0 + 1 - self.tail.count())
     }
 
     /// The committed entries from `from` on that are in the tail.
@@ -110,12 +113,16 @@ impl<V: Value> Learner<V> {
         let start = self.tail_starts_at();
         let skip = usize::try_from(from.0.saturating_sub(start.0)).unwrap_or(usize::MAX);
         let slots = (start.0..).map(Slot);
-        slots.zip(&self.tail).skip(skip).map(|(slot, learned)| (slot, &learned.entry))
+        slots.zip(self.tail.iter()).skip(skip).map(|(slot, learned)| (slot, &learned.entry))
     }
 
-    fn learned(&self, slot: Slot) -> Option<usize> {
-        let ahead = slot.0.checked_sub(self.tail_starts_at().0)?;
-        usize::try_from(ahead).ok().filter(|index| *index < self.tail.len())
+    /// The place of `slot` in the tail, or past its end.
+    fn place(&self, slot: Slot) -> Option<usize> {
+        usize::try_from(slot.0.checked_sub(self.tail_starts_at().0)?).ok()
+    }
+
+    fn learned(&self, slot: Slot) -> Option<&Learned<V>> {
+        self.tail.get(self.place(slot)?)
     }
 
     /// Compares `entry`, offered for `slot`, with what is committed.
@@ -123,7 +130,7 @@ impl<V: Value> Learner<V> {
         if slot > self.watermark {
             return Compared::Open;
         }
-        match self.learned(slot).map(|index| &self.tail[index]) {
+        match self.learned(slot) {
             None => Compared::Unknown,
             Some(learned) if learned.entry != *entry => Compared::Other,
             Some(Learned { waits_for: Some(_), .. }) => Compared::SameNotDurable,
@@ -150,31 +157,29 @@ impl<V: Value> Learner<V> {
         } else if let Some(verdict) = verdict {
             out.had_already.push((slot, verdict));
         }
-        self.tail_bytes = self.tail_bytes.saturating_add(entry.size_bytes());
         self.tail.push_back(Learned { entry, waits_for });
         self.trim(limits);
     }
 
-    /// Counts on over what is durable.
+    /// Moves `durable` up over the entries that wait for no record any more.
     fn count_durable(&mut self) {
         while self.durable < self.watermark
-            && self.learned(self.durable.next()).is_some_and(|at| self.tail[at].waits_for.is_none())
+            && self.learned(self.durable.next()).is_some_and(|it| it.waits_for.is_none())
         {
             self.durable = self.durable.next();
         }
     }
 
-    /// Forgets what the tail has no room for and is safe on the disk: peers are served what is not
-    /// in the tail from there.
+    /// Forgets the oldest entries that the tail has no room for, if they are durable. Peers are served
+    /// these from the disk.
     fn trim(&mut self, limits: &Limits) {
         self.count_durable();
-        while self.tail.len() as u64 > limits.accepted_slots_max
-            || self.tail_bytes > limits.accepted_bytes_max
+        while self.tail.count() > limits.accepted_slots_max
+            || self.tail.size_bytes() > limits.accepted_bytes_max
         {
-            let Some(oldest) = self.tail.pop_front_if(|oldest| oldest.waits_for.is_none()) else {
+            if self.tail.pop_front_if(|oldest| oldest.waits_for.is_none()).is_none() {
                 return;
-            };
-            self.tail_bytes = self.tail_bytes.saturating_sub(oldest.entry.size_bytes());
+            }
         }
     }
 
@@ -182,20 +187,20 @@ impl<V: Value> Learner<V> {
     #[cfg(feature = "stateright")]
     pub(crate) fn tail_is_within(&self, limits: &Limits) -> bool {
         let size_bytes: u64 = self.tail.iter().map(|it| it.entry.size_bytes()).sum();
-        self.tail.front().is_none_or(|oldest| oldest.waits_for.is_some())
-            || (self.tail.len() as u64 <= limits.accepted_slots_max
+        self.tail.get(0).is_none_or(|oldest| oldest.waits_for.is_some())
+            || (self.tail.count() <= limits.accepted_slots_max
                 && size_bytes <= limits.accepted_bytes_max)
     }
 
     /// The record that holds `slot` under `s` is durable. False if the slot does not rest on that
     /// record.
     pub(crate) fn is_durable(&mut self, slot: Slot, s: SequenceNumber, limits: &Limits) -> bool {
-        let Some(index) = self.learned(slot) else {
+        let Some(learned) = self.place(slot).and_then(|place| self.tail.get_mut(place)) else {
             return false;
         };
-        let rests_on_it = self.tail[index].waits_for == Some(s);
+        let rests_on_it = learned.waits_for == Some(s);
         if rests_on_it {
-            self.tail[index].waits_for = None;
+            learned.waits_for = None;
             self.trim(limits);
         }
         rests_on_it

@@ -8,15 +8,15 @@ extern crate std;
 
 mod acceptor;
 mod configuration;
-mod coordinator;
-mod election;
+mod constants;
+mod counted;
 mod entry;
+mod frames;
 mod io;
 mod learner;
 mod limits;
 mod message;
 mod numbers;
-mod reads;
 mod record;
 mod recovery;
 mod replica;
@@ -27,11 +27,13 @@ mod unsynced;
 #[cfg(feature = "stateright")]
 pub mod world;
 
-pub use configuration::{Cluster, Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
-pub use entry::{Entry, SubmissionId, Value};
+pub use configuration::{Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
+pub use constants::{ClusterConstants, ConstantsError};
+pub use entry::{Entry, Opening, Request, SubmissionId, Value};
+pub use frames::FrameRoom;
 pub use io::{
-    Answer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve, SubmitRefused,
-    To,
+    ClientAnswer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve,
+    SubmitRefused, To,
 };
 pub use limits::Limits;
 pub use message::{Accepted, Message, Order, Promise, Reply};

@@ -3,20 +3,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The limits of a cluster. They are constants of it: replicas that kept different ones could refuse
-/// for ever what another keeps sending.
+/// The limits of a cluster. They are constants of the cluster: a replica with a lower limit could
+/// refuse for ever what another one keeps sending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// How many slots above its watermark a coordinator opens for submissions: the depth of the
     /// pipeline. Slots that an election must finish do not count. Default 1,024: enough to keep a
     /// disk and a link busy with batches, and little to finish after a failure.
     pub open_slots_max: u64,
-    /// How far above its watermark an acceptor accepts anything, and so how much a promise can
-    /// report; the tail of committed entries in memory is this long as well, so that a late accept
-    /// for a committed slot can be compared with it. Default 4,096: a few windows.
+    /// How far above its watermark an acceptor accepts anything, and so how much a promise can report.
+    /// The tail of committed entries in memory is this long as well, so that a late accept for a
+    /// committed slot can be compared with it. Default 4,096: a few windows.
     pub accepted_slots_max: u64,
-    /// How many bytes of values an acceptor holds above its watermark, and how many the tail has
-    /// below it; what is not durable yet stays in the tail in any case. Default 64 MiB.
+    /// How many bytes of values an acceptor holds above its watermark, and how many the tail holds
+    /// below it. What is not durable yet stays in the tail in any case. Default 64 MiB.
     pub accepted_bytes_max: u64,
     /// How many entries one message or record carries. Default 512.
     pub frame_entries_max: u64,
@@ -42,15 +42,15 @@ pub struct Limits {
     /// How many requests of one session are remembered, and so may be in flight at once. Default
     /// 1,024.
     pub session_requests_max: u64,
-    /// How many sessions there are; one more evicts one that has ended or, if none has, the one that
-    /// was quiet for longest. Default 65,536.
+    /// How many sessions there are. One more evicts the ended session that was quiet for longest; if
+    /// none has ended, the open session that was quiet for longest. Default 65,536.
     pub sessions_max: u64,
     /// How many reads a replica keeps until they are answered, and how many a coordinator keeps for
     /// all; more are refused or dropped. Default 65,536.
     pub reads_max: u64,
     /// How many bytes of values may be written and not yet synced before a coordinator opens no more
-    /// slots, and a follower takes no more: one with a stalled disk could otherwise go on in memory
-    /// for ever while the others commit. Default 64 MiB.
+    /// slots, and a follower takes no more. A replica with a stalled disk could otherwise go on in
+    /// memory for ever while the others commit. Default 64 MiB.
     pub unsynced_bytes_max: u64,
 }
 

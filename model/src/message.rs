@@ -1,9 +1,9 @@
 //! What replicas tell one another.
 //!
-//! Three kinds. *Orders* are given under a sequence number by its owner; *replies* answer them, to
-//! the owner; both name the configuration that they hold for. The rest carries facts or requests
-//! that hold whoever coordinates: a rejection, committed slots, submissions and reads on their way
-//! to the coordinator and their answers.
+//! There are three kinds. *Orders* are given under a sequence number by its owner. *Replies* answer
+//! orders, to the owner. Both name the configuration that they hold for. The rest does not depend on
+//! who coordinates: rejections, committed slots, and submissions and reads on their way to the
+//! coordinator and back.
 
 use alloc::vec::Vec;
 
@@ -85,8 +85,8 @@ pub enum Message<V> {
 }
 
 impl<V> Message<V> {
-    /// The watermark of the sender, where the message tells it. For people who ask how far a replica
-    /// lags; the protocol takes it from where it stands.
+    /// The watermark of the sender, if the message tells it. It serves people who ask how far a replica
+    /// lags; the protocol reads the field itself.
     #[must_use]
     pub fn watermark(&self) -> Option<Slot> {
         match self {
@@ -175,7 +175,7 @@ pub struct Promise<V> {
     pub accepted: Vec<Accepted<V>>,
 }
 
-/// An entry that a replica has accepted, as a promise reports it.
+/// An accepted entry, as a promise reports it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Accepted<V> {
     /// The slot.

@@ -1,4 +1,4 @@
-//! The numbers of the protocol, each a type of its own, so that none is taken for another.
+//! The numbers of the protocol, each a type of its own, so that the compiler tells them apart.
 
 use core::fmt;
 
@@ -35,8 +35,8 @@ number! {
 number! {
     /// Orders the coordinators (Paxos Made Live, 4.1, footnote 1). Numbers start at 1; 0 is none.
     ///
-    /// Which replica owns a number, and which number a replica picks next, says
-    /// [`Cluster`](crate::Cluster).
+    /// [`ClusterConstants`](crate::ClusterConstants) says which replica owns a number, and which number
+    /// a replica picks next.
     SequenceNumber(u64)
 }
 
@@ -71,8 +71,8 @@ impl Slot {
         Self(self.0.saturating_add(count))
     }
 
-    /// How many slots there are from `other`, exclusive, to this one, inclusive. None if this one
-    /// is not above `other`.
+    /// How many slots there are from `other`, exclusive, to this one, inclusive. Zero if this one is
+    /// not above `other`.
     #[must_use]
     pub fn above(self, other: Self) -> u64 {
         self.0.saturating_sub(other.0)

@@ -4,13 +4,13 @@
 //! stood when the record was written, so that knowledge of commits reaches the disk without a write
 //! of its own, and never before the entries that it covers.
 //!
-//! What came by catch-up is written as *committed*. Such a record carries a watermark that covers
-//! its own entries, so whether a promise must report them, or an accept may overwrite them, never
-//! comes up: a replica that has the record has the watermark.
+//! What came by catch-up is written as *committed*. Such a record carries a watermark that covers its
+//! own entries. A replica that has the record has the watermark, so no promise reports these entries,
+//! and no accept overwrites them.
 //!
-//! Which record of a slot counts is decided here and nowhere else, in [`Content::put_into`]: **the
-//! last one**. Nothing is written for a slot at or below the watermark, and above it a later record
-//! has a higher number.
+//! If several records name one slot, **the last one counts**. [`Content::put_into`] decides that, and
+//! nothing else does. Nothing is written for a slot at or below the watermark, and above it a later
+//! record has a higher number.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -68,10 +68,10 @@ impl<V> Content<V> {
         }
     }
 
-    /// Puts the entries of this record that lie in `slots` among those of the records before it, in
-    /// their place: of a slot, the last record counts.
+    /// Puts the entries of this record that lie in `slots` among the entries of the records before
+    /// it, and replaces what stood in their slots: the last record of a slot counts.
     ///
-    /// [`Fold`] goes through here, and so does whoever reads some slots from the disk to serve them
+    /// [`Fold`] uses this, and so does a shell that reads slots from the disk to serve them
     /// ([`Output::serve`](crate::Output::serve)).
     pub fn put_into(self, entries: &mut BTreeMap<Slot, Stored<V>>, slots: impl RangeBounds<Slot>) {
         let (s, first, new) = match self {
@@ -89,8 +89,8 @@ impl<V> Content<V> {
     }
 }
 
-/// What the log starts from once older records are gone. Until there are snapshots only the model's
-/// disk makes one; a new data directory starts from [`Base::new`].
+/// What the log starts from once older records are gone. Until there are snapshots, only the model's
+/// disk makes one. A new data directory starts from [`Base::new`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Base<V> {
     /// The configuration that governs the slots after the snapshot.

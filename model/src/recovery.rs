@@ -1,14 +1,15 @@
 //! From what is on the disk to a running replica.
 //!
-//! The shell reads the newest base and the records after it, and feeds them in one by one, so that
-//! memory stays bounded however long the log is. Committed entries that the application does not
-//! have yet are delivered on the way. What the application has decides only where delivery starts:
-//! it makes nothing in the log committed.
+//! The shell reads the newest base and the records after it, and feeds them in one by one. So memory
+//! stays bounded however long the log is. Committed entries that the application does not have yet are
+//! delivered on the way. What the application has decides only where delivery starts; it makes nothing
+//! in the log committed.
 
 use alloc::sync::Arc;
 
 use crate::acceptor::Acceptor;
-use crate::configuration::{Cluster, Configuration};
+use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
 use crate::entry::Value;
 use crate::io::Output;
 use crate::learner::Learner;
@@ -19,7 +20,7 @@ use crate::replica::Replica;
 /// A replica that reads its disk.
 #[derive(Clone, Debug)]
 pub struct Recovery<V> {
-    cluster: Arc<Cluster>,
+    constants: Arc<ClusterConstants>,
     configuration: Configuration,
     me: ReplicaId,
     run: Run,
@@ -39,7 +40,7 @@ impl<V: Value> Recovery<V> {
     ///
     /// If the base cannot be what a replica wrote.
     pub fn new(
-        cluster: Arc<Cluster>,
+        constants: Arc<ClusterConstants>,
         me: ReplicaId,
         run: Run,
         applied: Slot,
@@ -57,7 +58,7 @@ impl<V: Value> Recovery<V> {
             return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot });
         }
         let learner = Learner::new(snapshot, table, applied);
-        let mut recovery = Self { cluster, configuration, me, run, fold, learner };
+        let mut recovery = Self { constants, configuration, me, run, fold, learner };
         recovery.deliver(out)?;
         Ok(recovery)
     }
@@ -77,7 +78,7 @@ impl<V: Value> Recovery<V> {
             let slot = self.learner.watermark().next();
             let stored = self.fold.entries.remove(&slot);
             let stored = stored.ok_or(RecordError::CommittedSlotMissing { slot })?;
-            self.learner.commit(stored.entry, None, self.cluster.limits(), out);
+            self.learner.commit(stored.entry, None, self.constants.limits(), out);
         }
         Ok(())
     }
@@ -85,10 +86,10 @@ impl<V: Value> Recovery<V> {
     /// The replica as it was when it wrote the last record, with nothing in flight.
     #[must_use]
     pub fn finish(self) -> Replica<V> {
-        let Self { cluster, configuration, me, run, fold, learner } = self;
+        let Self { constants, configuration, me, run, fold, learner } = self;
         let accepted =
             fold.entries.into_iter().map(|(slot, stored)| (slot, stored.s, stored.entry));
         let acceptor = Acceptor::recovered(fold.promised, accepted);
-        Replica::recovered(cluster, configuration, me, run, acceptor, learner)
+        Replica::recovered(constants, configuration, me, run, acceptor, learner)
     }
 }

@@ -1,21 +1,21 @@
 //! The request table: what makes delivery exactly once.
 //!
 //! The log may rightly hold a request twice. A client that hears nothing retries at another replica,
-//! while the first copy may sit in a slot that a new coordinator must finish. So a copy is told from
-//! the first at *delivery*, where every replica sees the same log and comes to the same verdict.
+//! while the first copy may be in a slot that a new coordinator must finish. So copies are told apart
+//! at *delivery*, where every replica sees the same log and comes to the same verdict.
 //!
-//! The table is a function of the committed prefix alone, it is bounded, and it belongs into every
-//! snapshot. For each session it keeps `answered` (below it the client wants to hear nothing any
-//! more) and the requests at or above it that were delivered, each with its slot. To keep only the
-//! last number would lose request 1 when request 2 overtakes it through another replica.
+//! The table is a function of the committed prefix alone. It is bounded, and it belongs in every
+//! snapshot. For each session it keeps `answered` (the client waits for no request below it) and the
+//! delivered requests at or above `answered`, each with its slot. To keep only the last number would
+//! lose request 1 when request 2 overtakes it through another replica.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, Opening, Request, SubmissionId};
 use crate::limits::Limits;
-use crate::numbers::{ReplicaId, Run, SessionId, Slot};
+use crate::numbers::{SessionId, Slot};
 
 /// Whether a delivered entry is the first copy of its submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,17 +48,17 @@ pub enum DeliveryRefused {
 /// What every replica remembers of the requests delivered so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestTable {
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, KnownSession>,
     /// Finds the session of an opening that comes again.
-    opened: BTreeMap<(ReplicaId, Run, u64), SessionId>,
-    /// Finds the session to evict: the first, if what it is listed under is still so. Ended sessions
-    /// come before open ones, those whose last delivery is older before others.
+    opened: BTreeMap<Opening, SessionId>,
+    /// Finds the session to evict: the first one, unless its listing is out of date. Ended sessions
+    /// come before open ones, and older last deliveries before newer ones.
     by_age: BTreeSet<(bool, Slot, SessionId)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Session {
-    opened_by: (ReplicaId, Run, u64),
+struct KnownSession {
+    opened_by: Opening,
     /// The slot of the entry that ended the session. An ended session is kept until its place is
     /// needed, so that a late copy of its opening does not open another.
     ended: Option<Slot>,
@@ -66,12 +66,12 @@ struct Session {
     /// Number and slot of what was delivered at or above `answered`.
     requests: BTreeMap<u64, Slot>,
     last_delivery: Slot,
-    /// The last delivery under which it is listed by age. It is listed anew when it comes to be the
-    /// first, or ends: to do so with every request would cost each a search.
+    /// The last delivery under which it is listed by age. It is listed anew when it becomes the first
+    /// one, or ends. To list it anew at every request would cost each request a search.
     listed_at: Slot,
 }
 
-impl Session {
+impl KnownSession {
     fn is_open(&self) -> bool {
         self.ended.is_none()
     }
@@ -82,25 +82,23 @@ impl RequestTable {
     pub fn deliver<V>(&mut self, slot: Slot, entry: &Entry<V>, limits: &Limits) -> Option<Verdict> {
         match *entry {
             Entry::NoOp | Entry::Configuration(_) => None,
-            Entry::Open { origin, run, count } => {
-                Some(self.open(slot, (origin, run, count), limits))
-            }
+            Entry::Open(opening) => Some(self.open(slot, opening, limits)),
             Entry::End { session } => Some(self.end(slot, session)),
-            Entry::Request { session, number, answered, .. } => {
+            Entry::Request(Request { session, number, answered, .. }) => {
                 Some(self.request(slot, session, number, answered, limits))
             }
         }
     }
 
-    fn open(&mut self, slot: Slot, by: (ReplicaId, Run, u64), limits: &Limits) -> Verdict {
-        if let Some(session) = self.opened.get(&by) {
+    fn open(&mut self, slot: Slot, opening: Opening, limits: &Limits) -> Verdict {
+        if let Some(session) = self.opened.get(&opening) {
             return Verdict::Duplicate { first_slot: Slot(session.0) };
         }
         if self.sessions.len() as u64 >= limits.sessions_max.max(1) {
             self.evict();
         }
-        let session = Session {
-            opened_by: by,
+        let session = KnownSession {
+            opened_by: opening,
             ended: None,
             answered: 1,
             requests: BTreeMap::new(),
@@ -108,13 +106,13 @@ impl RequestTable {
             listed_at: slot,
         };
         self.by_age.insert((true, slot, SessionId(slot.0)));
-        self.opened.insert(by, SessionId(slot.0));
+        self.opened.insert(opening, SessionId(slot.0));
         self.sessions.insert(SessionId(slot.0), session);
         Verdict::First
     }
 
-    /// Gives up one session: an ended one if there is any, and of those the one whose last delivery
-    /// is oldest.
+    /// Evicts one session: an ended one if there is any, else an open one; among these the one whose
+    /// last delivery is oldest.
     fn evict(&mut self) {
         while let Some((is_open, at, id)) = self.by_age.pop_first() {
             let Some(session) = self.sessions.get_mut(&id) else {
@@ -177,14 +175,14 @@ impl RequestTable {
         Verdict::First
     }
 
-    /// What is known of a submission before it is in any slot. That a session is unknown proves
-    /// nothing: this replica may lag.
+    /// What is known of a submission before it is in any slot. An unknown session proves nothing: this
+    /// replica may lag.
     #[must_use]
     pub fn look_up(&self, submission: SubmissionId) -> Known {
         match submission {
-            SubmissionId::Open { origin, run, count } => self
+            SubmissionId::Open(opening) => self
                 .opened
-                .get(&(origin, run, count))
+                .get(&opening)
                 .map_or(Known::Nothing, |id| Known::Delivered { slot: Slot(id.0) }),
             SubmissionId::End { session } => self
                 .sessions

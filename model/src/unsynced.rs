@@ -1,18 +1,16 @@
 //! What is written and not yet durable, and what waits for it.
 //!
-//! No fact may be forgotten once a peer has been told of it. So a promise waits for the record that
-//! it rests on, and so does an acknowledgement, and the coordinator's own vote. Nothing else waits.
+//! No fact may be forgotten once a peer has been told of it. So three things wait for the record that
+//! they rest on: a promise, an acknowledgement, and the coordinator's own vote. Nothing else waits.
 //!
-//! Messages themselves are not kept here: only which facts the outstanding records make durable.
-//! When a sync is reported, the replica sends what has become true, once and merged: many slots in
-//! one acknowledgement, and no promise that was overtaken by a higher one.
+//! This module keeps no messages, only the facts that the outstanding records make durable. When a
+//! sync is reported, the replica sends what has become true, once and merged: one acknowledgement for
+//! many slots, and no promise that a higher one has overtaken.
 
-use alloc::collections::VecDeque;
-
+use crate::counted::{CountedQueue, SizeBytes};
 use crate::entry::{Entry, Value};
 use crate::io::Output;
-use crate::numbers::Slot;
-use crate::numbers::{Position, SequenceNumber, SlotRange};
+use crate::numbers::{Position, SequenceNumber, Slot, SlotRange};
 use crate::record::{Content, Record};
 
 /// The records that are not durable yet, oldest first.
@@ -20,14 +18,19 @@ use crate::record::{Content, Record};
 pub(crate) struct Unsynced {
     /// Everything up to here is durable.
     synced: Position,
-    records: VecDeque<Outstanding>,
-    size_bytes: u64,
+    records: CountedQueue<Outstanding>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Outstanding {
     fact: Fact,
     size_bytes: u64,
+}
+
+impl SizeBytes for Outstanding {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
 }
 
 /// What a record makes true once it is durable.
@@ -53,27 +56,25 @@ impl Unsynced {
                 (Fact::Holds(SequenceNumber::NONE, range), total_bytes(entries))
             }
         };
-        self.size_bytes = self.size_bytes.saturating_add(size_bytes);
         self.records.push_back(Outstanding { fact, size_bytes });
         out.writes.push(record);
     }
 
-    /// Everything up to `through` is durable: takes out the oldest fact that this makes true. To be
-    /// called until there is none. A position behind what is known, or ahead of what was written,
-    /// says nothing new.
+    /// Everything up to `through` is durable: takes out the oldest fact that this makes true. Call it
+    /// until there is none. A position that is known already, or that is ahead of what was written,
+    /// takes out nothing more.
     pub(crate) fn pop(&mut self, through: Position) -> Option<Fact> {
         if self.synced >= through {
             return None;
         }
-        let Outstanding { fact, size_bytes } = self.records.pop_front()?;
+        let outstanding = self.records.pop_front()?;
         self.synced.0 += 1;
-        self.size_bytes -= size_bytes;
-        Some(fact)
+        Some(outstanding.fact)
     }
 
     /// How many bytes of values wait for a sync.
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.records.size_bytes()
     }
 
     /// The position of the newest durable record.
@@ -83,7 +84,7 @@ impl Unsynced {
 
     /// The position of the newest record.
     pub(crate) fn written(&self) -> Position {
-        Position(self.synced.0 + self.records.len() as u64)
+        Position(self.synced.0 + self.records.count())
     }
 
     /// Counts positions from the last durable record on.
@@ -98,6 +99,6 @@ fn range_of<V>(first: Slot, entries: &[Entry<V>]) -> SlotRange {
 }
 
 /// How many bytes `entries` count for in the limits.
-pub(crate) fn total_bytes<V: Value>(entries: &[Entry<V>]) -> u64 {
+fn total_bytes<V: Value>(entries: &[Entry<V>]) -> u64 {
     entries.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.size_bytes()))
 }

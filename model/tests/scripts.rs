@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldenscript::Context;
-use synod_model::{Entry, Input, Limits, ReadId, ReplicaId, SessionId, Slot};
+use synod_model::{Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, SessionId, Slot};
 
 use cluster::network::{Envelope, kind};
 use cluster::{Cluster, Node, request, text};
@@ -229,16 +229,16 @@ impl goldenscript::Runner for Story {
             Command::Open { at, count, origin } => {
                 let Node { id, run, .. } = cluster.nodes[*at];
                 let origin = origin.map_or(id, ReplicaId);
-                let open = Entry::Open { origin, run, count: *count };
+                let open = Entry::Open(Opening { origin, run, count: *count });
                 cluster.step(*at, Input::Submit(vec![open]));
             }
             Command::Request { at, session, number, answered, value } => {
-                let request = Entry::Request {
+                let request = Entry::Request(Request {
                     session: SessionId(*session),
                     number: *number,
                     answered: answered.unwrap_or(1),
                     value: Arc::from(value.as_bytes()),
-                };
+                });
                 cluster.step(*at, Input::Submit(vec![request]));
             }
             Command::End { at, session } => {

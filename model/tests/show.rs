@@ -9,7 +9,7 @@ use synod_model::show::{Explored, path_svg, path_text, sentence, state_text};
 use synod_model::world::{
     Action, ClusterState, MessageKinds, Replicas, Scenario, ScenarioSubmission, World,
 };
-use synod_model::{Entry, ReplicaId, Run, SessionId};
+use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 type Path = Vec<(ClusterState, Option<Action>)>;
 
@@ -60,10 +60,10 @@ fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
 /// Everything at once that a scenario can have.
 fn rich_scenario(replicas: usize) -> Scenario {
     let session = SessionId(1);
-    let open = Entry::Open { origin: ReplicaId(0), run: Run(1), count: 0 };
+    let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 0 });
     let submission =
         |entry, after| ScenarioSubmission { entry, at: Replicas::ALL, places: 2, after };
-    let request = Entry::Request { session, number: 1, answered: 1, value: b'b' };
+    let request = Entry::Request(Request { session, number: 1, answered: 1, value: b'b' });
     Scenario {
         slots: 4,
         canvass: true,

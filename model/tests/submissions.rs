@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use synod_model::{
-    Answer, Base, Cluster, Configuration, ConfigurationId, Entry, Input, Limits, Output, Recovery,
-    Replica, ReplicaId, Run, SessionId, Slot, SubmissionId, SubmitRefused,
+    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Entry, Input, Limits,
+    Output, Recovery, Replica, ReplicaId, Request, Run, SessionId, Slot, SubmissionId,
+    SubmitRefused,
 };
 
 type Value = Arc<[u8]>;
@@ -14,7 +15,8 @@ fn replica() -> Replica<Value> {
     let members = (0..3).map(ReplicaId).collect();
     let members = Configuration::new(ConfigurationId(1), members).expect("the members differ");
     let limits = Limits { value_bytes_max: 4, ..Limits::default() };
-    let cluster = Cluster::new(3, members.clone(), limits).expect("the limits let through");
+    let cluster =
+        ClusterConstants::new(3, members.clone(), limits).expect("the limits let through");
     let mut out = Output::default();
     let base = Base::new(members);
     let recovery =
@@ -23,10 +25,15 @@ fn replica() -> Replica<Value> {
 }
 
 fn request(value: &str) -> Entry<Value> {
-    Entry::Request { session: SessionId(1), number: 1, answered: 1, value: value.as_bytes().into() }
+    Entry::Request(Request {
+        session: SessionId(1),
+        number: 1,
+        answered: 1,
+        value: value.as_bytes().into(),
+    })
 }
 
-fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<Answer> {
+fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<ClientAnswer> {
     let mut out = Output::default();
     let submissions = submissions.iter().copied().map(request).collect();
     replica.step(Input::Submit(submissions), &mut out);
@@ -37,7 +44,7 @@ fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<Answer> {
 /// be committed, no other copy may be called "not done".
 #[test]
 fn a_copy_that_is_too_large_does_not_answer_for_the_one_that_is_kept() {
-    let too_large = Answer::Refused {
+    let too_large = ClientAnswer::Refused {
         submission: Some(SubmissionId::Request { session: SessionId(1), number: 1 }),
         reason: SubmitRefused::TooLarge,
     };

@@ -3,7 +3,7 @@
 use synod_model::world::{
     MessageKind, MessageKinds, REPLICAS_MAX, Replicas, Scenario, ScenarioSubmission, Witness,
 };
-use synod_model::{Entry, ReplicaId, Run, SessionId};
+use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 pub(super) const CANVASS: MessageKinds =
     MessageKinds::of(&[MessageKind::Canvass, MessageKind::Agree]);
@@ -47,7 +47,7 @@ pub(super) fn submission(entry: Entry<u8>, at: &[u16]) -> ScenarioSubmission {
 
 /// Opens a session. The replica that is asked puts itself and its run in the entry.
 pub(super) fn open_session(at: &[u16]) -> ScenarioSubmission {
-    submission(Entry::Open { origin: ReplicaId(0), run: Run(0), count: 1 }, at)
+    submission(Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 1 }), at)
 }
 
 /// The session that is opened in slot 1.
@@ -56,7 +56,7 @@ pub(super) const OPENED: SessionId = SessionId(1);
 /// A request of the opened session, once its client knows that it is open.
 pub(super) fn in_session(number: u8, at: &[u16]) -> ScenarioSubmission {
     let (number, value) = (u64::from(number), b'a' + number - 1);
-    let entry = Entry::Request { session: OPENED, number, answered: 1, value };
+    let entry = Entry::Request(Request { session: OPENED, number, answered: 1, value });
     ScenarioSubmission { after: Some(0), ..submission(entry, at) }
 }
 
@@ -72,10 +72,10 @@ pub(super) fn end_opened(at: &[u16]) -> ScenarioSubmission {
 
 /// The same request, of a client that wants to hear nothing of those before it any more.
 pub(super) fn giving_up(submission: ScenarioSubmission) -> ScenarioSubmission {
-    let Entry::Request { session, number, value, .. } = submission.entry else {
+    let Entry::Request(Request { session, number, value, .. }) = submission.entry else {
         return submission;
     };
-    let entry = Entry::Request { session, number, answered: number, value };
+    let entry = Entry::Request(Request { session, number, answered: number, value });
     ScenarioSubmission { entry, ..submission }
 }
 

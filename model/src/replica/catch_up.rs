@@ -1,29 +1,34 @@
 //! Catch-up: how a replica that missed something gets the committed slots.
+//!
+//! The replica asks a peer that is known to have them. The peer serves one frame: from its memory, or,
+//! by way of the shell, from its disk. Then the replica asks for the next frame.
 
 use alloc::vec::Vec;
 
+use super::common::Common;
 use super::{Replica, Role};
 use crate::entry::{Entry, Value};
+use crate::frames::FrameRoom;
 use crate::io::{Contradiction, Output, Serve};
 use crate::learner::Compared;
 use crate::message::Message;
 use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
 use crate::record::Content;
 
-impl<V: Value> Replica<V> {
-    /// Asks `peer`, who is known to have it, for what is committed above the watermark; once until
-    /// there is an answer or a resend.
+impl<V: Value> Common<V> {
+    /// Asks `peer`, which is known to have them, for the committed slots above the watermark. It asks
+    /// once until something is committed or until a resend.
     pub(super) fn ask(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         if !self.asked {
             self.asked = true;
-            out.send(peer, Message::Ask { from: self.learner.watermark().next() });
+            out.send(peer, Message::Ask { from: self.watermark().next() });
         }
     }
 
-    /// Sends `peer` committed slots from `from` on: one frame of what is in the tail, or has the
-    /// shell read what is older. The peer asks on when it has that.
-    pub(super) fn serve(&mut self, peer: ReplicaId, from: Slot, out: &mut Output<V>) {
-        let watermark = self.learner.watermark();
+    /// Sends `peer` one frame of committed slots from `from` on. If the first of them is older than the
+    /// tail, the shell reads them from the disk. The peer asks for more when it has these.
+    pub(super) fn serve(&self, peer: ReplicaId, from: Slot, out: &mut Output<V>) {
+        let watermark = self.watermark();
         let log_starts_at = self.learner.log_starts_at();
         let first = from.max(log_starts_at);
         if from == Slot::ZERO || first > watermark {
@@ -37,26 +42,40 @@ impl<V: Value> Replica<V> {
             out.serve.push(Serve { to: peer, slots, log_starts_at, watermark });
             return;
         }
-        let mut entries = Vec::new();
-        let mut size_bytes: u64 = 0;
-        for (_, entry) in self.learner.tail_from(first) {
-            size_bytes = size_bytes.saturating_add(entry.size_bytes());
-            let full = entries.len() as u64 >= self.limits().frame_entries_max
-                || size_bytes > self.limits().frame_bytes_max;
-            if full && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry.clone());
-        }
+        let mut room = FrameRoom::of(self.limits());
+        let tail = self.learner.tail_from(first).map(|(_, entry)| entry);
+        let entries = tail.take_while(|entry| room.take(entry.size_bytes())).cloned().collect();
         out.send(peer, Message::Committed { log_starts_at, first, entries, watermark });
     }
 
+    /// What is new to this replica of `entries`, which `from` says are committed from slot `first` on.
+    /// Nothing if one of them contradicts what is committed here.
+    fn news(
+        &self,
+        from: ReplicaId,
+        first: Slot,
+        entries: Vec<Entry<V>>,
+        out: &mut Output<V>,
+    ) -> Vec<Entry<V>> {
+        let watermark = self.watermark();
+        for (slot, entry) in (first.0..=watermark.0).map(Slot).zip(&entries) {
+            if self.learner.compare(slot, entry) == Compared::Other {
+                out.contradictions.push(Contradiction { slot, from, s: SequenceNumber::NONE });
+                return Vec::new();
+            }
+        }
+        let known = usize::try_from(watermark.next().above(first)).unwrap_or(usize::MAX);
+        entries.into_iter().skip(known).collect()
+    }
+}
+
+impl<V: Value> Replica<V> {
     /// Takes in committed slots.
     ///
-    /// They are written as committed, not under anybody's number: under the sender's number a chosen
-    /// value could be hidden from a later election, and if nothing were written a restart could
-    /// deliver a stale one.
-    pub(super) fn catch_up(
+    /// They are written as committed, not under a number. Under the sender's number, a chosen value
+    /// could be hidden from a later election. If nothing were written, a restart could deliver a stale
+    /// value.
+    pub(super) fn take_committed(
         &mut self,
         from: ReplicaId,
         log_starts_at: Slot,
@@ -65,36 +84,33 @@ impl<V: Value> Replica<V> {
         theirs: Slot,
         out: &mut Output<V>,
     ) {
-        let watermark = self.learner.watermark();
-        let starts_in_reach = first <= watermark.next() && log_starts_at <= first;
-        let is_stalled = self.unsynced.size_bytes() > self.limits().unsynced_bytes_max;
-        let is_possible = self.is_possible(first, &entries) && theirs <= Slot::MAX;
+        let common = &mut self.common;
+        let next = common.watermark().next();
+        let is_possible = common.is_possible(first, &entries) && theirs <= Slot::MAX;
+        let starts_in_reach = first <= next && log_starts_at <= first;
         if !is_possible || !starts_in_reach {
             return;
         }
-        for (slot, entry) in (first.0..=watermark.0).map(Slot).zip(&entries) {
-            if self.learner.compare(slot, entry) == Compared::Other {
-                out.contradictions.push(Contradiction { slot, from, s: SequenceNumber::NONE });
-                return;
-            }
-        }
-        let known = usize::try_from(watermark.next().above(first)).unwrap_or(usize::MAX);
-        let news: Vec<_> = entries.into_iter().skip(known).collect();
-        if news.is_empty() || is_stalled {
+        let news = common.news(from, first, entries, out);
+        if news.is_empty() || common.disk_is_stalled() {
             return;
         }
-        // A coordinator whose watermark moves in any way but by its own acknowledgements has been
-        // overtaken, and followers would take its watermark for a verdict on its own values.
+        // A coordinator whose watermark moves by anything but its own acknowledgements has been
+        // overtaken. Followers would take its watermark for a verdict on its own values.
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }
         for entry in &news {
-            self.acceptor.take(self.learner.watermark().next());
-            self.commit(entry.clone(), Some(SequenceNumber::NONE), out);
+            common.acceptor.take(common.watermark().next());
+            let waits_for = Some(SequenceNumber::NONE);
+            common.commit(entry.clone(), waits_for, &mut self.clients, out);
         }
-        self.write(Content::Committed { first: watermark.next(), entries: news }, out);
-        if theirs > self.learner.watermark() {
-            self.ask(from, out);
+        common.write(Content::Committed { first: next, entries: news }, out);
+        if theirs > common.watermark() {
+            common.ask(from, out);
+        }
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.forget_committed(common.watermark());
         }
         self.coordinate_when_elected(out);
     }

@@ -19,7 +19,7 @@ pub(super) fn details(world: &World, state: &ClusterState) -> String {
     let mut parts = Vec::new();
     for replica in world.replicas() {
         let local = world.local(state, replica);
-        let local = folded(&without_field(&format!("{local:#?}"), "cluster"));
+        let local = folded(&without_field(&format!("{local:#?}"), "constants"));
         parts.push(format!("r{replica} {local}"));
     }
     for id in in_flight {

@@ -87,7 +87,7 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
     say(Topic::Promised, promised(&local.replica));
     say(Topic::Log, log(world, state, local));
     if let Role::Coordinator(coordinator) = &local.replica.role {
-        let configuration = &local.replica.configuration;
+        let configuration = &local.replica.common.configuration;
         if !coordinator.open.is_empty() {
             let open = coordinator.open.iter().map(|(slot, set)| {
                 let who = configuration.members_of(*set).map(|it| usize::from(it.0));
@@ -95,12 +95,12 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
             });
             say(Topic::OpenSlots, joined(open));
         }
-        if !coordinator.queue.is_empty() {
+        if coordinator.queue.count() > 0 {
             say(Topic::OpenSlots, format!("wait for the window: {}", entries(coordinator)));
         }
         let members = configuration.members().iter();
-        let obeyed = members.filter(|it| coordinator.has_obeyed(**it, configuration));
-        let round = coordinator.round();
+        let obeyed = members.filter(|it| coordinator.rounds.has_obeyed(**it, configuration));
+        let round = coordinator.rounds.newest();
         if round.0 > 0 && !world.scenario().loses.contains(MessageKind::Round) {
             let who = names(obeyed.map(|it| usize::from(it.0)));
             say(Topic::Round, format!("{round}, obeyed by {who}"));
@@ -127,7 +127,7 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
 
 /// The log: what is committed, what is accepted, and what of it a crash would lose.
 fn log(world: &World, state: &ClusterState, local: &LocalState) -> String {
-    let learner = &local.replica.learner;
+    let learner = &local.replica.common.learner;
     let history = world.history(state);
     let is_written = |slot: Slot| local.unsynced.iter().any(|it| holds(&it.content, slot));
     let star = |slot| if is_written(slot) { "*" } else { "" };
@@ -137,7 +137,7 @@ fn log(world: &World, state: &ClusterState, local: &LocalState) -> String {
         let verdict = verdict.map_or(String::new(), |it| format!(" ({it})"));
         format!("{entry}{} ✓{verdict}", star(slot))
     });
-    let accepted = local.replica.acceptor.accepted().iter().map(|(slot, held)| {
+    let accepted = local.replica.common.acceptor.accepted().iter().map(|(slot, held)| {
         let star = if held.durable { "" } else { "*" };
         format!("{}{star}", words::in_slot(*slot, &held.entry, held.s))
     });
@@ -196,7 +196,7 @@ fn role(replica: &Replica<u8>) -> String {
     let role = match &replica.role {
         Role::Follower => String::from("follower"),
         Role::Canvassing(canvassing) => {
-            let agreed = replica.configuration.members_of(canvassing.agreed);
+            let agreed = replica.common.configuration.members_of(canvassing.agreed);
             let agreed = names(agreed.map(|it| usize::from(it.0)));
             format!("canvasses under {}, followed by {agreed}", canvassing.s)
         }
@@ -204,10 +204,10 @@ fn role(replica: &Replica<u8>) -> String {
             format!("candidate under {}, its own promise not yet durable", candidate.s)
         }
         Role::Candidate(candidate) => {
-            let watermark = replica.learner.watermark();
-            let members = replica.configuration.members().iter();
+            let watermark = replica.common.learner.watermark();
+            let members = replica.common.configuration.members().iter();
             let promised = members.filter(|it| {
-                **it == replica.me || candidate.missing_from(**it, watermark).is_none()
+                **it == replica.common.me || candidate.missing_from(**it, watermark).is_none()
             });
             let promised = names(promised.map(|it| usize::from(it.0)));
             let lags = if replica.lags_as_candidate() { ", lacks what they committed" } else { "" };
@@ -215,33 +215,41 @@ fn role(replica: &Replica<u8>) -> String {
         }
         Role::Coordinator(coordinator) => format!("coordinator under {}", coordinator.s),
     };
-    let suspects = if replica.suspects { ", suspects that nobody coordinates" } else { "" };
-    let run = if replica.run.0 > 1 { format!(", run {}", replica.run) } else { String::new() };
+    let suspects = if replica.common.suspects { ", suspects that nobody coordinates" } else { "" };
+    let run = if replica.common.run.0 > 1 {
+        format!(", run {}", replica.common.run)
+    } else {
+        String::new()
+    };
     format!("{role}{suspects}{run}")
 }
 
 fn promised(replica: &Replica<u8>) -> String {
-    let promised = replica.acceptor.promised();
+    let promised = replica.common.acceptor.promised();
     let text = match promised {
         SequenceNumber::NONE => NOTHING.into(),
-        s if s > replica.acceptor.durable_promise() => format!("{s}*"),
+        s if s > replica.common.acceptor.durable_promise() => format!("{s}*"),
         s => format!("{s}"),
     };
-    if replica.heard > promised { format!("{text}, has heard of {}", replica.heard) } else { text }
+    if replica.common.heard > promised {
+        format!("{text}, has heard of {}", replica.common.heard)
+    } else {
+        text
+    }
 }
 
 /// What the clients of this replica wait for.
 fn clients(replica: &Replica<u8>) -> Option<String> {
-    let submissions = replica.submissions.values().map(words::entry);
+    let submissions = replica.clients.submissions().map(words::entry);
     let mut waits: Vec<_> = submissions.collect();
-    waits.extend(replica.reads.unanswered().iter().map(|id| format!("read {id}")));
-    if !replica.reads.told_is_empty() {
+    waits.extend(replica.clients.reads.unanswered().iter().map(|id| format!("read {id}")));
+    if !replica.clients.reads.told_is_empty() {
         waits.push("a read to be served".into());
     }
     (!waits.is_empty()).then(|| format!("wait for {}", waits.join(", ")))
 }
 
-fn entries(coordinator: &crate::coordinator::Coordinator<u8>) -> String {
+fn entries(coordinator: &crate::replica::Coordinator<u8>) -> String {
     let queue: Vec<_> = coordinator.queue.iter().map(words::entry).collect();
     queue.join(", ")
 }

@@ -25,8 +25,8 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             let index = usize::from(submission);
             let is_first = state.remaining.submitted[index] == 0;
             let does = match (&world.scenario().submissions[index].entry, is_first) {
-                (Entry::Open { .. }, true) => "opens a session".into(),
-                (Entry::Open { .. }, false) => "retries to open its session".into(),
+                (Entry::Open(_), true) => "opens a session".into(),
+                (Entry::Open(_), false) => "retries to open its session".into(),
                 (Entry::End { session }, true) => format!("ends session {session}"),
                 (entry, true) => format!("submits {}", words::entry(entry)),
                 (entry, false) => format!("retries {}", words::entry(entry)),
@@ -36,7 +36,7 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
         Action::Read { read, .. } => format!("a client asks r{at} for read {read}"),
         Action::Serve { .. } => match world.server(state, at) {
             Some((server, entry)) => {
-                let slot = local.replica.learner.watermark().next();
+                let slot = local.replica.common.learner.watermark().next();
                 let entry = world.entry(entry).map_or_else(|| "?".into(), words::entry);
                 format!("r{server} tells r{at}: committed {entry} in slot {slot} (catch-up)")
             }
@@ -66,7 +66,7 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
 pub(super) fn submission_text(world: &World, index: usize) -> String {
     match &world.scenario().submissions[index].entry {
         // Who opens a session is not known before somebody is asked.
-        Entry::Open { .. } => "open".into(),
+        Entry::Open(_) => "open".into(),
         entry => words::entry(entry),
     }
 }

@@ -7,7 +7,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, Opening, Request, SubmissionId};
 use crate::message::{Message, Order, Promise, Reply};
 use crate::numbers::{ReadId, Run, SequenceNumber, Slot};
 use crate::record::{Content, Record};
@@ -19,10 +19,12 @@ use crate::world::envelope::Envelope;
 pub(crate) fn entry(entry: &Entry<u8>) -> String {
     match entry {
         Entry::NoOp => "no-op".into(),
-        Entry::Request { session, value, .. } if *session == OPEN_SESSION => letter(*value),
-        Entry::Request { session, value, .. } => format!("{}#{session}", letter(*value)),
-        Entry::Open { origin, run, .. } if run.0 == 1 => format!("open(r{origin})"),
-        Entry::Open { origin, run, .. } => format!("open(r{origin} run {run})"),
+        Entry::Request(Request { session, value, .. }) if *session == OPEN_SESSION => {
+            letter(*value)
+        }
+        Entry::Request(Request { session, value, .. }) => format!("{}#{session}", letter(*value)),
+        Entry::Open(Opening { origin, run, .. }) if run.0 == 1 => format!("open(r{origin})"),
+        Entry::Open(Opening { origin, run, .. }) => format!("open(r{origin} run {run})"),
         Entry::End { session } => format!("end#{session}"),
         Entry::Configuration(configuration) => format!("configuration {}", configuration.id()),
     }
@@ -197,7 +199,7 @@ fn submission(submission: SubmissionId) -> String {
         SubmissionId::Request { session, number } => {
             format!("request {number} of session {session}")
         }
-        SubmissionId::Open { origin, .. } => format!("open(r{origin})"),
+        SubmissionId::Open(Opening { origin, .. }) => format!("open(r{origin})"),
         SubmissionId::End { session } => format!("end#{session}"),
     }
 }

@@ -150,7 +150,7 @@ impl World {
             let is_committed = |before: usize| {
                 let id = self.scenario.submissions[before].entry.submission_id();
                 let commits = self.history(state).committed.iter().flatten();
-                let opens = |entry: &Entry<u8>| matches!(entry, Entry::Open { .. });
+                let opens = |entry: &Entry<u8>| matches!(entry, Entry::Open(_));
                 commits.filter_map(|commit| self.entry(commit.entry)).any(|entry| {
                     entry.submission_id() == id
                         || (opens(entry) && opens(&self.scenario.submissions[before].entry))

@@ -10,7 +10,7 @@ use super::model::World;
 use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
 use super::scenario::MessageKind;
 use super::state::ClusterState;
-use crate::entry::Entry;
+use crate::entry::{Entry, Request};
 use crate::message::{Message, Order};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
@@ -76,7 +76,8 @@ impl World {
             Witness::OrderRejected => self.has_in_flight(state, MessageKind::Reject),
             Witness::RequestInLogTwice => self.has_a_request_twice(state),
             Witness::ReadConfirmed => {
-                let is_told = |it: usize| !self.local(state, it).replica.reads.told_is_empty();
+                let is_told =
+                    |it: usize| !self.local(state, it).replica.clients.reads.told_is_empty();
                 self.replicas().any(is_told) || self.has_in_flight(state, MessageKind::ReadAt)
             }
             Witness::CanvassAgreedTo => self.has_in_flight(state, MessageKind::Agree),
@@ -89,7 +90,7 @@ impl World {
             Witness::SubmissionForwarded => self.has_in_flight(state, MessageKind::Submit),
             Witness::RequestOvertakes => {
                 let numbers = self.committed_entries(state).filter_map(|entry| match entry {
-                    Entry::Request { number, .. } => Some(*number),
+                    Entry::Request(Request { number, .. }) => Some(*number),
                     _ => None,
                 });
                 !numbers.is_sorted()
@@ -113,8 +114,7 @@ impl World {
             Witness::LateCopyAfterSessionEnd => {
                 let mut entries = self.committed_entries(state);
                 entries.any(|entry| matches!(entry, Entry::End { .. }))
-                    && entries
-                        .any(|entry| matches!(entry, Entry::Request { .. } | Entry::Open { .. }))
+                    && entries.any(|entry| matches!(entry, Entry::Request(_) | Entry::Open(_)))
             }
         }
     }
@@ -178,7 +178,7 @@ impl World {
     }
 
     fn has_one_behind_a_tail(&self, state: &ClusterState) -> bool {
-        let learner = |it: usize| &self.local(state, it).replica.learner;
+        let learner = |it: usize| &self.local(state, it).replica.common.learner;
         self.replicas().any(|ahead| {
             let tail_starts_at = learner(ahead).tail_starts_at();
             self.replicas().any(|behind| learner(behind).watermark().next() < tail_starts_at)
@@ -200,8 +200,11 @@ impl World {
             let Role::Coordinator(coordinator) = &replica.role else {
                 return false;
             };
-            coordinator.open.keys().filter_map(|slot| replica.acceptor.accepted().get(slot)).any(
-                |held| {
+            coordinator
+                .open
+                .keys()
+                .filter_map(|slot| replica.common.acceptor.accepted().get(slot))
+                .any(|held| {
                     let mine = self.scenario.submissions.iter().zip(state.remaining.submitted);
                     let submitted_here = |entry: &Entry<u8>| {
                         mine.clone().any(|(submission, places)| {
@@ -209,8 +212,7 @@ impl World {
                         })
                     };
                     held.entry != Entry::NoOp && !submitted_here(&held.entry)
-                },
-            )
+                })
         })
     }
 
@@ -223,8 +225,8 @@ impl World {
         let history = self.history(state);
         let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {
             let replica = &self.local(state, replica).replica;
-            let held = replica.acceptor.accepted().get(&slot);
-            slot > replica.learner.watermark() && held.is_none_or(|held| held.s < s)
+            let held = replica.common.acceptor.accepted().get(&slot);
+            slot > replica.common.learner.watermark() && held.is_none_or(|held| held.s < s)
         };
         let lacks_what_it_ordered = state.in_flight.iter().any(|id| {
             let Envelope { from, message, .. } = self.envelope(*id);

@@ -151,15 +151,15 @@ fn reply_is_dead(
         (Reply::Acknowledge { ranges }, Role::Coordinator(coordinator)) if coordinator.s == s => {
             ranges.iter().all(|range| {
                 range.iter().all(|slot| match coordinator.open.get(&slot) {
-                    Some(set) => local.replica.configuration.is_in(*set, from),
+                    Some(set) => local.replica.common.configuration.is_in(*set, from),
                     None => slot <= to.watermark,
                 })
             })
         }
         // An answer to another round than the newest says nothing, and rounds only grow.
         (Reply::Obey { number, .. }, Role::Coordinator(coordinator)) if coordinator.s == s => {
-            coordinator.round() > *number
-                || coordinator.has_obeyed(from, &local.replica.configuration)
+            coordinator.rounds.newest() > *number
+                || coordinator.rounds.has_obeyed(from, &local.replica.common.configuration)
         }
         _ => false,
     }
@@ -178,6 +178,6 @@ fn is_settled(entry: &crate::entry::Entry<u8>, recipient: Side<'_>) -> bool {
     let Side { local, summary } = recipient;
     summary.watermark_floor == summary.watermark
         && entry.submission_id().is_none_or(|id| {
-            local.replica.learner.table().look_up(id) != crate::sessions::Known::Nothing
+            local.replica.common.learner.table().look_up(id) != crate::sessions::Known::Nothing
         })
 }

@@ -11,7 +11,7 @@ use std::vec::Vec;
 use super::local::{EntryId, Summary};
 use super::property::{Broken, Invariant};
 use super::scenario::{OPEN_SESSION, REPLICAS_MAX, Replicas};
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, Request, SubmissionId};
 use crate::numbers::{ReadId, SequenceNumber, Slot};
 use crate::sessions::{DeliveryRefused, Verdict};
 
@@ -256,7 +256,9 @@ impl History {
         entry: EntryId,
         context: &HistoryContext<'_>,
     ) -> Option<DeliveryRefused> {
-        let Some(Entry::Request { session, number, answered, .. }) = (context.entry)(entry) else {
+        let Some(Entry::Request(Request { session, number, answered, .. })) =
+            (context.entry)(entry)
+        else {
             return None;
         };
         let below = self.committed.iter().take(place(slot)?).flatten();
@@ -264,10 +266,12 @@ impl History {
         let mut answered = *answered;
         for (at, commit) in (1..).zip(below) {
             match (context.entry)(commit.entry) {
-                Some(Entry::Request { session: its, answered: more, .. }) if its == session => {
+                Some(Entry::Request(Request { session: its, answered: more, .. }))
+                    if its == session =>
+                {
                     answered = answered.max(*more);
                 }
-                Some(Entry::Open { .. }) => {
+                Some(Entry::Open(_)) => {
                     is_open |= at == session.0 && commit.verdict == Some(Verdict::First);
                 }
                 Some(Entry::End { session: its }) if its == session => is_open = false,

@@ -186,14 +186,15 @@ impl FairRun<'_> {
 
     /// Whether nothing is left to be done.
     fn agrees(&self) -> bool {
-        let mut watermarks = self.members().map(|it| self.local(it).replica.learner.watermark());
+        let mut watermarks =
+            self.members().map(|it| self.local(it).replica.common.learner.watermark());
         let first = watermarks.next();
         watermarks.all(|watermark| Some(watermark) == first)
             && self.members().all(|it| {
                 let replica = &self.local(it).replica;
-                replica.submissions.is_empty()
-                    && replica.reads.is_empty()
-                    && replica.acceptor.accepted().is_empty()
+                replica.clients.submissions().next().is_none()
+                    && replica.clients.reads.is_empty()
+                    && replica.common.acceptor.accepted().is_empty()
             })
     }
 }

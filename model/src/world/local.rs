@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::scenario::SLOTS_MAX;
-use crate::coordinator::Coordinator;
 use crate::entry::Entry;
 use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
 use crate::record::{Base, Record};
+use crate::replica::Coordinator;
 use crate::replica::{Replica, Role};
 use crate::sessions::Known;
 
@@ -67,12 +67,12 @@ pub(crate) enum RoleKind {
 
 impl LocalState {
     pub(crate) fn me(&self) -> ReplicaId {
-        self.replica.me
+        self.replica.common.me
     }
 
     /// The entry committed in `slot`, if this replica still has it in memory.
     pub(crate) fn committed(&self, slot: Slot) -> Option<&Entry<u8>> {
-        let learner = &self.replica.learner;
+        let learner = &self.replica.common.learner;
         if slot > learner.watermark() || slot < learner.tail_starts_at() {
             return None;
         }
@@ -81,12 +81,12 @@ impl LocalState {
 
     pub(crate) fn summary(&self, entry_id: impl Fn(&Entry<u8>) -> EntryId) -> Summary {
         let replica = &self.replica;
-        let promised = replica.acceptor.promised();
-        let durable_promise = replica.acceptor.durable_promise();
-        let watermark = replica.learner.watermark();
+        let promised = replica.common.acceptor.promised();
+        let durable_promise = replica.common.acceptor.durable_promise();
+        let watermark = replica.common.learner.watermark();
         let (promise_floor, heard_floor, watermark_floor) = match &self.disk {
             Some(disk) => (disk.fold.promised, disk.fold.promised, disk.fold.watermark),
-            None => (promised, replica.heard, watermark),
+            None => (promised, replica.common.heard, watermark),
         };
         let mut held_for_good = [SequenceNumber::NONE; SLOTS_MAX + 1];
         let mut hold = |slot: Slot, s| {
@@ -97,7 +97,12 @@ impl LocalState {
         match &self.disk {
             Some(disk) => disk.fold.entries.iter().for_each(|(slot, stored)| hold(*slot, stored.s)),
             None => {
-                replica.acceptor.accepted().iter().for_each(|(slot, held)| hold(*slot, held.s));
+                replica
+                    .common
+                    .acceptor
+                    .accepted()
+                    .iter()
+                    .for_each(|(slot, held)| hold(*slot, held.s));
             }
         }
         let mut on_disk = [None; SLOTS_MAX + 1];
@@ -118,7 +123,7 @@ impl LocalState {
             Role::Coordinator(coordinator) => Some(coordinator),
             _ => None,
         };
-        let queued = coordinator.map_or(0, Coordinator::queued);
+        let queued = coordinator.map_or(0, |it| it.queue.count());
         Summary {
             durable_promise,
             promise_floor,
@@ -132,11 +137,11 @@ impl LocalState {
             on_disk,
             next_slot: coordinator.map_or(0, |it| it.next_slot(watermark).0) + queued,
             unsynced: self.unsynced.len(),
-            run: replica.run,
-            reads: replica.reads.unanswered(),
-            round: coordinator.map_or(0, |it| it.round().0),
+            run: replica.common.run,
+            reads: replica.clients.reads.unanswered(),
+            round: coordinator.map_or(0, |it| it.rounds.newest().0),
             round_is_answered: coordinator
-                .is_some_and(|it| it.round_is_answered(&replica.configuration)),
+                .is_some_and(|it| it.rounds.are_answered(&replica.common.configuration)),
             opened_twice: coordinator.is_some_and(|it| self.has_opened_twice(it)),
         }
     }
@@ -145,13 +150,13 @@ impl LocalState {
     /// its open slots. In those that its election must finish a request may be twice.
     fn has_opened_twice(&self, coordinator: &Coordinator<u8>) -> bool {
         let replica = &self.replica;
-        let accepted = replica.acceptor.accepted();
+        let accepted = replica.common.acceptor.accepted();
         let submission = |slot: &Slot| accepted.get(slot).and_then(|it| it.entry.submission_id());
         let open = || coordinator.open.keys();
         open().filter(|slot| **slot > coordinator.last_promised).any(|slot| {
             submission(slot).is_some_and(|id| {
                 open().filter(|it| submission(it) == Some(id)).count() > 1
-                    || matches!(replica.learner.table().look_up(id), Known::Delivered { .. })
+                    || matches!(replica.common.learner.table().look_up(id), Known::Delivered { .. })
             })
         })
     }

@@ -19,8 +19,9 @@ use super::property::{Broken, Witness};
 use super::scenario::{MessageKind, OPEN_SESSION, READ, REPLICAS_MAX, SLOTS_MAX, Scenario};
 use super::state::{ClusterState, Remaining, SUBMISSIONS_MAX};
 use super::step::{ReplicaEvent, Stepped, step};
-use crate::configuration::{Cluster, Configuration};
-use crate::entry::Entry;
+use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
+use crate::entry::{Entry, Opening};
 use crate::io::{Input, Output};
 use crate::message::Message;
 use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
@@ -30,7 +31,7 @@ use crate::recovery::Recovery;
 /// The model of a cluster within the bounds of a scenario.
 pub struct World {
     pub(super) scenario: Scenario,
-    pub(super) cluster: Arc<Cluster>,
+    pub(super) constants: Arc<ClusterConstants>,
     /// The entries that a log can hold; an [`EntryId`] is an index into them, and the same in every
     /// run.
     entries: Vec<Entry<u8>>,
@@ -78,8 +79,8 @@ impl World {
         let configuration = Configuration::new(ConfigurationId(1), members.collect());
         let configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
         let stride = scenario.replicas as u64;
-        let cluster = Cluster::new(stride, configuration, scenario.limits.clone());
-        let cluster = Arc::new(cluster.unwrap_or_else(|error| panic!("{error}")));
+        let constants = ClusterConstants::new(stride, configuration, scenario.limits.clone());
+        let constants = Arc::new(constants.unwrap_or_else(|error| panic!("{error}")));
         let entries = possible_entries(&scenario);
         // What is older than the tail is served from the disk.
         let slots = scenario.slots as u64;
@@ -89,7 +90,7 @@ impl World {
         let keeps_dead = scenario.keeps_dead;
         Self {
             scenario,
-            cluster,
+            constants,
             entries,
             locals: Interner::default(),
             envelopes: Interner::default(),
@@ -215,13 +216,13 @@ impl World {
     /// The replica as it is before anything has happened.
     pub(super) fn first_local(&self, me: usize) -> LocalState {
         let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
-        let mut base = Base::new(self.cluster.first_configuration().clone());
+        let mut base = Base::new(self.constants.first_configuration().clone());
         // The session that is open from the start.
-        let open = Entry::<u8>::Open { origin: ReplicaId(0), run: Run(0), count: 0 };
-        base.table.deliver(Slot(OPEN_SESSION.0), &open, self.cluster.limits());
+        let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
+        base.table.deliver(Slot(OPEN_SESSION.0), &open, self.constants.limits());
         let mut out = Output::default();
-        let cluster = Arc::clone(&self.cluster);
-        let recovery = Recovery::new(cluster, me, Run(1), Slot::ZERO, base.clone(), &mut out);
+        let constants = Arc::clone(&self.constants);
+        let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
         let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
         let keeps_disk =
             self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
@@ -246,7 +247,7 @@ impl World {
             let before = &self.locals.get(local).content;
             let event = self.event(before, key);
             let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
-            let Stepped { local, sent, effects } = step(&self.cluster, before, event, &entry_id);
+            let Stepped { local, sent, effects } = step(&self.constants, before, event, &entry_id);
             let local = self.intern_local(local);
             let (kept, lost): (Vec<_>, Vec<_>) = sent.into_iter().partition(|it| self.keeps(it));
             let kept_count = kept.len();
@@ -267,8 +268,8 @@ impl World {
             }
             EventKey::Submit(index) => {
                 let mut entry = self.scenario.submissions[index].entry.clone();
-                if let Entry::Open { origin, run, .. } = &mut entry {
-                    (*origin, *run) = (local.me(), local.replica.run);
+                if let Entry::Open(Opening { origin, run, .. }) = &mut entry {
+                    (*origin, *run) = (local.me(), local.replica.common.run);
                 }
                 ReplicaEvent::Input(Input::Submit(Vec::from([entry])))
             }
@@ -282,7 +283,7 @@ impl World {
             }
             EventKey::Survive => ReplicaEvent::Survive,
             EventKey::Serve(entry, from) => {
-                let first = local.replica.learner.watermark().next();
+                let first = local.replica.common.learner.watermark().next();
                 let message = Message::Committed {
                     log_starts_at: Slot(1),
                     first,
@@ -318,14 +319,14 @@ fn possible_entries(scenario: &Scenario) -> Vec<Entry<u8>> {
     let mut entries = Vec::from([Entry::NoOp]);
     for submission in &scenario.submissions {
         match submission.entry {
-            Entry::Open { count, .. } => {
+            Entry::Open(Opening { count, .. }) => {
                 for origin in (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()) {
                     for run in 1..=u64::from(scenario.crashes) + 1 {
-                        entries.push(Entry::Open {
+                        entries.push(Entry::Open(Opening {
                             origin: ReplicaId(origin),
                             run: Run(run),
                             count,
-                        });
+                        }));
                     }
                 }
             }

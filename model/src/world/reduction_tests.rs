@@ -125,7 +125,7 @@ fn check(scenario: Scenario) {
 fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
     let locals = world.replicas().map(|it| {
         let mut local = world.locals.get(state.locals[it]).content.clone();
-        local.replica.asked = false;
+        local.replica.common.asked = false;
         local
     });
     digest(&locals.collect::<Vec<_>>())
@@ -198,9 +198,9 @@ fn positions_count_from_anywhere() {
         near.step(Input::Synced { through: Position(1) }, &mut here);
         far.step(Input::Synced { through: Position(round + 1) }, &mut there);
         assert_eq!(here, there);
-        near.unsynced.renumber();
-        assert_eq!(near.unsynced.written(), Position(0));
-        assert_eq!(far.unsynced.written(), Position(round + 1));
+        near.common.unsynced.renumber();
+        assert_eq!(near.common.unsynced.written(), Position(0));
+        assert_eq!(far.common.unsynced.written(), Position(round + 1));
     }
 }
 

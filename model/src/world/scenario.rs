@@ -8,7 +8,7 @@
 use std::vec::Vec;
 
 use super::property::{ModelProperty, Witness};
-use crate::entry::Entry;
+use crate::entry::{Entry, Request};
 use crate::limits::Limits;
 use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
 
@@ -163,7 +163,7 @@ impl ScenarioSubmission {
     /// A request of the session that is open from the start, with `value`, at one of `at`.
     #[must_use]
     pub const fn request(number: u64, value: u8, at: Replicas) -> Self {
-        let entry = Entry::Request { session: OPEN_SESSION, number, answered: 1, value };
+        let entry = Entry::Request(Request { session: OPEN_SESSION, number, answered: 1, value });
         Self { entry, at, places: 1, after: None }
     }
 }

@@ -8,9 +8,9 @@ use super::envelope::Envelope;
 use super::history::{CommitSeen, Effects};
 use super::local::{EntryId, LocalState};
 use super::property::{Broken, Invariant};
-use crate::configuration::Cluster;
+use crate::constants::ClusterConstants;
 use crate::entry::Entry;
-use crate::io::{Answer, Input, Output, Serve, To};
+use crate::io::{ClientAnswer, Input, Output, Serve, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
 use crate::record::{Base, Content};
@@ -42,12 +42,13 @@ pub(crate) struct Stepped {
 
 /// Lets `event` happen to `before`.
 pub(crate) fn step(
-    cluster: &Arc<Cluster>,
+    constants: &Arc<ClusterConstants>,
     before: &LocalState,
     event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
-    let result = catch_unwind(AssertUnwindSafe(|| step_or_panic(cluster, before, event, entry_id)));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| step_or_panic(constants, before, event, entry_id)));
     result.unwrap_or_else(|_| {
         let effects = Effects { broken: Invariant::NoStepPanics.into(), ..Effects::default() };
         Stepped { local: before.clone(), sent: Vec::new(), effects }
@@ -55,7 +56,7 @@ pub(crate) fn step(
 }
 
 fn step_or_panic(
-    cluster: &Arc<Cluster>,
+    constants: &Arc<ClusterConstants>,
     before: &LocalState,
     event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
@@ -63,12 +64,12 @@ fn step_or_panic(
     let mut local = before.clone();
     let mut out = Output::default();
     let mut effects = Effects::default();
-    let mut delivered_before = before.replica.learner.delivered();
+    let mut delivered_before = before.replica.common.learner.delivered();
     match event {
         ReplicaEvent::Input(input) => local.replica.step(input, &mut out),
         ReplicaEvent::Sync(count) => {
             let synced: Vec<_> = local.unsynced.drain(..count).collect();
-            let mut promised = before.replica.acceptor.durable_promise();
+            let mut promised = before.replica.common.acceptor.durable_promise();
             for record in &synced {
                 if let Content::Promised(s) | Content::Accepted { s, .. } = &record.content {
                     if *s < promised {
@@ -93,13 +94,16 @@ fn step_or_panic(
         ReplicaEvent::Crash { durable_application } => {
             local.unsynced.clear();
             effects.forgets_reads = true;
-            let applied =
-                if durable_application { before.replica.learner.applied() } else { Slot::ZERO };
+            let applied = if durable_application {
+                before.replica.common.learner.applied()
+            } else {
+                Slot::ZERO
+            };
             delivered_before = applied;
-            let run = Run(before.replica.run.0 + 1);
+            let run = Run(before.replica.common.run.0 + 1);
             let me = before.me();
             let disk = before.disk.as_deref().cloned();
-            match disk.map(|disk| recover(cluster, me, run, applied, disk, &mut out)) {
+            match disk.map(|disk| recover(constants, me, run, applied, disk, &mut out)) {
                 Some(Ok(replica)) => local.replica = replica,
                 _ => effects.broken.add(Invariant::EveryDiskRecovers),
             }
@@ -108,15 +112,15 @@ fn step_or_panic(
     }
     // What is delivered is applied at once.
     let mut applied_out = Output::default();
-    let through = local.replica.learner.watermark();
+    let through = local.replica.common.learner.watermark();
     local.replica.step(Input::Applied { through }, &mut applied_out);
     out.answers.append(&mut applied_out.answers);
     // Positions are only compared with one another, so where they are counted from changes nothing.
-    local.replica.unsynced.renumber();
+    local.replica.common.unsynced.renumber();
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
-    if !local.replica.learner.tail_is_within(cluster.limits()) {
+    if !local.replica.common.learner.tail_is_within(constants.limits()) {
         effects.broken.add(Invariant::DurableTailWithinLimits);
     }
     let sent = envelopes(&local, out, &mut effects.broken);
@@ -124,14 +128,14 @@ fn step_or_panic(
 }
 
 fn recover(
-    cluster: &Arc<Cluster>,
+    constants: &Arc<ClusterConstants>,
     me: ReplicaId,
     run: Run,
     applied: Slot,
     base: Base<u8>,
     out: &mut Output<u8>,
 ) -> Result<Replica<u8>, crate::record::RecordError> {
-    Ok(Recovery::new(Arc::clone(cluster), me, run, applied, base, out)?.finish())
+    Ok(Recovery::new(Arc::clone(constants), me, run, applied, base, out)?.finish())
 }
 
 /// Notes what history and the properties need of a step.
@@ -143,9 +147,9 @@ fn observe(
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
     effects: &mut Effects,
 ) {
-    let crashed = after.replica.run != before.replica.run;
-    let promise_before = before.replica.acceptor.durable_promise();
-    let promise_after = after.replica.acceptor.durable_promise();
+    let crashed = after.replica.common.run != before.replica.common.run;
+    let promise_before = before.replica.common.acceptor.durable_promise();
+    let promise_after = after.replica.common.acceptor.durable_promise();
     effects.promise_rose = promise_after > promise_before;
     if promise_after < promise_before {
         effects.broken.add(Invariant::DurablePromiseNeverFalls);
@@ -161,13 +165,13 @@ fn observe(
         }
         next = delivered.slot.next();
     }
-    if next <= after.replica.learner.watermark() {
+    if next <= after.replica.common.learner.watermark() {
         effects.broken.add(Invariant::DeliveryInOrder);
     }
     // Commits that recovery repeats were history before.
     if !crashed {
-        let committed =
-            before.replica.learner.watermark().next().0..=after.replica.learner.watermark().0;
+        let committed = before.replica.common.learner.watermark().next().0
+            ..=after.replica.common.learner.watermark().0;
         for slot in committed.map(Slot) {
             let delivered = out.delivered.iter().find(|delivered| delivered.slot == slot);
             // The application may have had it before a crash, and so had history.
@@ -183,9 +187,9 @@ fn observe(
         }
     }
     for answer in &out.answers {
-        if let Answer::Read { id, slot } = answer {
+        if let ClientAnswer::Read { id, slot } = answer {
             // It sees what the application has.
-            effects.reads.push((*id, (*slot).min(after.replica.learner.applied())));
+            effects.reads.push((*id, (*slot).min(after.replica.common.learner.applied())));
         }
     }
 }
@@ -194,7 +198,7 @@ fn observe(
 /// disk; where disks are not kept, the tail is as long as the log.
 fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
-    let members = local.replica.configuration.members();
+    let members = local.replica.common.configuration.members();
     let mut sent = Vec::new();
     let mut post = |to: ReplicaId, message: Message<u8>| sent.push(Envelope { from, to, message });
     for outgoing in out.messages {

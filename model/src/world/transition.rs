@@ -9,7 +9,7 @@ use super::model::World;
 use super::outcomes::{EventKey, Outcome};
 use super::scenario::{READ, REPLICAS_MAX};
 use super::state::{ClusterState, Remaining};
-use crate::entry::Entry;
+use crate::entry::{Entry, Opening};
 use crate::numbers::ReadId;
 
 /// What an action comes to, before anything is changed.
@@ -187,7 +187,9 @@ impl World {
         let was_submitted = |index: usize, it: &Entry<u8>| {
             let places = submitted[index];
             match (entry, it) {
-                (Entry::Open { origin, .. }, Entry::Open { .. }) => places & (1 << origin.0) != 0,
+                (Entry::Open(Opening { origin, .. }), Entry::Open(_)) => {
+                    places & (1 << origin.0) != 0
+                }
                 _ => places != 0 && entry == it,
             }
         };

@@ -56,9 +56,9 @@ impl Ghost {
         }
         let before = self.log.entry(slot).or_insert_with(|| (entry.clone(), verdict));
         assert_eq!(*before, (entry.clone(), verdict), "agreement in slot {slot}");
-        let opens = self.log.values().filter(|(entry, _)| matches!(entry, Entry::Open { .. }));
+        let opens = self.log.values().filter(|(entry, _)| matches!(entry, Entry::Open(_)));
         let may_evict = opens.count() as u64 >= limits.sessions_max;
-        let forgotten = may_evict && matches!(entry, Entry::Open { .. });
+        let forgotten = may_evict && matches!(entry, Entry::Open(_));
         if let (Some(Verdict::First), Some(submission)) = (verdict, entry.submission_id())
             && !forgotten
         {

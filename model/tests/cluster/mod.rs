@@ -18,9 +18,9 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use synod_model::{
-    Answer, Base, Cluster as Constants, Configuration, ConfigurationId, Contradiction, Delivered,
-    ElectRefused, Entry, Input, Limits, Message, Output, ReadId, Recovery, Replica, ReplicaId,
-    RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
+    ElectRefused, Entry, Input, Limits, Message, Opening, Output, ReadId, Recovery, Replica,
+    ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -34,7 +34,7 @@ pub(crate) type V = Arc<[u8]>;
 pub(crate) const SESSION: SessionId = SessionId(0);
 
 pub(crate) struct Cluster {
-    pub(crate) constants: Arc<Constants>,
+    pub(crate) constants: Arc<ClusterConstants>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
     pub(crate) ghost: Ghost,
@@ -68,7 +68,7 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Delivered(Delivered<V>),
-    Answered(Answer),
+    Answered(ClientAnswer),
     Served(Serve),
     ElectRefused(ElectRefused),
     Contradiction(Contradiction),
@@ -79,7 +79,8 @@ impl Cluster {
     pub(crate) fn new(replicas: u16, limits: Limits) -> Self {
         let members = (0..replicas).map(ReplicaId).collect();
         let first = Configuration::new(ConfigurationId(1), members).expect("members differ");
-        let constants = Constants::new(u64::from(replicas), first, limits).expect("a right stride");
+        let constants =
+            ClusterConstants::new(u64::from(replicas), first, limits).expect("a right stride");
         let constants = Arc::new(constants);
         let nodes = (0..replicas).map(|id| {
             let mut base = Base::new(constants.first_configuration().clone());
@@ -189,18 +190,18 @@ impl Cluster {
         }
         for answer in out.answers.drain(..) {
             match answer {
-                Answer::Read { id, slot } => {
+                ClientAnswer::Read { id, slot } => {
                     assert!(slot <= node.applied, "r{me} serves a read once it is applied");
                     assert!(node.reads.remove(&id), "r{me} answers a read once");
                     self.ghost.read_answered(me, node.run, id, slot);
                 }
-                Answer::ReadRefused { id } => _ = node.reads.remove(&id),
-                Answer::Done { submission, .. }
-                | Answer::GivenUp { submission }
-                | Answer::Refused { submission: Some(submission), .. } => {
+                ClientAnswer::ReadRefused { id } => _ = node.reads.remove(&id),
+                ClientAnswer::Done { submission, .. }
+                | ClientAnswer::GivenUp { submission }
+                | ClientAnswer::Refused { submission: Some(submission), .. } => {
                     node.submissions.remove(&submission);
                 }
-                Answer::Refused { submission: None, .. } => {}
+                ClientAnswer::Refused { submission: None, .. } => {}
             }
             self.events.push((me, Event::Answered(answer)));
         }
@@ -307,7 +308,7 @@ impl Cluster {
 /// A new run from the first `written` records of `node`, of which the first `folded` have become a
 /// base.
 pub(crate) fn recover(
-    constants: &Arc<Constants>,
+    constants: &Arc<ClusterConstants>,
     node: &Node,
     folded: usize,
     written: usize,
@@ -345,7 +346,7 @@ fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Message<V
 /// A request table in which [`SESSION`] is open.
 fn table_with_session(limits: &Limits) -> RequestTable {
     let mut table = RequestTable::default();
-    let open: Entry<V> = Entry::Open { origin: ReplicaId(0), run: Run(0), count: 0 };
+    let open: Entry<V> = Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
     table.deliver(Slot(SESSION.0), &open, limits);
     table
 }
@@ -353,7 +354,7 @@ fn table_with_session(limits: &Limits) -> RequestTable {
 /// Request `number` of [`SESSION`]; its value is the letter with that place in the alphabet.
 pub(crate) fn request(letter: u8) -> Entry<V> {
     let number = u64::from(letter - b'a') + 1;
-    Entry::Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) }
+    Entry::Request(Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) })
 }
 
 /// Runs `test`, and ends the process if that takes long: a step that loops for ever would else fill

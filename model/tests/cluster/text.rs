@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    Answer, DeliveryRefused, ElectRefused, Entry, Message, Order, ReadId, Reply, RoleName, Slot,
-    SubmissionId, SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, ReadId, Reply,
+    Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -142,11 +142,11 @@ fn entries(first: Slot, entries: &[Entry<V>]) -> String {
 pub(crate) fn entry(entry: &Entry<V>) -> String {
     match entry {
         Entry::NoOp => "no-op".into(),
-        Entry::Request { session, number, value, .. } => {
+        Entry::Request(Request { session, number, value, .. }) => {
             let value = String::from_utf8_lossy(value);
             if *session == SESSION { value.into() } else { format!("{value}#{session}.{number}") }
         }
-        Entry::Open { .. } | Entry::End { .. } => {
+        Entry::Open(_) | Entry::End { .. } => {
             entry.submission_id().map_or_else(String::new, submission)
         }
         Entry::Configuration(configuration) => format!("configuration#{}", configuration.id()),
@@ -158,7 +158,9 @@ fn submission(submission: SubmissionId) -> String {
         SubmissionId::Request { session: SESSION, number } => u8::try_from(number)
             .map_or_else(|_| number.to_string(), |it| char::from(b'a' + it - 1).into()),
         SubmissionId::Request { session, number } => format!("#{session}.{number}"),
-        SubmissionId::Open { origin, run, count } => format!("open({origin}.{run}.{count})"),
+        SubmissionId::Open(Opening { origin, run, count }) => {
+            format!("open({origin}.{run}.{count})")
+        }
         SubmissionId::End { session } => format!("end#{session}"),
     }
 }
@@ -183,13 +185,15 @@ pub(crate) fn event(event: &Event) -> String {
             }
         }
         Event::Answered(answer) => match answer {
-            Answer::Read { id, slot } => format!("serves read {id} at {slot}"),
-            Answer::ReadRefused { id } => format!("refuses read {id}"),
-            Answer::Done { submission: it, slot } => {
+            ClientAnswer::Read { id, slot } => format!("serves read {id} at {slot}"),
+            ClientAnswer::ReadRefused { id } => format!("refuses read {id}"),
+            ClientAnswer::Done { submission: it, slot } => {
                 format!("answers {}: done at {slot}", submission(*it))
             }
-            Answer::GivenUp { submission: it } => format!("answers {}: given up", submission(*it)),
-            Answer::Refused { submission: it, reason } => {
+            ClientAnswer::GivenUp { submission: it } => {
+                format!("answers {}: given up", submission(*it))
+            }
+            ClientAnswer::Refused { submission: it, reason } => {
                 let reason = match reason {
                     SubmitRefused::TooMany => "too many",
                     SubmitRefused::TooLarge => "too large",

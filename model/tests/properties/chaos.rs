@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use synod_model::{Answer, Delivered, Entry, Input, Replica, Slot, Verdict};
+use synod_model::{ClientAnswer, Delivered, Entry, Input, Replica, Slot, Verdict};
 
 use crate::check;
 use crate::cluster::disk::Written;
@@ -77,11 +77,11 @@ fn chaos_gets_somewhere() {
                     Some(Verdict::Refused { .. }) => see("a delivery refused"),
                     _ => see("a delivery"),
                 },
-                Event::Answered(Answer::Read { .. }) => see("a read answered"),
-                Event::Answered(Answer::ReadRefused { .. }) => see("a read refused"),
-                Event::Answered(Answer::Done { .. }) => see("done before"),
-                Event::Answered(Answer::GivenUp { .. }) => see("given up"),
-                Event::Answered(Answer::Refused { .. }) => see("a submission refused"),
+                Event::Answered(ClientAnswer::Read { .. }) => see("a read answered"),
+                Event::Answered(ClientAnswer::ReadRefused { .. }) => see("a read refused"),
+                Event::Answered(ClientAnswer::Done { .. }) => see("done before"),
+                Event::Answered(ClientAnswer::GivenUp { .. }) => see("given up"),
+                Event::Answered(ClientAnswer::Refused { .. }) => see("a submission refused"),
                 Event::Served(_) => see("slots read from the disk"),
                 Event::ElectRefused(_) | Event::Contradiction(_) => {}
             }

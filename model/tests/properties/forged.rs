@@ -9,9 +9,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Accepted, Configuration, ConfigurationId, Entry, Input, Limits, Message, Order, Output,
-    Promise, ReadId, ReplicaId, Reply, RoleName, RoundNumber, Run, SequenceNumber, SessionId, Slot,
-    SlotRange, SubmissionId,
+    Accepted, Configuration, ConfigurationId, Entry, Input, Limits, Message, Opening, Order,
+    Output, Promise, ReadId, ReplicaId, Reply, Request, RoleName, RoundNumber, Run, SequenceNumber,
+    SessionId, Slot, SlotRange, SubmissionId,
 };
 
 use crate::check;
@@ -307,7 +307,8 @@ fn raise(message: &mut Message<V>, more: u64) {
         Message::Submit { submissions } => {
             for submission in submissions {
                 match submission {
-                    Entry::Request { number: it, .. } | Entry::Open { count: it, .. } => {
+                    Entry::Request(Request { number: it, .. })
+                    | Entry::Open(Opening { count: it, .. }) => {
                         *it = it.saturating_add(more);
                     }
                     _ => {}
@@ -397,18 +398,20 @@ fn submission() -> impl Strategy<Value = SubmissionId> {
 
 pub(crate) fn entry() -> BoxedStrategy<Entry<V>> {
     let request = (number(), number(), number(), 0..12usize).prop_map(
-        |(session, number, answered, length)| Entry::Request {
-            session: SessionId(session),
-            number,
-            answered,
-            value: Arc::from(vec![b'z'; length]),
+        |(session, number, answered, length)| {
+            Entry::Request(Request {
+                session: SessionId(session),
+                number,
+                answered,
+                value: Arc::from(vec![b'z'; length]),
+            })
         },
     );
     prop_oneof![
         1 => Just(Entry::NoOp),
         6 => request,
         1 => (0..4u16, number(), number()).prop_map(|(origin, run, count)| {
-            Entry::Open { origin: ReplicaId(origin), run: Run(run), count }
+            Entry::Open(Opening { origin: ReplicaId(origin), run: Run(run), count })
         }),
         1 => number().prop_map(|session| Entry::End { session: SessionId(session) }),
         1 => number().prop_map(|id| {

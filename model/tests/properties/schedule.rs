@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{Entry, Input, Limits, ReadId, SessionId, Slot, Verdict};
+use synod_model::{Entry, Input, Limits, Opening, ReadId, Request, SessionId, Slot, Verdict};
 
 use crate::cluster::{Cluster, SESSION, V};
 
@@ -232,7 +232,7 @@ impl Act {
             }
             Self::Open { at, count } => {
                 let node = &cluster.nodes[at % replicas];
-                let open = Entry::Open { origin: node.id, run: node.run, count };
+                let open = Entry::Open(Opening { origin: node.id, run: node.run, count });
                 submit(cluster, at % replicas, open);
             }
             Self::Request { at, session, number, answered } => {
@@ -339,14 +339,14 @@ pub(crate) fn request(session: SessionId, number: u64, answered: u64) -> Entry<V
     let length = if number % 20 == 9 { 9 } else { 1 + number % 4 };
     let letter = b'a' + u8::try_from(number % 26).expect("a letter");
     let value = Arc::from(vec![letter; usize::try_from(length).expect("a length")]);
-    Entry::Request { session, number, answered, value }
+    Entry::Request(Request { session, number, answered, value })
 }
 
 /// One of the sessions that clients have opened, ended or not; now and then one that nobody has.
 fn some_session(cluster: &Cluster, which: usize) -> Option<SessionId> {
     let mut sessions = Vec::new();
     for (slot, (entry, verdict)) in &cluster.ghost.log {
-        if matches!(entry, Entry::Open { .. }) && *verdict == Some(Verdict::First) {
+        if matches!(entry, Entry::Open(_)) && *verdict == Some(Verdict::First) {
             sessions.push(SessionId(slot.0));
         }
     }

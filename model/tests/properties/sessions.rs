@@ -3,7 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Entry, Known, Limits, ReplicaId, RequestTable, Run, SessionId, Slot, SubmissionId, Verdict,
+    Entry, Known, Limits, Opening, ReplicaId, Request, RequestTable, Run, SessionId, Slot,
+    SubmissionId, Verdict,
 };
 
 use crate::check;
@@ -35,7 +36,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn opening(count: u64) -> SubmissionId {
-    SubmissionId::Open { origin: ReplicaId(0), run: Run(1), count }
+    SubmissionId::Open(Opening { origin: ReplicaId(0), run: Run(1), count })
 }
 
 #[test]
@@ -51,17 +52,17 @@ fn the_session_that_was_quiet_for_longest_is_evicted() {
             let entry: Entry<u8> = match act {
                 Act::Open => {
                     let count = opened.len() as u64;
-                    Entry::Open { origin: ReplicaId(0), run: Run(1), count }
+                    Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count })
                 }
                 Act::Request { session } => {
                     let (session, number) = (named(session), slot.0);
-                    Entry::Request { session, number, answered: number, value: 0 }
+                    Entry::Request(Request { session, number, answered: number, value: 0 })
                 }
                 Act::End { session } => Entry::End { session: named(session) },
             };
             let verdict = table.deliver(slot, &entry, &limits);
             match entry {
-                Entry::Open { .. } => {
+                Entry::Open(_) => {
                     if there.len() == SESSIONS_MAX {
                         let key = |it: &Seen| (it.is_open, it.last_delivery, it.id);
                         let quiet = (0..there.len()).min_by_key(|at| key(&there[*at]));
@@ -72,12 +73,12 @@ fn the_session_that_was_quiet_for_longest_is_evicted() {
                     there.push(Seen { id, is_open: true, last_delivery: slot });
                     assert_eq!(verdict, Some(Verdict::First));
                 }
-                Entry::Request { session, .. } | Entry::End { session } => {
+                Entry::Request(Request { session, .. }) | Entry::End { session } => {
                     let known = there.iter_mut().find(|it| it.id == session && it.is_open);
                     assert_eq!(verdict == Some(Verdict::First), known.is_some());
                     if let Some(known) = known {
                         known.last_delivery = slot;
-                        known.is_open = matches!(entry, Entry::Request { .. });
+                        known.is_open = matches!(entry, Entry::Request(_));
                     }
                 }
                 Entry::NoOp | Entry::Configuration(_) => unreachable!("nobody submits these"),

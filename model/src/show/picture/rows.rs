@@ -134,11 +134,12 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
             mark(sign, label);
         }
     }
-    let watermark = was.replica.learner.watermark();
-    for (slot, entry) in is.replica.learner.tail_from(Slot(1)).filter(|it| it.0 > watermark) {
+    let watermark = was.replica.common.learner.watermark();
+    for (slot, entry) in is.replica.common.learner.tail_from(Slot(1)).filter(|it| it.0 > watermark)
+    {
         mark(Sign::Commit, words::in_slot(slot, entry, SequenceNumber::NONE));
     }
-    if is.replica.reads.is_empty() && !was.replica.reads.is_empty() {
+    if is.replica.clients.reads.is_empty() && !was.replica.clients.reads.is_empty() {
         mark(Sign::Client, "read served".into());
     }
     marks

@@ -56,7 +56,7 @@ impl FairRun<'_> {
         };
         let s = summary(self, coordinator).own;
         self.world.replicas().filter(|it| *it != coordinator).all(|stands| {
-            let promised = self.local(stands).replica.acceptor.promised();
+            let promised = self.local(stands).replica.common.acceptor.promised();
             if promised > s {
                 return true;
             }

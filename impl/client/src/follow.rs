@@ -1,0 +1,201 @@
+//! Following the log, from one replica or, when that one is gone, from the next.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use synod_model::Slot;
+use synod_wire::ClusterId;
+use synod_wire::api::{Delivery, ReadError, SubscribeError};
+use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd};
+use thiserror::Error;
+use tokio::time::{self, Instant};
+
+use super::connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost};
+use super::endpoint::Endpoint;
+use super::rotation::Rotation;
+use super::{ClientOptions, NoEndpoint};
+
+/// The log, as it is told by whichever replica there is.
+///
+/// A replica that breaks off, or is silent for longer than [`ClientOptions::silent_max`], is left for
+/// the next; the log goes on there where it stopped here, for it is the same at every replica. If no
+/// replica says anything for [`ClientOptions::deadline`], the follow fails.
+#[derive(Debug)]
+pub struct Following {
+    endpoints: Vec<Endpoint>,
+    options: ClientOptions,
+    /// What is still wanted.
+    follow: Follow,
+    connection: Option<Connection>,
+    cluster: Option<ClusterId>,
+    rotation: Rotation,
+    /// When the log was last heard of.
+    heard: Instant,
+    told: VecDeque<Vec<Delivery>>,
+    /// With which slot it has ended.
+    caught_up: Option<Slot>,
+}
+
+impl Following {
+    /// Follows the log as `follow` says. Nothing is sent before [`Following::next`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no endpoint.
+    pub fn new(
+        endpoints: Vec<Endpoint>,
+        options: ClientOptions,
+        follow: Follow,
+    ) -> Result<Self, NoEndpoint> {
+        if endpoints.is_empty() {
+            return Err(NoEndpoint);
+        }
+        Ok(Self {
+            rotation: Rotation::new(endpoints.len()),
+            endpoints,
+            options,
+            follow,
+            connection: None,
+            cluster: None,
+            heard: Instant::now(),
+            told: VecDeque::new(),
+            caught_up: None,
+        })
+    }
+
+    /// Waits for more of the log: what was asked for, in slot order, at least one entry. None when it
+    /// has caught up, if it was to end there. Nothing is lost if the wait is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If no replica tells any more.
+    pub async fn next(&mut self) -> Result<Option<Vec<Delivery>>, FollowFailed> {
+        self.heard = Instant::now();
+        loop {
+            if let Some(deliveries) = self.told.pop_front() {
+                return Ok(Some(deliveries));
+            }
+            if self.caught_up.is_some() {
+                return Ok(None);
+            }
+            let give_up_at = self.heard + self.options.deadline;
+            let trouble = match self.advance().await {
+                Ok(()) => {
+                    self.rotation.answered();
+                    continue;
+                }
+                Err(Trouble::Final(failed)) => return Err(failed),
+                Err(Trouble::Passing(trouble)) => trouble,
+            };
+            self.connection = None;
+            let rest_until = Instant::now() + self.rotation.move_on();
+            if rest_until >= give_up_at {
+                let waited = self.options.deadline;
+                return Err(FollowFailed::NoReplica { waited, trouble });
+            }
+            time::sleep_until(rest_until).await;
+        }
+    }
+
+    /// The slot with which it has caught up, if it has.
+    pub fn caught_up(&self) -> Option<Slot> {
+        self.caught_up
+    }
+
+    /// The next slot that has not been told.
+    pub fn from(&self) -> Slot {
+        self.follow.from
+    }
+
+    async fn advance(&mut self) -> Result<(), Trouble> {
+        let endpoint = &self.endpoints[self.rotation.at()];
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let mut connection =
+                    Connection::connect(endpoint, self.options.connect_max).await?;
+                let cluster = connection.about().cluster_id;
+                if *self.cluster.get_or_insert(cluster) != cluster {
+                    let trouble = ConnectTrouble::OtherCluster;
+                    return Err(ConnectError { endpoint: endpoint.clone(), trouble }.into());
+                }
+                if let Err(error) = connection.put(0, Ask::Follow(self.follow)) {
+                    return Err(Trouble::Passing(format!("{endpoint}: {error}")));
+                }
+                none.insert(connection)
+            }
+        };
+        let silent_max = self.options.silent_max;
+        let answer = time::timeout(silent_max, connection.answer()).await;
+        let answer = answer.unwrap_or(Err(ConnectionLost::Silent(silent_max)));
+        let answer = answer.map_err(|lost| Trouble::Passing(format!("{endpoint}: {lost}")))?;
+        match answer.answer {
+            Answer::Deliveries { deliveries, through } => {
+                self.heard = Instant::now();
+                self.follow.from = self.follow.from.max(through.next());
+                if !deliveries.is_empty() {
+                    self.told.push_back(deliveries);
+                }
+                Ok(())
+            }
+            Answer::FollowEnds(FollowEnd::CaughtUp { with }) => {
+                self.caught_up = Some(with);
+                Ok(())
+            }
+            Answer::FollowEnds(FollowEnd::NotRead(error)) => Err(error.into()),
+            Answer::FollowEnds(FollowEnd::NoMore(error)) => Err(self.no_more(error)),
+            _ => Err(Trouble::Passing(format!("{endpoint}: it answered what was not asked"))),
+        }
+    }
+
+    fn no_more(&self, error: SubscribeError) -> Trouble {
+        match error {
+            SubscribeError::Gone { log_starts_at } => {
+                Trouble::Final(FollowFailed::Gone { from: self.follow.from, log_starts_at })
+            }
+            error => {
+                let endpoint = &self.endpoints[self.rotation.at()];
+                Trouble::Passing(format!("{endpoint}: {error}"))
+            }
+        }
+    }
+}
+
+enum Trouble {
+    /// Another replica may do better.
+    Passing(String),
+    Final(FollowFailed),
+}
+
+impl From<ConnectError> for Trouble {
+    fn from(error: ConnectError) -> Self {
+        Self::Passing(error.to_string())
+    }
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
+        Self::Passing(format!("the end of the log could not be read: {error}"))
+    }
+}
+
+/// Why the log is told no further.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FollowFailed {
+    /// The log no longer has what was asked for.
+    #[error("slot {from} is not told any more: the log is from slot {log_starts_at} on")]
+    Gone {
+        /// The slot that was wanted.
+        from: Slot,
+        /// The first that there is.
+        log_starts_at: Slot,
+    },
+    /// No replica said anything for too long.
+    #[error("no replica could be followed for {} ms: {trouble}", .waited.as_millis())]
+    NoReplica {
+        /// How long it was tried.
+        waited: Duration,
+        /// What went wrong last.
+        trouble: String,
+    },
+}

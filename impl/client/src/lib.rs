@@ -1,0 +1,187 @@
+//! Clients of a cluster, over TCP.
+//!
+//! A [`Client`] submits values to a cluster. It knows some replicas by their endpoints, asks one of
+//! them, and goes on to the next when that one cannot be reached, is silent or stops. Since every
+//! submission has a number in the client's session and keeps it, asking twice is not submitting
+//! twice: each value is delivered at most once. What the client says in the end is what is known:
+//! done, with the slot; not done; or unknown ([`SubmitFailed`]).
+//!
+//! Below it, a [`Connection`] carries the asks and answers of [`synod_wire::protocol`] to one replica.
+
+// Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
+// reason. Tests may be short about both.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod connection;
+mod driver;
+mod endpoint;
+mod follow;
+mod outcome;
+mod requests;
+mod rotation;
+mod session;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use synod_wire::api::ReplicaStatus;
+use synod_wire::protocol::{Answer, Ask};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost, NotANode};
+use driver::{Command, Driver};
+pub use endpoint::{Endpoint, EndpointError};
+pub use follow::{FollowFailed, Following};
+pub use outcome::{NotDone, ReadFailed, SubmitFailed, Unknown};
+// What the interface of this package is made of besides.
+pub use synod_model::Slot;
+pub use synod_wire::{Value, api, protocol};
+
+/// What a client allows for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// How long a submission or a read may take in all. Default 10 s: an election takes about one.
+    pub deadline: Duration,
+    /// How long a replica may take to welcome the client. Default 1 s.
+    pub connect_max: Duration,
+    /// How long a replica that has something to answer may say nothing before the next one is asked.
+    /// Default 2 s: longer than an election, so that a replica is not blamed for one.
+    pub silent_max: Duration,
+    /// How many submissions and reads are in flight at once; more wait before they are taken.
+    /// Default 1,024: as many as a session may have.
+    pub in_flight_max: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(10),
+            connect_max: Duration::from_secs(1),
+            silent_max: Duration::from_secs(2),
+            in_flight_max: 1024,
+        }
+    }
+}
+
+/// A client of a cluster, with a session of its own. One connection carries everything.
+#[derive(Debug)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    driver: JoinHandle<()>,
+    deadline: Duration,
+}
+
+impl Client {
+    /// A client of the cluster whose replicas, or some of them, are at `endpoints`. The first is
+    /// asked first. Nothing is sent before it is needed.
+    ///
+    /// # Errors
+    ///
+    /// If there is no endpoint.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn new(endpoints: Vec<Endpoint>, options: ClientOptions) -> Result<Self, NoEndpoint> {
+        if endpoints.is_empty() {
+            return Err(NoEndpoint);
+        }
+        let (commands, receiver) = mpsc::channel(options.in_flight_max.max(1));
+        let deadline = options.deadline;
+        let driver = tokio::spawn(Driver::new(endpoints, options).run(receiver));
+        Ok(Self { commands, driver, deadline })
+    }
+
+    /// Submits a value, and waits for its slot.
+    ///
+    /// # Errors
+    ///
+    /// If there is none in time; see there for what that means.
+    pub async fn submit(&self, value: impl Into<Value>) -> Result<Slot, SubmitFailed> {
+        self.start(value).await.await
+    }
+
+    /// Begins to submit a value: waits only until there is room for it. Submissions that are in
+    /// flight together may be delivered in any order.
+    pub async fn start(&self, value: impl Into<Value>) -> Submission {
+        let (reply, outcome) = oneshot::channel();
+        let (value, deadline) = (value.into(), Instant::now() + self.deadline);
+        // If the task is gone the reply goes with it, and the outcome says so.
+        let _ = self.commands.send(Command::Submit { value, deadline, reply }).await;
+        Submission(outcome)
+    }
+
+    /// Finds out where the log ends, linearizably.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time.
+    pub async fn read(&self) -> Result<Slot, ReadFailed> {
+        let (reply, outcome) = oneshot::channel();
+        let deadline = Instant::now() + self.deadline;
+        let _ = self.commands.send(Command::Read { deadline, reply }).await;
+        outcome.await.unwrap_or(Err(ReadFailed::Closed))
+    }
+
+    /// Waits until everything in flight has its answer or its time is up, and ends the session.
+    pub async fn close(self) {
+        let Self { commands, driver, .. } = self;
+        drop(commands);
+        // That the task panicked has been said by its panic.
+        let _ = driver.await;
+    }
+}
+
+/// There is nobody to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no endpoint is given")]
+pub struct NoEndpoint;
+
+/// A submission in flight; a future of its outcome. It goes on if this is dropped.
+#[derive(Debug)]
+pub struct Submission(oneshot::Receiver<Result<Slot, SubmitFailed>>);
+
+impl Future for Submission {
+    type Output = Result<Slot, SubmitFailed>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(Pin::new(&mut self.0).poll(context));
+        // The task never drops a reply; if it is gone, nobody knows what it had sent.
+        Poll::Ready(outcome.unwrap_or(Err(SubmitFailed::Unknown(Unknown::Closed))))
+    }
+}
+
+/// Asks the replica at `endpoint` how it is.
+///
+/// # Errors
+///
+/// If it does not say within `answer_max`.
+pub async fn status(
+    endpoint: &Endpoint,
+    answer_max: Duration,
+) -> Result<ReplicaStatus, ConnectError> {
+    let failed = |trouble| ConnectError { endpoint: endpoint.clone(), trouble };
+    let ask = async {
+        let mut connection = Connection::connect(endpoint, answer_max).await?;
+        connection
+            .put(0, Ask::Status)
+            .map_err(|error| failed(ConnectTrouble::Io(std::io::Error::other(error))))?;
+        loop {
+            match connection.answer().await {
+                Ok(answer) => {
+                    if let Answer::Status(status) = answer.answer {
+                        return Ok(*status);
+                    }
+                }
+                Err(ConnectionLost::Io(error)) => return Err(failed(ConnectTrouble::Io(error))),
+                Err(_) => return Err(failed(ConnectTrouble::HungUp)),
+            }
+        }
+    };
+    let silent = || Err(failed(ConnectTrouble::Silent(answer_max)));
+    tokio::time::timeout(answer_max, ask).await.unwrap_or_else(|_| silent())
+}

@@ -1,0 +1,459 @@
+//! What a client has asked for and has no answer to: the bookkeeping, without any I/O.
+//!
+//! A submission gets a number in the session when it is first sent, and keeps it however often it is
+//! sent again: that is what makes it delivered once. Three rules:
+//!
+//! - `answered`, which goes with every request, is the lowest number without an answer. So a number
+//!   is below it only when its submission is done with, by an answer or by being given up.
+//! - A number is given out only within `session_requests_max` of `answered`, or delivery would refuse
+//!   it. So one slow submission holds back those far behind it.
+//! - "Not done" is claimed only for what was never sent, or was refused at once every time. Whatever
+//!   was on a connection that broke, or was answered by what is no answer, may have been taken.
+//!
+//! A session is opened when it is first needed, and another one when a replica says that it has gone.
+//! What was sent under the old one keeps it: under another it would be another request.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use synod_model::{DeliveryRefused, SessionId, Slot, Value as _};
+use synod_wire::Value;
+use synod_wire::api::{self, About, ReadError, Request, SubmitError};
+use synod_wire::protocol::{Answer, Ask};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::outcome::{NotDone, ReadFailed, SubmitFailed, Unknown};
+use super::session::{AGAIN, Session};
+
+/// What a client has asked for and has no answer to.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    session: Session,
+    jobs: BTreeMap<Ticket, Job>,
+    /// What is to be sent, oldest first.
+    to_send: BTreeSet<Ticket>,
+    /// What was refused and is to be sent again at its time.
+    later: BTreeSet<(Instant, Ticket)>,
+    /// What was sent on the present connection, by the id of the ask.
+    sent: HashMap<u64, Sent>,
+    deadlines: BTreeSet<(Instant, Ticket)>,
+    tickets: u64,
+    asks: u64,
+    /// What went wrong last, for those whose time is up.
+    trouble: Option<String>,
+}
+
+/// Jobs in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Ticket(u64);
+
+/// What an ask was for.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Opening,
+    Job(Ticket),
+}
+
+#[derive(Debug)]
+struct Job {
+    began: Instant,
+    deadline: Instant,
+    /// Whether an answer may still come on the present connection.
+    is_sent: bool,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Submit {
+        value: Value,
+        /// What it is known by, once it was sent.
+        numbered: Option<Numbered>,
+        /// Whether some attempt has ended without a word.
+        may_be_taken: bool,
+        refused: Option<api::NotDone>,
+        reply: oneshot::Sender<Result<Slot, SubmitFailed>>,
+    },
+    Read {
+        reply: oneshot::Sender<Result<Slot, ReadFailed>>,
+    },
+}
+
+/// What a request is known by.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    session: SessionId,
+    number: u64,
+    /// The `answered` that it was last sent with.
+    answered: u64,
+}
+
+/// Whether the replica that gave an answer is still the right one to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    Stay,
+    /// It is stopping.
+    MoveOn,
+}
+
+impl Requests {
+    /// Takes a value to submit.
+    pub(super) fn submit(
+        &mut self,
+        value: Value,
+        now: Instant,
+        deadline: Instant,
+        reply: oneshot::Sender<Result<Slot, SubmitFailed>>,
+    ) {
+        let numbered = None;
+        let what = What::Submit { value, numbered, may_be_taken: false, refused: None, reply };
+        self.add(now, deadline, what);
+    }
+
+    /// Takes a read.
+    pub(super) fn read(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        reply: oneshot::Sender<Result<Slot, ReadFailed>>,
+    ) {
+        self.add(now, deadline, What::Read { reply });
+    }
+
+    fn add(&mut self, now: Instant, deadline: Instant, what: What) {
+        let job = Job { began: now, deadline, is_sent: false, what };
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.deadlines.insert((job.deadline, ticket));
+        self.jobs.insert(ticket, job);
+        self.to_send.insert(ticket);
+    }
+
+    /// How many have no answer.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether an answer is waited for on the present connection.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// The session, if it is open.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.session.id()
+    }
+
+    /// Goes through what is to be asked now, oldest first. `put` sends an ask under its id, and says
+    /// whether there is room for another.
+    pub(super) fn ask(&mut self, about: &About, mut put: impl FnMut(u64, Ask) -> bool) {
+        let mut from = Ticket(0);
+        while let Some(&ticket) = self.to_send.range(from..).next() {
+            from = Ticket(ticket.0 + 1);
+            let Some(ask) = self.ask_of(ticket, about) else {
+                continue;
+            };
+            let sent = if matches!(ask, Ask::OpenSession) {
+                Sent::Opening
+            } else {
+                self.mark_sent(ticket, true);
+                Sent::Job(ticket)
+            };
+            self.asks += 1;
+            self.sent.insert(self.asks, sent);
+            if !put(self.asks, ask) {
+                break;
+            }
+        }
+    }
+
+    fn mark_sent(&mut self, ticket: Ticket, is_sent: bool) {
+        if let Some(job) = self.jobs.get_mut(&ticket) {
+            job.is_sent = is_sent;
+        }
+        if is_sent {
+            self.to_send.remove(&ticket);
+        }
+    }
+
+    /// What to ask for a job; none if it has to wait, or has just ended.
+    fn ask_of(&mut self, ticket: Ticket, about: &About) -> Option<Ask> {
+        let session = &mut self.session;
+        let (value, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
+            What::Read { .. } => return Some(Ask::Read),
+            What::Submit { value, numbered, .. } => (value, numbered),
+        };
+        let value_bytes = value.size_bytes();
+        if value_bytes > about.value_bytes_max {
+            let value_bytes_max = about.value_bytes_max;
+            self.fail(ticket, NotDone::TooLarge { value_bytes, value_bytes_max });
+            return None;
+        }
+        let known_as = match (numbered, session.id()) {
+            (Some(known_as), _) => known_as,
+            (none, Some(id)) => {
+                let number = session.next_number(about.session_requests_max)?;
+                none.insert(Numbered { session: id, number, answered: number })
+            }
+            (None, None) => return session.begin_opening().then_some(Ask::OpenSession),
+        };
+        // Of a session that has gone no more is known than when it was sent first.
+        if session.id() == Some(known_as.session) {
+            known_as.answered = session.answered();
+        }
+        let Numbered { session, number, answered } = *known_as;
+        Some(Ask::Request(Request { session, number, answered, value: value.clone() }))
+    }
+
+    /// Takes in an answer.
+    pub(super) fn answer(&mut self, id: u64, answer: Answer, now: Instant) -> Advice {
+        let sent = self.sent.remove(&id);
+        if let Some(Sent::Job(ticket)) = sent {
+            self.mark_sent(ticket, false);
+        }
+        match sent {
+            Some(Sent::Opening) => self.opened(&answer, now),
+            Some(Sent::Job(ticket)) => self.answered(ticket, answer, now),
+            // Nothing of ours.
+            None => Advice::Stay,
+        }
+    }
+
+    fn answered(&mut self, ticket: Ticket, answer: Answer, now: Instant) -> Advice {
+        let Some(job) = self.jobs.get(&ticket) else {
+            // Its time is up.
+            return Advice::Stay;
+        };
+        match (&job.what, answer) {
+            (What::Submit { .. }, Answer::Done(slot))
+            | (What::Read { .. }, Answer::ReadAt(slot)) => {
+                match self.end(ticket).map(|job| job.what) {
+                    Some(What::Submit { reply, .. }) => drop(reply.send(Ok(slot))),
+                    Some(What::Read { reply }) => drop(reply.send(Ok(slot))),
+                    None => {}
+                }
+                Advice::Stay
+            }
+            (What::Submit { .. }, Answer::NoSlot(error)) => self.no_slot(ticket, error, now),
+            (What::Read { .. }, Answer::NotRead(error)) => {
+                self.trouble = Some(error.to_string());
+                self.again(ticket, now);
+                if error == ReadError::Stopping { Advice::MoveOn } else { Advice::Stay }
+            }
+            (_, _) => {
+                self.not_an_answer(ticket, now);
+                Advice::Stay
+            }
+        }
+    }
+
+    /// What came is no answer to what was asked: the replica has the ask, and has not said what
+    /// became of it.
+    fn not_an_answer(&mut self, ticket: Ticket, now: Instant) {
+        self.trouble = Some("the replica answered what it was not asked".to_owned());
+        if let Some(Job { what: What::Submit { may_be_taken, .. }, .. }) =
+            self.jobs.get_mut(&ticket)
+        {
+            *may_be_taken = true;
+        }
+        self.again(ticket, now);
+    }
+
+    fn opened(&mut self, answer: &Answer, now: Instant) -> Advice {
+        match *answer {
+            Answer::Opened(id) => {
+                self.session.opened(id);
+                Advice::Stay
+            }
+            Answer::NoSlot(error) => {
+                self.trouble = Some(format!("no session could be opened: {error}"));
+                self.session.not_opened(Some(now + AGAIN));
+                if is_stopping(error) { Advice::MoveOn } else { Advice::Stay }
+            }
+            _ => {
+                self.session.not_opened(Some(now + AGAIN));
+                Advice::Stay
+            }
+        }
+    }
+
+    fn no_slot(&mut self, ticket: Ticket, error: SubmitError, now: Instant) -> Advice {
+        let Some(Job { what: What::Submit { may_be_taken, refused, numbered, .. }, .. }) =
+            self.jobs.get_mut(&ticket)
+        else {
+            return Advice::Stay;
+        };
+        match error {
+            SubmitError::NotDone(reason) if reason.may_pass() => {
+                *refused = Some(reason);
+                self.again(ticket, now);
+            }
+            SubmitError::NotDone(reason) => self.fail(ticket, NotDone::Refused(reason)),
+            SubmitError::Unknown(reason) => {
+                *may_be_taken = true;
+                if reason.may_pass() {
+                    self.again(ticket, now);
+                } else {
+                    let is_of = *numbered;
+                    self.end_submission(ticket, SubmitFailed::Unknown(Unknown::Told(reason)));
+                    let is_gone = reason == api::Unknown::Refused(DeliveryRefused::NoSession);
+                    if is_gone && is_of.is_some_and(|it| Some(it.session) == self.session.id()) {
+                        self.session.gone();
+                    }
+                }
+            }
+        }
+        self.trouble = Some(error.to_string());
+        if is_stopping(error) { Advice::MoveOn } else { Advice::Stay }
+    }
+
+    /// Sends a job again, after a while.
+    fn again(&mut self, ticket: Ticket, now: Instant) {
+        if self.jobs.contains_key(&ticket) {
+            self.later.insert((now + AGAIN, ticket));
+        }
+    }
+
+    /// The connection is over: whatever was sent on it may have been taken.
+    pub(super) fn connection_lost(&mut self, trouble: String) {
+        self.trouble = Some(trouble);
+        for (_, sent) in self.sent.drain() {
+            match sent {
+                Sent::Opening => self.session.not_opened(None),
+                Sent::Job(ticket) => {
+                    let Some(job) = self.jobs.get_mut(&ticket) else {
+                        continue;
+                    };
+                    job.is_sent = false;
+                    if let What::Submit { may_be_taken, .. } = &mut job.what {
+                        *may_be_taken = true;
+                    }
+                    self.to_send.insert(ticket);
+                }
+            }
+        }
+    }
+
+    /// No connection could be made.
+    pub(super) fn not_connected(&mut self, trouble: String) {
+        self.trouble = Some(trouble);
+    }
+
+    /// When [`Requests::expire`] has something to do. Once it is called, that lies ahead.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let later = self.later.first().map(|(at, _)| *at);
+        [deadline, later, self.session.opens_at()].into_iter().flatten().min()
+    }
+
+    /// Does what has its time: gives up those whose time is up, and sends those again that waited.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some(&(at, ticket)) = self.later.first()
+            && at <= now
+        {
+            self.later.pop_first();
+            // Its time may be up meanwhile.
+            if self.jobs.contains_key(&ticket) {
+                self.to_send.insert(ticket);
+            }
+        }
+        self.session.wait_over(now);
+        while let Some(&(at, ticket)) = self.deadlines.first()
+            && at <= now
+        {
+            self.give_up(ticket, now);
+        }
+    }
+
+    fn give_up(&mut self, ticket: Ticket, now: Instant) {
+        let Some(job) = self.jobs.get(&ticket) else {
+            return;
+        };
+        let waited = now - job.began;
+        let trouble = || self.trouble.clone().unwrap_or_else(|| "there was no answer".to_owned());
+        let because = match job.what {
+            What::Submit { may_be_taken, .. } if may_be_taken || job.is_sent => {
+                SubmitFailed::Unknown(Unknown::NoAnswer { waited, trouble: trouble() })
+            }
+            What::Submit { refused: Some(reason), .. } => {
+                SubmitFailed::NotDone(NotDone::Refused(reason))
+            }
+            What::Submit { .. } => {
+                SubmitFailed::NotDone(NotDone::NotReached { waited, trouble: trouble() })
+            }
+            What::Read { .. } => {
+                let failed = ReadFailed::NoAnswer { waited, trouble: trouble() };
+                if let Some(Job { what: What::Read { reply }, .. }) = self.end(ticket) {
+                    drop(reply.send(Err(failed)));
+                }
+                return;
+            }
+        };
+        self.end_submission(ticket, because);
+    }
+
+    /// The client is closed: what has no answer gets none.
+    pub(super) fn close(&mut self) {
+        for ticket in self.jobs.keys().copied().collect::<Vec<_>>() {
+            let Some(job) = self.end(ticket) else {
+                continue;
+            };
+            match job.what {
+                What::Submit { may_be_taken, reply, .. } if may_be_taken || job.is_sent => {
+                    drop(reply.send(Err(SubmitFailed::Unknown(Unknown::Closed))));
+                }
+                What::Submit { reply, .. } => {
+                    drop(reply.send(Err(SubmitFailed::NotDone(NotDone::Closed))));
+                }
+                What::Read { reply } => drop(reply.send(Err(ReadFailed::Closed))),
+            }
+        }
+    }
+
+    /// Ends a submission that was refused for good.
+    fn fail(&mut self, ticket: Ticket, because: NotDone) {
+        let may_be_taken = self
+            .jobs
+            .get(&ticket)
+            .is_some_and(|job| matches!(job.what, What::Submit { may_be_taken: true, .. }));
+        self.end_submission(
+            ticket,
+            match because {
+                NotDone::Refused(reason) if may_be_taken => {
+                    SubmitFailed::Unknown(Unknown::RefusedLater(reason))
+                }
+                because => SubmitFailed::NotDone(because),
+            },
+        );
+    }
+
+    fn end_submission(&mut self, ticket: Ticket, failed: SubmitFailed) {
+        if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
+            // Whoever does not wait any longer does not want to know.
+            drop(reply.send(Err(failed)));
+        }
+    }
+
+    /// Forgets a job, which has its answer or is given up.
+    fn end(&mut self, ticket: Ticket) -> Option<Job> {
+        let job = self.jobs.remove(&ticket)?;
+        self.deadlines.remove(&(job.deadline, ticket));
+        self.to_send.remove(&ticket);
+        if let What::Submit { numbered: Some(known_as), .. } = job.what
+            && self.session.id() == Some(known_as.session)
+        {
+            self.session.done(known_as.number);
+        }
+        Some(job)
+    }
+}
+
+fn is_stopping(error: SubmitError) -> bool {
+    matches!(
+        error,
+        SubmitError::NotDone(api::NotDone::Stopping) | SubmitError::Unknown(api::Unknown::Stopping)
+    )
+}

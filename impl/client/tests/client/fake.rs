@@ -1,0 +1,317 @@
+//! A cluster without consensus: replicas that share one log in memory, each on a real socket.
+//!
+//! What a delivery is worth is decided by the core's own request table, so that "exactly once" means
+//! here what it means in a node.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use synod_client::Endpoint;
+use synod_model::{
+    Entry, Limits, Opening, Position, ReplicaId, RequestTable, Run, SequenceNumber, SessionId,
+    Slot, Value as _, Verdict,
+};
+use synod_node::client_port::{ServerLimits, serve};
+use synod_node::{Backend, Subscription};
+use synod_wire::ClusterId;
+use synod_wire::Value;
+use synod_wire::api::{
+    About, Delivery, DiskStatus, Forming, NotDone, ReadError, ReplicaStatus, Request, Role,
+    SubmitError, SubscribeError, Unknown,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) const VALUE_BYTES_MAX: u64 = 1 << 20;
+
+/// The log that all replicas share.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    id: ClusterId,
+    limits: Limits,
+    log: Mutex<Log>,
+    /// The last slot.
+    end: watch::Sender<Slot>,
+    opened: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    deliveries: Vec<Delivery>,
+    table: RequestTable,
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Arc<Self> {
+        Self::with(1, Limits { value_bytes_max: VALUE_BYTES_MAX, ..Limits::default() })
+    }
+
+    pub(crate) fn with(id: u8, limits: Limits) -> Arc<Self> {
+        let (end, _) = watch::channel(Slot::ZERO);
+        let (id, log) = (ClusterId([id; 32]), Mutex::default());
+        Arc::new(Self { id, limits, log, end, opened: AtomicU64::new(0) })
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap()
+    }
+
+    /// Commits an entry.
+    pub(crate) fn deliver(&self, entry: Entry<Value>) -> (Slot, Option<Verdict>) {
+        let mut log = self.log();
+        let slot = Slot(log.deliveries.len() as u64 + 1);
+        let verdict = log.table.deliver(slot, &entry, &self.limits);
+        log.deliveries.push(Delivery { slot, entry, verdict });
+        self.end.send_replace(slot);
+        (slot, verdict)
+    }
+
+    /// The whole log.
+    pub(crate) fn deliveries(&self) -> Vec<Delivery> {
+        self.log().deliveries.clone()
+    }
+
+    /// The values that an application has seen, in order, with their slots.
+    pub(crate) fn values(&self) -> Vec<(Slot, Value)> {
+        let of = |it: &Delivery| it.first_value().map(|value| (it.slot, value.clone()));
+        self.log().deliveries.iter().filter_map(of).collect()
+    }
+
+    /// How many entries of a kind the log holds.
+    pub(crate) fn count(&self, is_of_kind: impl Fn(&Entry<Value>) -> bool) -> usize {
+        self.log().deliveries.iter().filter(|it| is_of_kind(&it.entry)).count()
+    }
+
+    /// Forgets every session, as if others had taken all places.
+    pub(crate) fn evict_sessions(&self) {
+        self.log().table = RequestTable::default();
+    }
+}
+
+/// How a replica behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It does what it is asked, after a delay.
+    Serve(Duration),
+    /// It refuses at once.
+    Refuse(NotDone),
+    /// It commits what it is asked, and does not say so.
+    CommitAndSilent,
+    /// It takes what it is asked, and that is the last that is heard of it.
+    Silent,
+    /// It commits what it is asked, and says that it is stopping.
+    CommitAndStop,
+}
+
+pub(crate) struct Node {
+    cluster: Arc<Cluster>,
+    id: ReplicaId,
+    manner: watch::Sender<Manner>,
+    /// How many requests have arrived.
+    pub(crate) requests: AtomicUsize,
+    arrived: Notify,
+    /// How many bytes of values it works on, and the most that ever were.
+    bytes: AtomicU64,
+    pub(crate) bytes_most: AtomicU64,
+    /// How often it was asked how it is.
+    pub(crate) statuses: AtomicUsize,
+    /// How many batches a subscription has given.
+    pub(crate) batches: Arc<AtomicUsize>,
+}
+
+impl Node {
+    pub(crate) fn behave(&self, manner: Manner) {
+        self.manner.send_replace(manner);
+    }
+
+    /// Waits until at least so many requests have arrived.
+    pub(crate) async fn has_requests(&self, count: usize) {
+        loop {
+            let arrived = self.arrived.notified();
+            if self.requests.load(Ordering::SeqCst) >= count {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    async fn submit(&self, entry: Entry<Value>) -> Result<Slot, SubmitError> {
+        let manner = *self.manner.borrow();
+        match manner {
+            Manner::Refuse(reason) => return Err(SubmitError::NotDone(reason)),
+            Manner::Silent => std::future::pending().await,
+            Manner::Serve(delay) => {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+            }
+            Manner::CommitAndSilent | Manner::CommitAndStop => {}
+        }
+        let (slot, verdict) = self.cluster.deliver(entry);
+        match (manner, verdict) {
+            (Manner::CommitAndSilent, _) => std::future::pending().await,
+            (Manner::CommitAndStop, _) => Err(SubmitError::Unknown(Unknown::Stopping)),
+            (_, Some(Verdict::First)) => Ok(slot),
+            (_, Some(Verdict::Duplicate { first_slot })) => Ok(first_slot),
+            (_, Some(Verdict::Refused { reason })) => {
+                Err(SubmitError::Unknown(Unknown::Refused(reason)))
+            }
+            (_, None) => Err(SubmitError::NotDone(NotDone::NotASubmission)),
+        }
+    }
+}
+
+impl Backend for Node {
+    type Subscription = Tail;
+
+    fn about(&self) -> About {
+        About {
+            cluster_id: self.cluster.id,
+            replica: self.id,
+            run: Run(1),
+            value_bytes_max: self.cluster.limits.value_bytes_max,
+            session_requests_max: self.cluster.limits.session_requests_max,
+        }
+    }
+
+    async fn open_session(&self) -> Result<SessionId, SubmitError> {
+        let count = self.cluster.opened.fetch_add(1, Ordering::SeqCst);
+        let slot =
+            self.submit(Entry::Open(Opening { origin: self.id, run: Run(1), count })).await?;
+        Ok(SessionId(slot.0))
+    }
+
+    async fn request(&self, request: Request) -> Result<Slot, SubmitError> {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        self.arrived.notify_waiters();
+        let Request { session, number, answered, value } = request;
+        let value_bytes = value.size_bytes();
+        let bytes = self.bytes.fetch_add(value_bytes, Ordering::SeqCst) + value_bytes;
+        self.bytes_most.fetch_max(bytes, Ordering::SeqCst);
+        let outcome =
+            self.submit(Entry::Request(Request { session, number, answered, value })).await;
+        self.bytes.fetch_sub(value_bytes, Ordering::SeqCst);
+        outcome
+    }
+
+    async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {
+        self.submit(Entry::End { session }).await
+    }
+
+    async fn read(&self) -> Result<Slot, ReadError> {
+        let manner = *self.manner.borrow();
+        match manner {
+            Manner::Refuse(_) => Err(ReadError::TooMany),
+            Manner::Silent => std::future::pending().await,
+            _ => Ok(*self.cluster.end.borrow()),
+        }
+    }
+
+    fn subscribe(&self, from: Slot) -> Result<Tail, SubscribeError> {
+        if let Manner::Refuse(_) = *self.manner.borrow() {
+            return Err(SubscribeError::TooMany);
+        }
+        let next = Slot(from.0.max(1));
+        let (cluster, end) = (self.cluster.clone(), self.cluster.end.subscribe());
+        Ok(Tail { next, end, cluster, batches: self.batches.clone() })
+    }
+
+    fn status(&self) -> ReplicaStatus {
+        self.statuses.fetch_add(1, Ordering::SeqCst);
+        let end = *self.cluster.end.borrow();
+        ReplicaStatus {
+            replica: self.id,
+            run: Run(1),
+            forming: Forming::Formed,
+            role: if self.id.0 == 0 { Role::Coordinator } else { Role::Follower },
+            sequence_number: SequenceNumber(3),
+            coordinator: Some(ReplicaId(0)),
+            promised: SequenceNumber(3),
+            committed: end,
+            applied: end,
+            lag_slots: 0,
+            disk: DiskStatus { synced: Position(end.0), ..DiskStatus::default() },
+            resident_bytes: 4 << 20,
+            peers: Vec::new(),
+        }
+    }
+}
+
+/// Some of the log at a time.
+pub(crate) struct Tail {
+    next: Slot,
+    end: watch::Receiver<Slot>,
+    cluster: Arc<Cluster>,
+    batches: Arc<AtomicUsize>,
+}
+
+impl Subscription for Tail {
+    async fn next(&mut self) -> Result<Vec<Delivery>, SubscribeError> {
+        const BATCH: usize = 16;
+        let next = self.next;
+        if self.end.wait_for(|end| *end >= next).await.is_err() {
+            return Err(SubscribeError::Stopping);
+        }
+        let from = usize::try_from(next.0 - 1).unwrap();
+        let log = self.cluster.log();
+        let batch: Vec<_> = log.deliveries[from..].iter().take(BATCH).cloned().collect();
+        self.next = self.next.plus(batch.len() as u64);
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        Ok(batch)
+    }
+}
+
+/// A replica on a port of its own. It dies when this is dropped.
+pub(crate) struct Running {
+    pub(crate) node: Arc<Node>,
+    pub(crate) endpoint: Endpoint,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn start(cluster: &Arc<Cluster>, id: u16) -> Self {
+        Self::with(cluster, id, ServerLimits::default()).await
+    }
+
+    pub(crate) async fn with(cluster: &Arc<Cluster>, id: u16, limits: ServerLimits) -> Self {
+        let node = Arc::new(Node {
+            cluster: cluster.clone(),
+            id: ReplicaId(id),
+            manner: watch::Sender::new(Manner::Serve(Duration::ZERO)),
+            requests: AtomicUsize::new(0),
+            arrived: Notify::new(),
+            bytes: AtomicU64::new(0),
+            bytes_most: AtomicU64::new(0),
+            statuses: AtomicUsize::new(0),
+            batches: Arc::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { drop(stopped.await) };
+        let server = tokio::spawn(serve(listener, node.clone(), limits, stopped));
+        Self { node, endpoint, stop: Some(stop), server }
+    }
+
+    /// It dies at once, with whatever it was doing.
+    pub(crate) async fn die(mut self) -> Endpoint {
+        self.server.abort();
+        let _ = (&mut self.server).await;
+        self.endpoint.clone()
+    }
+
+    /// It is told to stop; ready when it has.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        (&mut self.server).await.unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

@@ -1,0 +1,58 @@
+//! What a node does for its clients, whoever carries the words.
+//!
+//! The node implements [`Backend`]; the [client port](crate::client_port) serves one to all who
+//! connect, and an application in the same process can call it as it is. Nothing here knows of sockets
+//! or of tokio. What is asked and answered is in [`synod_wire::api`].
+
+use std::future::Future;
+
+use synod_model::{SessionId, Slot};
+use synod_wire::api::{
+    About, Delivery, ReadError, ReplicaStatus, Request, SubmitError, SubscribeError,
+};
+
+/// What clients may ask of a node.
+pub trait Backend: Send + Sync + 'static {
+    /// What [`Backend::subscribe`] gives.
+    type Subscription: Subscription;
+
+    /// What a client must know before it asks for anything.
+    fn about(&self) -> About;
+
+    /// Opens a session; answered when it is delivered, here.
+    fn open_session(&self) -> impl Future<Output = Result<SessionId, SubmitError>> + Send;
+
+    /// Wants `value` in the log; answered when it is delivered, here, with the slot at which it was
+    /// delivered first.
+    fn request(&self, request: Request) -> impl Future<Output = Result<Slot, SubmitError>> + Send;
+
+    /// Ends a session.
+    fn end_session(
+        &self,
+        session: SessionId,
+    ) -> impl Future<Output = Result<Slot, SubmitError>> + Send;
+
+    /// Finds out where the log ends, linearizably: the slot covers everything that any replica had
+    /// committed when the read arrived. Answered when this replica's application has it.
+    fn read(&self) -> impl Future<Output = Result<Slot, ReadError>> + Send;
+
+    /// Everything that was and will be delivered from slot `from` on. Slot 0 is the same as 1.
+    ///
+    /// # Errors
+    ///
+    /// If this node cannot give it.
+    fn subscribe(&self, from: Slot) -> Result<Self::Subscription, SubscribeError>;
+
+    /// How this replica is.
+    fn status(&self) -> ReplicaStatus;
+}
+
+/// The log from some slot on, as fast as it is asked for.
+pub trait Subscription: Send + 'static {
+    /// Waits for the next deliveries: at least one, in slot order, without gaps. Nothing is lost if
+    /// the wait is dropped: the next one begins where this one did.
+    ///
+    /// Whoever asks slowly is never waited for, and costs no memory in proportion to the log: what
+    /// has left the memory meanwhile is read from the disk.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Delivery>, SubscribeError>> + Send;
+}

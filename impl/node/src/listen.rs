@@ -1,0 +1,113 @@
+//! Listening at an address that a person has given, and what to say if that cannot be.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, lookup_host};
+
+/// Whom a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListensFor {
+    /// The other replicas.
+    Peers,
+    /// Clients.
+    Clients,
+}
+
+impl ListensFor {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Peers => "--listen-peer HOST:PORT",
+            Self::Clients => "--listen-client HOST:PORT",
+        }
+    }
+
+    /// Listens at `address`, which is `host:port`.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can listen there.
+    pub async fn listen(self, address: &str) -> Result<TcpListener, ListenError> {
+        let failed =
+            |why, error| ListenError { whom: self, address: address.to_owned(), why, error };
+        let found = lookup_host(address).await.map_err(|error| failed(WhyNot::Lookup, error))?;
+        let found: Vec<_> = found.collect();
+        TcpListener::bind(&*found).await.map_err(|error| failed(WhyNot::Bind, error))
+    }
+}
+
+impl fmt::Display for ListensFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Peers => "peers",
+            Self::Clients => "clients",
+        })
+    }
+}
+
+/// What of listening failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhyNot {
+    Lookup,
+    Bind,
+}
+
+/// Why nobody can be listened for at an address.
+#[derive(Debug, Error)]
+#[error("cannot listen for {whom} at {address}: {error}\n  {}", self.advice())]
+pub struct ListenError {
+    whom: ListensFor,
+    address: String,
+    why: WhyNot,
+    error: io::Error,
+}
+
+impl ListenError {
+    fn advice(&self) -> String {
+        let flag = self.whom.flag();
+        match (self.why, self.error.kind()) {
+            (WhyNot::Lookup, _) => {
+                format!("see whether the name of the host is right: {flag}")
+            }
+            (WhyNot::Bind, io::ErrorKind::AddrInUse) => {
+                format!("see what uses that port, or choose another: {flag}")
+            }
+            (WhyNot::Bind, io::ErrorKind::AddrNotAvailable) => format!(
+                "that is no address of this machine: choose one that is, or 0.0.0.0 for all of them: {flag}"
+            ),
+            (WhyNot::Bind, io::ErrorKind::PermissionDenied) => {
+                format!("ports below 1024 are not for every user: choose a higher one: {flag}")
+            }
+            (WhyNot::Bind, _) => format!("choose another address: {flag}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(whom: ListensFor, address: &str) -> String {
+        whom.listen(address).await.expect_err("nobody can listen there").to_string()
+    }
+
+    #[tokio::test]
+    async fn each_failure_has_its_own_advice_and_one_cause() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let taken = taken.local_addr().expect("an address").to_string();
+        let error = told(ListensFor::Peers, &taken).await;
+        assert!(error.starts_with(&format!("cannot listen for peers at {taken}: ")), "{error}");
+        assert_eq!(error.matches("in use").count(), 1, "{error}");
+        assert!(error.ends_with("or choose another: --listen-peer HOST:PORT"), "{error}");
+
+        // Kept for documentation (RFC 5737), so it is nobody's.
+        let error = told(ListensFor::Clients, "192.0.2.1:0").await;
+        assert!(error.contains("that is no address of this machine"), "{error}");
+        assert!(error.ends_with("--listen-client HOST:PORT"), "{error}");
+
+        // A name that nobody has (RFC 6761).
+        let error = told(ListensFor::Clients, "nowhere.invalid:7000").await;
+        assert!(error.contains("see whether the name of the host is right"), "{error}");
+    }
+}

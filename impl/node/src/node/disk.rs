@@ -1,0 +1,187 @@
+//! The threads that wait for the disk: one appends, one reads back.
+//!
+//! While one batch is being synced, the core's next records gather. Whatever has gathered by then
+//! goes into the next batch: one write and one `fdatasync` for all of it. So the slower the disk and
+//! the higher the load, the larger the batches, and nobody has to choose a size.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
+use std::thread::{self, JoinHandle};
+
+use synod_model::{Entry, Message, Position, Record, Serve, SlotRange, To};
+use synod_wire::Value;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::warn;
+
+use super::asked::Asked;
+use super::shared::Counters;
+use super::{NodeError, Notice};
+use crate::storage::{Log, ReadError};
+
+/// Appends records until nobody sends any more, and says up to where they are durable.
+///
+/// After an error it ends, and nothing more becomes durable: a failed sync is never retried.
+pub(super) fn spawn_appender(
+    mut log: Log,
+    records: Receiver<Vec<Record<Value>>>,
+    notices: UnboundedSender<Notice>,
+    counters: Arc<Counters>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("appender".to_owned()).spawn(move || {
+        let _watch = Watch { thread: "appender", notices: notices.clone() };
+        let mut position = Position(0);
+        let mut gathered: Vec<Record<Value>> = Vec::new();
+        while let Ok(()) = gather(&records, &mut gathered) {
+            let mut rest = &gathered[..];
+            while !rest.is_empty() {
+                match log.append(rest) {
+                    Ok(taken) => {
+                        rest = &rest[taken..];
+                        position.0 += taken as u64;
+                        counters.note(&log);
+                        if notices.send(Notice::Synced(position)).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let _ = notices.send(Notice::Fatal(NodeError::Append(error)));
+                        return;
+                    }
+                }
+            }
+            gathered.clear();
+        }
+    })
+}
+
+/// Ends the node if the thread that holds this panics. A replica of which nothing becomes durable any
+/// more would be up, and of no use to anybody.
+pub(super) struct Watch {
+    pub(super) thread: &'static str,
+    pub(super) notices: UnboundedSender<Notice>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let panicked = NodeError::Panicked { thread: self.thread };
+            let _ = self.notices.send(Notice::Fatal(panicked));
+        }
+    }
+}
+
+/// Waits for records, and takes all that are there.
+fn gather(
+    records: &Receiver<Vec<Record<Value>>>,
+    gathered: &mut Vec<Record<Value>>,
+) -> Result<(), RecvError> {
+    gathered.append(&mut records.recv()?);
+    loop {
+        match records.try_recv() {
+            Ok(mut more) => gathered.append(&mut more),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
+        }
+    }
+}
+
+/// Reads what lagging peers ask for and is no longer in memory, and sends it.
+///
+/// A peer is not served while too many files are open: it asks again. Any other error ends the node.
+pub(super) fn spawn_server(
+    read: impl Fn(SlotRange) -> Result<Vec<Entry<Value>>, ReadError> + Send + 'static,
+    send: impl Fn(To, &Message<Value>) + Send + 'static,
+    asked: Arc<Asked>,
+    notices: UnboundedSender<Notice>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
+        let _watch = Watch { thread: "catch-up", notices: notices.clone() };
+        let mut is_told = false;
+        while let Some(Serve { to, slots, log_starts_at, watermark }) = asked.next() {
+            match read(slots) {
+                Ok(entries) => {
+                    let first = slots.first;
+                    let committed = Message::Committed { log_starts_at, first, entries, watermark };
+                    send(To::One(to), &committed);
+                    is_told = false;
+                }
+                Err(error) if error.is_want_of_descriptors() => {
+                    // It asks several times a second.
+                    if !is_told {
+                        warn!(peer = %to, "is not served what it lacks: {error}");
+                    }
+                    is_told = true;
+                }
+                Err(error) => {
+                    let _ = notices.send(Notice::Fatal(NodeError::Read(error)));
+                    return;
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+
+    use nix::errno::Errno;
+    use synod_model::{ReplicaId, Slot};
+
+    use super::*;
+    use crate::storage::DiskError;
+
+    fn failed(os_error: Errno) -> ReadError {
+        let error = std::io::Error::from(os_error);
+        ReadError::Disk(DiskError { doing: "open", path: "00000001.wal".into(), error })
+    }
+
+    #[test]
+    fn a_peer_is_served_later_if_too_many_files_are_open_and_never_from_a_broken_disk() {
+        let outcomes = [
+            Err(failed(Errno::EMFILE)),
+            Err(failed(Errno::ENFILE)),
+            Ok(vec![Entry::NoOp]),
+            Err(failed(Errno::EIO)),
+            Ok(vec![Entry::NoOp]),
+        ];
+        let outcomes = Mutex::new(outcomes.into_iter());
+        let read = move |_| outcomes.lock().expect("whole").next().expect("few are asked for");
+        let (told, tells) = channel();
+        let send = move |to, _: &Message<Value>| told.send(to).expect("the test listens");
+        let (notices, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let asked = Arc::new(Asked::default());
+        let server = spawn_server(read, send, Arc::clone(&asked), notices).expect("a thread");
+        let slots = SlotRange { first: Slot(1), last: Slot(1) };
+        let (log_starts_at, watermark) = (Slot(1), Slot(1));
+        let to = ReplicaId(2);
+        while !server.is_finished() {
+            // As a peer that hears nothing does.
+            asked.push(Serve { to, slots, log_starts_at, watermark });
+            thread::yield_now();
+        }
+        server.join().expect("it ends");
+        assert_eq!(tells.into_iter().collect::<Vec<_>>(), [To::One(to)]);
+        let notice = seen.try_recv();
+        let is_told = matches!(&notice, Ok(Notice::Fatal(NodeError::Read(it))) if it.to_string().contains("os error 5"));
+        assert!(is_told, "{notice:?}");
+    }
+
+    #[test]
+    fn a_thread_that_panics_ends_the_node_and_one_that_ends_does_not() {
+        let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let watch = Watch { thread: "appender", notices: notices.clone() };
+        thread::spawn(move || drop(watch)).join().expect("it ends");
+        assert!(told.try_recv().is_err());
+        let watch = Watch { thread: "appender", notices };
+        let thread = thread::spawn(move || {
+            let _watch = watch;
+            panic!("as a fault of ours would");
+        });
+        thread.join().expect_err("it panics");
+        let notice = told.try_recv();
+        let is_told =
+            matches!(notice, Ok(Notice::Fatal(NodeError::Panicked { thread: "appender" })));
+        assert!(is_told, "{notice:?}");
+    }
+}

@@ -1,0 +1,31 @@
+//! The data directory, as what the forming of a cluster is remembered in.
+
+use std::collections::BTreeMap;
+
+use synod_model::ReplicaId;
+use synod_wire::Incarnation;
+
+use crate::forming::{Store, StoreError};
+use crate::storage::DataDirectory;
+
+impl Store for DataDirectory {
+    fn incarnations(&self) -> BTreeMap<ReplicaId, Incarnation> {
+        self.met().incarnations.clone()
+    }
+
+    fn is_formed(&self) -> bool {
+        self.met().is_formed
+    }
+
+    fn store_incarnation(
+        &mut self,
+        replica: ReplicaId,
+        incarnation: Incarnation,
+    ) -> Result<(), StoreError> {
+        Self::store_incarnation(self, replica, incarnation).map_err(StoreError::from)
+    }
+
+    fn store_formed(&mut self) -> Result<(), StoreError> {
+        Self::store_formed(self).map_err(StoreError::from)
+    }
+}

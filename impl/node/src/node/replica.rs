@@ -1,0 +1,266 @@
+//! The task that owns the replica.
+//!
+//! Everything that happens comes to it: messages of peers, what clients want, what the disk and the
+//! application have done, and time. It takes in whatever is there, and then does what came of it, so
+//! that under load many values share one accept, one write and one message to each peer.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use synod_model::{ElectRefused, Message, Record, ReplicaId, Status};
+use synod_wire::Value;
+use synod_wire::api::{NotDone, ReadError, Role, SubmitError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use super::application::{Batch, Deliverer};
+use super::asked::Asking;
+use super::{NodeError, Notice, ReadReply, Shared, SubmitReply};
+use crate::peers::Peers;
+use crate::shell::{Event, Shell, Submission};
+
+/// How many events are taken in before what came of them is done. Default 1,024: enough to merge
+/// what a busy network brings within one sync, and little enough that nothing waits for long.
+const EVENTS_MAX: usize = 1024;
+
+/// What a client wants of the replica.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Submit(Submission, SubmitReply),
+    Read(ReadReply),
+}
+
+/// Where what happens comes from.
+pub(super) struct Sources {
+    pub(super) peers: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+    pub(super) clients: mpsc::Receiver<Wanted>,
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
+    pub(super) formed: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// Where what is to be done goes.
+pub(super) struct Sinks {
+    pub(super) peers: Arc<Peers>,
+    pub(super) records: Sender<Vec<Record<Value>>>,
+    pub(super) application: Deliverer,
+    pub(super) asked: Asking,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes it once the
+/// cluster is formed; until then nothing of the protocol passes, and no time is counted.
+pub(super) async fn run(
+    make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
+    mut sources: Sources,
+    mut sinks: Sinks,
+) -> Result<(), NodeError> {
+    let start = Instant::now();
+    if !wait_until_formed(&mut sources).await? {
+        return Ok(());
+    }
+    let mut shell = make_shell(start.elapsed());
+    let mut seen = shell.status();
+    let ended = loop {
+        let alarm = start + shell.next_alarm();
+        let first = tokio::select! {
+            biased;
+            _ = sources.stop.changed() => break Ok(()),
+            Some(notice) = sources.notices.recv() => event_of(notice),
+            Some((from, message)) = sources.peers.recv() => Ok(Some(Event::Peer(from, message))),
+            Some(wanted) = sources.clients.recv() => Ok(Some(wanted.event())),
+            () = sleep_until(alarm) => Ok(None),
+        };
+        match first {
+            Ok(Some(event)) => shell.handle(event, start.elapsed()),
+            Ok(None) => {}
+            Err(error) => break Err(error),
+        }
+        if let Err(error) = take_in(&mut shell, &mut sources, start) {
+            break Err(error);
+        }
+        shell.flush(start.elapsed());
+        if let Err(error) = act(&mut shell, &mut sinks, start).await {
+            break Err(error);
+        }
+        let status = shell.status();
+        tell_change(&seen, &status);
+        sinks.shared.publish(&status, shell.known_watermark());
+        seen = status;
+    };
+    shell.stop();
+    answer(&mut shell);
+    ended
+}
+
+/// Says when the role has changed, or whom this replica follows.
+fn tell_change(before: &Status, now: &Status) {
+    let (role, s) = Role::of(now.role);
+    if (role, s) == Role::of(before.role) && now.coordinator == before.coordinator {
+        return;
+    }
+    let committed = now.watermark;
+    match (role, now.coordinator) {
+        (Role::Follower, Some(coordinator)) if coordinator != now.me => {
+            info!(%coordinator, promised = %now.promised, %committed, "follows");
+        }
+        (Role::Follower, _) => info!(promised = %now.promised, %committed, "follows nobody"),
+        (Role::Canvassing, _) => info!(%s, %committed, "asks who would follow"),
+        (Role::Candidate, _) => info!(%s, %committed, "stands for election"),
+        (Role::Coordinator, _) => info!(%s, %committed, "coordinates"),
+    }
+}
+
+/// Waits until the cluster is formed; false if it is to stop before.
+async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
+    loop {
+        if *sources.formed.borrow_and_update() {
+            return Ok(true);
+        }
+        tokio::select! {
+            biased;
+            _ = sources.stop.changed() => return Ok(false),
+            changed = sources.formed.changed() => {
+                if changed.is_err() {
+                    return Ok(false);
+                }
+            }
+            Some(notice) = sources.notices.recv() => {
+                event_of::<SubmitReply, ReadReply>(notice)?;
+            }
+            // A peer may have met all others already: it repeats what it says.
+            Some(_) = sources.peers.recv() => {}
+            Some(wanted) = sources.clients.recv() => wanted.refuse_while_forming(),
+        }
+    }
+}
+
+impl Wanted {
+    fn event(self) -> Event<SubmitReply, ReadReply> {
+        match self {
+            Self::Submit(submission, reply) => Event::Submit(submission, reply),
+            Self::Read(reply) => Event::Read(reply),
+        }
+    }
+
+    fn refuse_while_forming(self) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Submit(_, reply) => {
+                let _ = reply.send(Err(SubmitError::NotDone(NotDone::Forming)));
+            }
+            Self::Read(reply) => {
+                let _ = reply.send(Err(ReadError::Forming));
+            }
+        }
+    }
+}
+
+fn event_of<S, R>(notice: Notice) -> Result<Option<Event<S, R>>, NodeError> {
+    match notice {
+        Notice::Synced(position) => Ok(Some(Event::Synced(position))),
+        Notice::Applied(slot) => Ok(Some(Event::Applied(slot))),
+        Notice::Fatal(error) => Err(error),
+    }
+}
+
+/// Takes in what else is there, a little of each in turn.
+fn take_in(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    sources: &mut Sources,
+    start: Instant,
+) -> Result<(), NodeError> {
+    let now = start.elapsed();
+    for _ in 0..EVENTS_MAX {
+        let mut is_empty = true;
+        if let Ok(notice) = sources.notices.try_recv() {
+            is_empty = false;
+            if let Some(event) = event_of(notice)? {
+                shell.handle(event, now);
+            }
+        }
+        if let Ok((from, message)) = sources.peers.try_recv() {
+            is_empty = false;
+            shell.handle(Event::Peer(from, message), now);
+        }
+        if let Ok(wanted) = sources.clients.try_recv() {
+            is_empty = false;
+            shell.handle(wanted.event(), now);
+        }
+        if is_empty {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Does what the shell wants done.
+///
+/// Records go first, for the disk takes longest; then who waits here is answered, before the peers
+/// are told.
+async fn act(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    sinks: &mut Sinks,
+    start: Instant,
+) -> Result<(), NodeError> {
+    while do_here(shell, sinks, start).await? {}
+    let out = &mut shell.effects().out;
+    for outgoing in out.messages.drain(..) {
+        sinks.peers.send(outgoing.to, &outgoing.message);
+    }
+    for serve in out.serve.drain(..) {
+        sinks.asked.0.push(serve);
+    }
+    // One that coordinates alone hears nobody, so its detector wakes it for nothing.
+    if let Some(reason) = out.elect_refused.take().filter(|it| *it != ElectRefused::Coordinates) {
+        warn!(?reason, "does not stand for election");
+    }
+    for contradiction in out.contradictions.drain(..) {
+        error!(
+            ?contradiction,
+            "a peer contradicts what is committed: one of the two disks or programs is wrong"
+        );
+    }
+    Ok(())
+}
+
+/// Writes, delivers and answers. True if the application had something at once, from which more may
+/// have come.
+async fn do_here(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    sinks: &mut Sinks,
+    start: Instant,
+) -> Result<bool, NodeError> {
+    answer(shell);
+    let effects = shell.effects();
+    let out = &mut effects.out;
+    if !out.writes.is_empty() {
+        // The appender is gone only after an error, of which it has told.
+        let _ = sinks.records.send(std::mem::take(&mut out.writes));
+    }
+    sinks.shared.note_verdicts(&out.delivered, &out.had_already);
+    out.had_already.clear();
+    if out.delivered.is_empty() && effects.on_delivery.is_empty() {
+        return Ok(false);
+    }
+    let delivered = std::mem::take(&mut out.delivered);
+    let answers = std::mem::take(&mut effects.on_delivery);
+    let applied = sinks.application.take(Batch { delivered, answers }).await?;
+    if let Some(through) = applied {
+        shell.handle(Event::Applied(through), start.elapsed());
+    }
+    Ok(applied.is_some())
+}
+
+/// Tells clients what is to be told at once. Whoever asked may have gone.
+fn answer(shell: &mut Shell<SubmitReply, ReadReply>) {
+    let effects = shell.effects();
+    for (reply, outcome) in effects.submitted.drain(..) {
+        let _ = reply.send(outcome);
+    }
+    for (reply, outcome) in effects.read.drain(..) {
+        let _ = reply.send(outcome);
+    }
+}

@@ -1,0 +1,122 @@
+//! What the task of the replica tells everybody else: how it is, how far the log can be read, and
+//! which entries were not the first copy of a request.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use synod_model::{Delivered, Entry, Slot, Status, Verdict};
+use synod_wire::Value;
+use synod_wire::api::Delivery;
+use tokio::sync::watch;
+
+use super::verdicts::Verdicts;
+use crate::storage::{Log, LogSize};
+
+/// What is known about a running replica.
+#[derive(Debug)]
+pub(super) struct Shared {
+    published: watch::Sender<Published>,
+    verdicts: RwLock<Verdicts>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// What changes all the time.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) status: Status,
+    /// Everything up to this slot is committed, as far as it is known, also by hearsay.
+    pub(super) known_watermark: Slot,
+    /// The node has ended.
+    pub(super) ended: bool,
+}
+
+impl Shared {
+    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: Verdicts) -> Self {
+        Self {
+            published: watch::Sender::new(Published {
+                known_watermark: status.watermark,
+                status,
+                ended: false,
+            }),
+            verdicts: RwLock::new(verdicts),
+            counters,
+        }
+    }
+
+    /// Tells how the replica is. Whoever waits for the log wakes up if it can be read further.
+    pub(super) fn publish(&self, status: &Status, known_watermark: Slot) {
+        self.published.send_if_modified(|published| {
+            let wakes = published.status.durable != status.durable;
+            published.status.clone_from(status);
+            published.known_watermark = known_watermark;
+            wakes
+        });
+    }
+
+    /// The node has ended.
+    pub(super) fn end(&self) {
+        self.published.send_modify(|published| published.ended = true);
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
+    }
+
+    pub(super) fn status(&self) -> (Status, Slot) {
+        let published = self.published.borrow();
+        (published.status.clone(), published.known_watermark)
+    }
+
+    /// Remembers what followers of the log will want to know of these commits, which come in order.
+    pub(super) fn note_verdicts(
+        &self,
+        delivered: &[Delivered<Value>],
+        had_already: &[(Slot, Verdict)],
+    ) {
+        let of_delivered = delivered.iter().filter_map(|it| Some((it.slot, it.verdict?)));
+        let all = had_already.iter().copied().chain(of_delivered);
+        let mut others = all.filter(|(_, verdict)| *verdict != Verdict::First).peekable();
+        if others.peek().is_some() {
+            let mut verdicts = self.verdicts.write().unwrap_or_else(PoisonError::into_inner);
+            others.for_each(|(slot, verdict)| verdicts.note(slot, verdict));
+        }
+    }
+
+    /// What was delivered with these entries; the first slot of which that is known, if it is not.
+    pub(super) fn deliveries(
+        &self,
+        first: Slot,
+        entries: Vec<Entry<Value>>,
+    ) -> Result<Vec<Delivery>, Slot> {
+        let verdicts = self.verdicts.read().unwrap_or_else(PoisonError::into_inner);
+        verdicts.deliveries(first, entries)
+    }
+}
+
+/// What the appender has done in this run, and how long the log is.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    fdatasyncs: AtomicU64,
+    bytes_written: AtomicU64,
+    log_bytes: AtomicU64,
+    segments: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn note(&self, log: &Log) {
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
+        self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);
+        self.bytes_written.store(bytes_written, Ordering::Relaxed);
+        self.log_bytes.store(log_bytes, Ordering::Relaxed);
+        self.segments.store(segments, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> LogSize {
+        LogSize {
+            fdatasyncs: self.fdatasyncs.load(Ordering::Relaxed),
+            bytes_written: self.bytes_written.load(Ordering::Relaxed),
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
+            segments: self.segments.load(Ordering::Relaxed),
+        }
+    }
+}

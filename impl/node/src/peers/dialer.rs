@@ -1,0 +1,152 @@
+//! The outgoing half: one task for each peer, which keeps a connection to it and writes what waits.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use fastrand::Rng;
+use synod_wire::frame::FrameReader;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::backoff::Backoff;
+use super::error::{LinkError, PeersError};
+use super::handshake::{self, Answer, Hello, Introduction, Refusal};
+use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX, ms};
+use super::queue::Queue;
+use super::shared::{Peer, Shared};
+use super::socket;
+
+/// Keeps a connection to `peer`, until this replica has to stop.
+pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
+    let mut backoff = Backoff::new(shared.timing, rng);
+    loop {
+        let error = match connect(&shared, &peer).await {
+            Ok((from_peer, to_peer)) => {
+                let since = Instant::now();
+                let error = carry(&shared, &peer, from_peer, to_peer).await;
+                // A connection that ends as soon as it begins is no success.
+                if since.elapsed() >= ms(shared.timing.backoff_max_ms) {
+                    backoff.reset();
+                }
+                error
+            }
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        if let LinkError::Fatal(error) = error {
+            peer.note_error(text);
+            shared.fail(error);
+            return;
+        }
+        // A peer that is down for an hour is worth one line, not thousands.
+        if peer.note_error(text.clone()) {
+            warn!("{peer} {text}");
+        } else {
+            debug!("{peer} {text}");
+        }
+        tokio::select! {
+            () = sleep(backoff.next_wait()) => {}
+            () = peer.wait_until_started() => backoff.reset(),
+        }
+    }
+}
+
+/// A connection over which the peer has welcomed this replica.
+async fn connect(
+    shared: &Shared,
+    peer: &Peer,
+) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf), LinkError> {
+    let stream = socket::dial(&peer.address, &shared.timing).await?;
+    let limit_ms = shared.timing.handshake_ms;
+    let shaken = timeout(ms(limit_ms), shake_hands(shared, peer, stream)).await;
+    shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit_ms }))
+}
+
+async fn shake_hands(
+    shared: &Shared,
+    peer: &Peer,
+    stream: TcpStream,
+) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf), LinkError> {
+    let (from_peer, mut to_peer) = stream.into_split();
+    let mut from_peer = FrameReader::new(from_peer, INTRODUCTION_BYTES_MAX);
+    let hello = Hello { from: shared.me.clone(), to: peer.id };
+    let hello = handshake::to_frame(&hello).map_err(LinkError::Unencodable)?;
+    to_peer.write_all(&hello).await.map_err(LinkError::Io)?;
+    let payload = from_peer.next().await?.ok_or(LinkError::Closed)?;
+    match handshake::from_payload(payload)? {
+        Answer::Welcome(acceptor) => {
+            shared.me.judge_acceptor(&acceptor, peer.id).map_err(LinkError::Mismatch)?;
+            let welcomed = shared.gate.welcomed(peer.id, acceptor.incarnation).await;
+            welcomed.map_err(|error| LinkError::at_gate(peer.id, error))?;
+            peer.note_run(acceptor.run);
+            Ok((from_peer, to_peer))
+        }
+        Answer::Refused(acceptor, refusal) => Err(refused(shared, peer, &acceptor, refusal)),
+    }
+}
+
+/// What it means that `acceptor` refuses this replica.
+fn refused(shared: &Shared, peer: &Peer, acceptor: &Introduction, refusal: Refusal) -> LinkError {
+    if let Err(mismatch) = shared.me.judge_acceptor(acceptor, peer.id) {
+        return LinkError::Mismatch(mismatch);
+    }
+    // If it is the peer that was made anew, it may have met anybody under this replica's id.
+    if let Err(error) = shared.gate.check(peer.id, acceptor.incarnation) {
+        return LinkError::at_gate(peer.id, error);
+    }
+    match refusal {
+        Refusal::OtherIncarnation { known } => LinkError::Fatal(PeersError::OtherDirectory {
+            by: peer.id,
+            address: peer.address.clone(),
+            mine: shared.me.incarnation,
+            known,
+        }),
+        refusal => LinkError::Refused(refusal),
+    }
+}
+
+/// Passes on what waits, until the connection ends.
+async fn carry(
+    shared: &Shared,
+    peer: &Peer,
+    mut from_peer: FrameReader<OwnedReadHalf>,
+    mut to_peer: OwnedWriteHalf,
+) -> LinkError {
+    info!("{peer} is connected");
+    let _open = peer.open_queue();
+    let ended = async {
+        // The other way is another connection's. What comes here is the end.
+        match from_peer.next().await {
+            Ok(None) => LinkError::Closed,
+            Ok(Some(_)) => LinkError::Speaks,
+            Err(error) => error.into(),
+        }
+    };
+    tokio::select! {
+        error = ended => error,
+        error = write(&peer.queue, &mut to_peer, shared.timing.write_ms) => error,
+    }
+}
+
+/// Writes what waits, in as few calls as it takes, until that fails.
+async fn write(queue: &Queue, to_peer: &mut OwnedWriteHalf, write_ms: u64) -> LinkError {
+    loop {
+        let mut batch = queue.take().await;
+        while !batch.is_empty() {
+            let mut room = [IoSlice::new(&[]); FRAMES_PER_WRITE_MAX];
+            let slices = batch.slices(&mut room);
+            match timeout(ms(write_ms), to_peer.write_vectored(slices)).await {
+                Ok(Ok(0)) => return LinkError::Io(io::ErrorKind::WriteZero.into()),
+                Ok(Ok(bytes)) => queue.written(batch.advance(bytes)),
+                Ok(Err(error)) => return LinkError::Io(error),
+                Err(_) => {
+                    let doing = "take anything of what is sent to it";
+                    return LinkError::TooSlow { doing, limit_ms: write_ms };
+                }
+            }
+        }
+    }
+}

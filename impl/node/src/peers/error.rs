@@ -1,0 +1,173 @@
+//! What goes wrong between two replicas, in words for people.
+//!
+//! Most of it concerns one connection, which ends with it: [`LinkError`]. What concerns the replica
+//! itself, which then must stop, is a [`PeersError`].
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use synod_model::ReplicaId;
+use synod_wire::Incarnation;
+use synod_wire::codec::{DecodeError, EncodeError};
+use synod_wire::frame::{FrameError, FrameReadError};
+use thiserror::Error;
+
+use super::handshake::{PROTOCOL_VERSION, Refusal};
+use crate::forming::{GateError, OtherIncarnation};
+use crate::storage::LOST;
+
+/// Why a replica cannot talk to its peers, and must stop.
+#[derive(Clone, Debug, Error)]
+pub enum PeersError {
+    /// Nothing says where a member is.
+    #[error("nothing says where replica {replica} is\n  every member needs an address: HOST:PORT")]
+    NoAddress {
+        /// Which member.
+        replica: ReplicaId,
+    },
+    /// A peer, whose own data directory is the right one as far as is known, has met this replica with
+    /// another one.
+    #[error(
+        "replica {by} at {address} knows this replica under another data directory: that one is \
+         incarnation {known}, this one {mine}\n  \
+         either this one was made anew under an id that was in use, and does not know what the other \
+         one has promised, so it must not take part: start this replica with the data directory that \
+         it had\n  \
+         or {address} leads to a replica of another cluster, with the same name and the same ids: \
+         give the right one with --peers {by}=HOST:PORT, and each cluster a name of its own with \
+         `synod init --cluster NAME`\n  \
+         {LOST}"
+    )]
+    OtherDirectory {
+        /// Who knows it.
+        by: ReplicaId,
+        /// Where that is.
+        address: String,
+        /// The incarnation of this replica.
+        mine: Incarnation,
+        /// The one that it is known under.
+        known: Incarnation,
+    },
+    /// What this replica knows of its peers could not be stored.
+    #[error("what is known of the other members could not be stored\n  {0}")]
+    Store(Arc<dyn Error + Send + Sync>),
+}
+
+/// Why there is no connection to a peer, or why one has ended. The texts go on after "replica 2 at
+/// HOST:PORT", or after "a caller from HOST:PORT".
+#[derive(Debug, Error)]
+pub(super) enum LinkError {
+    #[error("cannot be looked up: {0}\n  see whether the name in its address is right")]
+    Lookup(io::Error),
+    #[error(
+        "has a name that stands for no address\n  see whether the name in its address is right"
+    )]
+    NoSuchHost,
+    #[error("cannot be reached: {0}")]
+    Connect(io::Error),
+    #[error("took longer than {limit_ms} ms to {doing}")]
+    TooSlow { doing: &'static str, limit_ms: u64 },
+    #[error("has closed the connection")]
+    Closed,
+    #[error("is lost: {0}")]
+    Io(io::Error),
+    #[error("sends what is no message of a replica: {0}")]
+    Frame(FrameError),
+    #[error("sends what is no message of a replica: {0}")]
+    Undecodable(DecodeError),
+    #[error("cannot be told who this replica is: {0}")]
+    Unencodable(EncodeError),
+    #[error("sends something where nothing is to be sent")]
+    Speaks,
+    #[error(
+        "does not speak as a replica does\n  \
+         see whether the address is the one for peers, and not the one for clients"
+    )]
+    NotAReplica,
+    #[error(
+        "speaks version {found} of the protocol, and this replica speaks {PROTOCOL_VERSION}\n  \
+         run the same version of synod on all replicas"
+    )]
+    OtherVersion { found: u32 },
+    #[error("{0}")]
+    Mismatch(Mismatch),
+    #[error("refuses this replica, {0}")]
+    Refused(Refusal),
+    #[error("has replaced this connection by a newer one")]
+    Replaced,
+    #[error("had not said who it is when another caller needed the room")]
+    MadeRoom,
+    #[error("was not answered: this replica is stopping")]
+    Stopping,
+    #[error("was not answered: {0}")]
+    Fatal(PeersError),
+}
+
+impl From<FrameReadError> for LinkError {
+    fn from(error: FrameReadError) -> Self {
+        match error {
+            FrameReadError::Frame(error) => Self::Frame(error),
+            FrameReadError::CutOff => Self::Closed,
+            FrameReadError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+impl LinkError {
+    /// A member does not pass the gate.
+    pub(super) fn at_gate(replica: ReplicaId, error: GateError) -> Self {
+        match error {
+            GateError::OtherIncarnation(other) => {
+                Self::Mismatch(Mismatch::Incarnation { replica, other })
+            }
+            GateError::Store(error) => Self::Fatal(PeersError::Store(error)),
+            GateError::Closed => Self::Stopping,
+        }
+    }
+}
+
+/// Two replicas do not belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum Mismatch {
+    #[error(
+        "is of cluster {theirs:?}, and this replica of {mine:?}\n  \
+         see whether each has the addresses of its own cluster"
+    )]
+    ClusterName { mine: String, theirs: String },
+    #[error(
+        "is of another cluster: both are named {name:?}, but its members are {theirs:?} and not {mine:?}\n  \
+         all replicas of a cluster are made with the same members"
+    )]
+    Members { name: String, mine: Vec<ReplicaId>, theirs: Vec<ReplicaId> },
+    #[error(
+        "is of another cluster: both are named {name:?} and have the same members, but they were made \
+         with other limits\n  \
+         all replicas of a cluster are made with the same limits; `synod inspect` tells them"
+    )]
+    Constants { name: String },
+    #[error(
+        "is replica {found}, and replica {wanted} was looked for\n  \
+         see whether the addresses of the replicas are mixed up"
+    )]
+    WrongReplica { wanted: ReplicaId, found: ReplicaId },
+    #[error(
+        "looks for replica {wanted}, and this is replica {me}\n  \
+         see whether the addresses of the replicas are mixed up"
+    )]
+    Misled { wanted: ReplicaId, me: ReplicaId },
+    #[error("says that it is replica {replica}, and the peers of this one are {peers:?}")]
+    NoPeer { replica: ReplicaId, peers: Vec<ReplicaId> },
+    #[error(
+        "has another data directory than the one this cluster knows replica {replica} by: incarnation \
+         {}, and not {}\n  \
+         either it was made anew under an id that was in use, and does not know what the other one \
+         has promised, so nothing is passed on to it: start replica {replica} with the data directory \
+         that it had\n  \
+         or it is of another cluster, with the same name and the same ids: see whether each has the \
+         addresses of its own cluster\n  \
+         {LOST}",
+        other.found, other.known
+    )]
+    Incarnation { replica: ReplicaId, other: OtherIncarnation },
+}

@@ -1,0 +1,353 @@
+//! Who is talked to, and what the others are told.
+
+use std::time::Duration;
+
+use synod_model::{Limits, Message, ReplicaId, Run};
+use synod_wire::Value;
+use synod_wire::codec;
+use synod_wire::frame;
+use synod_wire::{ClusterId, Incarnation};
+use tokio::time::{Instant, sleep};
+
+use super::kit::{Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until};
+use crate::forming::Store;
+use crate::peers::PeersError;
+use crate::peers::handshake::{Answer, Hello, Introduction, Refusal, to_frame};
+use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
+use crate::storage::Identity;
+
+/// A replica 1 on its own, with which others try their luck.
+fn one() -> (Port, Setup, super::kit::Node) {
+    let (port, nobody) = (Port::new(), Port::new());
+    let setup = Setup::of_three(1);
+    let node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
+    (port, setup, node)
+}
+
+/// A payload in a frame.
+fn framed(payload: &[u8]) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    let framed = frame::append(&mut buffer, usize::MAX, |buffer, _| {
+        buffer.extend_from_slice(payload);
+        Ok::<_, ()>(())
+    });
+    framed.expect("it never fails");
+    buffer
+}
+
+fn hello_of(identity: &Identity, to: u16) -> Hello {
+    Hello { from: Introduction::new(identity, Run(1)), to: ReplicaId(to) }
+}
+
+fn named(name: &str, mut identity: Identity) -> Identity {
+    identity.cluster_name = name.into();
+    identity.cluster_id = ClusterId::of(name, &identity.cluster);
+    identity
+}
+
+#[test]
+fn whoever_is_welcome_is_stored_first() {
+    test(async {
+        let (port, setup, node) = one();
+        let (wire, answer) = Wire::greet(&port, &Setup::of_three(0).hello(1)).await;
+        assert_eq!(answer, Answer::Welcome(setup.introduction()));
+        assert_eq!(setup.store.incarnations(), [(ReplicaId(0), Incarnation(10))].into());
+        until(|| node.status_of(0).is_heard).await;
+        assert_eq!(node.status_of(0).run, Some(Run(1)));
+        drop(wire);
+        until(|| !node.status_of(0).is_heard).await;
+    });
+}
+
+#[test]
+fn who_does_not_belong_here_is_told_why() {
+    test(async {
+        let (port, setup, _node) = one();
+        let first = identity(0, 3, 10);
+        let (_wire, _) = Wire::greet(&port, &hello_of(&first, 1)).await;
+        let fewer_reads = Limits { reads_max: 7, ..Limits::default() };
+        let cases = [
+            (hello_of(&named("other", first.clone()), 1), Refusal::OtherCluster),
+            (hello_of(&identity(0, 2, 10), 1), Refusal::OtherCluster),
+            (hello_of(&identity_with(fewer_reads, 0, 3, 10), 1), Refusal::OtherCluster),
+            (hello_of(&first, 2), Refusal::WrongReplica),
+            (hello_of(&setup.identity, 1), Refusal::NoPeer),
+            (hello_of(&Identity { replica: ReplicaId(7), ..first.clone() }, 1), Refusal::NoPeer),
+            (
+                hello_of(&identity(0, 3, 66), 1),
+                Refusal::OtherIncarnation { known: Incarnation(10) },
+            ),
+        ];
+        for (hello, refusal) in cases {
+            let (wire, answer) = Wire::greet(&port, &hello).await;
+            assert_eq!(answer, Answer::Refused(setup.introduction(), refusal));
+            wire.until_closed().await;
+        }
+        assert_eq!(setup.store.incarnations().len(), 1);
+        // Who belongs here is still welcome.
+        Wire::welcomed(&port, &hello_of(&identity(2, 3, 12), 1)).await;
+    });
+}
+
+#[test]
+fn two_versions_tell_each_other_that_they_are_two_versions() {
+    test(async {
+        let (port, setup, node) = one();
+        let mut wire = Wire::dial(&port).await;
+        wire.send(&framed(b"SYNODnet\x02\0\0\0nothing that version 1 knows")).await;
+        let answer = wire.frames.next().await.expect("a frame").expect("an answer");
+        assert!(answer.starts_with(b"SYNODnet\x01\0\0\0"));
+        wire.until_closed().await;
+
+        let other = Port::new();
+        let listener = other.listener();
+        node.peers.stop().await;
+        let node = setup.start(&port, addresses(&[&other, &port, &other]));
+        let mut wire = Wire::accept(&listener).await;
+        wire.send(&framed(b"SYNODnet\x02\0\0\0nothing that version 1 knows")).await;
+        let error = node.error_with(0, "speaks").await;
+        assert!(error.starts_with("speaks version 2 of the protocol, and this replica speaks 1\n"));
+    });
+}
+
+#[test]
+fn garbage_closes_the_connection_and_never_the_node() {
+    test(async {
+        let (port, _, _node) = one();
+        let hello = to_frame(&Setup::of_three(0).hello(1)).expect("short");
+        let mut damaged = hello.clone();
+        damaged[20] ^= 1;
+        let too_long = [&1025_u32.to_le_bytes()[..], &[7; 2000]].concat();
+        let cases: [&[u8]; 7] = [
+            b"GET / HTTP/1.1\r\nHost: synod\r\n\r\n",
+            &[0; 300],
+            &damaged,
+            &too_long,
+            &framed(b""),
+            &framed(b"SYNODcli\x01\0\0\0"),
+            &framed(b"SYNODnet\x01\0\0\0\xff\xff\xff\xff"),
+        ];
+        for garbage in cases {
+            let mut wire = Wire::dial(&port).await;
+            wire.send(garbage).await;
+            wire.until_closed().await;
+        }
+        // Cut off anywhere.
+        for bytes in 0..hello.len() {
+            let mut wire = Wire::dial(&port).await;
+            wire.send(&hello[..bytes]).await;
+            drop(wire);
+        }
+        Wire::welcomed(&port, &Setup::of_three(0).hello(1)).await;
+    });
+}
+
+#[test]
+fn who_stays_silent_is_closed() {
+    test(async {
+        let (port, nobody) = (Port::new(), Port::new());
+        let mut setup = Setup::of_three(1);
+        setup.timing.handshake_ms = 100;
+        let _node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
+        let begin = Instant::now();
+        let silent = Wire::dial(&port).await;
+        let mut amid = Wire::dial(&port).await;
+        amid.send(&to_frame(&Setup::of_three(0).hello(1)).expect("short")[..30]).await;
+        tokio::join!(silent.until_closed(), amid.until_closed());
+        assert!(begin.elapsed() >= Duration::from_millis(100));
+    });
+}
+
+#[test]
+fn silent_strangers_keep_nobody_out() {
+    test(async {
+        let (port, nobody) = (Port::new(), Port::new());
+        let mut setup = Setup::of_three(1);
+        setup.timing.handshake_ms = 1_000_000;
+        let _node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
+        let oldest = Wire::dial(&port).await;
+        let mut others = Vec::new();
+        for _ in 0..STRANGERS_MAX {
+            others.push(Wire::dial(&port).await);
+        }
+        oldest.until_closed().await;
+        // A member takes the place of another one, and gives it back.
+        let member = Wire::welcomed(&port, &Setup::of_three(0).hello(1)).await;
+        others.remove(0).until_closed().await;
+        let last = Wire::dial(&port).await;
+        let hello = Setup::of_three(2).hello(1);
+        let mut second = others.remove(0);
+        second.send(&to_frame(&hello).expect("short")).await;
+        second.frames.next().await.expect("it is still there").expect("an answer");
+        drop((member, last, others));
+    });
+}
+
+/// What a dialer makes of those who answer.
+#[test]
+fn a_dialer_says_what_is_wrong() {
+    test(async {
+        let (port, other, nobody) = (Port::new(), Port::new(), Port::new());
+        let listener = other.listener();
+        let setup = Setup::of_three(0);
+        let node = setup.start(&port, addresses(&[&port, &other, &nobody]));
+        let right = identity(1, 3, 11);
+        let welcome = |identity: &Identity| Answer::Welcome(Introduction::new(identity, Run(1)));
+        let fewer_reads = Limits { reads_max: 7, ..Limits::default() };
+        let cases = [
+            (
+                welcome(&named("other", right.clone())),
+                "is of cluster \"other\", and this replica of \"test\"\n",
+            ),
+            (
+                welcome(&identity(1, 2, 11)),
+                "is of another cluster: both are named \"test\", but its members are [0, 1] and not \
+                 [0, 1, 2]\n",
+            ),
+            (
+                welcome(&identity_with(fewer_reads, 1, 3, 11)),
+                "is of another cluster: both are named \"test\" and have the same members, but they \
+                 were made with other limits\n",
+            ),
+            (welcome(&identity(2, 3, 12)), "is replica 2, and replica 1 was looked for\n"),
+            (welcome(&setup.identity), "is replica 0, and replica 1 was looked for\n"),
+            (
+                Answer::Refused(Introduction::new(&right, Run(1)), Refusal::NoPeer),
+                "refuses this replica, which is none of its peers",
+            ),
+        ];
+        for (answer, text) in cases {
+            let (wire, hello) = Wire::answer(&listener, &answer).await;
+            assert_eq!(hello, setup.hello(1));
+            node.error_with(1, text).await;
+            wire.until_closed().await;
+        }
+        let mut wire = Wire::accept(&listener).await;
+        wire.send(b"SSH-2.0-OpenSSH_9.6\r\n").await;
+        node.error_with(1, "sends what is no message of a replica: a frame says").await;
+        let mut wire = Wire::accept(&listener).await;
+        wire.send(&framed(b"hello, hello")).await;
+        node.error_with(1, "does not speak as a replica does\n").await;
+        let mut wire = Wire::accept(&listener).await;
+        wire.frames.next().await.expect("a frame").expect("a hello");
+        drop(wire);
+        node.error_with(1, "has closed the connection").await;
+        assert!(setup.store.incarnations().is_empty());
+
+        // And a right one, at last.
+        let (_wire, _) = Wire::answer(&listener, &welcome(&right)).await;
+        node.until_connected(&[1]).await;
+        assert_eq!(node.status_of(1).last_error, None);
+        assert_eq!(setup.store.incarnations(), [(ReplicaId(1), Incarnation(11))].into());
+    });
+}
+
+#[test]
+fn a_dialer_waits_for_nobody_for_ever() {
+    test(async {
+        let (port, silent) = (Port::new(), Port::new());
+        let mut setup = Setup::of_three(0);
+        setup.timing.handshake_ms = 50;
+        let gone = Port::new().address().to_string();
+        let mut members = addresses(&[&port, &silent]);
+        members.insert(ReplicaId(2), gone);
+        let node = setup.start(&port, members);
+        node.error_with(1, "took longer than 50 ms to say who it is").await;
+        node.error_with(2, "cannot be reached: ").await;
+    });
+}
+
+#[test]
+fn an_address_may_be_a_name() {
+    test(async {
+        let (port, other) = (Port::new(), Port::new());
+        let listener = other.listener();
+        let setup = Setup::of_three(0);
+        let mut members = addresses(&[&port, &other]);
+        members.insert(ReplicaId(1), format!("localhost:{}", other.address().port()));
+        members.insert(ReplicaId(2), "no-such-host.invalid:1".into());
+        let node = setup.start(&port, members);
+        let welcome = Answer::Welcome(Setup::of_three(1).introduction());
+        let (_wire, _) = Wire::answer(&listener, &welcome).await;
+        node.until_connected(&[1]).await;
+        until(|| node.status_of(2).last_error.is_some()).await;
+    });
+}
+
+#[test]
+fn a_member_needs_an_address() {
+    test(async {
+        let port = Port::new();
+        let (sender, _inbox) = tokio::sync::mpsc::channel(1);
+        let setup = Setup::of_three(0);
+        let config = crate::peers::PeersConfig {
+            identity: setup.identity.clone(),
+            run: Run(1),
+            listener: port.listener(),
+            members: addresses(&[&port, &port]),
+            timing: LinkTiming::default(),
+            seed: 1,
+        };
+        let error = crate::peers::Peers::start(config, setup.store.clone(), sender);
+        assert!(matches!(error, Err(PeersError::NoAddress { replica: ReplicaId(2) })));
+    });
+}
+
+/// Replica 1 was made anew. It is not talked to; but nothing is wrong with this replica.
+#[test]
+fn a_peer_with_another_data_directory_is_not_talked_to() {
+    test(async {
+        let (port, other, nobody) = (Port::new(), Port::new(), Port::new());
+        let listener = other.listener();
+        let setup = Setup::of_three(0).formed();
+        let node = setup.start(&port, addresses(&[&port, &other, &nobody]));
+        let anew = Introduction::new(&identity(1, 3, 66), Run(1));
+        let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
+        // Whatever it says, even that it knows replica 0 otherwise.
+        for answer in [Answer::Welcome(anew.clone()), Answer::Refused(anew, refusal)] {
+            let (wire, _) = Wire::answer(&listener, &answer).await;
+            let text = "has another data directory than the one this cluster knows replica 1 by: \
+                        incarnation 00000000000000000000000000000042, and not \
+                        0000000000000000000000000000000b\n";
+            node.error_with(1, text).await;
+            wire.until_closed().await;
+        }
+        let right = Setup::of_three(1).introduction();
+        let (mut wire, _) = Wire::answer(&listener, &Answer::Welcome(right)).await;
+        node.until_connected(&[1]).await;
+        node.ask(1, 5);
+        let payload = wire.frames.next().await.expect("a frame").expect("a message");
+        let (message, _) = codec::decode::<Message<Value>>(payload).expect("a message");
+        assert_eq!(message, ask(5));
+    });
+}
+
+/// Replica 0 was made anew: a peer, which is the one that it should be, knows it otherwise.
+#[test]
+fn a_replica_that_is_known_otherwise_stops() {
+    test(async {
+        let (port, other, nobody) = (Port::new(), Port::new(), Port::new());
+        let listener = other.listener();
+        let node = Setup::of_three(0).start(&port, addresses(&[&port, &other, &nobody]));
+        let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
+        let answer = Answer::Refused(Setup::of_three(1).introduction(), refusal);
+        let (wire, _) = Wire::answer(&listener, &answer).await;
+        let error = node.peers.fatal().await;
+        assert!(matches!(
+            error,
+            PeersError::OtherDirectory { by: ReplicaId(1), mine: Incarnation(10), .. }
+        ));
+        let text = format!(
+            "replica 1 at {} knows this replica under another data directory: that one is \
+             incarnation 0000000000000000000000000000004d, this one 0000000000000000000000000000000a\n",
+            other.address()
+        );
+        assert!(error.to_string().starts_with(&text), "{error}");
+        wire.until_closed().await;
+        // It does not dial that peer any more.
+        tokio::select! {
+            _ = Wire::answer(&listener, &answer) => panic!("it goes on"),
+            () = sleep(Duration::from_millis(10 * TIMING.backoff_max_ms)) => {}
+        }
+    });
+}

@@ -1,0 +1,235 @@
+//! Nodes that have a transport and nothing else, and strangers who speak by hand.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use synod_model::{Message, ReplicaId, Run, Slot, To};
+use synod_wire::Value;
+use synod_wire::frame::FrameReader;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::forming::kit::MemoryStore;
+pub(super) use crate::forming::kit::{identity, identity_with};
+use crate::peers::handshake::{Answer, Hello, Introduction, from_payload, to_frame};
+use crate::peers::limits::LinkTiming;
+use crate::peers::{PeerStatus, Peers, PeersConfig};
+use crate::storage::Identity;
+
+/// Far longer than any of these tests takes.
+const TEST_MAX: Duration = Duration::from_mins(1);
+
+/// Short, so that tests end soon; but the handshake has time on a machine that is busy.
+pub(super) const TIMING: LinkTiming = LinkTiming {
+    dial_ms: 5_000,
+    handshake_ms: 5_000,
+    write_ms: 10_000,
+    backoff_min_ms: 5,
+    backoff_max_ms: 50,
+};
+
+/// Runs a test, which fails if it does not end.
+pub(super) fn test(it: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(async { timeout(TEST_MAX, it).await }).expect("it should have ended by now");
+    runtime.shutdown_timeout(TEST_MAX);
+}
+
+/// Waits for what only looking can tell.
+pub(super) async fn until(mut it: impl FnMut() -> bool) {
+    while !it() {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A port of this machine that stays taken between the runs of a node.
+pub(super) struct Port(std::net::TcpListener);
+
+impl Port {
+    pub(super) fn new() -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        listener.set_nonblocking(true).expect("a socket");
+        Self(listener)
+    }
+
+    pub(super) fn listener(&self) -> TcpListener {
+        let listener = self.0.try_clone().expect("a socket");
+        TcpListener::from_std(listener).expect("a socket")
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("an address")
+    }
+}
+
+/// The addresses of members 0, 1, ...
+pub(super) fn addresses(ports: &[&Port]) -> BTreeMap<ReplicaId, String> {
+    let addresses = ports.iter().map(|port| port.address().to_string());
+    (0..).map(ReplicaId).zip(addresses).collect()
+}
+
+/// A run of a replica, without a replica.
+pub(super) struct Node {
+    pub(super) peers: Peers,
+    pub(super) inbox: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+}
+
+/// What a node is made with.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub(super) identity: Identity,
+    pub(super) run: u64,
+    pub(super) store: MemoryStore,
+    pub(super) timing: LinkTiming,
+    pub(super) inbox_messages_max: usize,
+}
+
+impl Setup {
+    /// Replica `replica` of three, whose incarnation is 10 more than its id.
+    pub(super) fn of_three(replica: u16) -> Self {
+        Self::new(identity(replica, 3, 10 + u128::from(replica)))
+    }
+
+    pub(super) fn new(identity: Identity) -> Self {
+        let store = MemoryStore::default();
+        Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000 }
+    }
+
+    /// Of which everybody knows everybody else already.
+    pub(super) fn formed(mut self) -> Self {
+        self.store = MemoryStore::formed(&self.identity);
+        self
+    }
+
+    pub(super) fn start(&self, port: &Port, members: BTreeMap<ReplicaId, String>) -> Node {
+        let (sender, inbox) = mpsc::channel(self.inbox_messages_max);
+        let config = PeersConfig {
+            identity: self.identity.clone(),
+            run: Run(self.run),
+            listener: port.listener(),
+            members,
+            timing: self.timing,
+            seed: 7,
+        };
+        let peers = Peers::start(config, self.store.clone(), sender).expect("all addresses");
+        Node { peers, inbox }
+    }
+
+    /// Who it says that it is.
+    pub(super) fn introduction(&self) -> Introduction {
+        Introduction::new(&self.identity, Run(self.run))
+    }
+
+    pub(super) fn hello(&self, to: u16) -> Hello {
+        Hello { from: self.introduction(), to: ReplicaId(to) }
+    }
+}
+
+impl Node {
+    pub(super) fn status_of(&self, peer: u16) -> PeerStatus {
+        let status = self.peers.status().into_iter().find(|it| it.replica == ReplicaId(peer));
+        status.expect("a peer")
+    }
+
+    pub(super) async fn until_connected(&self, peers: &[u16]) {
+        until(|| peers.iter().all(|peer| self.status_of(*peer).is_connected)).await;
+    }
+
+    pub(super) async fn until_formed(&self) {
+        self.peers.formed().wait_for(|formed| *formed).await.expect("it runs");
+    }
+
+    /// Waits until this is the last error with that peer, and says all of it.
+    pub(super) async fn error_with(&self, peer: u16, beginning: &str) -> String {
+        loop {
+            match self.status_of(peer).last_error {
+                Some(error) if error.starts_with(beginning) => return error,
+                _ => sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    pub(super) fn ask(&self, to: u16, slot: u64) {
+        self.peers.send(To::One(ReplicaId(to)), &ask(slot));
+    }
+
+    pub(super) async fn receive(&mut self) -> (u16, Message<Value>) {
+        let (from, message) = self.inbox.recv().await.expect("it runs");
+        (from.0, message)
+    }
+}
+
+/// A message that is easily told from others.
+pub(super) fn ask(slot: u64) -> Message<Value> {
+    Message::Ask { from: Slot(slot) }
+}
+
+/// A connection that is used by hand.
+pub(super) struct Wire {
+    pub(super) frames: FrameReader<OwnedReadHalf>,
+    pub(super) out: OwnedWriteHalf,
+}
+
+impl Wire {
+    pub(super) async fn dial(port: &Port) -> Self {
+        Self::new(TcpStream::connect(port.address()).await.expect("somebody listens"))
+    }
+
+    /// Waits for somebody to call.
+    pub(super) async fn accept(listener: &TcpListener) -> Self {
+        Self::new(listener.accept().await.expect("a socket").0)
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        let (from, out) = stream.into_split();
+        Self { frames: FrameReader::new(from, 1 << 20), out }
+    }
+
+    /// It may have been closed already.
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        let _ = self.out.write_all(bytes).await;
+    }
+
+    /// Dials as the replica of `setup`, and says who it is.
+    pub(super) async fn greet(port: &Port, hello: &Hello) -> (Self, Answer) {
+        let mut wire = Self::dial(port).await;
+        wire.send(&to_frame(hello).expect("short")).await;
+        let answer = wire.frames.next().await.expect("a frame").expect("an answer");
+        let answer = from_payload(answer).expect("an answer");
+        (wire, answer)
+    }
+
+    /// Dials, and is welcomed.
+    pub(super) async fn welcomed(port: &Port, hello: &Hello) -> Self {
+        let (wire, answer) = Self::greet(port, hello).await;
+        assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");
+        wire
+    }
+
+    /// Takes a call and answers it.
+    pub(super) async fn answer(listener: &TcpListener, answer: &Answer) -> (Self, Hello) {
+        loop {
+            let mut wire = Self::accept(listener).await;
+            // Others may have called before, and given up.
+            if let Ok(Some(hello)) = wire.frames.next().await {
+                let hello = from_payload(hello).expect("a hello");
+                wire.send(&to_frame(answer).expect("short")).await;
+                return (wire, hello);
+            }
+        }
+    }
+
+    /// Waits until the other end closes the connection, having said nothing more.
+    pub(super) async fn until_closed(mut self) {
+        match self.frames.next().await {
+            Ok(None) | Err(_) => {}
+            Ok(Some(payload)) => panic!("it says {payload:?}"),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The largest messages that a core can send under its limits, of each kind that has a list.
+
+use synod_model::{
+    Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order, Promise,
+    ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId, Slot, SlotRange,
+};
+use synod_wire::Value;
+
+const MOST: u64 = u64::MAX;
+
+fn request(value_bytes: u64) -> Entry<Value> {
+    let value = vec![7; usize::try_from(value_bytes).expect("small")];
+    Entry::Request(Request {
+        session: SessionId(MOST),
+        number: MOST,
+        answered: MOST,
+        value: value.into(),
+    })
+}
+
+fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
+    let members = (0..16).map(|it| ReplicaId(u16::MAX - it)).collect();
+    let change = Configuration::new(ConfigurationId(MOST), members).expect("they differ");
+    let open = Entry::Open(Opening { origin: ReplicaId(u16::MAX), run: Run(MOST), count: MOST });
+    let count = usize::try_from(limits.frame_entries_max).expect("small");
+    // As many bytes as a frame may carry, and what does not count for them. The core counts more.
+    let mut many = vec![request(0); count - 1];
+    many.push(request(limits.frame_bytes_max));
+    vec![
+        vec![request(limits.value_bytes_max)],
+        many,
+        vec![open; count],
+        vec![Entry::Configuration(change); count],
+    ]
+}
+
+pub(super) fn messages(limits: &Limits) -> Vec<Message<Value>> {
+    let (slot, s, configuration) = (Slot(MOST), SequenceNumber(MOST), ConfigurationId(MOST));
+    let mut messages = Vec::new();
+    for entries in lists(limits) {
+        let accept = Order::Accept { first: slot, entries: entries.clone(), watermark: slot };
+        messages.push(Message::Order { configuration, s, order: accept });
+        let accepted = entries.iter().cloned().map(|entry| Accepted { slot, s, entry }).collect();
+        let promise = Promise { watermark: slot, last: slot, after: slot, through: slot, accepted };
+        messages.push(Message::Reply { configuration, s, reply: Reply::Promise(promise) });
+        messages.push(Message::Submit { submissions: entries.clone() });
+        messages.push(Message::Committed {
+            log_starts_at: slot,
+            first: slot,
+            entries,
+            watermark: slot,
+        });
+    }
+    // Every other slot.
+    let count = limits.accepted_slots_max.div_ceil(2);
+    let range = |it| SlotRange { first: Slot(MOST - 2 * it), last: Slot(MOST - 2 * it) };
+    let ranges = (0..count).map(range).collect();
+    messages.push(Message::Reply { configuration, s, reply: Reply::Acknowledge { ranges } });
+    let count = usize::try_from(limits.reads_max).expect("small");
+    let (run, ids) = (Run(MOST), vec![ReadId(MOST); count]);
+    messages.push(Message::Read { run, ids: ids.clone() });
+    messages.push(Message::ReadAt { run, ids, slot });
+    messages
+}

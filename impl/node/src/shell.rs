@@ -1,0 +1,256 @@
+//! The shell: what stands between one replica of the core and its disk, its peers, its application
+//! and its clients.
+//!
+//! It has no disk, network, clock or thread of its own. It is told what has happened, and at what
+//! time; it says what is to be done, and whoever drives it does that. So the same shell runs
+//! in a node, on real files and sockets, and in a test, a whole cluster in one thread, on simulated
+//! ones.
+//!
+//! It decides nothing about the protocol. It remembers who waits for what ([`waiting`]), counts
+//! time ([`detector`]), and merges what arrives together: all submissions of a
+//! batch of events are one input to the core, and so one accept and one write.
+//!
+//! ```text
+//! loop:  handle(event, now) for whatever has arrived;  flush(now);  do what `effects` says
+//! ```
+
+pub(crate) mod detector;
+pub(crate) mod start;
+#[cfg(test)]
+mod tests;
+pub(crate) mod waiting;
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use synod_model::{
+    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
+    ReplicaId, Request, Run, SessionId, Slot, Status,
+};
+use synod_wire::Value;
+use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
+
+use detector::{Alarm, Detector, Timing};
+use waiting::{Waiter, Waiting};
+
+/// What a shell is told. Its driver answers those who submit by an `S`, and those who read by an `R`.
+#[derive(Debug)]
+pub(crate) enum Event<S, R> {
+    /// A peer said something.
+    Peer(ReplicaId, Message<Value>),
+    /// Everything written up to this position is durable.
+    Synced(Position),
+    /// The application has everything up to this slot.
+    Applied(Slot),
+    /// A client wants something in the log.
+    Submit(Submission, S),
+    /// A client wants to know where the log ends.
+    Read(R),
+}
+
+/// What clients submit. What an opening is known by, the shell adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Submission {
+    /// A session.
+    Open,
+    /// A value.
+    Request(Request<Value>),
+    /// The end of a session.
+    End(SessionId),
+}
+
+/// What is to be done. The driver takes it all out before it tells the shell anything more.
+#[derive(Debug)]
+pub(crate) struct Effects<S, R> {
+    /// What the core wants written, sent, delivered and served.
+    pub(crate) out: Output<Value>,
+    /// Who is told that a submission is in this slot, or what else became of it, once the application
+    /// has everything that was committed by now.
+    pub(crate) on_delivery: Vec<(Slot, S, Result<Slot, SubmitError>)>,
+    /// Submissions that are answered at once.
+    pub(crate) submitted: Vec<(S, Result<Slot, SubmitError>)>,
+    /// Reads that are answered: the application has what they must see.
+    pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
+}
+
+impl<S, R> Default for Effects<S, R> {
+    fn default() -> Self {
+        Self {
+            out: Output::default(),
+            on_delivery: Vec::new(),
+            submitted: Vec::new(),
+            read: Vec::new(),
+        }
+    }
+}
+
+/// One replica and what is around it.
+#[derive(Debug)]
+pub(crate) struct Shell<S, R> {
+    replica: Replica<Value>,
+    run: Run,
+    me: ReplicaId,
+    detector: Detector,
+    waiting: Waiting<S, R>,
+    submissions: Vec<Entry<Value>>,
+    reads: Vec<ReadId>,
+    /// How many sessions were opened through this run.
+    opened: u64,
+    /// The highest watermark that a peer has told.
+    heard_watermark: Slot,
+    effects: Effects<S, R>,
+}
+
+impl<S: Waiter, R: Waiter> Shell<S, R> {
+    /// A shell around `replica`, which has just recovered.
+    pub(crate) fn new(replica: Replica<Value>, timing: Timing, rng: Rng, now: Duration) -> Self {
+        let Status { me, run, .. } = replica.status();
+        Self {
+            replica,
+            run,
+            me,
+            detector: Detector::new(timing, rng, now),
+            waiting: Waiting::default(),
+            submissions: Vec::new(),
+            reads: Vec::new(),
+            opened: 0,
+            heard_watermark: Slot::ZERO,
+            effects: Effects::default(),
+        }
+    }
+
+    /// The state of the replica.
+    pub(crate) fn status(&self) -> Status {
+        self.replica.status()
+    }
+
+    /// Everything up to this slot is committed, by what this replica knows itself and what peers say.
+    pub(crate) fn known_watermark(&self) -> Slot {
+        self.heard_watermark.max(self.replica.status().watermark)
+    }
+
+    /// When there will be something to do even if nothing happens.
+    pub(crate) fn next_alarm(&self) -> Duration {
+        self.detector.next()
+    }
+
+    /// Takes in what has happened. What clients want is only noted: [`flush`](Self::flush).
+    pub(crate) fn handle(&mut self, event: Event<S, R>, now: Duration) {
+        match event {
+            Event::Peer(from, message) => {
+                let told = message.watermark().unwrap_or_default();
+                self.heard_watermark = self.heard_watermark.max(told);
+                self.step(Input::Receive { from, message }, now);
+            }
+            Event::Synced(through) => self.step(Input::Synced { through }, now),
+            Event::Applied(through) => self.step(Input::Applied { through }, now),
+            Event::Submit(submission, reply) => self.submit(submission, reply),
+            Event::Read(reply) => self.reads.push(self.waiting.read(reply)),
+        }
+    }
+
+    /// Takes in what clients wanted since the last time, all at once, and whatever time has come for.
+    pub(crate) fn flush(&mut self, now: Duration) {
+        if !self.submissions.is_empty() {
+            let submissions = std::mem::take(&mut self.submissions);
+            self.step(Input::Submit(submissions), now);
+        }
+        if !self.reads.is_empty() {
+            // A read takes a place of the core's until it is answered. Nobody gets one who has gone.
+            let mut reads = std::mem::take(&mut self.reads);
+            reads.retain(|id| self.waiting.still_reads(*id));
+            self.step(Input::Read(reads), now);
+        }
+        while let Some(alarm) = self.detector.due(now) {
+            match alarm {
+                Alarm::Resend => self.step(Input::Resend, now),
+                Alarm::Suspect => self.step(Input::Suspect, now),
+                Alarm::Stand => self.step(Input::Elect { canvass: true }, now),
+            }
+        }
+    }
+
+    /// What is to be done.
+    pub(crate) fn effects(&mut self) -> &mut Effects<S, R> {
+        &mut self.effects
+    }
+
+    /// Nobody is answered any more by this shell: those who wait get to hear it now.
+    pub(crate) fn stop(&mut self) {
+        let submissions = self.waiting.take_submissions();
+        let unknown = |reply| (reply, Err(SubmitError::Unknown(Unknown::Stopping)));
+        self.effects.submitted.extend(submissions.map(unknown));
+        let reads = self.waiting.take_reads();
+        self.effects.read.extend(reads.map(|reply| (reply, Err(ReadError::Stopping))));
+    }
+
+    fn submit(&mut self, submission: Submission, reply: S) {
+        let entry = match submission {
+            Submission::Open => {
+                self.opened += 1;
+                Entry::Open(Opening { origin: self.me, run: self.run, count: self.opened })
+            }
+            Submission::Request(request) => Entry::Request(request),
+            Submission::End(session) => Entry::End { session },
+        };
+        let refused = match entry.submission_id() {
+            Some(id) => self.waiting.submission(id, reply).map_err(|it| (it, NotDone::TooMany)),
+            None => Err((reply, NotDone::NotASubmission)),
+        };
+        match refused {
+            Ok(()) => self.submissions.push(entry),
+            Err((reply, reason)) => {
+                self.effects.submitted.push((reply, Err(SubmitError::NotDone(reason))));
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input<Value>, now: Duration) {
+        let delivered_before = self.effects.out.delivered.len();
+        self.replica.step(input, &mut self.effects.out);
+        if std::mem::take(&mut self.effects.out.coordinator_heard) {
+            self.detector.heard(now);
+        }
+        for delivered in &self.effects.out.delivered[delivered_before..] {
+            let Delivered { slot, entry, verdict } = delivered;
+            if let (Some(id), Some(verdict)) = (entry.submission_id(), *verdict) {
+                for reply in self.waiting.delivered(id) {
+                    let outcome = waiting::outcome(*slot, verdict);
+                    self.effects.on_delivery.push((*slot, reply, outcome));
+                }
+            }
+        }
+        for answer in std::mem::take(&mut self.effects.out.answers) {
+            self.answer(&answer);
+        }
+    }
+
+    fn answer(&mut self, answer: &ClientAnswer) {
+        let (submission, result) = match *answer {
+            ClientAnswer::Read { id, slot } => {
+                let reply = self.waiting.answered(id);
+                return self.effects.read.extend(reply.map(|reply| (reply, Ok(slot))));
+            }
+            ClientAnswer::ReadRefused { id } => {
+                let refused = |reply| (reply, Err(ReadError::TooMany));
+                return self.effects.read.extend(self.waiting.answered(id).map(refused));
+            }
+            // It is committed; whether the application has it is not known here.
+            ClientAnswer::Done { submission, slot } => {
+                let replies = self.waiting.delivered(submission);
+                self.effects.on_delivery.extend(replies.map(|reply| (slot, reply, Ok(slot))));
+                return;
+            }
+            ClientAnswer::GivenUp { submission } => {
+                (submission, Err(SubmitError::Unknown(Unknown::GivenUp)))
+            }
+            // Whatever the shell submits has an id.
+            ClientAnswer::Refused { submission: None, .. } => return,
+            ClientAnswer::Refused { submission: Some(submission), reason } => {
+                (submission, Err(SubmitError::NotDone(reason.into())))
+            }
+        };
+        let replies = self.waiting.delivered(submission);
+        self.effects.submitted.extend(replies.map(|reply| (reply, result)));
+    }
+}

@@ -1,0 +1,55 @@
+//! From a data directory to a running replica.
+
+use std::sync::Arc;
+
+use synod_model::{Base, Delivered, Output, RecordError, Recovery, Replica, Run, Slot, Verdict};
+use synod_wire::Value;
+use thiserror::Error;
+
+use crate::storage::{DataDirectory, Log, Preparation, RecoverError};
+
+/// Why a replica cannot start from its data directory.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Its log cannot be read.
+    #[error(transparent)]
+    Log(Box<RecoverError>),
+    /// Its first record is nothing that this core could start from.
+    #[error("the replica cannot start: {0}")]
+    Base(RecordError),
+}
+
+/// A committed slot of the log that is read.
+#[derive(Debug)]
+pub(crate) enum Committed {
+    /// The application has not got it.
+    ToDeliver(Delivered<Value>),
+    /// The application has it; the verdict is for those who follow the log.
+    HadAlready(Slot, Verdict),
+}
+
+/// Recovers the log of `directory` and the replica that wrote it. What is committed goes to
+/// `committed` as it is read, in order; the application has everything up to `applied`.
+pub(crate) fn start(
+    directory: &DataDirectory,
+    preparation: Preparation,
+    run: Run,
+    applied: Slot,
+    mut committed: impl FnMut(Committed),
+) -> Result<(Replica<Value>, Log), StartError> {
+    let identity = directory.identity();
+    let cluster = Arc::new(identity.cluster.clone());
+    let base = Base::new(cluster.first_configuration().clone());
+    let mut out = Output::default();
+    let mut recovery = Recovery::new(cluster, identity.replica, run, applied, base, &mut out)
+        .map_err(StartError::Base)?;
+    let log = Log::recover(directory, preparation, |record| {
+        recovery.record(record, &mut out)?;
+        let had_already = out.had_already.drain(..);
+        had_already.for_each(|(slot, verdict)| committed(Committed::HadAlready(slot, verdict)));
+        out.delivered.drain(..).for_each(|it| committed(Committed::ToDeliver(it)));
+        Ok::<_, RecordError>(())
+    });
+    let log = log.map_err(|error| StartError::Log(Box::new(error)))?;
+    Ok((recovery.finish(), log))
+}

@@ -1,0 +1,139 @@
+//! Who waits for what.
+//!
+//! A client may ask again for what it asked already, on the same connection or another, so several
+//! may wait for one submission. All of them hear what became of it. For how many submissions and reads
+//! somebody waits is bounded by what the core takes: it answers at once what it refuses.
+
+use std::collections::HashMap;
+
+use synod_model::{ReadId, Slot, SubmissionId, Verdict};
+use synod_wire::api::{SubmitError, Unknown};
+
+/// How many may wait for one submission. Default 64: a client asks again once it has given up the
+/// last time, so there are few; and whoever asks without end is told so instead of kept.
+pub(super) const WAITERS_MAX: usize = 64;
+
+/// Somebody who waits for an answer.
+pub(crate) trait Waiter {
+    /// Whether nobody is there any more to hear it: the connection was closed, for example.
+    fn is_gone(&self) -> bool;
+}
+
+/// The clients of one replica that have not been answered yet: an `S` submits, an `R` reads.
+#[derive(Debug)]
+pub(crate) struct Waiting<S, R> {
+    submissions: HashMap<SubmissionId, Vec<S>>,
+    reads: HashMap<ReadId, R>,
+    reads_asked: u64,
+}
+
+impl<S, R> Default for Waiting<S, R> {
+    fn default() -> Self {
+        Self { submissions: HashMap::new(), reads: HashMap::new(), reads_asked: 0 }
+    }
+}
+
+impl<S: Waiter, R> Waiting<S, R> {
+    /// `reply` waits for this submission. It is given back if too many do.
+    pub(crate) fn submission(&mut self, id: SubmissionId, reply: S) -> Result<(), S> {
+        let waiters = self.submissions.entry(id).or_default();
+        // Before there is room made for more, those who have gone make room.
+        if waiters.len() == waiters.capacity() || waiters.len() >= WAITERS_MAX {
+            waiters.retain(|it| !it.is_gone());
+        }
+        if waiters.len() >= WAITERS_MAX {
+            return Err(reply);
+        }
+        waiters.push(reply);
+        Ok(())
+    }
+}
+
+impl<S, R: Waiter> Waiting<S, R> {
+    /// Whether somebody waits for this read. If not, it is forgotten.
+    pub(crate) fn still_reads(&mut self, id: ReadId) -> bool {
+        let reads = self.reads.get(&id).is_some_and(|it| !it.is_gone());
+        if !reads {
+            self.reads.remove(&id);
+        }
+        reads
+    }
+}
+
+impl<S, R> Waiting<S, R> {
+    /// `reply` waits for a read, which gets this id.
+    pub(crate) fn read(&mut self, reply: R) -> ReadId {
+        self.reads_asked += 1;
+        let id = ReadId(self.reads_asked);
+        self.reads.insert(id, reply);
+        id
+    }
+
+    /// Takes those who wait for this submission.
+    pub(crate) fn delivered(&mut self, id: SubmissionId) -> impl Iterator<Item = S> + use<S, R> {
+        self.submissions.remove(&id).into_iter().flatten()
+    }
+
+    /// Takes whoever waits for this read.
+    pub(crate) fn answered(&mut self, id: ReadId) -> Option<R> {
+        self.reads.remove(&id)
+    }
+
+    /// Takes everybody who waits for a submission.
+    pub(crate) fn take_submissions(&mut self) -> impl Iterator<Item = S> + use<S, R> {
+        std::mem::take(&mut self.submissions).into_values().flatten()
+    }
+
+    /// Takes everybody who waits for a read.
+    pub(crate) fn take_reads(&mut self) -> impl Iterator<Item = R> + use<S, R> {
+        std::mem::take(&mut self.reads).into_values()
+    }
+}
+
+/// What the delivery of a copy tells those who wait for its submission.
+pub(crate) fn outcome(slot: Slot, verdict: Verdict) -> Result<Slot, SubmitError> {
+    match verdict {
+        Verdict::First => Ok(slot),
+        Verdict::Duplicate { first_slot } => Ok(first_slot),
+        Verdict::Refused { reason } => Err(SubmitError::Unknown(Unknown::Refused(reason))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_model::SessionId;
+    use tokio::sync::oneshot::{self, Receiver, Sender};
+
+    use super::*;
+
+    const ID: SubmissionId = SubmissionId::Request { session: SessionId(1), number: 1 };
+
+    type Reply = Sender<u8>;
+
+    fn waits(waiting: &mut Waiting<Reply, ()>) -> Result<Receiver<u8>, Reply> {
+        let (reply, outcome) = oneshot::channel();
+        waiting.submission(ID, reply).map(|()| outcome)
+    }
+
+    #[test]
+    fn those_who_have_gone_are_not_kept() {
+        let mut waiting = Waiting::default();
+        let first = waits(&mut waiting).unwrap();
+        for _ in 0..10_000 {
+            drop(waits(&mut waiting).unwrap());
+        }
+        let kept = waiting.submissions[&ID].capacity();
+        assert!(kept <= WAITERS_MAX, "there is room for {kept}");
+        assert!(waiting.delivered(ID).any(|reply| reply.send(7).is_ok()));
+        assert_eq!(first.blocking_recv(), Ok(7));
+    }
+
+    #[test]
+    fn no_more_wait_than_the_limit() {
+        let mut waiting = Waiting::default();
+        let mut those: Vec<_> = (0..WAITERS_MAX).map(|_| waits(&mut waiting).unwrap()).collect();
+        assert!(waits(&mut waiting).is_err());
+        those.pop();
+        assert!(waits(&mut waiting).is_ok(), "one has gone");
+    }
+}

@@ -1,0 +1,174 @@
+//! Why a data directory is not made, not opened, or does not take what it is to remember.
+
+use std::path::PathBuf;
+
+use synod_model::ReplicaId;
+use synod_wire::Incarnation;
+use thiserror::Error;
+
+use crate::disk::Holder;
+use crate::storage::identity::IdentityError;
+use crate::storage::small_file::SmallFileError;
+use crate::storage::trouble::{DiskError, LOST};
+
+/// Why a data directory could not be locked.
+#[derive(Debug, Error)]
+pub enum InUse {
+    /// Another process has it.
+    #[error(
+        "data directory {} is in use by {}\n  \
+         every replica needs a directory of its own: stop that process, or choose another --data-dir",
+        path.display(), holder.0
+    )]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// There is nothing to lock.
+    #[error(
+        "{} is not there, so nobody can tell whether a process has the data directory open\n  \
+         it is made with the directory and never removed, so somebody else did that\n  \
+         if no process has the directory open, make an empty file of that name",
+        path.display()
+    )]
+    NoLockFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(DiskError),
+}
+
+/// A log holds something, and whose log it is nobody knows any more.
+#[derive(Debug, Error)]
+#[error(
+    "{} holds records, and the file `identity` of its data directory is gone\n  \
+     a replica that starts anew under its old id would forget what it has promised: nothing was \
+     changed\n  \
+     {LOST}",
+    path.display()
+)]
+pub struct IdentityGone {
+    /// The first segment that holds something.
+    pub path: PathBuf,
+}
+
+/// Why a data directory was not made.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// The replica cannot be what it is to be.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is one already.
+    #[error(
+        "{} is the data directory of a replica already\n  \
+         `synod node` runs it; a new replica needs another directory, and an id that no replica of \
+         its cluster ever had",
+        path.display()
+    )]
+    AlreadyMade {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something else is there.
+    #[error(
+        "{} is not empty: there is {name}\n  \
+         nothing was changed; a data directory is made where there is nothing yet",
+        path.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// A name that is in it.
+        name: String,
+    },
+    /// It was a data directory, and who it was is lost.
+    #[error(transparent)]
+    IdentityGone(#[from] IdentityGone),
+    /// Another process has the directory.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// A small file could not be written.
+    #[error(transparent)]
+    SmallFile(#[from] SmallFileError),
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Why a data directory was not opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// There is nothing.
+    #[error(
+        "{} is empty, or not there\n  \
+         if this replica is new, `synod init` makes its data directory\n  \
+         if it is not, see whether its disk is mounted; a replica whose disk is lost never comes back \
+         under its old id\n  \
+         {LOST}",
+        path.display()
+    )]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was never finished.
+    #[error(
+        "{} is the data directory of no replica yet: making it was interrupted\n  \
+         run `synod init` again, with the same arguments, to finish it",
+        path.display()
+    )]
+    InitInterrupted {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was a data directory, and who it was is lost.
+    #[error(transparent)]
+    IdentityGone(#[from] IdentityGone),
+    /// It is something else.
+    #[error(
+        "{} is not the data directory of a replica: there is no file `identity` in it\n  \
+         if this replica is new, `synod init` makes its data directory where nothing is yet",
+        path.display()
+    )]
+    NotADataDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process has it.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// A small file is damaged or missing.
+    #[error(transparent)]
+    SmallFile(#[from] SmallFileError),
+    /// The disk refuses.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Why an incarnation was not stored.
+#[derive(Debug, Error)]
+pub enum IncarnationError {
+    /// The replica is known under another one.
+    #[error(
+        "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
+         its data directory was made anew under an id that was in use, so that what it has promised \
+         is forgotten; or it is of another cluster, with the same name and the same ids: the cluster \
+         does not talk to it\n  \
+         {LOST}"
+    )]
+    Other {
+        /// Which replica.
+        replica: ReplicaId,
+        /// The incarnation it was first met with.
+        known: Incarnation,
+        /// The one it comes with now.
+        found: Incarnation,
+    },
+    /// It could not be written.
+    #[error(transparent)]
+    SmallFile(#[from] SmallFileError),
+}

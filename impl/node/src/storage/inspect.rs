@@ -1,0 +1,227 @@
+//! What is in a data directory, for people, whatever state it is in.
+//!
+//! Inspecting reads, and changes nothing; it needs no lock, and the directory may be damaged or in
+//! use. In use, what it says of the end of the log may be wrong by the time it is said: a batch that
+//! is being written looks like an interrupted write. So it says first whether the lock is held.
+//!
+//! What it finds it tells one by one, so that a log of any length takes the memory of one batch.
+//! Where something is damaged it goes on at the next header that it finds. In the end it says what a
+//! start of the replica would make of the log, by the same rules, for they are the same code.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use synod_model::{Content, Record, ReplicaId, SequenceNumber, Slot, SlotRange};
+use synod_wire::Value;
+use synod_wire::codec::{self, DecodeError};
+
+use super::batch::{BLOCK_BYTES, Flaw, Header};
+use super::directory::{INCARNATIONS, LOCK, Met, PEERS};
+use super::identity::{IDENTITY, Identity};
+use super::init::is_known;
+use super::recover::RecoverError;
+use super::scan::Scanner;
+use super::segment::{LOG, Listing, segment_name};
+use super::small_file::SmallFileError;
+use super::survey::{Batch, Interrupted, Place, survey};
+use super::trouble::DiskError;
+use crate::disk::{Disk, Holder, ROOT};
+
+/// One thing that is in a data directory. Its text is one line or several.
+#[derive(Debug)]
+pub enum Finding {
+    /// The directory, and whether a process has it open.
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Who holds the lock, if anybody does; or why that is unknown.
+        lock: Result<Option<Holder>, DiskError>,
+    },
+    /// Who the replica is.
+    Identity(Result<Box<Identity>, SmallFileError>),
+    /// Which data directory each other member was first met with, and whether all have met.
+    Incarnations(Result<Met, SmallFileError>),
+    /// Where the other replicas are.
+    Peers(Result<BTreeMap<ReplicaId, String>, SmallFileError>),
+    /// Something that does not belong there.
+    Unknown {
+        /// What.
+        path: PathBuf,
+    },
+    /// A segment, whose batches follow.
+    Segment {
+        /// The file.
+        path: PathBuf,
+        /// How long it is.
+        length_bytes: u64,
+    },
+    /// A batch whose checksums are right.
+    Batch {
+        /// Where it is.
+        place: Place,
+        /// Its header.
+        header: Header,
+        /// Its records.
+        records: Vec<RecordFound>,
+        /// What ended them, if it was not the end of the batch.
+        error: Option<DecodeError>,
+    },
+    /// Something that is neither a batch nor blank.
+    Flawed {
+        /// Where it is.
+        place: Place,
+        /// Where the next batch is, or the end of the segment.
+        to: u64,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+    /// From here on a segment holds nothing.
+    Blank {
+        /// From where.
+        from: Place,
+    },
+    /// A file of the log could not be read.
+    Unreadable(DiskError),
+    /// What a start of the replica would make of the log.
+    Verdict(Result<LogEnd, RecoverError>),
+}
+
+/// A record, without its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordFound {
+    /// Every slot up to here is committed.
+    pub watermark: Slot,
+    /// What it records.
+    pub kind: RecordKind,
+    /// The number that it was written under, if under any.
+    pub s: Option<SequenceNumber>,
+    /// The slots that it has entries for.
+    pub slots: Option<SlotRange>,
+}
+
+/// What a record records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A promise.
+    Promised,
+    /// Entries that were accepted.
+    Accepted,
+    /// Entries that came by catch-up.
+    Committed,
+}
+
+/// Where a log ends that is not damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnd {
+    /// Behind the last sound batch.
+    pub end: Place,
+    /// How many batches there are.
+    pub batches: u64,
+    /// What an interrupted write has left, which a start would cut off.
+    pub interrupted: Option<Interrupted>,
+}
+
+/// Tells everything that is in the data directory, in order.
+///
+/// # Errors
+///
+/// If the directory itself cannot be read. Whatever else cannot be is among what is told.
+pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), DiskError> {
+    let names = disk.list(ROOT).map_err(DiskError::at(disk, ROOT, "list"))?;
+    let lock = disk.lock_holder(LOCK).map_err(DiskError::at(disk, LOCK, "look at"));
+    tell(Finding::Directory { path: disk.path(ROOT), lock });
+
+    let identity: Result<Box<Identity>, _> = IDENTITY.read(disk).map(Box::new);
+    let known = identity.as_deref().ok().cloned();
+    tell(Finding::Identity(identity));
+    tell(Finding::Incarnations(INCARNATIONS.read(disk)));
+    tell(Finding::Peers(PEERS.read(disk)));
+    for name in names.iter().filter(|name| !is_known(name)) {
+        tell(Finding::Unknown { path: disk.path(name) });
+    }
+    match Listing::read(disk) {
+        Err(error) => tell(Finding::Unreadable(error)),
+        Ok(listing) => {
+            for name in &listing.unknown {
+                tell(Finding::Unknown { path: disk.path(&format!("{LOG}/{name}")) });
+            }
+            for segment in listing.segments {
+                let told = inspect_segment(disk, segment, known.as_ref(), &mut tell);
+                told.unwrap_or_else(|error| tell(Finding::Unreadable(error)));
+            }
+        }
+    }
+    if let Some(identity) = known {
+        tell(Finding::Verdict(verdict(disk, &identity)));
+    }
+    Ok(())
+}
+
+fn inspect_segment(
+    disk: &dyn Disk,
+    segment: u32,
+    identity: Option<&Identity>,
+    tell: &mut impl FnMut(Finding),
+) -> Result<(), DiskError> {
+    let mut scanner = Scanner::open(disk, segment)?;
+    let length_bytes = scanner.length_bytes;
+    tell(Finding::Segment { path: disk.path(&segment_name(segment)), length_bytes });
+    // A value can look like a batch of another log; whose log this is may be unknown.
+    let is_ours = |header: &Header| identity.is_none_or(|it| it.incarnation == header.incarnation);
+    let mut offset = 0;
+    while offset < length_bytes {
+        let place = Place { segment, offset };
+        let flaw = match scanner.any_batch(offset, length_bytes)? {
+            Ok((header, span)) => {
+                let (records, error) = records_found(header.payload(span).unwrap_or_default());
+                tell(Finding::Batch { place, header, records, error });
+                offset += header.span_bytes();
+                continue;
+            }
+            Err(flaw) => flaw,
+        };
+        if scanner.is_blank_from(offset)? {
+            tell(Finding::Blank { from: place });
+            break;
+        }
+        let next = scanner.next_header(offset + BLOCK_BYTES, is_ours)?;
+        let to = next.unwrap_or(length_bytes);
+        tell(Finding::Flawed { place, to, flaw });
+        offset = to;
+    }
+    Ok(())
+}
+
+fn records_found(payload: &[u8]) -> (Vec<RecordFound>, Option<DecodeError>) {
+    let mut found = Vec::new();
+    for record in codec::records(payload) {
+        match record {
+            Ok(record) => found.push(RecordFound::from(&record)),
+            Err(error) => return (found, Some(error)),
+        }
+    }
+    (found, None)
+}
+
+impl From<&Record<Value>> for RecordFound {
+    fn from(record: &Record<Value>) -> Self {
+        let (kind, s) = match record.content {
+            Content::Promised(s) => (RecordKind::Promised, Some(s)),
+            Content::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
+            Content::Committed { .. } => (RecordKind::Committed, None),
+        };
+        Self { watermark: record.watermark, kind, s, slots: record.content.slots() }
+    }
+}
+
+fn verdict(disk: &dyn Disk, identity: &Identity) -> Result<LogEnd, RecoverError> {
+    let is_decodable = |batch: &Batch| match records_found(batch.payload()).1 {
+        None => Ok(()),
+        Some(error) => Err(RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None)),
+    };
+    let survey = survey(disk, identity, is_decodable)?;
+    survey.last.as_ref().map_or(Ok(()), is_decodable)?;
+    Ok(LogEnd { end: survey.end, batches: survey.next.number - 1, interrupted: survey.interrupted })
+}

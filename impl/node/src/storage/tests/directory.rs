@@ -1,0 +1,270 @@
+//! Making, opening and locking a data directory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use synod_model::{Configuration, ConfigurationId, Limits, ReplicaId};
+use synod_wire::{ClusterId, Incarnation};
+
+use super::kit::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
+use crate::disk::{Disk, SimulatedDisk};
+use crate::storage::{
+    DataDirectory, IncarnationError, InitError, LogLimits, Met, NewReplica, OpenError,
+    SmallFileError,
+};
+
+fn init(disk: &SimulatedDisk, replica: &NewReplica) -> Result<DataDirectory, InitError> {
+    DataDirectory::init(Arc::new(disk.clone()), replica)
+}
+
+fn try_open(disk: &SimulatedDisk) -> Result<DataDirectory, OpenError> {
+    DataDirectory::open(Arc::new(disk.clone()))
+}
+
+#[test]
+fn what_was_made_is_opened() {
+    let disk = new_disk(1);
+    let directory = open(&disk);
+    let identity = directory.identity();
+    assert_eq!(identity.cluster_name, "test");
+    assert_eq!(identity.replica, ReplicaId(1));
+    assert_eq!(identity.cluster, new_replica().cluster);
+    assert_eq!(identity.log, LOG);
+    assert_eq!(directory.peers(), &new_replica().peers);
+    assert!(*directory.met() == Met::default());
+    assert!(!directory.met().is_formed, "there are others to meet");
+}
+
+/// Nothing is made by a node, so that an emptied directory is not mistaken for a first start.
+#[test]
+fn open_makes_nothing() {
+    let told = |disk: &SimulatedDisk| {
+        let before = disk.files();
+        let error = try_open(disk).expect_err("nothing to open").to_string();
+        assert_eq!(before, disk.files());
+        error
+    };
+    let disk = SimulatedDisk::new(1);
+    let error = told(&disk);
+    assert!(error.starts_with("data/ is empty, or not there\n"), "{error}");
+    assert!(error.contains("`synod init`"), "{error}");
+    assert!(disk.list("").is_err(), "not even the directory itself");
+    disk.make_root().expect("room");
+    assert!(told(&disk).contains("`synod init`"));
+    drop(disk.create("notes.txt").expect("room"));
+    assert!(told(&disk).contains("there is no file `identity` in it"));
+
+    // Emptied, but for what nobody sees.
+    let disk = new_disk(1);
+    for name in ["identity", "incarnations", "peers", "log/00000001.wal"] {
+        disk.remove(name).expect("a file");
+    }
+    assert!(told(&disk).contains("making it was interrupted"));
+
+    for name in ["incarnations", "peers", "LOCK"] {
+        let disk = new_disk(1);
+        disk.remove(name).expect("a file");
+        let error = told(&disk);
+        assert!(error.contains(&format!("data/{name}")), "{error}");
+    }
+}
+
+#[test]
+fn init_changes_nothing_that_is_there() {
+    let told = |disk: &SimulatedDisk| {
+        let before = disk.files();
+        let error = init(disk, &new_replica()).expect_err("something is there").to_string();
+        assert_eq!(before, disk.files());
+        error
+    };
+    let disk = SimulatedDisk::new(1);
+    disk.make_root().expect("room");
+    drop(disk.create("notes.txt").expect("room"));
+    assert!(told(&disk).starts_with("data/ is not empty: there is notes.txt\n"));
+
+    let disk = new_disk(1);
+    let error = told(&disk);
+    assert!(error.starts_with("data/ is the data directory of a replica already\n"), "{error}");
+
+    // It was a replica, and somebody took its identity.
+    let (mut log, _) = recover(&disk);
+    append(&mut log, &[accepted(1, 1, 1)]);
+    drop(log);
+    disk.remove("identity").expect("a file");
+    let error = told(&disk);
+    assert!(error.starts_with("data/log/00000001.wal holds records, and the file `identity`"));
+    // A node says the same, and does not send its operator to `init`.
+    assert_eq!(try_open(&disk).expect_err("no identity").to_string(), error);
+    drop(disk.create("log/notes.txt").expect("room"));
+    assert!(told(&disk).starts_with("data/ is not empty: there is log/notes.txt\n"));
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let disk = new_disk(1);
+    let directory = open(&disk);
+    let error = try_open(&disk).expect_err("it is open").to_string();
+    assert!(error.starts_with("data directory data/ is in use by process 2\n"), "{error}");
+    // The log holds the lock too.
+    let (log, _) = super::kit::try_recover(&directory).expect("an empty log");
+    drop(directory);
+    assert!(matches!(try_open(&disk), Err(OpenError::InUse(_))));
+    drop(log);
+    open(&disk);
+}
+
+/// Under an id that is known no other incarnation is ever stored.
+#[test]
+fn an_incarnation_is_for_ever() {
+    let disk = new_disk(1);
+    let mut directory = open(&disk);
+    let (two, other) = (Incarnation(22), Incarnation(23));
+    directory.store_incarnation(ReplicaId(2), two).expect("room");
+    directory.store_incarnation(ReplicaId(2), two).expect("the same");
+    let mine = directory.identity().incarnation;
+    directory.store_incarnation(ReplicaId(1), mine).expect("the same");
+    for (replica, known) in [(ReplicaId(2), two), (ReplicaId(1), mine)] {
+        let error = directory.store_incarnation(replica, other).expect_err("another");
+        assert!(matches!(
+            error,
+            IncarnationError::Other { replica: it, known: its, found }
+                if (it, its, found) == (replica, known, other)
+        ));
+    }
+    let disk = disk.lose_power();
+    assert_eq!(open(&disk).met().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
+}
+
+/// A small file that is being replaced is there in one of its contents, whole; in the new one, once
+/// that was reported.
+#[test]
+fn small_files_are_replaced_atomically() {
+    let ends = (any::<bool>(), any::<bool>());
+    check(1_000, &(1..40_u64, any::<u64>(), ends), |(operation, seed, (fails, is_killed))| {
+        let disk = new_disk(seed);
+        if fails {
+            disk.fail_at(disk.operations() + operation, 5);
+        } else {
+            disk.stop_at(disk.operations() + operation);
+        }
+        let mut stored = 0;
+        if let Ok(mut directory) = try_open(&disk) {
+            while directory.store_incarnation(ReplicaId(stored), Incarnation(5)).is_ok() {
+                stored += if stored == 0 { 2 } else { 1 };
+            }
+            // After a failure it is unknown which content is there.
+            let error = directory.store_peers(BTreeMap::new()).expect_err("a failed directory");
+            assert!(error.to_string().contains("an earlier change"), "{error}");
+        }
+        let disk = if is_killed { disk.kill() } else { disk.lose_power() };
+        let found = open(&disk).met().incarnations.clone();
+        let expected =
+            |last| (0..=last).filter(|it| *it != 1).map(|it| (ReplicaId(it), Incarnation(5)));
+        let is_new = found.contains_key(&ReplicaId(stored));
+        let last = if is_new { Some(stored) } else { stored.checked_sub(1) };
+        assert_eq!(found, last.into_iter().flat_map(expected).collect());
+        assert_eq!(open(&disk.lose_power()).met().incarnations, found, "what was read is durable");
+    });
+}
+
+/// The identity is there, as far as the page cache knows, and syncing its name has failed.
+#[test]
+fn an_identity_that_was_opened_stays() {
+    let operations = {
+        let disk = SimulatedDisk::new(1);
+        init(&disk, &new_replica()).expect("an empty disk");
+        disk.operations()
+    };
+    for seed in 0..40 {
+        let disk = SimulatedDisk::new(seed);
+        disk.fail_at(operations, 5);
+        let error = init(&disk, &new_replica()).expect_err("the last sync fails").to_string();
+        assert!(error.starts_with("cannot sync data/: "), "{error}");
+        let disk = disk.kill();
+        open(&disk);
+        open(&disk.lose_power());
+    }
+}
+
+#[test]
+fn damage_in_small_files_is_told() {
+    for name in ["identity", "incarnations", "peers"] {
+        let disk = new_disk(1);
+        let length = disk.files()[name].len();
+        for offset in 0..length {
+            let flip = |content: &mut Vec<u8>| content[offset] ^= 1 << (offset % 8);
+            disk.damage(name, flip);
+            let error = try_open(&disk).expect_err("damage");
+            assert!(matches!(error, OpenError::SmallFile(SmallFileError::Damaged { .. })));
+            assert!(error.to_string().starts_with(&format!("data/{name} is damaged: it ")));
+            disk.damage(name, flip);
+        }
+        for cut in 0..length {
+            let disk = disk.fork(1);
+            disk.damage(name, |content| content.truncate(cut));
+            try_open(&disk).expect_err("damage");
+        }
+        disk.damage(name, |content| {
+            content[8] = 9;
+            let end = content.len() - 4;
+            let checksum = crc32c::crc32c(&content[..end]);
+            content[end..].copy_from_slice(&checksum.to_le_bytes());
+        });
+        let error = try_open(&disk).expect_err("another version").to_string();
+        assert!(error.contains("has format version 9, and this program knows version 1 only"));
+    }
+}
+
+#[test]
+fn what_no_replica_can_be_is_refused() {
+    let told = |change: &dyn Fn(&mut NewReplica)| {
+        let mut replica = new_replica();
+        change(&mut replica);
+        let disk = SimulatedDisk::new(1);
+        let error = init(&disk, &replica).expect_err("impossible").to_string();
+        assert_eq!(disk.operations(), 0, "nothing was made");
+        error
+    };
+    assert!(told(&|it| it.cluster_name.clear()).contains("cannot be the name of a cluster"));
+    assert!(told(&|it| it.cluster_name = "a\nb".into()).contains("cannot be the name"));
+    assert!(told(&|it| it.cluster_name = "x".repeat(65)).contains("cannot be the name"));
+    let error = told(&|it| it.replica = ReplicaId(3));
+    assert!(error.contains("not among the members of its cluster, which are [0, 1, 2]"), "{error}");
+    for segment_bytes in [0, 4096, 8 * 4096 + 1, 1 << 40] {
+        let error = told(&|it| it.log = LogLimits { segment_bytes, ..LOG });
+        assert!(error.contains("is impossible with batch_bytes_max = 8,128"), "{error}");
+    }
+    let error = told(&|it| it.log.batch_bytes_max = 3000);
+    assert!(error.contains("a record can take 3,576 bytes"), "{error}");
+    let error = told(&|it| it.log.batch_bytes_max = u64::MAX);
+    assert!(error.contains("is impossible"), "{error}");
+}
+
+/// Two replicas that disagree on anything do not talk; where they are is not among it.
+#[test]
+fn a_cluster_id_is_of_all_that_must_agree() {
+    let cluster = |stride, configuration, members: &[u16], limits| {
+        let members = members.iter().copied().map(ReplicaId).collect();
+        let first = Configuration::new(ConfigurationId(configuration), members).expect("members");
+        synod_model::ClusterConstants::new(stride, first, limits).expect("a cluster")
+    };
+    let fewer = Limits { reads_max: 3, ..Limits::default() };
+    let ids = [
+        ClusterId::of("a", &cluster(65_536, 1, &[0, 1, 2], Limits::default())),
+        ClusterId::of("b", &cluster(65_536, 1, &[0, 1, 2], Limits::default())),
+        ClusterId::of("a", &cluster(3, 1, &[0, 1, 2], Limits::default())),
+        ClusterId::of("a", &cluster(65_536, 2, &[0, 1, 2], Limits::default())),
+        ClusterId::of("a", &cluster(65_536, 1, &[0, 1], Limits::default())),
+        ClusterId::of("a", &cluster(65_536, 1, &[0, 1, 2], fewer)),
+    ];
+    for (index, id) in ids.iter().enumerate() {
+        assert!(!ids[..index].contains(id));
+    }
+    assert_eq!(ids[0], ClusterId::of("a", &cluster(65_536, 1, &[2, 1, 0], Limits::default())));
+    assert_eq!(
+        ids[0].to_string(),
+        "0948598ffb80d33e8c50f96612f2d078e8337edacab2417f49a904a99fefd92c",
+        "the ids of clusters that exist must not change"
+    );
+}

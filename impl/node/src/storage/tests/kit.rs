@@ -1,0 +1,114 @@
+//! What the tests share: a small replica, records for it, and the way from one run to the next.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationId, Content, Limits, Record, ReplicaId,
+    SequenceNumber, Slot,
+};
+use synod_wire::Incarnation;
+use synod_wire::Value;
+use synod_wire::testing::records;
+pub(super) use synod_wire::testing::{check, entry};
+
+use crate::disk::{Disk, SimulatedDisk};
+use crate::storage::{DataDirectory, Log, LogLimits, NewReplica, Preparation, RecoverError};
+
+/// Segments of eight blocks, and batches of at most two: every kind of boundary is near.
+pub(super) const LOG: LogLimits = LogLimits { segment_bytes: 8 * 4096, batch_bytes_max: 8192 - 64 };
+
+/// The longest value.
+pub(super) const VALUE_BYTES_MAX: usize = 3000;
+
+pub(super) fn new_replica() -> NewReplica {
+    let members = (0..3).map(ReplicaId).collect();
+    let configuration = Configuration::new(ConfigurationId(1), members).expect("three members");
+    let limits = Limits {
+        frame_bytes_max: VALUE_BYTES_MAX as u64,
+        value_bytes_max: VALUE_BYTES_MAX as u64,
+        frame_entries_max: 8,
+        ..Limits::default()
+    };
+    let peers = [(ReplicaId(0), "10.0.0.1:4000".into()), (ReplicaId(2), "r2:4000".into())];
+    NewReplica {
+        cluster_name: "test".into(),
+        cluster: ClusterConstants::new(65_536, configuration, limits).expect("a cluster"),
+        replica: ReplicaId(1),
+        incarnation: Incarnation(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
+        log: LOG,
+        peers: BTreeMap::from(peers),
+    }
+}
+
+/// A disk on which the replica has just been made.
+pub(super) fn new_disk(seed: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(seed);
+    DataDirectory::init(Arc::new(disk.clone()), &new_replica()).expect("an empty disk");
+    disk.kill()
+}
+
+pub(super) fn open(disk: &SimulatedDisk) -> DataDirectory {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    DataDirectory::open(disk).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The log of a directory, and every record in it.
+pub(super) fn try_recover(
+    directory: &DataDirectory,
+) -> Result<(Log, Vec<Record<Value>>), RecoverError> {
+    try_recover_with(Preparation::InLine, directory)
+}
+
+pub(super) fn try_recover_with(
+    preparation: Preparation,
+    directory: &DataDirectory,
+) -> Result<(Log, Vec<Record<Value>>), RecoverError> {
+    let mut records = Vec::new();
+    let log = Log::recover(directory, preparation, |record| {
+        records.push(record);
+        Ok::<_, Infallible>(())
+    })?;
+    Ok((log, records))
+}
+
+pub(super) fn recover(disk: &SimulatedDisk) -> (Log, Vec<Record<Value>>) {
+    try_recover(&open(disk)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Appends all of `records` in one batch, for which they are short enough.
+pub(super) fn append(log: &mut Log, records: &[Record<Value>]) {
+    let taken = log.append(records).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(taken, records.len());
+}
+
+/// A disk with the records of `batches` on it, durably.
+pub(super) fn disk_with(batches: &[Vec<Record<Value>>]) -> SimulatedDisk {
+    let disk = new_disk(1);
+    let (mut log, _) = recover(&disk);
+    for batch in batches {
+        append(&mut log, batch);
+    }
+    disk.kill()
+}
+
+/// A record with one entry in `slot`.
+pub(super) fn accepted(slot: u64, seed: u8, value_bytes: usize) -> Record<Value> {
+    let entries = vec![entry(seed, value_bytes)];
+    let content = Content::Accepted { s: SequenceNumber(4), first: Slot(slot), entries };
+    Record { watermark: Slot::ZERO, content }
+}
+
+/// Batches, none of which is too long.
+pub(super) fn batches(
+    count: impl Into<proptest::collection::SizeRange>,
+) -> impl Strategy<Value = Vec<Vec<Record<Value>>>> {
+    vec(vec(records(), 1..4), count)
+}
+
+pub(super) fn flat(batches: &[Vec<Record<Value>>]) -> Vec<Record<Value>> {
+    batches.iter().flatten().cloned().collect()
+}

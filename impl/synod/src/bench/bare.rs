@@ -1,0 +1,173 @@
+//! A floor for one value: three processes that pass it on and sync it as replicas do, and know no
+//! protocol.
+//!
+//! One fdatasync and two round trips are what a value cannot do without, taken one by one. Here they
+//! happen as they must in a cluster: every replica syncs on a thread of its own, all three at the same
+//! time and maybe on the same disk, and each step is another process that has to be woken. What
+//! a node takes longer than this is the node's; what this takes longer than the sum is the machine's.
+
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::Context as _;
+use synod_client::Endpoint;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task;
+
+use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip_us, zeros};
+use super::helper::Helper;
+use crate::args::BenchBareArgs;
+use crate::exit::Exit;
+use crate::lines;
+use crate::output::Output;
+
+/// How many replicas a value is passed to.
+const FOLLOWERS: usize = 2;
+
+/// How long one value takes from a client through three processes and back, in microseconds.
+pub(super) async fn replication_us(program: &Path, directory: &Path) -> anyhow::Result<f64> {
+    let mut replicas = Vec::new();
+    for id in 0..FOLLOWERS {
+        replicas.push(Bare::start(program, directory, id, &[]).await?);
+    }
+    let followers: Vec<_> = replicas.iter().map(|it| it.endpoint.to_string()).collect();
+    let first = Bare::start(program, directory, FOLLOWERS, &followers).await?;
+    let measured = round_trip_us(&first.endpoint).await;
+    for replica in replicas.into_iter().chain([first]) {
+        replica.stop().await?;
+    }
+    measured.context("a bare replication")
+}
+
+/// One of the processes, as the one that measures sees it.
+struct Bare {
+    process: Helper,
+    endpoint: Endpoint,
+    file: PathBuf,
+}
+
+impl Bare {
+    async fn start(
+        program: &Path,
+        directory: &Path,
+        id: usize,
+        followers: &[String],
+    ) -> anyhow::Result<Self> {
+        let file = directory.join(format!("bare-{id}"));
+        let path = file.to_str().context("the directory has a name that is not UTF-8")?;
+        let mut args = vec!["bench-bare", "--file", path];
+        args.extend(followers.iter().flat_map(|follower| ["--follower", follower]));
+        let mut process = Helper::start(program, &args)?;
+        Ok(Self { endpoint: process.endpoint().await?, process, file })
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.process.stop().await;
+        std::fs::remove_file(&self.file)
+            .with_context(|| format!("{} could not be removed", self.file.display()))
+    }
+}
+
+/// The process itself. It ends with its standard input.
+pub(crate) async fn bare(args: BenchBareArgs) -> anyhow::Result<Exit> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let file = zeros(&args.file)?;
+    let mut output = Output::new();
+    output.line(listener.local_addr()?.port())?;
+    output.flush()?;
+    tokio::select! {
+        () = lines::ended() => Ok(Exit::Done),
+        replicated = replicate(listener, file, &args.followers) => replicated.map(|()| Exit::Done),
+    }
+}
+
+/// What has happened to the value that is under way.
+enum Happened {
+    /// It has come.
+    Asked,
+    /// It is synced by this one of the replicas: 0 is the process itself.
+    Synced(usize),
+}
+
+/// Passes on and syncs one value after another, and answers each once a majority has synced it.
+async fn replicate(
+    listener: TcpListener,
+    file: File,
+    followers: &[Endpoint],
+) -> anyhow::Result<()> {
+    let (happened, mut happens) = unbounded_channel();
+    let mut to_followers = Vec::new();
+    for (id, follower) in (1..).zip(followers) {
+        let (from, to) = split(TcpStream::connect(follower.to_string()).await?)?;
+        to_followers.push(to);
+        tell_of_messages(from, happened.clone(), move || Happened::Synced(id));
+    }
+    let (from, mut to_client) = split(listener.accept().await?.0)?;
+    tell_of_messages(from, happened.clone(), || Happened::Asked);
+    let appender = spawn_appender(file, happened);
+
+    let message = [0xa5; MESSAGE_BYTES];
+    let (mut asked, mut answered) = (0_u64, 0);
+    let mut synced = vec![0_u64; 1 + followers.len()];
+    while let Some(happened) = happens.recv().await {
+        match happened {
+            Happened::Asked => {
+                asked += 1;
+                appender.send(asked)?;
+                for to_follower in &mut to_followers {
+                    to_follower.write_all(&message).await?;
+                }
+            }
+            Happened::Synced(by) => {
+                synced[by] += 1;
+                let is_synced = synced.iter().filter(|synced| **synced > answered).count();
+                if is_synced > synced.len() / 2 {
+                    answered += 1;
+                    to_client.write_all(&message).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn split(socket: TcpStream) -> std::io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    socket.set_nodelay(true)?;
+    Ok(socket.into_split())
+}
+
+/// Says of every message that comes that it has come, until the other end is gone.
+fn tell_of_messages(
+    mut from: OwnedReadHalf,
+    happened: UnboundedSender<Happened>,
+    what: impl Fn() -> Happened + Send + 'static,
+) {
+    task::spawn(async move {
+        let mut message = [0; MESSAGE_BYTES];
+        while from.read_exact(&mut message).await.is_ok() && happened.send(what()).is_ok() {}
+    });
+}
+
+/// Writes and syncs a block for each number that it is sent.
+fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Sender<u64> {
+    let (appender, to_append) = mpsc::channel::<u64>();
+    thread::spawn(move || {
+        let batch = [0xa5; BATCH_BYTES];
+        for number in to_append {
+            let at = number % SAMPLES_MAX * batch.len() as u64;
+            let synced = file.write_all_at(&batch, at).and_then(|()| file.sync_data());
+            // Without an answer, who measures says that it could not be measured.
+            if synced.is_err() || happened.send(Happened::Synced(0)).is_err() {
+                return;
+            }
+        }
+    });
+    appender
+}

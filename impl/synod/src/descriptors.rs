@@ -1,0 +1,71 @@
+//! File descriptors: as many as a process may have, and some that clients do not get.
+//!
+//! Every connection takes one, and so does every file. The usual limit of 1,024 is a soft one, kept
+//! low for the sake of programs that `select`, and may be raised by whoever does not. A node without
+//! a descriptor left could not make the next segment of its log, and would be down.
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use synod_node::client_port::ServerLimits;
+use tracing::{info, warn};
+
+/// How many descriptors clients leave alone. Default 256: 64 for callers that have not said who they
+/// are, 32 for connections with fifteen peers, 64 for followers that read the log, 20 for files, the
+/// listeners and the runtime; and some that nobody has thought of.
+const RESERVED: usize = 256;
+
+/// How many clients there may be even so. Default 16: a limit this low is a mistake, and with some
+/// clients that is easier to find out than with none.
+const CONNECTIONS_MIN: usize = 16;
+
+/// Raises the limit of this process, and limits the clients to what is left.
+pub(super) fn server_limits() -> ServerLimits {
+    let mut limits = ServerLimits::default();
+    let descriptors = raise();
+    let connections = connections_max(descriptors, limits.connections_max);
+    if connections < limits.connections_max {
+        info!(
+            connections,
+            descriptors,
+            "serves fewer clients at once than usual: see LimitNOFILE= and `ulimit -n`"
+        );
+        limits.connections_max = connections;
+    }
+    limits
+}
+
+/// Raises the limit as far as this process may, and says what it is.
+fn raise() -> usize {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft == hard {
+            return Ok(soft);
+        }
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard).or_else(|error| {
+            warn!("the limit of {soft} open files cannot be raised to {hard}: {error}");
+            Ok(soft)
+        })
+    });
+    let descriptors = raised.unwrap_or_else(|error| {
+        warn!("it cannot be found out how many files may be open: {error}");
+        RLIM_INFINITY
+    });
+    usize::try_from(descriptors).unwrap_or(usize::MAX)
+}
+
+fn connections_max(descriptors: usize, usual: usize) -> usize {
+    descriptors.saturating_sub(RESERVED).clamp(CONNECTIONS_MIN, usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_what_is_left() {
+        let connections = |descriptors| connections_max(descriptors, 4096);
+        assert_eq!(connections(usize::MAX), 4096);
+        assert_eq!(connections(4096 + RESERVED), 4096);
+        assert_eq!(connections(1024), 1024 - RESERVED);
+        assert_eq!(connections(100), CONNECTIONS_MIN);
+        assert_eq!(connections(0), CONNECTIONS_MIN);
+    }
+}

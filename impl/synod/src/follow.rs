@@ -1,0 +1,100 @@
+//! `synod follow`: the log, as text.
+
+use std::fmt;
+
+use anyhow::Context as _;
+use synod_client::Following;
+use synod_model::{Entry, Opening, Request, Slot, Verdict};
+use synod_wire::api::Delivery;
+use synod_wire::protocol::Follow;
+
+use super::args::FollowArgs;
+use super::escape::Escaped;
+use super::exit::Exit;
+use super::output::{self, Output};
+
+pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
+    tokio::select! {
+        done = print(args) => match done {
+            Err(error) if output::is_closed(&error) => Ok(Exit::Done),
+            done => done,
+        },
+        // Whoever reads has read enough, and need not wait until the log grows.
+        () = output::closed() => Ok(Exit::Done),
+    }
+}
+
+async fn print(args: FollowArgs) -> anyhow::Result<Exit> {
+    let FollowArgs { endpoints, from, until_caught_up, everything, timeout } = args;
+    let follow = Follow { from: Slot(from), until_caught_up, everything };
+    let mut following = Following::new(endpoints.endpoints, timeout.options(), follow)?;
+    let mut output = Output::new();
+    while let Some(deliveries) = following.next().await.with_context(|| stopped(&following))? {
+        for delivery in &deliveries {
+            if everything {
+                output.line(Line(delivery))?;
+            } else if let Some(value) = delivery.first_value() {
+                output.line(format_args!("{}\t{}", delivery.slot, Escaped(&value.0)))?;
+            }
+        }
+        output.flush()?;
+    }
+    Ok(Exit::Done)
+}
+
+fn stopped(following: &Following) -> String {
+    format!("the log could not be followed from slot {} on", following.from())
+}
+
+/// An entry of any kind, in three columns.
+struct Line<'a>(&'a Delivery);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Delivery { slot, entry, verdict } = self.0;
+        write!(f, "{slot}\t")?;
+        match verdict {
+            None | Some(Verdict::First) => {}
+            Some(Verdict::Duplicate { .. }) => f.write_str("duplicate ")?,
+            Some(Verdict::Refused { .. }) => f.write_str("refused ")?,
+        }
+        match entry {
+            Entry::NoOp => f.write_str("no-op\t"),
+            Entry::Request(Request { value, .. }) => write!(f, "value\t{}", Escaped(&value.0)),
+            Entry::Open(Opening { origin, count, .. }) => {
+                write!(f, "open\tsession {count} of r{origin}")
+            }
+            Entry::End { session } => write!(f, "end\tsession {session}"),
+            Entry::Configuration(configuration) => {
+                let members = configuration.members();
+                let members: Vec<_> = members.iter().map(|member| format!("r{member}")).collect();
+                write!(f, "configuration\t{}", members.join(" "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_model::{DeliveryRefused, ReplicaId, Run, SessionId};
+
+    #[test]
+    fn every_kind_of_entry_is_one_line() {
+        let line = |entry, verdict| Line(&Delivery { slot: Slot(7), entry, verdict }).to_string();
+        let request = || {
+            let (session, value) = (SessionId(1), "a\tb".into());
+            Entry::Request(Request { session, number: 1, answered: 1, value })
+        };
+        let open = Entry::Open(Opening { origin: ReplicaId(2), run: Run(9), count: 3 });
+        let duplicate = Verdict::Duplicate { first_slot: Slot(2) };
+        let refused = Verdict::Refused { reason: DeliveryRefused::GivenUp };
+        assert_eq!(line(Entry::NoOp, None), "7\tno-op\t");
+        assert_eq!(line(request(), Some(Verdict::First)), "7\tvalue\ta\\tb");
+        assert_eq!(line(request(), Some(duplicate)), "7\tduplicate value\ta\\tb");
+        assert_eq!(line(request(), Some(refused)), "7\trefused value\ta\\tb");
+        assert_eq!(line(open, Some(Verdict::First)), "7\topen\tsession 3 of r2");
+        let end = Entry::End { session: SessionId(1) };
+        assert_eq!(line(end, Some(Verdict::First)), "7\tend\tsession 1");
+    }
+}

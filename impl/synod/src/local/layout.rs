@@ -1,0 +1,232 @@
+//! Where a local cluster has its files and its ports.
+//!
+//! ```text
+//! DIR/lock        held by the `synod local` that uses it
+//! DIR/replicas    how many there are; written when all of them were made
+//! DIR/r0/         the data directory of replica 0
+//! DIR/r0.log      what replica 0 has told
+//! ```
+//!
+//! Data directories are made once: until `replicas` is there, an interrupted `local` goes on making
+//! them, and after that none is made ever again. A replica whose directory was lost must not come
+//! back as if it were new.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail, ensure};
+use synod_client::Endpoint;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// How many ports a cluster uses at most, from the base port on.
+pub(crate) const PORTS: u16 = 2 * PEERS_FROM;
+
+/// How far above the ports for clients those for peers are.
+const PEERS_FROM: u16 = 10;
+
+const REPLICAS_DEFAULT: u16 = 3;
+
+/// The files and ports of a cluster.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) directory: PathBuf,
+    pub(crate) places: Vec<Place>,
+    temporary: Option<TempDir>,
+    _lock: Lock,
+}
+
+/// The lock of a directory, until this is dropped.
+///
+/// To close the file would not be enough: a process that is just being started has it open as well.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If that fails, closing it is what is left.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The files and ports of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) id: u16,
+    pub(crate) data: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) client_port: u16,
+    pub(crate) peer_port: u16,
+    /// Where all members, this one too, find one another.
+    pub(crate) peers: String,
+}
+
+impl Place {
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::local(self.client_port)
+    }
+}
+
+impl Layout {
+    /// Takes the directory, or a temporary one, makes what is not there yet, and chooses the ports.
+    pub(crate) async fn make(
+        directory: Option<PathBuf>,
+        replicas: Option<u16>,
+        base_port: u16,
+        program: &Path,
+    ) -> anyhow::Result<Self> {
+        let (directory, temporary) = if let Some(directory) = directory {
+            let what = || format!("the directory {} could not be made", directory.display());
+            fs::create_dir_all(&directory).with_context(what)?;
+            // The replicas are started in it, whatever it is called from here.
+            (fs::canonicalize(&directory).with_context(what)?, None)
+        } else {
+            let made = tempfile::Builder::new().prefix("synod-local-").tempdir();
+            let made = made.context("a temporary directory could not be made")?;
+            (made.path().to_owned(), Some(made))
+        };
+        // Before anything is made: where there is something else, not even a lock file is left.
+        if read_replicas(&directory)?.is_none() {
+            check_names(&directory, replicas.unwrap_or(REPLICAS_DEFAULT))?;
+        }
+        let lock = lock(&directory)?;
+        // Again, for somebody else may have been here in between.
+        let is_made = read_replicas(&directory)?;
+        let count = is_made.or(replicas).unwrap_or(REPLICAS_DEFAULT);
+        ensure!(
+            replicas.is_none_or(|replicas| replicas == count),
+            "{} holds a cluster of {count} replicas\n  leave --replicas out, or choose another --data-dir",
+            directory.display()
+        );
+        let places = places(&directory, &ports(base_port, count)?);
+        if is_made.is_none() {
+            check_names(&directory, count)?;
+            for place in &places {
+                init(program, place).await?;
+            }
+            let made = fs::write(directory.join("replicas"), format!("{count}\n"));
+            made.with_context(|| format!("{} could not be written", directory.display()))?;
+        }
+        Ok(Self { directory, places, temporary, _lock: lock })
+    }
+
+    /// Removes the directory, if it was a temporary one.
+    pub(crate) fn end(self) -> anyhow::Result<()> {
+        let Some(temporary) = self.temporary else {
+            return Ok(());
+        };
+        temporary
+            .close()
+            .with_context(|| format!("{} could not be removed", self.directory.display()))
+    }
+}
+
+fn lock(directory: &Path) -> anyhow::Result<Lock> {
+    let path = directory.join("lock");
+    let lock = File::options().create(true).append(true).open(&path);
+    let lock = lock.with_context(|| format!("{} could not be opened", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Lock(lock)),
+        Err(TryLockError::WouldBlock) => bail!(
+            "{} is in use by another `synod local`\n  stop that one, or choose another --data-dir",
+            directory.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} could not be locked", path.display()))
+        }
+    }
+}
+
+/// How many replicas were made, if all were.
+fn read_replicas(directory: &Path) -> anyhow::Result<Option<u16>> {
+    let path = directory.join("replicas");
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let count = text.trim().parse().ok().filter(|count| (1..=PEERS_FROM).contains(count));
+            let count = count.with_context(|| format!("{} holds no number", path.display()))?;
+            Ok(Some(count))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{} could not be read", path.display())),
+    }
+}
+
+/// Checks that there is nothing in the directory but what an interrupted `local` leaves.
+fn check_names(directory: &Path, count: u16) -> anyhow::Result<()> {
+    let what = || format!("{} could not be read", directory.display());
+    for entry in fs::read_dir(directory).with_context(what)? {
+        let name = entry.with_context(what)?.file_name();
+        let is_ours = name == "lock" || (0..count).any(|id| name == *format!("r{id}"));
+        ensure!(
+            is_ours,
+            "{} holds {}, which no `synod local` has made\n  choose a directory that is empty, or not there yet",
+            directory.display(),
+            name.display()
+        );
+    }
+    Ok(())
+}
+
+/// The ports of each replica, for clients and for peers: all free at this moment.
+fn ports(base_port: u16, count: u16) -> anyhow::Result<Vec<(u16, u16)>> {
+    // Kept until all are known, so that none is found twice.
+    let mut listeners = Vec::new();
+    let mut take = |offset: u16| {
+        let port = if base_port == 0 { 0 } else { base_port + offset };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        let listener = listener.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => anyhow::anyhow!(
+                "port {port} of 127.0.0.1 is in use\n  \
+                 another `synod local` may be running, or a `synod node` that one left behind when it \
+                 was killed;\n  stop it, or choose other ports with --base-port ({base_port} now; 0 \
+                 stands for any that are free)"
+            ),
+            _ => anyhow::Error::new(error).context(format!("port {port} cannot be listened on")),
+        })?;
+        let port = listener.local_addr()?.port();
+        listeners.push(listener);
+        anyhow::Ok(port)
+    };
+    (0..count).map(|id| Ok((take(id)?, take(PEERS_FROM + id)?))).collect()
+}
+
+fn places(directory: &Path, ports: &[(u16, u16)]) -> Vec<Place> {
+    let peers: Vec<_> =
+        ports.iter().enumerate().map(|(id, (_, peer))| format!("{id}=127.0.0.1:{peer}")).collect();
+    let peers = peers.join(",");
+    (0..)
+        .zip(ports)
+        .map(|(id, &(client_port, peer_port))| Place {
+            id,
+            data: directory.join(format!("r{id}")),
+            log: directory.join(format!("r{id}.log")),
+            client_port,
+            peer_port,
+            peers: peers.clone(),
+        })
+        .collect()
+}
+
+/// Makes the data directory of one replica, unless that was done before.
+async fn init(program: &Path, place: &Place) -> anyhow::Result<()> {
+    if place.data.join("identity").exists() {
+        return Ok(());
+    }
+    let mut command = Command::new(program);
+    command.arg("init").arg("--data-dir").arg(&place.data);
+    command.args(["--id", &place.id.to_string(), "--peers", &place.peers, "--cluster", "local"]);
+    let made = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let made = made.with_context(|| format!("{} could not be started", program.display()))?;
+    let told = String::from_utf8_lossy(&made.stderr);
+    ensure!(
+        made.status.success(),
+        "the data directory of r{} could not be made ({})\n{}",
+        place.id,
+        made.status,
+        told.trim_end()
+    );
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! `synod local`: a whole cluster on one machine, to try things out.
+//!
+//! It does what a person would do by hand: `synod init` for each replica, then `synod node` for each,
+//! started again when it ends. The processes are real and so are their disks: killing one is a fair
+//! experiment. They run in process groups of their own, so that Ctrl-C reaches this command alone,
+//! which stops them one and all and waits until they are gone.
+
+mod layout;
+mod member;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use synod_client::Endpoint;
+use synod_model::ReplicaId;
+use synod_wire::api::{Forming, Role};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time;
+
+use super::args::LocalArgs;
+use super::exit::Exit;
+use super::output::{self, Output};
+use super::status;
+pub(crate) use layout::{Layout, PORTS, Place};
+use member::Event;
+pub(crate) use member::Members;
+
+/// How often the replicas are asked whether they have a coordinator yet.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
+    let mut signals = Signals::new()?;
+    let is_temporary = args.data_dir.is_none();
+    let (events, mut happens) = mpsc::unbounded_channel();
+    let cluster = async {
+        let program = env::current_exe().context("the path of this program cannot be found out")?;
+        let layout = Layout::make(args.data_dir, args.replicas, args.base_port, &program).await?;
+        anyhow::Ok((Members::start(&program, &layout.places, &events)?, layout))
+    };
+    let (members, layout) = tokio::select! {
+        cluster = cluster => cluster?,
+        () = signals.next() => return Ok(Exit::Done),
+    };
+    let shown = show(&layout, is_temporary, &members, &mut happens, &mut signals).await;
+    // Whatever ended it, no process stays behind.
+    members.stop().await;
+    let removed = layout.end();
+    match shown {
+        Err(error) if output::is_closed(&error) => {}
+        shown => shown?,
+    }
+    removed?;
+    Ok(Exit::Done)
+}
+
+/// What tells this command to stop.
+pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
+
+impl Signals {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be waited for");
+        // The last comes when the terminal is closed.
+        Ok(Self([
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ]))
+    }
+
+    pub(crate) async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Tells what happens until a signal comes.
+async fn show(
+    layout: &Layout,
+    is_temporary: bool,
+    members: &Members,
+    happens: &mut mpsc::UnboundedReceiver<Event>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut output = Output::new();
+    let endpoints: Vec<_> = layout.places.iter().map(Place::endpoint).collect();
+    let mut starting = BTreeMap::new();
+    let ready = coordinator(&endpoints);
+    let mut ready = std::pin::pin!(ready);
+    let mut is_ready = false;
+    output.line(heading(layout, is_temporary))?;
+    loop {
+        output.flush()?;
+        tokio::select! {
+            biased;
+            () = signals.next() => {
+                output.line("stopping")?;
+                return Ok(output.flush()?);
+            }
+            event = happens.recv() => match event {
+                Some(Event::Started { place, process_id }) if starting.len() < members.count() => {
+                    starting.insert(place.id, started(&place, process_id));
+                    if starting.len() == members.count() {
+                        starting.values().try_for_each(|line| output.line(line))?;
+                    }
+                }
+                Some(event) => output.line(event)?,
+                None => future::pending().await,
+            },
+            (coordinator, _) = &mut ready, if !is_ready && starting.len() == members.count() => {
+                is_ready = true;
+                output.line(advice(coordinator, &endpoints, members))?;
+            }
+        }
+    }
+}
+
+/// Waits until one of the replicas coordinates, and says which, and where it is.
+pub(crate) async fn coordinator(endpoints: &[Endpoint]) -> (ReplicaId, Endpoint) {
+    loop {
+        let reports = status::ask(endpoints, Duration::from_secs(1)).await;
+        for (report, endpoint) in reports.into_iter().zip(endpoints) {
+            if let Some(status) = report.status
+                && status.forming == Forming::Formed
+                && status.role == Role::Coordinator
+            {
+                return (status.replica, endpoint.clone());
+            }
+        }
+        time::sleep(ASK_AGAIN).await;
+    }
+}
+
+fn heading(layout: &Layout, is_temporary: bool) -> String {
+    let directory = shown(&layout.directory);
+    let kept = if is_temporary { "removed at the end; --data-dir DIR keeps one" } else { "kept" };
+    let count = layout.places.len();
+    format!("{count} replicas in {directory} ({kept})\n")
+}
+
+fn started(place: &Place, process_id: u32) -> String {
+    let Place { id, client_port, peer_port, log, .. } = place;
+    format!(
+        "r{id}  process {process_id:<8} clients 127.0.0.1:{client_port:<6} peers \
+         127.0.0.1:{peer_port:<6} log {}",
+        shown(log)
+    )
+}
+
+/// What to try next.
+fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> String {
+    let all: Vec<_> = endpoints.iter().map(Endpoint::as_str).collect();
+    let all = all.join(",");
+    let mut text = format!("\nready: r{coordinator} coordinates. In another terminal, try\n");
+    let program = env::args_os().next().map_or_else(|| "synod".into(), PathBuf::from);
+    let program = shown(&program);
+    for rest in [
+        format!("submit --endpoints {all} hello world"),
+        format!("follow --endpoints {all} --from 1"),
+        format!("status --endpoints {all}"),
+    ] {
+        // That a string takes no more is not something that happens.
+        let _ = writeln!(text, "  {program} {rest}");
+    }
+    if let Some(process_id) = members.process_id(0) {
+        let _ = writeln!(text, "  kill -9 {process_id}    r0 is started again after a moment");
+    }
+    text.push_str("Ctrl-C stops all of them.");
+    text
+}
+
+/// A path as it can be pasted into a shell, if it is not too odd.
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains([' ', '\'', '"', '$']) {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        text
+    }
+}

@@ -1,0 +1,138 @@
+//! `synod status`: how replicas are.
+
+use std::env;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use futures_util::future::join_all;
+use serde::Serialize;
+use synod_client::Endpoint;
+use synod_wire::api::{Forming, ReplicaStatus, Role};
+
+use super::args::StatusArgs;
+use super::exit::Exit;
+use super::output::Output;
+
+pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
+    let reports = ask(&args.endpoints, args.timeout).await;
+    let mut output = Output::new();
+    if args.json {
+        output.line(serde_json::to_string_pretty(&reports)?)?;
+    } else {
+        output.line(table(&reports).trim_fmt())?;
+        for note in notes(&reports) {
+            output.line(note)?;
+        }
+    }
+    output.flush()?;
+    let is_answered = reports.iter().any(|report| report.status.is_some());
+    Ok(if is_answered { Exit::Done } else { Exit::Failed })
+}
+
+/// What became of asking one replica.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) endpoint: String,
+    reachable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    #[serde(flatten)]
+    pub(crate) status: Option<ReplicaStatus>,
+}
+
+/// Asks every endpoint, all at once.
+pub(crate) async fn ask(endpoints: &[Endpoint], answer_max: Duration) -> Vec<Report> {
+    join_all(endpoints.iter().map(async |endpoint| {
+        let (status, error) = match synod_client::status(endpoint, answer_max).await {
+            Ok(status) => (Some(status), None),
+            Err(error) => (None, Some(error.trouble.to_string())),
+        };
+        Report { endpoint: endpoint.to_string(), reachable: status.is_some(), error, status }
+    }))
+    .await
+}
+
+fn table(reports: &[Report]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty()) {
+        table.force_no_tty();
+    }
+    let header = [
+        "endpoint",
+        "id",
+        "role",
+        "coordinator",
+        "promised",
+        "committed",
+        "applied",
+        "lag",
+        "log",
+        "unsynced",
+        "memory",
+        "peers",
+    ];
+    table.set_header(header);
+    for report in reports {
+        table.add_row(row(report));
+    }
+    let numbers = ["promised", "committed", "applied", "lag", "log", "unsynced", "memory"];
+    for (at, name) in header.iter().enumerate() {
+        if let Some(column) = table.column_mut(at) {
+            column.set_padding((0, 2));
+            if numbers.contains(name) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    table
+}
+
+fn row(report: &Report) -> Vec<Cell> {
+    let endpoint = Cell::new(&report.endpoint);
+    let Some(status) = &report.status else {
+        return vec![endpoint, Cell::new("-"), Cell::new("unreachable").fg(Color::Red)];
+    };
+    let role = match (&status.forming, status.role) {
+        (Forming::Forming { .. }, _) => Cell::new("forming").fg(Color::Yellow),
+        (Forming::Formed, Role::Coordinator) => Cell::new("coordinator").fg(Color::Green),
+        (Forming::Formed, role) => Cell::new(role.name()),
+    };
+    let lag = Cell::new(status.lag_slots);
+    let connected = status.peers.iter().filter(|peer| peer.connected).count();
+    let peers = Cell::new(format!("{connected}/{}", status.peers.len()));
+    vec![
+        endpoint,
+        Cell::new(format!("r{}", status.replica)),
+        role,
+        Cell::new(status.coordinator.map_or("-".to_owned(), |id| format!("r{id}"))),
+        Cell::new(status.promised),
+        Cell::new(status.committed),
+        Cell::new(status.applied),
+        if status.lag_slots > 0 { lag.fg(Color::Yellow) } else { lag },
+        Cell::new(ByteSize(status.disk.log_bytes)),
+        Cell::new(ByteSize(status.disk.unsynced_bytes)),
+        Cell::new(ByteSize(status.resident_bytes)),
+        if connected < status.peers.len() { peers.fg(Color::Yellow) } else { peers },
+    ]
+}
+
+/// What does not fit in a row.
+fn notes(reports: &[Report]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for report in reports {
+        let endpoint = &report.endpoint;
+        if let Some(error) = &report.error {
+            notes.push(format!("{endpoint}: {error}"));
+        }
+        if let Some(ReplicaStatus { forming: Forming::Forming { missing }, .. }) = &report.status {
+            let missing: Vec<_> = missing.iter().map(|id| format!("r{id}")).collect();
+            notes.push(format!("{endpoint}: has not met {}", missing.join(", ")));
+        }
+    }
+    if !notes.is_empty() {
+        notes.insert(0, String::new());
+    }
+    notes
+}

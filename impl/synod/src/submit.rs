@@ -1,0 +1,200 @@
+//! `synod submit`: values into the log, from the command line or from standard input.
+//!
+//! Each is answered in its turn, however many are in flight behind it. One that fails does not stop
+//! those after it: every value gets a line, on standard output or on standard error.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use futures_util::FutureExt as _;
+use owo_colors::OwoColorize as _;
+use synod_client::{Client, Submission, SubmitFailed};
+use synod_wire::Value;
+use tokio::sync::mpsc;
+
+use super::args::SubmitArgs;
+use super::escape::{Beginning, Escaped};
+use super::exit::{Exit, Nonsense};
+use super::lines::{self, Line, LineError};
+use super::output::{Output, OutputError};
+use synod_model::Slot;
+
+/// How many values are in flight at once: 512. Half of what a session may have, so that a slow one
+/// holds back the others late.
+const IN_FLIGHT_MAX: usize = 512;
+
+/// How many bytes they have, unless a single one has more: 64 MiB.
+const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+
+pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
+    let is_stdin = |value: &OsString| value == "-";
+    let mut values = if args.values.len() == 1 && args.values.iter().all(is_stdin) {
+        Values::Stdin(lines::stdin())
+    } else if args.values.iter().any(is_stdin) {
+        return Err(Nonsense(
+            "- stands for standard input, and takes no other value beside it\n  \
+             a value that is - can be given there: echo - | synod submit ... -"
+                .to_owned(),
+        )
+        .into());
+    } else {
+        Values::Given(args.values.into())
+    };
+    let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
+    let mut turn = Turn::new();
+    if let Err(error) = pump(&client, &mut values, &mut turn).await {
+        return turn.broken_off(error);
+    }
+    client.close().await;
+    Ok(turn.exit)
+}
+
+/// Where values come from.
+enum Values {
+    Given(VecDeque<OsString>),
+    Stdin(mpsc::Receiver<Line>),
+}
+
+impl Values {
+    /// The next one. Nothing is lost if the wait is dropped.
+    async fn next(&mut self) -> Option<Line> {
+        match self {
+            Self::Given(values) => values.pop_front().map(|value| Ok(value.into_vec().into())),
+            Self::Stdin(lines) => lines.recv().await,
+        }
+    }
+}
+
+async fn pump(client: &Client, values: &mut Values, turn: &mut Turn) -> Result<(), OutputError> {
+    let mut in_flight_bytes = 0;
+    let mut is_open = true;
+    while is_open || !turn.in_flight.is_empty() {
+        let has_room =
+            turn.in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+        let first = async {
+            match turn.in_flight.front_mut() {
+                Some(first) => first.outcome().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = first => {
+                let mut outcome = Some(outcome);
+                // Whatever else is ready is written with it.
+                while let Some(it) = outcome.take() {
+                    if let Some(InFlight { value, .. }) = turn.in_flight.pop_front() {
+                        in_flight_bytes -= value.0.len();
+                        turn.tell(&value, it)?;
+                    }
+                    outcome = turn.in_flight.front_mut().and_then(|next| next.outcome().now_or_never());
+                }
+                turn.flush()?;
+            }
+            value = values.next(), if is_open && has_room => match value {
+                Some(Ok(value)) => {
+                    in_flight_bytes += value.0.len();
+                    let submission = client.start(value.clone()).await;
+                    turn.in_flight.push_back(InFlight { value, submission: Ok(submission) });
+                }
+                Some(Err(error)) => {
+                    is_open = !matches!(error, LineError::Io(_));
+                    let submission = Err(Some(error));
+                    turn.in_flight.push_back(InFlight { value: Value::default(), submission });
+                }
+                None => is_open = false,
+            },
+        }
+    }
+    Ok(())
+}
+
+/// A value that was taken and has no answer yet.
+struct InFlight {
+    value: Value,
+    submission: Result<Submission, Option<LineError>>,
+}
+
+enum Outcome {
+    Submitted(Result<Slot, SubmitFailed>),
+    NoValue(Option<LineError>),
+}
+
+impl InFlight {
+    async fn outcome(&mut self) -> Outcome {
+        match &mut self.submission {
+            Ok(submission) => Outcome::Submitted(submission.await),
+            Err(error) => Outcome::NoValue(error.take()),
+        }
+    }
+}
+
+/// Answers, in the order of the values.
+struct Turn {
+    output: Output,
+    in_flight: VecDeque<InFlight>,
+    /// How many values were answered.
+    count: u64,
+    /// How many of them are in the log, and whoever reads standard output may not know it yet.
+    unwritten: usize,
+    exit: Exit,
+}
+
+impl Turn {
+    fn new() -> Self {
+        let (output, in_flight) = (Output::new(), VecDeque::new());
+        Self { output, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        self.output.flush()?;
+        self.unwritten = 0;
+        Ok(())
+    }
+
+    /// Standard output takes no more: says of how many values nobody is told what becomes of them.
+    fn broken_off(&self, error: OutputError) -> anyhow::Result<Exit> {
+        let submitted = self.in_flight.iter().filter(|it| it.submission.is_ok()).count();
+        let count = submitted + self.unwritten;
+        if count == 0 {
+            return Err(error.into());
+        }
+        anstream::eprintln!(
+            "{} unknown: {error}\n  \
+             what became of the last values, {count} at least, is not told: look, with `synod follow`, \
+             before you submit them again",
+            "error:".red().bold()
+        );
+        Ok(Exit::Unknown)
+    }
+
+    fn tell(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
+        self.count += 1;
+        match outcome {
+            Outcome::Submitted(Ok(slot)) => {
+                self.unwritten += 1;
+                return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
+            }
+            Outcome::Submitted(Err(failed)) => {
+                self.exit = self.exit.max(Exit::from(&failed));
+                let (count, beginning) = (self.count, Beginning(&value.0));
+                anstream::eprintln!(
+                    "{} value {count}, {beginning}: {failed}",
+                    "error:".red().bold()
+                );
+            }
+            Outcome::NoValue(error) => {
+                let failed = matches!(error, Some(LineError::Io(_)) | None);
+                self.exit = self.exit.max(if failed { Exit::Failed } else { Exit::NotDone });
+                let error = error.map(|error| error.to_string()).unwrap_or_default();
+                anstream::eprintln!(
+                    "{} line {}: not done: {error}",
+                    "error:".red().bold(),
+                    self.count
+                );
+            }
+        }
+        Ok(())
+    }
+}

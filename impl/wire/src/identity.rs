@@ -1,0 +1,69 @@
+//! Who is who: clusters, and the data directories of replicas.
+//!
+//! The *cluster id* is a hash of everything that all replicas of a cluster must agree on before they
+//! first speak: the name, the members, the constants. Addresses are not in it, for they may change.
+//! Two replicas whose ids differ were not made for one another and do not talk.
+//!
+//! The *incarnation* tells a replica from one that was made anew under its id. It is drawn at random
+//! with the data directory. Every batch of the log carries it, so a segment that was copied from
+//! another directory is seen to be one, and no value can imitate a batch, for clients never learn it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use synod_model::ClusterConstants;
+
+/// The hash of what the replicas of a cluster must agree on before they first speak.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClusterId(pub [u8; 32]);
+
+impl ClusterId {
+    /// The id of the cluster with this name and these constants.
+    pub fn of(cluster_name: &str, cluster: &ClusterConstants) -> Self {
+        let mut hash = Sha256::new();
+        let mut line = |name: &str, value: &dyn fmt::Display| {
+            hash.update(format!("{name} {value}\n"));
+        };
+        // The name is the last line, since it may have anything in it but the end of a line.
+        line("synod cluster", &1);
+        line("stride", &cluster.stride());
+        line("configuration", &cluster.first_configuration().id());
+        for member in cluster.first_configuration().members() {
+            line("member", member);
+        }
+        for (name, limit) in cluster.limits().named() {
+            line(name, &limit);
+        }
+        line("name", &cluster_name);
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A random number made with a data directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(pub u128);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -1,0 +1,29 @@
+//! What the node, its client library and the data directory have in common: bytes, and what they say.
+//!
+//! This is the bottom of `impl/`. It opens no socket and no file, and decides nothing. In the order in
+//! which to read:
+//!
+//! 1. [`Value`]: what clients put in the log. [`identity`]: which cluster, and which data directory.
+//! 2. [`codec`]: how everything that leaves memory is encoded. [`frame`]: where one message ends and
+//!    the next one begins.
+//! 3. [`api`]: what clients ask of a node, and what it answers.
+//! 4. [`protocol`] over [`buffers`]: the same as messages on a connection, for both of its ends.
+//!
+//! All of it is internal to one version of Synod, and every encoding stands behind a version number.
+
+// Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
+// reason. Tests may be short about both.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod api;
+pub mod buffers;
+pub mod codec;
+pub mod frame;
+pub mod identity;
+pub mod protocol;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod value;
+
+pub use identity::{ClusterId, Incarnation};
+pub use value::Value;

@@ -1,0 +1,91 @@
+//! What tests of this crate and of those above it share: the way to check a property, and records of
+//! any kind.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
+
+use std::fmt::Debug;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use synod_model::{
+    Configuration, ConfigurationId, Content, Entry, Opening, Record, ReplicaId, Request, Run,
+    SequenceNumber, SessionId, Slot,
+};
+
+use crate::Value;
+
+/// Checks that `test` panics for none of `cases` values.
+///
+/// # Panics
+///
+/// If it panics for one: with the smallest such value that was found.
+pub fn check<T: Debug>(cases: u32, values: &impl Strategy<Value = T>, test: impl Fn(T)) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = number("SYNOD_SEED").unwrap_or(2007);
+    let factor = u32::try_from(number("SYNOD_CASES").unwrap_or(1)).expect("a small factor");
+    println!("seed {seed}, {cases} x {factor} cases");
+    let config = Config {
+        cases: cases * factor,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 10_000,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(values, |value| {
+        test(value);
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("with SYNOD_SEED={seed}: {failure}");
+    }
+}
+
+/// An entry with a value of `value_bytes` bytes that looks like nothing else.
+pub fn entry(seed: u8, value_bytes: usize) -> Entry<Value> {
+    let mut byte = seed;
+    let value: Vec<u8> = std::iter::repeat_with(|| {
+        byte = byte.wrapping_mul(5).wrapping_add(17);
+        byte
+    })
+    .take(value_bytes)
+    .collect();
+    Entry::Request(Request {
+        session: SessionId(1),
+        number: seed.into(),
+        answered: 0,
+        value: Value::from(value),
+    })
+}
+
+/// Entries of any kind.
+pub fn entries() -> impl Strategy<Value = Entry<Value>> {
+    prop_oneof![
+        1 => Just(Entry::NoOp),
+        4 => (any::<u8>(), 0..600_usize).prop_map(|(seed, bytes)| entry(seed, bytes)),
+        1 => (0..3_u16, any::<u64>(), any::<u64>()).prop_map(|(origin, run, count)| {
+            Entry::Open(Opening { origin: ReplicaId(origin), run: Run(run), count })
+        }),
+        1 => any::<u64>().prop_map(|session| Entry::End { session: SessionId(session) }),
+        1 => vec(any::<u16>().prop_map(ReplicaId), 1..9).prop_filter_map("twice", |members| {
+            Some(Entry::Configuration(Configuration::new(ConfigurationId(7), members).ok()?))
+        }),
+    ]
+}
+
+/// Records of any kind. Storage does not care whether a replica can have written them.
+pub fn records() -> impl Strategy<Value = Record<Value>> {
+    let (s, first) = ((0..1_000_u64).prop_map(SequenceNumber), (1..60_u64).prop_map(Slot));
+    let entries = || vec(entries(), 1..4);
+    let content = prop_oneof![
+        1 => s.clone().prop_map(Content::Promised),
+        4 => (s, first.clone(), entries())
+            .prop_map(|(s, first, entries)| Content::Accepted { s, first, entries }),
+        2 => (first, entries()).prop_map(|(first, entries)| Content::Committed { first, entries }),
+    ];
+    (0..60_u64, content).prop_map(|(watermark, content)| {
+        let watermark = Slot(watermark);
+        Record { watermark, content }
+    })
+}

@@ -1,0 +1,187 @@
+//! What a replica has and does in every role.
+//!
+//! A follower, a candidate and a coordinator all promise, accept, learn and write, in the same way.
+//! [`Common`] holds that part of the state: the identity, the acceptor, the learner and the records
+//! that are not durable yet. Each role keeps what only that role needs, and works on this.
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::clients::Clients;
+use crate::acceptor::{Acceptor, Held};
+use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
+use crate::entry::{Entry, Value};
+use crate::io::Output;
+use crate::learner::Learner;
+use crate::limits::Limits;
+use crate::message::{Message, Order, Reply};
+use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot};
+use crate::record::{Content, Record};
+use crate::unsynced::{Fact, Unsynced};
+
+/// The part of a replica's state that every role uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Common<V> {
+    pub(crate) constants: Arc<ClusterConstants>,
+    pub(crate) configuration: Configuration,
+    pub(crate) me: ReplicaId,
+    pub(crate) run: Run,
+    pub(crate) acceptor: Acceptor<V>,
+    pub(crate) learner: Learner<V>,
+    pub(crate) unsynced: Unsynced,
+    /// The highest number that anybody is known to have promised; the next one picked is above it.
+    /// At least the own promise.
+    pub(crate) heard: SequenceNumber,
+    /// Whether this replica believes that nobody coordinates.
+    pub(crate) suspects: bool,
+    /// Committed slots were asked for, and nothing was committed since.
+    pub(crate) asked: bool,
+}
+
+impl<V: Value> Common<V> {
+    pub(crate) fn new(
+        constants: Arc<ClusterConstants>,
+        configuration: Configuration,
+        me: ReplicaId,
+        run: Run,
+        acceptor: Acceptor<V>,
+        learner: Learner<V>,
+    ) -> Self {
+        let heard = acceptor.promised();
+        Self {
+            constants,
+            configuration,
+            me,
+            run,
+            acceptor,
+            learner,
+            unsynced: Unsynced::default(),
+            heard,
+            suspects: false,
+            asked: false,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.constants.limits()
+    }
+
+    pub(crate) fn watermark(&self) -> Slot {
+        self.learner.watermark()
+    }
+
+    /// The other members, by ascending id.
+    pub(crate) fn others(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.configuration.members().iter().copied().filter(|member| *member != self.me)
+    }
+
+    /// The replica to which submissions and reads are forwarded: the owner of the promised number,
+    /// unless that is this replica.
+    pub(crate) fn forwards_to(&self) -> Option<ReplicaId> {
+        self.constants.owner(self.acceptor.promised()).filter(|owner| *owner != self.me)
+    }
+
+    /// The sequence number under which this replica would stand for election now (Paxos Made Live,
+    /// 4.1, footnote 1).
+    pub(crate) fn next_number(&self) -> Option<SequenceNumber> {
+        self.constants.next_number(self.me, self.heard)
+    }
+
+    /// Appends a record, with the watermark as it stands.
+    pub(crate) fn write(&mut self, content: Content<V>, out: &mut Output<V>) {
+        let watermark = self.watermark();
+        self.unsynced.write(Record { watermark, content }, out);
+    }
+
+    /// Promises `s`, and writes that if it is new.
+    pub(crate) fn promise(&mut self, s: SequenceNumber, out: &mut Output<V>) {
+        if self.acceptor.raise_promise(s) {
+            self.write(Content::Promised(s), out);
+        }
+    }
+
+    /// Accepts `entries` under `s`, which is promised, and writes them.
+    pub(crate) fn accept(
+        &mut self,
+        s: SequenceNumber,
+        first: Slot,
+        entries: Vec<Entry<V>>,
+        out: &mut Output<V>,
+    ) {
+        for (slot, entry) in (first.0..).map(Slot).zip(&entries) {
+            self.acceptor.hold(slot, s, entry.clone());
+        }
+        self.write(Content::Accepted { s, first, entries }, out);
+    }
+
+    /// Commits the next slot with what the acceptor held for it.
+    pub(crate) fn commit_accepted(
+        &mut self,
+        held: Held<V>,
+        clients: &mut Clients<V>,
+        out: &mut Output<V>,
+    ) {
+        let waits_for = if held.durable { None } else { Some(held.s) };
+        self.commit(held.entry, waits_for, clients, out);
+    }
+
+    /// Commits the next slot with `entry`.
+    ///
+    /// `waits_for` is the number of the entry's record if that is not durable yet.
+    pub(crate) fn commit(
+        &mut self,
+        entry: Entry<V>,
+        waits_for: Option<SequenceNumber>,
+        clients: &mut Clients<V>,
+        out: &mut Output<V>,
+    ) {
+        let submission = entry.submission_id();
+        let is_delivered = self.watermark().next() > self.learner.delivered();
+        self.asked = false;
+        self.learner.commit(entry, waits_for, self.constants.limits(), out);
+        if let Some(submission) = submission {
+            clients.committed(submission, is_delivered, self.learner.table(), out);
+        }
+    }
+
+    /// Everything written up to `through` is durable. Returns which accepted entries that makes
+    /// durable, by number and slot.
+    pub(crate) fn synced(&mut self, through: Position) -> BTreeSet<(SequenceNumber, Slot)> {
+        let mut accepted = BTreeSet::new();
+        while let Some(fact) = self.unsynced.pop(through) {
+            match fact {
+                Fact::Promised(s) => self.acceptor.promise_is_durable(s),
+                Fact::Holds(s, slots) => {
+                    self.acceptor.promise_is_durable(s);
+                    for slot in slots.iter() {
+                        let holds = self.acceptor.is_durable(slot, s)
+                            || self.learner.is_durable(slot, s, self.constants.limits());
+                        if holds && s != SequenceNumber::NONE {
+                            accepted.insert((s, slot));
+                        }
+                    }
+                }
+            }
+        }
+        accepted
+    }
+
+    /// An order of this replica under `s`, as a message.
+    pub(crate) fn order(&self, s: SequenceNumber, order: Order<V>) -> Message<V> {
+        Message::Order { configuration: self.configuration.id(), s, order }
+    }
+
+    pub(crate) fn order_others(&self, s: SequenceNumber, order: Order<V>, out: &mut Output<V>) {
+        out.send_to_others(self.order(s, order));
+    }
+
+    /// Replies to the owner of `s`.
+    pub(crate) fn reply(&self, s: SequenceNumber, reply: Reply<V>, out: &mut Output<V>) {
+        if let Some(owner) = self.constants.owner(s) {
+            let configuration = self.configuration.id();
+            out.send(owner, Message::Reply { configuration, s, reply });
+        }
+    }
+}

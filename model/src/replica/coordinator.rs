@@ -1,0 +1,222 @@
+//! The coordinator: phase 2 of Paxos for many slots at once.
+//!
+//! The coordinator *opens* a slot: it accepts an entry in the slot, and asks all others to. When a
+//! majority, itself included, has acknowledged the lowest open slot, that slot is committed. Its own
+//! acknowledgement counts when its record is durable, like any other. The accept leaves before that,
+//! so that all disks work in parallel, and a value costs one forced write a replica (Paxos Made Live,
+//! 4.2).
+//!
+//! Submissions wait in a queue until the window, the disk and the acceptor have room. Slots that an
+//! election must finish wait for nothing.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::clients::Clients;
+use super::common::Common;
+use super::election::Candidate;
+use super::rounds::Rounds;
+use crate::configuration::{Configuration, MemberSet};
+use crate::counted::CountedQueue;
+use crate::entry::{Entry, SubmissionId, Value};
+use crate::frames::{EntryRange, FrameRoom};
+use crate::io::Output;
+use crate::limits::Limits;
+use crate::message::Order;
+use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
+
+/// A replica that coordinates under `s`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Coordinator<V> {
+    pub(crate) s: SequenceNumber,
+    /// The last slot that the promises for this number reported. Everything that was committed under
+    /// lower numbers is at or below it.
+    pub(crate) last_promised: Slot,
+    /// The members that have acknowledged each open slot. The entries are in the acceptor.
+    pub(crate) open: BTreeMap<Slot, MemberSet>,
+    /// Submissions that wait for the window.
+    pub(crate) queue: CountedQueue<Entry<V>>,
+    /// The submissions in the queue and in open slots. None of them may get a second slot.
+    known: BTreeSet<SubmissionId>,
+    /// The others were told that every slot up to here is committed.
+    announced: Slot,
+    /// A resend repeats open slots up to here: the last that was open at the resend before.
+    pub(super) repeat_through: Slot,
+    pub(crate) rounds: Rounds,
+}
+
+impl<V: Value> Coordinator<V> {
+    /// Phase 2 begins: finishes what a former coordinator may have got through, asks whether the
+    /// others obey, and takes up what the clients of this replica wait for.
+    pub(super) fn elected(
+        candidate: Candidate<V>,
+        common: &mut Common<V>,
+        clients: &mut Clients<V>,
+        out: &mut Output<V>,
+    ) -> Self {
+        let s = candidate.s;
+        let (last_promised, entries) = candidate.choose(common);
+        let mut coordinator = Self {
+            s,
+            last_promised,
+            open: BTreeMap::new(),
+            queue: CountedQueue::default(),
+            known: entries.iter().filter_map(Entry::submission_id).collect(),
+            announced: Slot::ZERO,
+            repeat_through: Slot::ZERO,
+            rounds: Rounds::default(),
+        };
+        common.suspects = false;
+        coordinator.open(common.watermark().next(), entries, common, out);
+        coordinator.begin_round(common, out);
+        coordinator.enqueue(clients.submissions().cloned(), common.limits());
+        coordinator.take_reads(common.me, common.run, &clients.reads.unanswered(), common);
+        coordinator
+    }
+
+    /// What a coordinator does at the end of every step: commits what a majority has acknowledged,
+    /// opens slots for what waits, answers reads, and tells of the watermark.
+    pub(super) fn proceed(
+        &mut self,
+        common: &mut Common<V>,
+        clients: &mut Clients<V>,
+        out: &mut Output<V>,
+    ) {
+        self.commit_acknowledged(common, clients, out);
+        self.open_for_queue(common, out);
+        self.confirm_reads(common, clients, out);
+        let watermark = common.watermark();
+        if self.announced < watermark {
+            self.announced = watermark;
+            common.order_others(self.s, Order::Commit { watermark }, out);
+        }
+    }
+
+    /// The slot that is opened next.
+    pub(crate) fn next_slot(&self, watermark: Slot) -> Slot {
+        self.open.last_key_value().map_or(watermark, |(slot, _)| *slot).next()
+    }
+
+    /// Opens the slots from `first` on with `entries`: accepts them here, and asks the others to.
+    fn open(
+        &mut self,
+        first: Slot,
+        entries: Vec<Entry<V>>,
+        common: &mut Common<V>,
+        out: &mut Output<V>,
+    ) {
+        let watermark = common.watermark();
+        let frames = EntryRange { first, entries }.in_frames(FrameRoom::of(common.limits()));
+        for EntryRange { first, entries } in frames {
+            let after = first.plus(entries.len() as u64);
+            let slots = (first.0..after.0).map(Slot);
+            self.open.extend(slots.map(|slot| (slot, MemberSet::default())));
+            self.announced = watermark;
+            let accept = Order::Accept { first, entries: entries.clone(), watermark };
+            common.order_others(self.s, accept, out);
+            common.accept(self.s, first, entries, out);
+        }
+    }
+
+    /// Opens slots for what waits, as far as the window and the disk allow.
+    fn open_for_queue(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
+        let limits = common.limits();
+        let watermark = common.watermark();
+        let first = self.next_slot(watermark);
+        let window_ends = watermark.plus(limits.open_slots_max.min(limits.accepted_slots_max));
+        let room = window_ends.next().above(first);
+        let mut unsynced_bytes = common.unsynced.size_bytes();
+        let mut accepted_bytes = common.acceptor.size_bytes();
+        let mut entries = Vec::new();
+        while (entries.len() as u64) < room
+            && unsynced_bytes <= limits.unsynced_bytes_max
+            && accepted_bytes <= limits.accepted_bytes_max / 2
+            && let Some(entry) = self.queue.pop_front()
+        {
+            unsynced_bytes = unsynced_bytes.saturating_add(entry.size_bytes());
+            accepted_bytes = accepted_bytes.saturating_add(entry.size_bytes());
+            entries.push(entry);
+        }
+        self.open(first, entries, common, out);
+    }
+
+    /// A follower holds an entry in slot `last`, above everything that this coordinator has opened. An
+    /// older coordinator left it there. It was not chosen, or this election would have heard of it.
+    /// No-ops in the slots up to `last` replace it.
+    pub(super) fn fill_up_to(&mut self, last: Slot, common: &mut Common<V>, out: &mut Output<V>) {
+        let watermark = common.watermark();
+        let first = self.next_slot(watermark);
+        let last = last.min(watermark.plus(common.limits().open_slots_max));
+        let count = usize::try_from(last.next().above(first)).unwrap_or(0);
+        self.open(first, alloc::vec![Entry::NoOp; count], common, out);
+    }
+
+    /// Lets submissions wait for the window. It leaves out those that wait already, those that are in
+    /// an open slot, and those that there is no room for.
+    pub(super) fn enqueue(
+        &mut self,
+        submissions: impl IntoIterator<Item = Entry<V>>,
+        limits: &Limits,
+    ) {
+        for entry in submissions {
+            let queue_bytes = self.queue.size_bytes().saturating_add(entry.size_bytes());
+            if let Some(id) = entry.submission_id()
+                && entry.is_within(limits)
+                && self.queue.count() < limits.queued_submissions_max
+                && queue_bytes <= limits.queued_bytes_max
+                && self.known.insert(id)
+            {
+                self.queue.push_back(entry);
+            }
+        }
+    }
+
+    /// `replica` has durably taken what was asked for in these slots.
+    ///
+    /// Ranges ascend; the rest of a list that does not is forged.
+    pub(super) fn take_acknowledgement(
+        &mut self,
+        replica: ReplicaId,
+        ranges: &[SlotRange],
+        configuration: &Configuration,
+    ) {
+        let mut after = Slot::ZERO;
+        for range in ranges {
+            if range.first <= after {
+                return;
+            }
+            after = range.last;
+            if range.first <= range.last {
+                for (_, acknowledged) in self.open.range_mut(range.first..=range.last) {
+                    configuration.insert(acknowledged, replica);
+                }
+            }
+        }
+    }
+
+    /// Commits the open slots that a majority has acknowledged (Paxos Made Live, 4.1, step 3), in order:
+    /// a slot counts as committed once every slot below it does.
+    fn commit_acknowledged(
+        &mut self,
+        common: &mut Common<V>,
+        clients: &mut Clients<V>,
+        out: &mut Output<V>,
+    ) {
+        loop {
+            let slot = common.watermark().next();
+            let acknowledged = self.open.get(&slot).copied().unwrap_or_default();
+            if !common.configuration.is_majority(acknowledged) {
+                return;
+            }
+            self.open.remove(&slot);
+            let Some(held) = common.acceptor.take(slot) else {
+                debug_assert!(false, "a coordinator holds what it opened");
+                return;
+            };
+            if let Some(submission) = held.entry.submission_id() {
+                self.known.remove(&submission);
+            }
+            common.commit_accepted(held, clients, out);
+        }
+    }
+}

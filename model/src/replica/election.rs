@@ -1,0 +1,368 @@
+//! Standing for election: the canvass, and phase 1 of Paxos.
+//!
+//! A replica that suspects that nobody coordinates first *canvasses*: it asks the others, and nothing
+//! is written or promised. So a replica that was cut off for a while does not oust a healthy
+//! coordinator with a number that grew meanwhile. With the agreement of a majority, the replica becomes
+//! a *candidate*. It promises a new number to itself, and proposes the number once that promise is
+//! durable, or a restart could use the number twice. With the promises of a majority it coordinates.
+//!
+//! A promise may take several frames. It counts only when it is whole.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::common::Common;
+use super::coordinator::Coordinator;
+use super::{Replica, Role};
+use crate::configuration::{Configuration, MemberSet};
+use crate::entry::{Entry, Value};
+use crate::io::{ElectRefused, Output};
+use crate::limits::Limits;
+use crate::message::{Order, Promise};
+use crate::numbers::{ReplicaId, SequenceNumber, Slot};
+use crate::record::Content;
+
+/// A replica that has asked the others whether they would follow it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Canvassing {
+    /// The number that it asked about.
+    pub(crate) s: SequenceNumber,
+    /// Who would follow.
+    pub(crate) agreed: MemberSet,
+}
+
+impl Canvassing {
+    fn new(s: SequenceNumber, me: ReplicaId, configuration: &Configuration) -> Self {
+        let mut canvassing = Self { s, agreed: MemberSet::default() };
+        canvassing.agree(me, configuration);
+        canvassing
+    }
+
+    /// `replica` would follow.
+    pub(crate) fn agree(&mut self, replica: ReplicaId, configuration: &Configuration) {
+        configuration.insert(&mut self.agreed, replica);
+    }
+}
+
+/// A replica that gathers promises of `s`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Candidate<V> {
+    pub(crate) s: SequenceNumber,
+    /// Whether its own promise is durable, and the others were asked for theirs.
+    pub(crate) proposed: bool,
+    /// What has come of each other replica's promise.
+    promises: BTreeMap<ReplicaId, Progress>,
+    /// Of every slot, the entry reported under the highest number.
+    best: BTreeMap<Slot, (SequenceNumber, Entry<V>)>,
+}
+
+/// How much of one replica's promise has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Progress {
+    watermark: Slot,
+    last: Slot,
+    /// Every slot up to here is told of.
+    through: Slot,
+    /// How many entries were told.
+    entries: u64,
+}
+
+/// Whether a candidate may coordinate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Promises of a majority are still missing.
+    Waits,
+    /// A majority has promised, but this promiser knows of commits that the candidate lacks.
+    Lags {
+        /// The promiser with the highest watermark.
+        behind: ReplicaId,
+    },
+    /// A majority has promised.
+    Elected,
+}
+
+impl<V: Value> Replica<V> {
+    /// The failure detector believes that nobody coordinates. A coordinator whose round is unanswered
+    /// steps down. The detector counts for how long; the core has no clock.
+    pub(super) fn suspect(&mut self) {
+        if let Role::Coordinator(coordinator) = &self.role {
+            if coordinator.rounds.are_answered(&self.common.configuration) {
+                return;
+            }
+            self.role = Role::Follower;
+        }
+        self.common.suspects = true;
+    }
+
+    /// Stands for election, with or without asking first.
+    ///
+    /// A candidate that waits gives up its number and begins again.
+    pub(super) fn elect(&mut self, canvass: bool, out: &mut Output<V>) {
+        if matches!(self.role, Role::Coordinator(_)) {
+            out.elect_refused = Some(ElectRefused::Coordinates);
+        } else if !self.common.configuration.contains(self.common.me) {
+            out.elect_refused = Some(ElectRefused::NotAMember);
+        } else if canvass {
+            self.canvass(out);
+        } else {
+            self.stand(out);
+        }
+    }
+
+    /// Asks the others whether they would follow, under the number that a candidacy would have.
+    fn canvass(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        let Some(s) = common.next_number() else {
+            out.elect_refused = Some(ElectRefused::NoLargerNumber);
+            return;
+        };
+        common.suspects = true;
+        self.role = Role::Canvassing(Canvassing::new(s, common.me, &common.configuration));
+        common.order_others(s, Order::Canvass, out);
+        self.stand_when_agreed(out);
+    }
+
+    pub(super) fn stand_when_agreed(&mut self, out: &mut Output<V>) {
+        if let Role::Canvassing(canvassing) = &self.role
+            && self.common.configuration.is_majority(canvassing.agreed)
+        {
+            self.stand(out);
+        }
+    }
+
+    /// Becomes a candidate under the next number of its own (Paxos Made Live, 4.1, footnote 1).
+    fn stand(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        let Some(s) = common.next_number() else {
+            out.elect_refused = Some(ElectRefused::NoLargerNumber);
+            return;
+        };
+        common.heard = s;
+        common.suspects = false;
+        self.role = Role::Candidate(Candidate::new(s));
+        common.acceptor.raise_promise(s);
+        common.write(Content::Promised(s), out);
+    }
+
+    /// Proposes once this replica's own promise is durable. Otherwise it could pick the same number
+    /// again after a restart.
+    pub(super) fn propose_when_durable(&mut self, out: &mut Output<V>) {
+        let common = &self.common;
+        if let Role::Candidate(candidate) = &mut self.role
+            && !candidate.proposed
+            && common.acceptor.durable_promise() == candidate.s
+        {
+            let from = common.watermark().next();
+            common.order_others(candidate.s, Order::Propose { from }, out);
+            candidate.proposed = true;
+            self.coordinate_when_elected(out);
+        }
+    }
+
+    /// Coordinates once a majority has promised and this replica has caught up with what they know.
+    pub(super) fn coordinate_when_elected(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        let Role::Candidate(candidate) = &self.role else {
+            return;
+        };
+        match candidate.standing(common.me, common.watermark(), &common.configuration) {
+            Standing::Waits => {}
+            Standing::Lags { behind } => common.ask(behind, out),
+            Standing::Elected => {
+                let role = core::mem::replace(&mut self.role, Role::Follower);
+                if let Role::Candidate(candidate) = role {
+                    let elected = Coordinator::elected(candidate, common, &mut self.clients, out);
+                    self.role = Role::Coordinator(elected);
+                }
+            }
+        }
+    }
+
+    /// Whether a majority has promised, and this candidate must catch up before it coordinates.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn lags_as_candidate(&self) -> bool {
+        let Role::Candidate(candidate) = &self.role else {
+            return false;
+        };
+        let common = &self.common;
+        let standing = candidate.standing(common.me, common.watermark(), &common.configuration);
+        matches!(standing, Standing::Lags { .. })
+    }
+
+    /// A peer has promised `promised`. A replica that canvasses, stands or coordinates below that
+    /// number has lost.
+    pub(super) fn rejected(&mut self, promised: SequenceNumber) {
+        self.common.heard = self.common.heard.max(promised);
+        let has_lost = match &self.role {
+            Role::Follower => false,
+            Role::Canvassing(canvassing) => canvassing.s <= promised,
+            Role::Candidate(candidate) => candidate.s < promised,
+            Role::Coordinator(coordinator) => coordinator.s < promised,
+        };
+        if has_lost {
+            self.role = Role::Follower;
+        }
+    }
+}
+
+impl<V: Value> Candidate<V> {
+    pub(crate) fn new(s: SequenceNumber) -> Self {
+        Self { s, proposed: false, promises: BTreeMap::new(), best: BTreeMap::new() }
+    }
+
+    /// Takes in one frame of the promise of `from`. `watermark` is the candidate's own.
+    ///
+    /// Frames may come in any order and more than once, and from before and after the promiser learned
+    /// of more commits: what it has accepted above its newest watermark does not change while it obeys
+    /// `s`. A frame that does not join the frames before it is ignored, and asked for again.
+    pub(crate) fn take(
+        &mut self,
+        from: ReplicaId,
+        frame: Promise<V>,
+        watermark: Slot,
+        limits: &Limits,
+    ) {
+        let Promise { watermark: theirs, last, after, through, accepted } = frame;
+        let possible = theirs <= last
+            && last.above(theirs) <= limits.accepted_slots_max
+            && after <= through
+            && through <= last
+            && last <= Slot::MAX
+            && accepted.len() as u64 <= limits.frame_entries_max
+            && accepted.iter().all(|it| after < it.slot && it.slot <= through && it.s < self.s)
+            && accepted.iter().all(|it| it.entry.is_within(limits));
+        if !possible {
+            return;
+        }
+        let progress = self.promises.entry(from).or_insert(Progress {
+            watermark: theirs,
+            last,
+            through: watermark,
+            entries: 0,
+        });
+        progress.watermark = progress.watermark.max(theirs);
+        progress.last = progress.last.max(last);
+        let known_through = progress.through.max(progress.watermark).max(watermark);
+        // Nobody who obeys `s` has accepted more than the limit in all.
+        let news = accepted.iter().filter(|it| it.slot > known_through).count() as u64;
+        let entries = progress.entries.saturating_add(news);
+        if after > known_through || through <= known_through || entries > limits.accepted_slots_max
+        {
+            return;
+        }
+        progress.entries = entries;
+        progress.through = through;
+        for it in accepted {
+            if it.slot > known_through {
+                let best = self.best.entry(it.slot).or_insert((it.s, it.entry.clone()));
+                if best.0 < it.s {
+                    *best = (it.s, it.entry);
+                }
+            }
+        }
+    }
+
+    /// Whether `frame` tells nothing that `from` has not told before.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn knows(&self, from: ReplicaId, frame: &Promise<V>) -> bool {
+        self.promises.get(&from).is_some_and(|progress| {
+            progress.watermark >= frame.watermark
+                && progress.last >= frame.last
+                && progress.through.max(progress.watermark) >= frame.through
+        })
+    }
+
+    fn is_whole(progress: &Progress, watermark: Slot) -> bool {
+        progress.through.max(progress.watermark).max(watermark) >= progress.last
+    }
+
+    /// The first slot from which `replica` has still to report what it has accepted; none if its
+    /// promise is whole.
+    pub(crate) fn missing_from(&self, replica: ReplicaId, watermark: Slot) -> Option<Slot> {
+        match self.promises.get(&replica) {
+            Some(progress) if Self::is_whole(progress, watermark) => None,
+            Some(progress) => Some(progress.through.max(progress.watermark).max(watermark).next()),
+            None => Some(watermark.next()),
+        }
+    }
+
+    /// Whether the promise of `progress` counts for a candidate with `watermark`: it is whole, and
+    /// what it reports begins at or below the slots that the candidate will choose values for.
+    fn counts(progress: &Progress, watermark: Slot) -> bool {
+        Self::is_whole(progress, watermark) && progress.watermark <= watermark
+    }
+
+    /// Whether `me`, with `watermark`, may coordinate. It may not before its own promise is durable,
+    /// which is when it proposes.
+    ///
+    /// A promise counts only once the candidate knows of every commit that its promiser knew of. The
+    /// candidate chooses values for all slots above its own watermark, and a promise reports only what
+    /// is above the promiser's.
+    pub(crate) fn standing(
+        &self,
+        me: ReplicaId,
+        watermark: Slot,
+        configuration: &Configuration,
+    ) -> Standing {
+        if !self.proposed {
+            return Standing::Waits;
+        }
+        let mut counted = MemberSet::default();
+        let mut promised = MemberSet::default();
+        configuration.insert(&mut counted, me);
+        configuration.insert(&mut promised, me);
+        let mut ahead: Option<(Slot, ReplicaId)> = None;
+        for (&replica, progress) in &self.promises {
+            if Self::counts(progress, watermark) {
+                configuration.insert(&mut counted, replica);
+            }
+            if Self::is_whole(progress, watermark) {
+                configuration.insert(&mut promised, replica);
+                if ahead.is_none_or(|(highest, _)| progress.watermark > highest) {
+                    ahead = Some((progress.watermark, replica));
+                }
+            }
+        }
+        match ahead {
+            _ if configuration.is_majority(counted) => Standing::Elected,
+            Some((_, behind)) if configuration.is_majority(promised) => Standing::Lags { behind },
+            _ => Standing::Waits,
+        }
+    }
+
+    /// The last slot that a promise reported, of those that count.
+    fn last_reported(&self, watermark: Slot) -> Slot {
+        let counted = self.promises.values().filter(|it| Self::counts(it, watermark));
+        counted.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
+    }
+
+    /// Chooses the entries for phase 2. Returns the last slot, and the entries of all slots from the
+    /// watermark up to it.
+    ///
+    /// In every slot above this replica's watermark, as it stands now, the value that was accepted
+    /// under the highest number must be finished: it may have been chosen (Paxos Made Live, 4.1, the
+    /// second mechanism). A slot that nobody reported gets a no-op if a slot above it was reported.
+    pub(crate) fn choose(mut self, common: &Common<V>) -> (Slot, Vec<Entry<V>>) {
+        let watermark = common.watermark();
+        let last = common.acceptor.last(watermark).max(self.last_reported(watermark));
+        let mut entries = Vec::new();
+        let mut slot = watermark.next();
+        while slot <= last {
+            let own = common.acceptor.accepted().get(&slot);
+            let entry = match (self.best.remove(&slot), own) {
+                (Some((theirs, _)), Some(own)) if own.s > theirs => own.entry.clone(),
+                (Some((_, entry)), _) => entry,
+                (None, Some(own)) => own.entry.clone(),
+                (None, None) => Entry::NoOp,
+            };
+            entries.push(entry);
+            slot = slot.next();
+        }
+        (last, entries)
+    }
+
+    /// Forgets what was reported of the slots up to `watermark`: they are committed.
+    pub(crate) fn forget_committed(&mut self, watermark: Slot) {
+        self.best = self.best.split_off(&watermark.next());
+    }
+}

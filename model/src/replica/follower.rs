@@ -1,0 +1,267 @@
+//! The follower: how a replica answers the owner of a sequence number.
+//!
+//! An order below the promise is rejected. Every other order except a canvass makes this replica a
+//! follower of the sender, whatever its role was before. It promises the number and obeys.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use super::common::Common;
+use super::{Replica, Role};
+use crate::acceptor::Taken;
+use crate::entry::{Entry, Value};
+use crate::frames::{EntryRange, EntryRanges};
+use crate::io::{Contradiction, Output};
+use crate::learner::Compared;
+use crate::message::{Message, Order, Reply};
+use crate::numbers::{RangeBuilder, ReplicaId, SequenceNumber, Slot};
+use crate::record::Content;
+
+impl<V: Value> Replica<V> {
+    /// Obeys an order of `from`, who owns `s`, or rejects it.
+    ///
+    /// Paxos Made Live, 4.1: a replica rejects messages from coordinators below the one that it has
+    /// promised, which keeps these from disrupting a consensus that was reached.
+    pub(super) fn obey(
+        &mut self,
+        from: ReplicaId,
+        s: SequenceNumber,
+        order: Order<V>,
+        out: &mut Output<V>,
+    ) {
+        let promised = self.common.acceptor.promised();
+        if s < promised {
+            out.send(from, Message::Reject { promised });
+            return;
+        }
+        if let Order::Canvass = order {
+            self.common.on_canvass(s, out);
+            return;
+        }
+        self.follow(s, out);
+        match order {
+            Order::Canvass => {}
+            Order::Propose { from: slot } => self.common.on_propose(s, slot, out),
+            Order::Accept { first, entries, watermark } => {
+                // A forged accept is ignored, and so is its watermark.
+                if self.common.is_possible(first, &entries) {
+                    self.common.on_accept(from, s, first, entries, out);
+                    self.follow_watermark(from, s, watermark, out);
+                }
+            }
+            Order::Commit { watermark } => {
+                self.common.promise(s, out);
+                self.follow_watermark(from, s, watermark, out);
+            }
+            Order::Round { number, watermark } => {
+                self.common.promise(s, out);
+                let last = self.common.acceptor.last(self.common.watermark());
+                self.common.reply(s, Reply::Obey { number, last }, out);
+                self.follow_watermark(from, s, watermark, out);
+            }
+        }
+    }
+
+    /// Another replica coordinates under `s`, or wants to. `s` is at or above the promise, and this
+    /// replica does not own it. So `s` is above any number under which this replica stands or
+    /// coordinates.
+    fn follow(&mut self, s: SequenceNumber, out: &mut Output<V>) {
+        self.role = Role::Follower;
+        self.common.heard = self.common.heard.max(s);
+        self.common.suspects = false;
+        out.coordinator_heard = true;
+    }
+
+    /// Phase 3: the coordinator of `s` says that everything up to `watermark` is committed.
+    ///
+    /// That commits an entry *here* only if it was accepted under `s`: this replica may hold another
+    /// entry in the slot. It asks for the rest.
+    fn follow_watermark(
+        &mut self,
+        from: ReplicaId,
+        s: SequenceNumber,
+        watermark: Slot,
+        out: &mut Output<V>,
+    ) {
+        let common = &mut self.common;
+        if watermark > Slot::MAX {
+            return;
+        }
+        while common.watermark() < watermark {
+            let next = common.watermark().next();
+            let Some(held) = common.acceptor.take_if_under(next, s) else {
+                common.ask(from, out);
+                return;
+            };
+            common.commit_accepted(held, &mut self.clients, out);
+        }
+    }
+
+    /// Tells the owners of their numbers which entries are durably accepted here.
+    pub(super) fn acknowledge(
+        &mut self,
+        accepted: BTreeSet<(SequenceNumber, Slot)>,
+        out: &mut Output<V>,
+    ) {
+        let common = &self.common;
+        let mut accepted = accepted.into_iter().peekable();
+        while let Some((s, slot)) = accepted.next() {
+            let mut ranges = RangeBuilder::default();
+            ranges.push(slot);
+            while let Some((_, slot)) = accepted.next_if(|(next, _)| *next == s) {
+                ranges.push(slot);
+            }
+            let ranges = ranges.finish();
+            if !common.constants.owns(common.me, s) {
+                common.reply(s, Reply::Acknowledge { ranges }, out);
+            } else if let Role::Coordinator(coordinator) = &mut self.role
+                && coordinator.s == s
+            {
+                coordinator.take_acknowledgement(common.me, &ranges, &common.configuration);
+            }
+        }
+    }
+}
+
+/// What is to be done about the entries of one accept.
+struct Judged<V> {
+    /// They are new: to be accepted and written.
+    to_write: EntryRanges<V>,
+    /// They are in place, durably: to be acknowledged at once.
+    in_place: RangeBuilder,
+    /// The first slot in which another entry is committed, or one that is no longer in memory.
+    overtaken: Option<Slot>,
+    /// There was no room for all of them.
+    beyond_limit: bool,
+}
+
+impl<V: Value> Common<V> {
+    /// Agrees to follow if this replica, too, believes that nobody coordinates. A coordinator does not
+    /// believe that. Nothing is promised.
+    fn on_canvass(&self, s: SequenceNumber, out: &mut Output<V>) {
+        if self.suspects && s > self.acceptor.promised() {
+            self.reply(s, Reply::Agree, out);
+        }
+    }
+
+    /// Phase 1: promises to obey nobody below `s`, and owes the entries from `slot` on.
+    ///
+    /// An equal number is promised again: the first promise may have been lost.
+    fn on_propose(&mut self, s: SequenceNumber, slot: Slot, out: &mut Output<V>) {
+        self.promise(s, out);
+        self.acceptor.owe_promise(slot);
+        self.give_owed_promise(out);
+    }
+
+    /// Gives the promise that is owed if its record is durable.
+    pub(super) fn give_owed_promise(&mut self, out: &mut Output<V>) {
+        if let Some(slot) = self.acceptor.take_owed_promise() {
+            let s = self.acceptor.promised();
+            for frame in self.acceptor.promise(slot, self.watermark(), self.limits()) {
+                self.reply(s, Reply::Promise(frame), out);
+            }
+        }
+    }
+
+    /// Whether a correct peer could have sent these entries for the slots from `first` on.
+    pub(super) fn is_possible(&self, first: Slot, entries: &[Entry<V>]) -> bool {
+        let count = entries.len() as u64;
+        first > Slot::ZERO
+            && (1..=self.limits().frame_entries_max).contains(&count)
+            && first.plus(count) <= Slot::MAX
+            && entries.iter().all(|entry| entry.is_within(self.limits()))
+    }
+
+    /// Phase 2: takes `entries` under `s` in the slots from `first` on.
+    fn on_accept(
+        &mut self,
+        from: ReplicaId,
+        s: SequenceNumber,
+        first: Slot,
+        entries: Vec<Entry<V>>,
+        out: &mut Output<V>,
+    ) {
+        let is_new_number = self.acceptor.raise_promise(s);
+        let slots = (first.0..).map(Slot);
+        let Judged { to_write, in_place, overtaken, beyond_limit } =
+            self.judge(from, s, slots.zip(entries), out);
+        if to_write.is_empty() && is_new_number {
+            self.write(Content::Promised(s), out);
+        }
+        for EntryRange { first, entries } in to_write {
+            self.accept(s, first, entries, out);
+        }
+        let ranges = in_place.finish();
+        if !ranges.is_empty() {
+            self.reply(s, Reply::Acknowledge { ranges }, out);
+        }
+        if beyond_limit {
+            self.ask(from, out);
+        }
+        // An old coordinator sent a value that differs from the committed one. The committed slots are
+        // the answer.
+        if let Some(slot) = overtaken {
+            self.serve(from, slot, out);
+        }
+    }
+
+    /// Judges the entries of an accept under `s`, which is promised.
+    fn judge(
+        &self,
+        from: ReplicaId,
+        s: SequenceNumber,
+        entries: impl Iterator<Item = (Slot, Entry<V>)>,
+        out: &mut Output<V>,
+    ) -> Judged<V> {
+        let mut to_write = EntryRanges::new();
+        let mut in_place = RangeBuilder::default();
+        let mut overtaken = None;
+        let mut accepted_bytes = self.acceptor.size_bytes();
+        for (slot, entry) in entries {
+            match self.learner.compare(slot, &entry) {
+                Compared::Open => {}
+                Compared::Same => {
+                    in_place.push(slot);
+                    continue;
+                }
+                // It is acknowledged when the accept is repeated.
+                Compared::SameNotDurable => continue,
+                Compared::Other | Compared::Unknown => {
+                    overtaken = overtaken.or(Some(slot));
+                    continue;
+                }
+            }
+            match self.acceptor.judge(slot, s, &entry) {
+                Taken::Durable => in_place.push(slot),
+                Taken::Waits => {}
+                Taken::Contradicts => out.contradictions.push(Contradiction { slot, from, s }),
+                Taken::Write => {
+                    let overwritten = self.acceptor.accepted().get(&slot);
+                    accepted_bytes = accepted_bytes
+                        .saturating_sub(overwritten.map_or(0, |held| held.entry.size_bytes()))
+                        .saturating_add(entry.size_bytes());
+                    if !self.has_room(slot, accepted_bytes) {
+                        return Judged { to_write, in_place, overtaken, beyond_limit: true };
+                    }
+                    to_write.push(slot, entry);
+                }
+            }
+        }
+        Judged { to_write, in_place, overtaken, beyond_limit: false }
+    }
+
+    /// Whether there is room for an entry in `slot` with which the acceptor would hold
+    /// `accepted_bytes`.
+    fn has_room(&self, slot: Slot, accepted_bytes: u64) -> bool {
+        let limits = self.limits();
+        let ahead = slot.above(self.watermark());
+        // The lowest slot is always taken, or nothing might ever be committed again.
+        let has_bytes = ahead <= 1 || accepted_bytes <= limits.accepted_bytes_max;
+        !self.disk_is_stalled() && ahead <= limits.accepted_slots_max && has_bytes
+    }
+
+    /// Whether more is written and not durable than the limit allows.
+    pub(super) fn disk_is_stalled(&self) -> bool {
+        self.unsynced.size_bytes() > self.limits().unsynced_bytes_max
+    }
+}

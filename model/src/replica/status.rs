@@ -1,0 +1,95 @@
+//! What a replica says of itself: for people, and for the failure detector.
+
+use super::{Replica, Role};
+use crate::entry::Value;
+use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot};
+
+impl<V: Value> Replica<V> {
+    /// The state of this replica, for people and for the failure detector.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let common = &self.common;
+        Status {
+            me: common.me,
+            run: common.run,
+            role: match &self.role {
+                Role::Follower => RoleName::Follower,
+                Role::Canvassing(canvassing) => RoleName::Canvassing { s: canvassing.s },
+                Role::Candidate(candidate) => RoleName::Candidate { s: candidate.s },
+                Role::Coordinator(coordinator) => RoleName::Coordinator {
+                    s: coordinator.s,
+                    open_slots: coordinator.open.len() as u64,
+                    queued: coordinator.queue.count(),
+                    round_is_answered: coordinator.rounds.are_answered(&common.configuration),
+                },
+            },
+            coordinator: common.constants.owner(common.acceptor.promised()),
+            promised: common.acceptor.promised(),
+            watermark: common.learner.watermark(),
+            durable: common.learner.durable(),
+            applied: common.learner.applied(),
+            suspects: common.suspects,
+            written: common.unsynced.written(),
+            synced: common.unsynced.synced(),
+            unsynced_bytes: common.unsynced.size_bytes(),
+        }
+    }
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its id.
+    pub me: ReplicaId,
+    /// Its run.
+    pub run: Run,
+    /// What it does besides accepting and learning.
+    pub role: RoleName,
+    /// The replica that it takes for the coordinator: the owner of the number that it has promised.
+    pub coordinator: Option<ReplicaId>,
+    /// It obeys nobody below this number.
+    pub promised: SequenceNumber,
+    /// Every slot up to here is committed, as far as it knows.
+    pub watermark: Slot,
+    /// Every slot up to here is committed, and its record is durable on this replica. A shell may read
+    /// these slots back from its disk.
+    pub durable: Slot,
+    /// Its application has everything up to here.
+    pub applied: Slot,
+    /// Whether it believes that nobody coordinates.
+    pub suspects: bool,
+    /// The position of the newest record that it wrote.
+    pub written: Position,
+    /// The position of the newest record that is durable.
+    pub synced: Position,
+    /// How many bytes of values wait for a sync.
+    pub unsynced_bytes: u64,
+}
+
+/// A role, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// Takes orders.
+    Follower,
+    /// Asks who would follow it.
+    Canvassing {
+        /// Under which number.
+        s: SequenceNumber,
+    },
+    /// Gathers promises.
+    Candidate {
+        /// Under which number.
+        s: SequenceNumber,
+    },
+    /// Gives orders.
+    Coordinator {
+        /// Under which number.
+        s: SequenceNumber,
+        /// How many slots are proposed and not committed.
+        open_slots: u64,
+        /// How many submissions wait for the window.
+        queued: u64,
+        /// Whether a majority has answered the newest round.
+        round_is_answered: bool,
+    },
+}
