@@ -95,7 +95,7 @@ fn an_address_that_cannot_be_served_is_told() {
     assert!(error.starts_with(&format!("error: cannot serve at {address}: ")), "{error}");
     assert!(error.contains("in use"), "{error}");
     let error = refusal(&["explore", TABLE[0].name, "--address", "nowhere"]);
-    assert!(error.contains("that is no address"), "{error}");
+    assert!(error.contains("that is not an address"), "{error}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_folder_that_would_replace_the_page_is_told() {
     let mut command = synod_check(&["explore", TABLE[0].name, "--address", "127.0.0.1:0"]);
     let output = command.current_dir(&folder).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("./ui/app.js would take the place"));
+    assert!(text(&output.stderr).contains("./ui/app.js would replace a file"));
 }
 
 fn tempfolder(name: &str) -> std::path::PathBuf {
@@ -123,7 +123,7 @@ fn a_witness_is_traced_and_drawn() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let trace = text(&output.stdout);
     assert!(trace.starts_with("crashes: two replicas coordinate at once\nreached after "));
-    assert!(trace.contains(", the fewest there are;"), "{trace}");
+    assert!(trace.contains(", the fewest possible;"), "{trace}");
     assert!(trace.contains("http://127.0.0.1:3000/#/steps/0/"), "{trace}");
     assert!(trace.contains(&format!("picture   {file}\n")), "{trace}");
     assert!(std::fs::read_to_string(&svg).expect("a picture").contains("<svg"));
