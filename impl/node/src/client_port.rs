@@ -34,7 +34,7 @@ use tokio::time;
 use tracing::{debug, warn};
 
 use crate::backend::Backend;
-use crate::few_lines::FewLines;
+use crate::log_rate_limit::LogRateLimit;
 use budget::Budget;
 use connection::Broken;
 
@@ -103,7 +103,7 @@ pub async fn serve<B: Backend>(
     stop: impl Future<Output = ()> + Send,
 ) {
     let budget = Budget::new(limits.values_bytes_max);
-    let lines = FewLines::new("connections of clients");
+    let lines = LogRateLimit::new("connections of clients");
     let all = Arc::new(All { backend, limits, budget, lines });
     let (stopping, is_stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -115,7 +115,7 @@ pub async fn serve<B: Backend>(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) if connections.len() >= all.limits.connections_max => {
-                    if all.lines.may_tell() {
+                    if all.lines.allows_line() {
                         warn!(%from, "a client was turned away: there are {} connections", connections.len());
                     }
                     turn_away(&socket);
@@ -147,7 +147,7 @@ struct All<B> {
     backend: Arc<B>,
     limits: ServerLimits,
     budget: Budget,
-    lines: Arc<FewLines>,
+    lines: Arc<LogRateLimit>,
 }
 
 async fn attend<B: Backend>(
@@ -167,7 +167,7 @@ async fn attend<B: Backend>(
         Err(late @ Broken::Late(_)) => ("that kept others waiting", late),
         Err(Broken::Unsayable(error)) => ("since an answer cannot be sent", error),
     };
-    if lines.may_tell() {
+    if lines.allows_line() {
         warn!(%from, "closed a connection {what}: {error}");
     } else {
         debug!(%from, "closed a connection {what}: {error}");

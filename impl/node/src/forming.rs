@@ -34,7 +34,7 @@ use synod_wire::Incarnation;
 
 pub use gate::{Gate, GateError};
 
-use crate::storage::Identity;
+use crate::identity::Identity;
 
 /// Where a replica remembers which data directories its cluster is made of. Calls block.
 pub trait Store: Send + 'static {

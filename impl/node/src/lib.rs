@@ -57,24 +57,27 @@
 pub mod backend;
 pub mod client_port;
 pub mod disk;
-mod few_lines;
 pub mod forming;
+mod identity;
 mod listen;
+mod log_rate_limit;
 mod node;
 pub mod peers;
 mod shell;
 #[cfg(test)]
 mod simulation;
+mod start;
 pub mod storage;
 
 pub use backend::{Backend, Subscription};
+pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
 pub use listen::{ListenError, ListensFor};
 pub use node::{
     Application, Config, Log, LogSubscription, MakeError, NoApplication, NodeError, NodeOpenError,
     make_data_directory,
 };
 pub use shell::detector::Timing;
-pub use shell::start::StartError;
+pub use start::StartError;
 // What the interface of this package is made of, so that its users need no other.
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{

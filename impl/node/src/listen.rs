@@ -1,4 +1,4 @@
-//! Listening at an address that a person has given, and what to say if that cannot be.
+//! Listening at an address that a person has given, with good advice if that fails.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
 
-/// Whom a port is for.
+/// For whom a port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListensFor {
     /// The other replicas.
@@ -27,7 +27,7 @@ impl ListensFor {
     ///
     /// # Errors
     ///
-    /// If nobody can listen there.
+    /// If it is not possible to listen there.
     pub async fn listen(self, address: &str) -> Result<TcpListener, ListenError> {
         let failed =
             |why, error| ListenError { whom: self, address: address.to_owned(), why, error };
@@ -46,14 +46,14 @@ impl fmt::Display for ListensFor {
     }
 }
 
-/// What of listening failed.
+/// Which step of listening failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WhyNot {
     Lookup,
     Bind,
 }
 
-/// Why nobody can be listened for at an address.
+/// Why it is not possible to listen at an address.
 #[derive(Debug, Error)]
 #[error("cannot listen for {whom} at {address}: {error}\n  {}", self.advice())]
 pub struct ListenError {
@@ -68,16 +68,16 @@ impl ListenError {
         let flag = self.whom.flag();
         match (self.why, self.error.kind()) {
             (WhyNot::Lookup, _) => {
-                format!("see whether the name of the host is right: {flag}")
+                format!("check the name of the host: {flag}")
             }
             (WhyNot::Bind, io::ErrorKind::AddrInUse) => {
-                format!("see what uses that port, or choose another: {flag}")
+                format!("find out what uses that port, or choose another: {flag}")
             }
             (WhyNot::Bind, io::ErrorKind::AddrNotAvailable) => format!(
                 "that is no address of this machine: choose one that is, or 0.0.0.0 for all of them: {flag}"
             ),
             (WhyNot::Bind, io::ErrorKind::PermissionDenied) => {
-                format!("ports below 1024 are not for every user: choose a higher one: {flag}")
+                format!("most users may not use ports below 1024: choose a higher one: {flag}")
             }
             (WhyNot::Bind, _) => format!("choose another address: {flag}"),
         }
@@ -101,13 +101,13 @@ mod tests {
         assert_eq!(error.matches("in use").count(), 1, "{error}");
         assert!(error.ends_with("or choose another: --listen-peer HOST:PORT"), "{error}");
 
-        // Kept for documentation (RFC 5737), so it is nobody's.
+        // An address for documentation (RFC 5737), which no machine has.
         let error = told(ListensFor::Clients, "192.0.2.1:0").await;
         assert!(error.contains("that is no address of this machine"), "{error}");
         assert!(error.ends_with("--listen-client HOST:PORT"), "{error}");
 
-        // A name that nobody has (RFC 6761).
+        // A name that never resolves (RFC 6761).
         let error = told(ListensFor::Clients, "nowhere.invalid:7000").await;
-        assert!(error.contains("see whether the name of the host is right"), "{error}");
+        assert!(error.contains("check the name of the host"), "{error}");
     }
 }

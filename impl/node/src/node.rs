@@ -50,8 +50,8 @@ use crate::listen::{ListenError, ListensFor};
 use crate::peers::{LinkTiming, Peers, PeersConfig, PeersError};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
-use crate::shell::start::{Committed, StartError, start};
 use crate::shell::waiting::Waiter;
+use crate::start::{Committed, StartError, start};
 use crate::storage::{
     AppendError, DataDirectory, OpenError, Preparation, ReadError as DiskReadError, SmallFileError,
 };

@@ -1,42 +1,45 @@
 //! Peers: how messages get from one replica to another.
 //!
-//! What the core needs of a network is little: that a message arrives now and then, whole, and from
-//! whom it says. Messages may be lost, delayed, repeated and reordered; the core repeats what
-//! matters. So the transport never waits for a peer, never stores what it cannot send soon, and
-//! answers everything that goes wrong with the same step: it closes the connection, and dials anew.
+//! The core needs little of a network: that a message arrives now and then, whole, from the replica
+//! that it names. Messages may be lost, delayed, repeated and reordered; the core repeats what
+//! matters. So the transport never waits for a peer, and never stores what it cannot send soon. It
+//! answers every failure with the same step: it closes the connection and dials anew.
 //!
 //! Every replica dials every other one, and a connection carries messages one way, from the dialer to
-//! the acceptor. So there are two connections between two replicas, and never a question which of
-//! two is to be kept. On each the two first say who they are ([`handshake`]); what follows are frames
+//! the acceptor. So there are two connections between two replicas, and never a question which of two
+//! to keep. On each, the two replicas first say who they are ([`handshake`]). What follows are frames
 //! ([`frame`]) with one [`Message`] each, in bincode.
 //!
 //! - A message is encoded once, and all its recipients share the bytes.
-//! - What waits for a peer is bounded, in bytes and in frames; a message that there is no room for is
-//!   dropped, and counted. A peer that is slow, stopped or gone holds nobody up but itself.
-//! - What arrives waits for the replica in an inbox that is bounded too. While that is full nothing is
-//!   read, and TCP holds the sender up. Nobody waits for a peer in turn, so nobody waits in a circle.
-//! - What arrives is believed as little as possible: garbage, a frame that is too long or fails its
-//!   checksum, a message that cannot be decoded close the connection, and never the node. How often
-//!   that can happen is limited by how often the peer dials.
-//! - Before the cluster is [formed](crate::forming) no message passes, in either direction.
+//! - The queue for a peer is bounded, in bytes and in frames. A message that finds no room is dropped
+//!   and counted. A peer that is slow, stopped or gone delays nobody but itself.
+//! - The inbox of the replica is bounded too. While it is full, the transport reads nothing, and TCP
+//!   puts back-pressure on the sender. No replica waits for a peer, so no two wait for each other.
+//! - The transport trusts its input as little as possible. Garbage, a frame that is too long or fails
+//!   its checksum, or a message that cannot be decoded closes the connection, and never ends the node.
+//!   The peer limits how often that happens, because it dials no more often than its back-off allows.
+//! - Before the cluster is [formed](crate::forming), no message passes in either direction.
 //!
-//! A connection is not secret, and a peer is not asked to prove who it is: the handshake is against
-//! mistakes. The port for peers belongs in a network that only replicas are in.
+//! A connection is not encrypted, and a peer does not prove who it is: the handshake protects against
+//! mistakes only. The port for peers belongs in a network that only replicas can reach.
 //!
-//! # The rooms, in the order in which to read them
+//! # The modules, in the order in which to read them
 //!
-//! 1. `limits`: what may wait, and for how long.
-//! 2. `handshake`: who is who.
-//! 3. `queue` and `dialer`: what leaves.
-//! 4. `acceptor`: what arrives.
-//! 5. `shared`, `backoff`, `socket` and `error`: what they need.
+//! 1. `limits`: how much may wait, and for how long.
+//! 2. `introduction` and `handshake`: who is who.
+//! 3. `peer`: what is known of one peer.
+//! 4. `queue` and `dialer`: what leaves.
+//! 5. `acceptor`: what arrives.
+//! 6. `shared`, `backoff`, `socket` and `error`: what they need.
 
 mod acceptor;
 mod backoff;
 mod dialer;
 mod error;
 mod handshake;
+mod introduction;
 pub mod limits;
+mod peer;
 mod queue;
 mod shared;
 mod socket;
@@ -60,35 +63,36 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 pub use error::PeersError;
-pub use handshake::PROTOCOL_VERSION;
+pub use introduction::PROTOCOL_VERSION;
 
-use crate::few_lines::FewLines;
 use crate::forming::{Gate, Store};
-use crate::storage::Identity;
-use handshake::Introduction;
+use crate::identity::Identity;
+use crate::log_rate_limit::LogRateLimit;
+use introduction::Introduction;
 pub use limits::LinkTiming;
 use limits::message_bytes_max;
-use shared::{Peer, Shared};
+use peer::Peer;
+use shared::Shared;
 
 /// What the transport is started with.
 #[derive(Debug)]
 pub struct PeersConfig {
     /// Who this replica is.
     pub identity: Identity,
-    /// The number of this start of it.
+    /// The number of this start of the replica.
     pub run: Run,
-    /// Where its peers find it.
+    /// Listens at the address where its peers dial it.
     pub listener: TcpListener,
-    /// Where the members are, as `host:port`; a name is looked up each time. This replica may be
-    /// among them.
+    /// The addresses of the members, as `host:port`. A name is looked up for each connection. This
+    /// replica may be among them.
     pub members: BTreeMap<ReplicaId, String>,
-    /// How long to wait for what.
+    /// How long to wait for connections and peers.
     pub timing: LinkTiming,
-    /// For the jitter of waits, drawn at random by whoever has randomness.
+    /// A random number, for the jitter of waits.
     pub seed: u64,
 }
 
-/// The connections of a replica with all others. They end with this value, or with
+/// The connections of a replica with all others. They end when this is dropped, or with
 /// [`stop`](Self::stop).
 pub struct Peers {
     shared: Arc<Shared>,
@@ -96,34 +100,34 @@ pub struct Peers {
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// How things are between this replica and another.
+/// The state of the connections with one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// The other one.
+    /// The peer.
     pub replica: ReplicaId,
-    /// Where it is looked for.
+    /// The address at which it is dialled.
     pub address: String,
-    /// Whether messages to it leave.
+    /// Whether there is a connection to it.
     pub is_connected: bool,
-    /// Whether it has a connection to this replica.
+    /// Whether there is a connection from it.
     pub is_heard: bool,
-    /// The run that it was seen in last.
+    /// The last run of it that was seen.
     pub run: Option<Run>,
-    /// Why there is no connection to it, if there is none; or why there was none for a while.
+    /// Why there is no connection to it, or why there was none before.
     pub last_error: Option<String>,
-    /// How many messages wait for it, or are on their way to the socket.
+    /// How many messages wait for it, or are being written to the socket.
     pub queued_frames: usize,
-    /// How many bytes these have.
+    /// How many bytes these messages have.
     pub queued_bytes: usize,
-    /// How many messages to it were dropped: there was no connection, or no room.
+    /// How many messages to it were dropped, because there was no connection or no room.
     pub dropped_frames: u64,
 }
 
 impl Peers {
-    /// Starts to listen and to dial. `store` remembers which data directories the cluster is made of.
+    /// Starts to listen and to dial. `store` remembers the data directories of the other members.
     /// Messages of peers go to `inbox`.
     ///
-    /// To be called within a tokio runtime that has time and network.
+    /// Call this within a tokio runtime that has time and network.
     ///
     /// # Errors
     ///
@@ -150,7 +154,7 @@ impl Peers {
             inbox,
             fatal: watch::Sender::new(None),
             told: std::sync::Mutex::default(),
-            lines: FewLines::new("connections of callers"),
+            log_rate_limit: LogRateLimit::new("connections of callers"),
         });
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
@@ -169,7 +173,7 @@ impl Peers {
         Ok(Self { shared, stop, tasks: Mutex::new(tasks) })
     }
 
-    /// Sends a message, or drops it: never waits.
+    /// Sends a message, or drops it. Never waits.
     pub fn send(&self, to: To, message: &Message<Value>) {
         match to {
             To::One(replica) => self.send_to(self.shared.peers.get(&replica), message),
@@ -199,12 +203,12 @@ impl Peers {
         let framed = frame::append(&mut buffer, payload_bytes_max, |buffer, length_bytes_max| {
             codec::encode(message, buffer, length_bytes_max)
         });
-        // The limit is derived from those that the core keeps, so this is a mistake in this program.
+        // The limit is derived from those that the core keeps, so this would be a defect in synod.
         framed.map_err(|error| error!("a message is not sent: {error}")).ok()?;
         Some(buffer.into())
     }
 
-    /// How things are between this replica and each other one.
+    /// The state of the connections with each peer.
     pub fn status(&self) -> Vec<PeerStatus> {
         self.shared.peers.values().map(|peer| status(peer)).collect()
     }
@@ -214,8 +218,8 @@ impl Peers {
         self.shared.gate.missing()
     }
 
-    /// Whether the cluster is formed. Until it is, nothing passes, and whoever wants to count time
-    /// waits for it.
+    /// Whether the cluster is formed. No message passes until it is, and clocks that count missing
+    /// messages should not run before.
     pub fn formed(&self) -> watch::Receiver<bool> {
         self.shared.gate.watch_formed()
     }
@@ -227,13 +231,13 @@ impl Peers {
             let found = fatal.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
             match found {
                 Some(error) => error,
-                // The transport is gone, and with it all that could go wrong.
+                // The transport is gone, so no more errors can come.
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Ends all connections, and waits until they are gone and the store is at rest.
+    /// Ends all connections. Returns when they are gone and the store is at rest.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let mut tasks = self.tasks.lock().await;
@@ -265,8 +269,8 @@ fn status(peer: &Peer) -> PeerStatus {
     }
 }
 
-/// How long the encoding of a message is, about and rather more: with so much room its values are
-/// copied once, and not again whenever the buffer grows.
+/// About how long the encoding of a message is, and rather more. With enough room from the start, its
+/// values are copied once, and not again each time the buffer grows.
 fn expected_bytes(message: &Message<Value>) -> usize {
     const MESSAGE_BYTES: u64 = 128;
     const ENTRY_BYTES: u64 = 32;

@@ -1,13 +1,12 @@
-//! The shell: what stands between one replica of the core and its disk, its peers, its application
-//! and its clients.
+//! The shell: everything between one replica of the core and its disk, peers, application and clients.
 //!
-//! It has no disk, network, clock or thread of its own. It is told what has happened, and at what
-//! time; it says what is to be done, and whoever drives it does that. So the same shell runs
-//! in a node, on real files and sockets, and in a test, a whole cluster in one thread, on simulated
+//! It has no disk, network, clock or thread of its own. A driver tells it what has happened, and at
+//! what time. It says what is to be done, and the driver does that. So the same shell runs in a node,
+//! on real files and sockets, and in a test, where a whole cluster runs in one thread on simulated
 //! ones.
 //!
-//! It decides nothing about the protocol. It remembers who waits for what ([`waiting`]), counts
-//! time ([`detector`]), and merges what arrives together: all submissions of a
+//! The shell decides nothing about the protocol. It remembers which client waits for what
+//! ([`waiting`]), counts time ([`detector`]), and merges what arrives together: all submissions of a
 //! batch of events are one input to the core, and so one accept and one write.
 //!
 //! ```text
@@ -15,7 +14,6 @@
 //! ```
 
 pub(crate) mod detector;
-pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 pub(crate) mod waiting;
@@ -33,22 +31,22 @@ use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
 use detector::{Alarm, Detector, Timing};
 use waiting::{Waiter, Waiting};
 
-/// What a shell is told. Its driver answers those who submit by an `S`, and those who read by an `R`.
+/// What a shell is told. An `S` is the way to answer a submission, an `R` the way to answer a read.
 #[derive(Debug)]
-pub(crate) enum Event<S, R> {
-    /// A peer said something.
+pub(crate) enum ShellEvent<S, R> {
+    /// A peer has sent a message.
     Peer(ReplicaId, Message<Value>),
     /// Everything written up to this position is durable.
     Synced(Position),
-    /// The application has everything up to this slot.
+    /// The application has applied everything up to this slot.
     Applied(Slot),
-    /// A client wants something in the log.
+    /// A client submits something.
     Submit(Submission, S),
-    /// A client wants to know where the log ends.
+    /// A client asks where the log ends.
     Read(R),
 }
 
-/// What clients submit. What an opening is known by, the shell adds.
+/// What a client submits. The shell adds the id of an opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Submission {
     /// A session.
@@ -59,17 +57,17 @@ pub(crate) enum Submission {
     End(SessionId),
 }
 
-/// What is to be done. The driver takes it all out before it tells the shell anything more.
+/// What is to be done. The driver takes all of it before it tells the shell anything more.
 #[derive(Debug)]
 pub(crate) struct Effects<S, R> {
     /// What the core wants written, sent, delivered and served.
     pub(crate) out: Output<Value>,
-    /// Who is told that a submission is in this slot, or what else became of it, once the application
-    /// has everything that was committed by now.
+    /// The outcomes of submissions, and their slots. The clients are answered once the application has
+    /// applied everything that is committed by now.
     pub(crate) on_delivery: Vec<(Slot, S, Result<Slot, SubmitError>)>,
-    /// Submissions that are answered at once.
+    /// The outcomes of submissions that are answered at once.
     pub(crate) submitted: Vec<(S, Result<Slot, SubmitError>)>,
-    /// Reads that are answered: the application has what they must see.
+    /// The outcomes of reads. The application has applied what they must see.
     pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
 }
 
@@ -84,7 +82,7 @@ impl<S, R> Default for Effects<S, R> {
     }
 }
 
-/// One replica and what is around it.
+/// One replica, and what surrounds it.
 #[derive(Debug)]
 pub(crate) struct Shell<S, R> {
     replica: Replica<Value>,
@@ -96,7 +94,7 @@ pub(crate) struct Shell<S, R> {
     reads: Vec<ReadId>,
     /// How many sessions were opened through this run.
     opened: u64,
-    /// The highest watermark that a peer has told.
+    /// The highest watermark in a message of a peer.
     heard_watermark: Slot,
     effects: Effects<S, R>,
 }
@@ -124,39 +122,40 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         self.replica.status()
     }
 
-    /// Everything up to this slot is committed, by what this replica knows itself and what peers say.
+    /// The highest slot that is known to be committed, by this replica itself or by its peers' messages.
     pub(crate) fn known_watermark(&self) -> Slot {
         self.heard_watermark.max(self.replica.status().watermark)
     }
 
-    /// When there will be something to do even if nothing happens.
+    /// When the shell must be flushed next, even if nothing happens.
     pub(crate) fn next_alarm(&self) -> Duration {
         self.detector.next()
     }
 
-    /// Takes in what has happened. What clients want is only noted: [`flush`](Self::flush).
-    pub(crate) fn handle(&mut self, event: Event<S, R>, now: Duration) {
+    /// Takes in an event. Submissions and reads are only noted, until the next [`flush`](Self::flush).
+    pub(crate) fn handle(&mut self, event: ShellEvent<S, R>, now: Duration) {
         match event {
-            Event::Peer(from, message) => {
+            ShellEvent::Peer(from, message) => {
                 let told = message.watermark().unwrap_or_default();
                 self.heard_watermark = self.heard_watermark.max(told);
                 self.step(Input::Receive { from, message }, now);
             }
-            Event::Synced(through) => self.step(Input::Synced { through }, now),
-            Event::Applied(through) => self.step(Input::Applied { through }, now),
-            Event::Submit(submission, reply) => self.submit(submission, reply),
-            Event::Read(reply) => self.reads.push(self.waiting.read(reply)),
+            ShellEvent::Synced(through) => self.step(Input::Synced { through }, now),
+            ShellEvent::Applied(through) => self.step(Input::Applied { through }, now),
+            ShellEvent::Submit(submission, reply) => self.submit(submission, reply),
+            ShellEvent::Read(reply) => self.reads.push(self.waiting.read(reply)),
         }
     }
 
-    /// Takes in what clients wanted since the last time, all at once, and whatever time has come for.
+    /// Passes on what clients wanted since the last flush, all at once, and every alarm that is due.
     pub(crate) fn flush(&mut self, now: Duration) {
         if !self.submissions.is_empty() {
             let submissions = std::mem::take(&mut self.submissions);
             self.step(Input::Submit(submissions), now);
         }
         if !self.reads.is_empty() {
-            // A read takes a place of the core's until it is answered. Nobody gets one who has gone.
+            // A read occupies one of the core's places until it is answered, so a client that has gone
+            // gets none.
             let mut reads = std::mem::take(&mut self.reads);
             reads.retain(|id| self.waiting.still_reads(*id));
             self.step(Input::Read(reads), now);
@@ -170,12 +169,12 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
     }
 
-    /// What is to be done.
+    /// What is to be done since the driver last took it out.
     pub(crate) fn effects(&mut self) -> &mut Effects<S, R> {
         &mut self.effects
     }
 
-    /// Nobody is answered any more by this shell: those who wait get to hear it now.
+    /// Ends the shell: all clients that still wait get their answer now.
     pub(crate) fn stop(&mut self) {
         let submissions = self.waiting.take_submissions();
         let unknown = |reply| (reply, Err(SubmitError::Unknown(Unknown::Stopping)));
@@ -235,7 +234,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 let refused = |reply| (reply, Err(ReadError::TooMany));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
-            // It is committed; whether the application has it is not known here.
+            // It is committed, but the application may not have applied it.
             ClientAnswer::Done { submission, slot } => {
                 let replies = self.waiting.delivered(submission);
                 self.effects.on_delivery.extend(replies.map(|reply| (slot, reply, Ok(slot))));
@@ -244,7 +243,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ClientAnswer::GivenUp { submission } => {
                 (submission, Err(SubmitError::Unknown(Unknown::GivenUp)))
             }
-            // Whatever the shell submits has an id.
+            // Everything that the shell submits has an id.
             ClientAnswer::Refused { submission: None, .. } => return,
             ClientAnswer::Refused { submission: Some(submission), reason } => {
                 (submission, Err(SubmitError::NotDone(reason.into())))

@@ -1,27 +1,31 @@
 //! What a replica keeps on its disk, and how it gets it back.
 //!
-//! The core's contract with its shell has three sentences, and this module is how the shell keeps
-//! the two of them that are about the disk: writes are appended in order, and called durable only
-//! when they are; and after a crash the core is given a prefix of what was written, which includes
-//! everything that was called durable, and which is durable itself before it is given.
+//! The core's contract with its shell has three sentences. This module keeps the two that are about
+//! the disk:
+//!
+//! - Writes are appended in order, and are reported durable only when they are.
+//! - After a crash, the core gets a prefix of what was written. The prefix includes everything that
+//!   was reported durable, and the prefix itself is durable before the core gets it.
 //!
 //! Everything is in one [`DataDirectory`], which one process at a time has open:
 //!
-//! - [`DataDirectory::init`] makes it, once, and [`DataDirectory::open`] never makes anything;
-//! - [`Log::recover`] hands out the records that are there, and gives the log to append to;
-//! - [`Log::append`] makes records durable: one write and one sync for as many as there are;
-//! - [`LogReader::read`] gets back what is no longer in memory, for peers that lag behind;
-//! - [`inspect()`] tells what is in a data directory, whatever state it is in.
+//! - [`DataDirectory::init`] makes it, once. [`DataDirectory::open`] never makes anything.
+//! - [`Log::recover`] hands out the records in the log, and returns the log to append to.
+//! - [`Log::append`] makes records durable, with one write and one sync for as many as there are.
+//! - [`LogReader::read`] reads slots that are no longer in memory, for peers that lag behind.
+//! - [`inspect()`] reports what is in a data directory, whatever state it is in.
 //!
-//! Nothing here knows the protocol. What a record means, which entry of a slot counts, and what a
-//! replica does with all of it is decided in [`synod_model`].
+//! Nothing here knows the protocol. [`synod_model`] decides what a record means, which entry of a slot
+//! counts, and what a replica does with its records.
 //!
 //! # What is trusted
 //!
-//! That a sync that succeeds makes durable what was written before it; that a crash leaves each
-//! sector as it was or as it was to be; and that a disk changes what it holds rarely, so that a
-//! CRC-32C finds it. Nothing else: not the order in which writes reach the disk, not the order of
-//! renames, not a sync that failed, not what the page cache shows after it.
+//! Storage trusts three things. A sync that succeeds makes durable what was written before it. A crash
+//! leaves each sector with its old content or its new one. A disk seldom changes what it holds, so
+//! that a CRC-32C detects it.
+//!
+//! It trusts nothing else: not the order in which writes or renames reach the disk, not a sync that
+//! failed, and not what the page cache shows after one.
 //!
 //! # From nothing to a slot read back
 //!
@@ -80,47 +84,53 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The rooms, in the order in which to read them
+//! # The modules, in the order in which to read them
 //!
 //! 1. `batch`: the format of the log: a header, records, zeros.
-//! 2. `segment`: the files that batches are in, and how the next one is made ahead of use.
+//! 2. `segment`: the files that hold batches, and how the next one is made ahead of use.
 //! 3. `log`: appending.
-//! 4. `scan` and `survey`: reading it all, and telling an interrupted write from damage.
-//! 5. `recover`: making durable what survived, and the errors of a damaged log.
+//! 4. `scan` and `survey`: reading the whole log, and telling an interrupted write from damage.
+//! 5. `recover`: making durable what survived.
 //! 6. `index` and `reader`: finding single slots again.
-//! 7. `identity`, `small_file`, `directory` and `init`: the directory around the log.
-//! 8. `inspect`: all of it, for people.
+//! 7. `small_file`, `layout`, `init` and `directory`: the directory around the log.
+//! 8. `inspect`: a report of everything, for people.
 //!
-//! `docs/storage.md` has the format byte by byte, and what happens at each kind of damage.
+//! Three modules hold errors, below those who raise them: `disk_error`, `directory_error` and
+//! `recover_error`. `log_limits` says which sizes a log can have.
+//!
+//! `docs/storage.md` has the format byte by byte, and says what happens at each kind of damage.
 
 mod batch;
 mod directory;
-mod identity;
+mod directory_error;
+mod disk_error;
 mod index;
 mod init;
 mod inspect;
+mod layout;
 mod log;
+mod log_limits;
 mod reader;
 mod recover;
+mod recover_error;
 mod scan;
 mod segment;
 mod small_file;
 mod survey;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
-pub use directory::{
-    DataDirectory, IdentityGone, InUse, IncarnationError, InitError, Met, NewReplica, OpenError,
-};
-pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError, LogLimits, SEGMENT_BYTES_MAX};
+pub use directory::DataDirectory;
+pub use directory_error::{IdentityGone, InUse, IncarnationError, InitError, OpenError};
+pub use disk_error::DiskError;
+pub use init::NewReplica;
 pub use inspect::{Finding, LogEnd, RecordFound, RecordKind, inspect};
+pub use layout::{IdentityFile, KnownMembers};
 pub use log::{AppendError, Log, LogSize, Recovered};
+pub use log_limits::{LogLimits, LogLimitsError, SEGMENT_BYTES_MAX};
 pub use reader::{LogReader, ReadError};
-pub use recover::RecoverError;
-pub use segment::Preparation;
+pub use recover_error::RecoverError;
+pub use segment::{Place, Preparation};
 pub use small_file::{FORMAT_VERSION, SmallFileError};
-pub use survey::{Interrupted, Place};
-pub use trouble::DiskError;
-pub(crate) use trouble::LOST;
+pub use survey::Interrupted;

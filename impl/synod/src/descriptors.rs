@@ -1,23 +1,23 @@
-//! File descriptors: as many as a process may have, and some that clients do not get.
+//! File descriptors: as many as this process may have, with some reserved for the node.
 //!
-//! Every connection takes one, and so does every file. The usual limit of 1,024 is a soft one, kept
-//! low for the sake of programs that `select`, and may be raised by whoever does not. A node without
-//! a descriptor left could not make the next segment of its log, and would be down.
+//! Every connection takes one, and so does every file. The usual limit of 1,024 is a soft limit, kept
+//! low for programs that use `select`. Any other program may raise it. A node without a free
+//! descriptor could not make the next segment of its log, and would be down.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use synod_node::client_port::ServerLimits;
 use tracing::{info, warn};
 
-/// How many descriptors clients leave alone. Default 256: 64 for callers that have not said who they
-/// are, 32 for connections with fifteen peers, 64 for followers that read the log, 20 for files, the
-/// listeners and the runtime; and some that nobody has thought of.
+/// How many descriptors are not for clients. Default 256: 64 for callers that have not said who they
+/// are, 32 for connections with fifteen peers, 64 for followers that read the log, 20 for files,
+/// listeners and the runtime, and some to spare.
 const RESERVED: usize = 256;
 
-/// How many clients there may be even so. Default 16: a limit this low is a mistake, and with some
-/// clients that is easier to find out than with none.
+/// How many clients there may be in any case. Default 16: a limit so low is a mistake, and an operator
+/// finds it more easily with some clients than with none.
 const CONNECTIONS_MIN: usize = 16;
 
-/// Raises the limit of this process, and limits the clients to what is left.
+/// Raises the limit of this process, and limits the clients to the descriptors that are left.
 pub(super) fn server_limits() -> ServerLimits {
     let mut limits = ServerLimits::default();
     let descriptors = raise();
@@ -33,7 +33,7 @@ pub(super) fn server_limits() -> ServerLimits {
     limits
 }
 
-/// Raises the limit as far as this process may, and says what it is.
+/// Raises the limit as far as this process may. Returns the limit.
 fn raise() -> usize {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         if soft == hard {
@@ -45,7 +45,7 @@ fn raise() -> usize {
         })
     });
     let descriptors = raised.unwrap_or_else(|error| {
-        warn!("it cannot be found out how many files may be open: {error}");
+        warn!("cannot find out how many files may be open: {error}");
         RLIM_INFINITY
     });
     usize::try_from(descriptors).unwrap_or(usize::MAX)

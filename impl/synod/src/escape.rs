@@ -1,10 +1,10 @@
-//! Values as text on one line, so that no two values look the same, and none drives a terminal.
+//! Values as text on one line. No two values look the same, and none controls a terminal.
 
 use std::fmt::{self, Write as _};
 
-/// A value as text: a backslash, a tab, a carriage return and a line feed are written as `\\`, `\t`,
-/// `\r` and `\n`; other control characters, and bytes that are not UTF-8, as `\xHH`, each of their
-/// bytes; everything else stands for itself.
+/// A value as text. A backslash, a tab, a carriage return and a line feed are written as `\\`, `\t`,
+/// `\r` and `\n`. Each byte of another control character, and each byte that is not UTF-8, is written
+/// as `\xHH`. Everything else stands for itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
@@ -41,7 +41,7 @@ fn write_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, r"\x{byte:02x}"))
 }
 
-/// The beginning of a value as text, for messages.
+/// The beginning of a value, as text for messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beginning<'a>(pub(crate) &'a [u8]);
 
@@ -65,7 +65,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// What an escaped value stands for.
+    /// The value that an escaped text stands for.
     fn unescape(text: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut rest = text.as_bytes().iter().copied();
@@ -98,13 +98,13 @@ mod tests {
         assert_eq!(escaped(b"\\x41"), r"\\x41");
         assert_eq!(escaped(b"\xff\xfea\xc3"), r"\xff\xfea\xc3");
         assert_eq!(escaped(b"\x1b[31m\0\x7f~"), r"\x1b[31m\x00\x7f~");
-        // What opens an escape sequence in one character, and the first that does nothing.
+        // A character that begins an escape sequence, and the first one that does nothing.
         assert_eq!(escaped("\u{9b}31m\u{9f}\u{a0}".as_bytes()), "\\xc2\\x9b31m\\xc2\\x9f\u{a0}");
         assert_eq!(escaped(b""), "");
     }
 
     proptest! {
-        /// Bytes that matter often, and all others.
+        /// Any bytes, and often those that matter.
         #[test]
         fn escaping_is_one_line_and_loses_nothing(
             bytes in vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'\n'), Just(b'x'), Just(0xc2), 0x80..0xa0_u8], 0..64)

@@ -1,51 +1,53 @@
-//! What the exit code says.
+//! How a command ends: its exit code, and the text of its error.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use owo_colors::OwoColorize as _;
 use synod_client::SubmitFailed;
 use thiserror::Error;
 
-/// What the exit code says. 2 is clap's and [`Nonsense`]'s: the command line makes no sense.
+/// The outcome of a command. Code 2 belongs to clap and [`UsageError`]: the command line is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Exit {
-    /// What was asked for is done.
+    /// The command did everything.
     Done,
-    /// It could not be done.
+    /// The command could not be carried out.
     Failed,
-    /// Some values were not done, and nothing is unknown.
+    /// Some values were not done, and none is unknown.
     NotDone,
-    /// Of some values it is unknown whether they are, or will be, in the log.
+    /// For some values, it is unknown whether they are in the log or will get there.
     Unknown,
 }
 
-/// The command line makes no sense, in a way that clap does not see.
+/// The command line is invalid, in a way that clap does not detect.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub(crate) struct Nonsense(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
-impl Nonsense {
-    /// The exit code that clap has for it.
+impl UsageError {
+    /// The exit code that clap uses.
     pub(crate) const CODE: u8 = 2;
 }
 
-/// The exit codes of commands that submit, for their help.
+/// The exit codes of commands that submit, for their help texts.
 pub(crate) const SUBMIT_CODES: &str = "\
 Exit codes:
   0  every value was delivered
   1  the command could not be carried out
-  2  the command line makes no sense
-  3  not done: some values were not delivered and never will be: no replica could be reached, or
-     each refused them at once; nothing is unknown
-  4  unknown: some values may be in the log, or get there later, and nobody could say: there was no
-     answer in time, or standard output was closed before it was printed
+  2  the command line is invalid
+  3  not done: some values were not delivered and never will be, because no replica could be reached
+     or every replica refused them; none is unknown
+  4  unknown: some values may be in the log, or may get there later: there was no answer in time, or
+     standard output was closed before the answer was printed
 The reason for each value that was not delivered is on standard error.";
 
-/// The exit codes of commands that ask.
+/// The exit codes of commands that ask, for their help texts.
 pub(crate) const ASK_CODES: &str = "\
 Exit codes:
   0  there was an answer
   1  there was none, or the command could not be carried out
-  2  the command line makes no sense";
+  2  the command line is invalid";
 
 impl From<&SubmitFailed> for Exit {
     fn from(failed: &SubmitFailed) -> Self {
@@ -65,4 +67,20 @@ impl From<Exit> for ExitCode {
             Exit::Unknown => 4,
         })
     }
+}
+
+/// The text of an error: what went wrong and its causes in one sentence, and then what to do about it.
+pub(crate) fn error_text(error: &anyhow::Error) -> String {
+    let text = error.to_string();
+    let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut told = format!("{} {what}", "error:".red().bold());
+    for cause in error.chain().skip(1) {
+        // Writing to a string cannot fail.
+        let _ = write!(told, ": {cause}");
+    }
+    told.push('\n');
+    if !advice.is_empty() {
+        let _ = writeln!(told, "{advice}");
+    }
+    told
 }

@@ -1,17 +1,46 @@
-//! `synod follow`: the log, as text.
+//! `synod follow`: prints the log as text.
 
 use std::fmt;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Following;
 use synod_model::{Entry, Opening, Request, Slot, Verdict};
 use synod_wire::api::Delivery;
 use synod_wire::protocol::Follow;
 
-use super::args::FollowArgs;
+use super::args::{Endpoints, Timeout};
 use super::escape::Escaped;
 use super::exit::Exit;
 use super::output::{self, Output};
+
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  the log was followed to its end (--until-caught-up), or standard output was closed
+  1  no replica could be followed any further
+  2  the command line is invalid";
+
+/// The arguments of `follow`.
+#[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    /// The first slot to print
+    #[arg(long, value_name = "SLOT", default_value_t = 1)]
+    pub(crate) from: u64,
+    /// Stop at the slot at which the log ends when the command begins (a linearizable read)
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Print every entry of the log: slot, kind and content, with tabs between them
+    ///
+    /// By default, it prints the slot and the value of each client's value, once, escaped as by
+    /// `submit`. With this flag, it also prints no-ops, openings and ends of sessions, second copies of
+    /// a request, and requests that were refused.
+    #[arg(long)]
+    pub(crate) everything: bool,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
 
 pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
     tokio::select! {
@@ -19,7 +48,7 @@ pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
             Err(error) if output::is_closed(&error) => Ok(Exit::Done),
             done => done,
         },
-        // Whoever reads has read enough, and need not wait until the log grows.
+        // The reader has read enough, and need not wait until the log grows.
         () = output::closed() => Ok(Exit::Done),
     }
 }

@@ -13,34 +13,34 @@ use super::output::Output;
 /// Make the data directory of a new replica, once
 ///
 /// Run it once for each member, with the same members and the same name: that makes them one cluster.
-/// The ids are for good, and an id is never used again, not even after its disk is lost. Addresses may
-/// change later (`synod node --peers`).
+/// Ids are for good. An id is never used again, not even after its disk is lost. Addresses may change
+/// later (`synod node --peers`).
 ///
 /// Three or five members are usual, and 16 are the most. A cluster works while more than half of its
-/// members run: three go on without one of them, and five without two. Four go on without one, no
-/// more than three do; and two stop when either stops, so they are worse than a single one.
+/// members run. So three members go on without one, and five without two. Four go on without one, no
+/// more than three do. Two stop when either stops, so they are worse than one.
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
-    /// The directory to make; it must be empty, or not there
+    /// The directory to make; it must be empty, or must not exist
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Which of the members this replica is
+    /// The id of this replica, one of the members
     #[arg(long, value_name = "N")]
     id: u16,
-    /// All members, this one too, and where their peers look for them: three or five, as a rule
+    /// All members with this one, and where their peers look for them: usually three or five
     #[arg(long, value_name = "ID=HOST:PORT,...")]
     peers: Members,
-    /// The name of the cluster, one of its own for each; with the same members it makes the same
-    /// cluster
+    /// The name of the cluster; each cluster needs a name of its own. The same name and the same
+    /// members make the same cluster
     #[arg(long, value_name = "NAME", default_value = "synod")]
     cluster: String,
 }
 
-/// Makes the directory, and says what was made.
+/// Makes the directory, and prints what was made.
 ///
 /// # Errors
 ///
-/// If it cannot be made, or is there already.
+/// If the directory cannot be made, or exists already.
 pub(crate) fn init(args: &InitArgs) -> anyhow::Result<Exit> {
     let me = ReplicaId(args.id);
     let identity = make_data_directory(&args.data_dir, &args.cluster, me, &args.peers.0)?;

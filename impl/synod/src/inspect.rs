@@ -1,4 +1,4 @@
-//! `synod inspect`: what is in a data directory, sound or not.
+//! `synod inspect`: shows what is in a data directory, sound or not.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use super::output::Output;
 
 /// Show what is in a data directory, and what of it is damaged
 ///
-/// It tells who the replica is, every batch of its log with its offset, and what is damaged, and
-/// where. It changes nothing, and needs no lock.
+/// It shows who the replica is, every batch of its log with its offset, and what is damaged, and where.
+/// It changes nothing, and needs no lock.
 ///
 /// Exit status: 0 if a replica could start from it, 1 if not.
 #[derive(Args, Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct InspectArgs {
 ///
 /// # Errors
 ///
-/// If the directory cannot be read, or nobody reads what is printed.
+/// If the directory cannot be read, or standard output cannot be written.
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
     let mut output = Output::new();
     let mut printed = Ok(());
@@ -34,7 +34,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
     tell(&RealDisk::new(&args.data_dir), |finding| {
         match &finding {
             Finding::Verdict(verdict) => is_log_sound = verdict.is_ok(),
-            // A start reads these, too. Without an identity there is no verdict.
+            // A start reads these files too. Without an identity there is no verdict.
             Finding::Incarnations(Err(_)) | Finding::Peers(Err(_)) => are_others_sound = false,
             _ => {}
         }
@@ -43,7 +43,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<Exit> {
         }
     })?;
     match printed.and_then(|()| output.flush()) {
-        // Whoever reads has read enough. What the exit code says was found out all the same.
+        // The reader has read enough. The exit code is known all the same.
         Err(error) if error.is_closed() => {}
         printed => printed?,
     }

@@ -1,52 +1,52 @@
 //! The `synod` command; see `synod --help`.
 //!
-//! `args` says what can be asked. Each command has a module with a function that carries it out and
-//! returns an [`Exit`]; what it could not do at all is an error, which is told here.
+//! `cli` lists the commands. Each command has a module with a function that carries it out and returns
+//! an [`Exit`]. If the command cannot be carried out at all, the function returns an error, which is
+//! printed here.
 
 #![forbid(unsafe_code)]
-// Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
-// reason. Tests may be short about both.
+// Input from outside has typed errors; what must hold inside is asserted, with the reason. Tests may
+// be short about both.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod args;
 mod bench;
+mod cli;
 mod descriptors;
 mod escape;
 mod exit;
 mod follow;
 mod init;
+mod input;
 mod inspect;
-mod lines;
 mod local;
+mod log_writer;
 mod members;
 mod node;
 mod output;
 mod read;
 mod status;
 mod submit;
-mod teller;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use owo_colors::OwoColorize as _;
 use tokio::runtime::Builder;
 
-use args::{Cli, Command};
-use exit::{Exit, Nonsense};
+use cli::{Cli, Command};
+use exit::{Exit, UsageError, error_text};
 
-/// Carries out what the command line asks for.
+/// Carries out the command on the command line.
 fn main() -> ExitCode {
     let done = run(Cli::parse().command);
     done.unwrap_or_else(|error| {
-        // Whoever closed the pipe, such as `head`, has read enough.
+        // The reader of the output, such as `head`, has read enough and closed the pipe.
         if !output::is_closed(&error) {
-            anstream::eprint!("{}", text_of(&error));
+            anstream::eprint!("{}", error_text(&error));
         }
-        if error.is::<Nonsense>() { Nonsense::CODE.into() } else { Exit::Failed.into() }
+        if error.is::<UsageError>() { UsageError::CODE.into() } else { Exit::Failed.into() }
     })
 }
 
@@ -66,10 +66,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Carries out a command that waits for others.
+/// Runs a command that waits for other processes.
 fn wait_for(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<ExitCode> {
-    // Commands write to standard output from the thread that is here, and may wait there for a slow
-    // reader; connections are served by the others meanwhile.
+    // Commands write to standard output on this thread, and may wait there for a slow reader. The other
+    // threads serve connections meanwhile.
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(2);
     wait_on(builder, command)
@@ -82,23 +82,7 @@ fn wait_on(
     let runtime = builder.enable_all().build();
     let runtime = runtime.context("the threads of this program could not be started")?;
     let done = runtime.block_on(command);
-    // Nobody waits for a thread that waits for standard input.
+    // A thread that reads standard input may never end, so nobody waits for it.
     runtime.shutdown_background();
     done.map(ExitCode::from)
-}
-
-/// What went wrong in one sentence, its causes behind, and below what to do about it.
-fn text_of(error: &anyhow::Error) -> String {
-    let text = error.to_string();
-    let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
-    let mut told = format!("{} {what}", "error:".red().bold());
-    for cause in error.chain().skip(1) {
-        // That a string takes no more is not something that happens.
-        let _ = write!(told, ": {cause}");
-    }
-    told.push('\n');
-    if !advice.is_empty() {
-        let _ = writeln!(told, "{advice}");
-    }
-    told
 }

@@ -11,14 +11,14 @@ use thiserror::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members(pub BTreeMap<ReplicaId, String>);
 
-/// Why a list of members is none.
+/// Why a text is not a list of members.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum MembersError {
-    /// A part has not the form.
+    /// A part does not have the form.
     #[error("`{0}` is not of the form ID=HOST:PORT, such as 0=10.0.0.1:7000")]
     Form(String),
-    /// An id is no number, or too large.
-    #[error("`{0}` is no id: ids are numbers from 0 to 65535")]
+    /// An id is not a number, or is too large.
+    #[error("`{0}` is not an id: ids are numbers from 0 to 65535")]
     Id(String),
     /// A port is missing.
     #[error("`{0}` has no port: write HOST:PORT, such as 10.0.0.1:7000 or [::1]:7000")]
@@ -26,7 +26,7 @@ pub(crate) enum MembersError {
     /// A host has a blank in it.
     #[error("`{0}` has a blank in it: write HOST:PORT, such as 10.0.0.1:7000")]
     Blank(String),
-    /// Nobody can be dialled there, though somebody may listen there.
+    /// Nobody can be dialled at an address, although it may be possible to listen there.
     #[error(
         "`{0}` is nowhere that others can go: {1}\n  \
          give the address at which the other replicas reach this one, such as 10.0.0.1:7000"
@@ -65,7 +65,7 @@ impl FromStr for Members {
     }
 }
 
-/// An address at which others look for a replica.
+/// Parses an address at which others dial a replica.
 pub(crate) fn dialled(address: &str) -> Result<String, MembersError> {
     let address = checked(address)?;
     let nowhere = |why| Err(MembersError::Nowhere(address.clone(), why));
@@ -82,7 +82,7 @@ pub(crate) fn dialled(address: &str) -> Result<String, MembersError> {
     Ok(address)
 }
 
-/// An address with a host and a port. The host is looked up when it is dialled, not before.
+/// Parses an address with a host and a port. The host is looked up later, when it is dialled.
 pub(crate) fn checked(address: &str) -> Result<String, MembersError> {
     let bad = || MembersError::Port(address.to_owned());
     if address.contains(char::is_whitespace) {
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(error("0=my host:7000"), MembersError::Blank("my host:7000".to_owned()));
         let same = MembersError::SameAddress(ReplicaId(0), ReplicaId(2), "a:1".to_owned());
         assert_eq!(error("0=a:1,1=b:1,2=a:1"), same);
-        // To listen at, they are right.
+        // It is possible to listen at these.
         for text in ["0.0.0.0:7000", "[::]:7000", "127.0.0.1:0"] {
             assert_eq!(checked(text), Ok(text.to_owned()));
         }

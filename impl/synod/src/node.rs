@@ -1,6 +1,6 @@
 //! `synod node`: runs the replica of a data directory until it is told to stop.
 //!
-//! What it needs to know comes from flags, then from a TOML file, then from the data directory.
+//! Its settings come from flags, then from a TOML file, then from the data directory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,57 +20,56 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::descriptors::server_limits;
-use super::exit::{Exit, Nonsense};
-use super::lines;
+use super::exit::{Exit, UsageError, error_text};
+use super::input;
+use super::log_writer::LogWriter;
 use super::members::{Members, checked, dialled};
-use super::teller::Teller;
-use super::text_of;
 
-/// How long the disk may take to sync what is under way when the node stops: 5 s. What was not synced
-/// was promised to nobody.
+/// How long the disk may take to sync what is under way when the node stops: 5 s. The node has promised
+/// nobody what was not synced.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Run the replica of a data directory, which `synod init` has made
 ///
-/// It runs until it gets SIGTERM or Ctrl-C, and then answers what can still be answered; a second one
-/// ends it at once. What it does it tells on standard error.
+/// It runs until it gets SIGTERM or Ctrl-C, and then answers what it still can; a second signal ends it
+/// at once. It logs to standard error.
 #[derive(Args, Debug)]
 pub(crate) struct NodeArgs {
     /// The data directory
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Where to listen for the other replicas; without, where they look for this one
+    /// Where to listen for the other replicas; by default, where they look for this one
     #[arg(long, value_name = "HOST:PORT")]
     listen_peer: Option<String>,
-    /// Where to listen for clients; here or in the file
+    /// Where to listen for clients; given here or in the file
     #[arg(long, value_name = "HOST:PORT")]
     listen_client: Option<String>,
-    /// Addresses of members that have changed since; they are stored
+    /// New addresses of members; they are stored
     #[arg(long, value_name = "ID=HOST:PORT,...")]
     peers: Option<Members>,
     /// A TOML file with any of: `listen_peer`, `listen_client`, `log`, `[peers]`, `[timing]`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Stop when standard input ends, as it does when whoever started this is gone
+    /// Stop when standard input ends, as it does when the process that started this node has ended
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
-    /// How to write what it tells
+    /// The format of the log lines
     #[arg(long, value_enum, value_name = "FORMAT")]
     log: Option<LogFormat>,
 }
 
-/// How a node writes what it tells.
+/// The format of a node's log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// Lines for people
     #[default]
     Text,
-    /// One JSON document a line
+    /// One JSON document on each line
     Json,
 }
 
-/// The file. What a flag says comes before it.
+/// The configuration file. Flags override it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -83,7 +82,7 @@ struct File {
     timing: TimingFile,
 }
 
-/// How its failure detector counts time, in milliseconds.
+/// The timing of the failure detector, in milliseconds.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "units are in the names that people write")]
@@ -107,7 +106,7 @@ impl TimingFile {
         if timing.heartbeat.is_zero() || timing.suspect_after < 2 * timing.heartbeat {
             bail!(
                 "heartbeat_ms is {}, and suspect_after_ms {}\n  the second must be at least twice \
-                 the first, and the first at least 1: else a single lost message is taken for a lost coordinator",
+                 the first, and the first at least 1; otherwise one lost message would look like a lost coordinator",
                 timing.heartbeat.as_millis(),
                 timing.suspect_after.as_millis(),
             );
@@ -120,18 +119,18 @@ fn read(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
     toml::from_str(&text)
-        .with_context(|| format!("{} is no configuration of a node", path.display()))
+        .with_context(|| format!("{} is not a configuration of a node", path.display()))
 }
 
 /// Runs the replica to its end.
 ///
 /// # Errors
 ///
-/// If it cannot start, or cannot go on.
+/// If it cannot start, or must stop.
 pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
     let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let listen_client = args.listen_client.as_ref().or(file.listen_client.as_ref());
-    let listen_client = listen_client.ok_or_else(|| Nonsense(
+    let listen_client = listen_client.ok_or_else(|| UsageError(
         "nothing says where to listen for clients\n  give --listen-client HOST:PORT, or `listen_client` in the file".to_owned(),
     ))?;
     let listen_client = checked(listen_client)?;
@@ -143,13 +142,13 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
         config.peers.clone_from(peers);
     } else {
         for (id, address) in &file.peers {
-            let id = id.parse().map_err(|_| anyhow::anyhow!("`{id}` in [peers] is no id"))?;
+            let id = id.parse().map_err(|_| anyhow::anyhow!("`{id}` in [peers] is not an id"))?;
             config.peers.insert(ReplicaId(id), dialled(address)?);
         }
     }
-    let teller = begin_to_tell(args.log.or(file.log).unwrap_or_default())?;
-    // One thread for the replica and all sockets: what a value passes on its way is all in one
-    // place, and no other has to be woken for it. The disk has threads of its own.
+    let log_writer = begin_log(args.log.or(file.log).unwrap_or_default())?;
+    // One thread serves the replica and all sockets. So everything that a value passes is in one place,
+    // and no other thread must be woken for it. The disk has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -163,36 +162,36 @@ pub(crate) fn node(args: &NodeArgs) -> anyhow::Result<Exit> {
         tokio::select! {
             ended = run(config, &listen_client, args.until_stdin_ends) => ended,
             () = insisted => bail!(
-                "ended at once, for it was told to stop a second time\n  nothing that was acknowledged \
-                 is lost; whoever waits for an answer does not know what becomes of what was asked"
+                "ended at once, because it was told to stop a second time\n  nothing that was \
+                 acknowledged is lost; a client without an answer cannot know the outcome of its request"
             ),
         }
     });
-    // A node that is told to stop while it reads its log need not read to the end, nor wait for a
-    // disk that does not answer: whatever it does there may end at any point, as if it were killed.
+    // A node that is told to stop while it reads its log need not read to the end, nor wait for a disk
+    // that does not answer. Whatever it does there may end at any point, as if it were killed.
     runtime.shutdown_background();
-    // By the same way as the lines before it, so that it comes after them, and is not waited for if
-    // nobody reads.
+    // The error goes through the log writer, so it follows the lines before it, and nobody waits for it
+    // if standard error is not read.
     let (text, exit) = match ended {
         Ok(()) => (String::new(), Exit::Done),
-        Err(error) => (text_of(&error), Exit::Failed),
+        Err(error) => (error_text(&error), Exit::Failed),
     };
-    teller.end_with(&text);
+    log_writer.end_with(&text);
     Ok(exit)
 }
 
 async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    // Before anything is opened.
+    // Before any file is opened.
     let limits = server_limits();
     let stopping = async move {
         tokio::select! {
             () = signals.next() => {}
-            () = lines::ended(), if until_stdin_ends => {}
+            () = input::ended(), if until_stdin_ends => {}
         }
     };
     tokio::pin!(stopping);
-    // The values are in the log, which is what its followers read: there is nothing to do with them.
+    // Followers read the values from the log, so the application has nothing to do.
     let opening = Log::open(config, NoApplication);
     let log = tokio::select! {
         log = opening => log?,
@@ -202,7 +201,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     info!(address = %listener.local_addr()?, "listens for clients");
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move {
-        // Dropped, it says the same.
+        // If the sender is dropped, that is a stop as well.
         let _ = stopped.await;
     };
     let backend = Arc::new(log.clone());
@@ -214,7 +213,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
             Ok(())
         }
     };
-    // Clients first: what is in flight may still be answered.
+    // Clients first, because what is in flight may still be answered.
     drop(stop);
     let _ = serving.await;
     ended?;
@@ -225,7 +224,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     Ok(())
 }
 
-/// What tells a node to stop. Each of these hears of every signal.
+/// The signals that stop a node. Each value of this type gets every signal.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -246,13 +245,13 @@ impl Signals {
     }
 }
 
-/// Tells what happens on standard error; `SYNOD_LOG` says how much of it, as `info` or `synod=debug`.
-fn begin_to_tell(format: LogFormat) -> anyhow::Result<Teller> {
-    let tell_left_out = |lines| warn!(lines, "left out: standard error is not read fast enough");
-    let teller = Teller::start(anstream::stderr(), tell_left_out)
+/// Starts to log to standard error. `SYNOD_LOG` is the filter, such as `info` or `synod=debug`.
+fn begin_log(format: LogFormat) -> anyhow::Result<LogWriter> {
+    let report_left_out = |lines| warn!(lines, "left out: standard error is not read fast enough");
+    let log_writer = LogWriter::start(anstream::stderr(), report_left_out)
         .context("the thread that writes to standard error cannot be started")?;
     let filter = EnvFilter::try_from_env("SYNOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let writer = teller.clone();
+    let writer = log_writer.clone();
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -260,5 +259,5 @@ fn begin_to_tell(format: LogFormat) -> anyhow::Result<Teller> {
         LogFormat::Text => subscriber.with_ansi(is_terminal).with_target(false).init(),
         LogFormat::Json => subscriber.json().init(),
     }
-    Ok(teller)
+    Ok(log_writer)
 }

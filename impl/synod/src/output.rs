@@ -1,4 +1,4 @@
-//! Standard output: written in batches, and closed by whoever has read enough.
+//! Standard output: written in batches, until its reader closes it.
 
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write as _};
@@ -26,36 +26,36 @@ impl Output {
     }
 }
 
-/// Standard output does not take any more.
+/// Standard output takes no more.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output could not be written: {0}")]
 pub(crate) struct OutputError(io::Error);
 
 impl OutputError {
-    /// Whether the reader has read enough.
+    /// Whether the reader has closed it, because it has read enough.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
-/// Waits until nobody reads standard output any more. Whoever has nothing to write would not notice.
+/// Waits until the reader closes standard output. A command that writes nothing would not notice.
 pub(crate) async fn closed() {
     let (tell, told) = oneshot::channel();
-    // The wait has no end if the reader stays; a thread can be left behind.
+    // If the reader stays, the wait has no end, so a thread is left behind.
     thread::spawn(move || {
         let stdout = io::stdout();
-        // Nothing is asked for: that the other end is gone is told in any case.
+        // Nothing is polled for: the poll reports a closed end in any case.
         let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
         let _ = tell.send(fds[0].any() == Some(true));
     });
     if told.await != Ok(true) {
-        // It cannot be found out. The next write will tell.
+        // The poll has failed. The next write will tell.
         future::pending::<()>().await;
     }
 }
 
-/// Whether the reader of standard output has read enough.
+/// Whether the reader of standard output has closed it.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<OutputError>().is_some_and(OutputError::is_closed)
 }

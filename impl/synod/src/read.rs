@@ -1,11 +1,27 @@
-//! `synod read`: where the log ends.
+//! `synod read`: prints where the log ends.
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Client;
 
-use super::args::ReadArgs;
+use super::args::{Endpoints, Timeout};
 use super::exit::Exit;
 use super::output::Output;
+
+pub(crate) const ABOUT: &str = "\
+Print the slot at which the log ends now, whichever replica is asked.
+
+The read is linearizable: the slot covers everything that was delivered on any replica, or answered to
+any client, before the command began. 0 means that the log is empty.";
+
+/// The arguments of `read`.
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
 
 pub(crate) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
     let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;

@@ -1,18 +1,39 @@
-//! `synod status`: how replicas are.
+//! `synod status`: shows the state of replicas.
 
 use std::env;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_client::Endpoint;
 use synod_wire::api::{Forming, ReplicaStatus, Role};
 
-use super::args::StatusArgs;
+use super::args::duration;
 use super::exit::Exit;
 use super::output::Output;
+
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  at least one replica answered
+  1  no replica answered
+  2  the command line is invalid";
+
+/// The arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Where replicas take clients: host:port, separated by commas. Each of them is asked
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for each replica, such as 2s or 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
 
 pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
     let reports = ask(&args.endpoints, args.timeout).await;
@@ -30,7 +51,7 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
     Ok(if is_answered { Exit::Done } else { Exit::Failed })
 }
 
-/// What became of asking one replica.
+/// The answer of one replica, or why there was none.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) endpoint: String,
@@ -41,7 +62,7 @@ pub(crate) struct Report {
     pub(crate) status: Option<ReplicaStatus>,
 }
 
-/// Asks every endpoint, all at once.
+/// Asks all endpoints at once.
 pub(crate) async fn ask(endpoints: &[Endpoint], answer_max: Duration) -> Vec<Report> {
     join_all(endpoints.iter().map(async |endpoint| {
         let (status, error) = match synod_client::status(endpoint, answer_max).await {
@@ -118,7 +139,7 @@ fn row(report: &Report) -> Vec<Cell> {
     ]
 }
 
-/// What does not fit in a row.
+/// The errors and the missing members, which do not fit in a row.
 fn notes(reports: &[Report]) -> Vec<String> {
     let mut notes = Vec::new();
     for report in reports {

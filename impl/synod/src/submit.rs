@@ -1,40 +1,58 @@
-//! `synod submit`: values into the log, from the command line or from standard input.
+//! `synod submit`: puts values in the log, from the command line or from standard input.
 //!
-//! Each is answered in its turn, however many are in flight behind it. One that fails does not stop
+//! Values are answered in their order, however many are in flight. A value that fails does not stop
 //! those after it: every value gets a line, on standard output or on standard error.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
+use clap::Args;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
 use synod_client::{Client, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
-use super::args::SubmitArgs;
+use super::args::{Endpoints, Timeout};
 use super::escape::{Beginning, Escaped};
-use super::exit::{Exit, Nonsense};
-use super::lines::{self, Line, LineError};
+use super::exit::{Exit, UsageError};
+use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
 use synod_model::Slot;
 
-/// How many values are in flight at once: 512. Half of what a session may have, so that a slow one
-/// holds back the others late.
+/// How many values are in flight at once: 512. That is half of what a session may have, so a slow value
+/// does not stop the others soon.
 const IN_FLIGHT_MAX: usize = 512;
 
-/// How many bytes they have, unless a single one has more: 64 MiB.
+/// How many bytes the values in flight may have, unless a single one has more: 64 MiB.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+
+/// The arguments of `submit`.
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: Endpoints,
+    /// The values; or - alone: one value on each line of standard input, answered in their order
+    ///
+    /// Prints the slot, a tab and the value for each, as soon as it and all before it are delivered. In
+    /// a value, a backslash, a tab, a carriage return and a line feed are written as \\, \t, \r and \n;
+    /// other control characters, and bytes that are not UTF-8, as \xHH. Several values are in flight
+    /// at once, so the order of their slots may differ from the order in which they were given.
+    #[arg(value_name = "VALUE", required = true)]
+    pub(crate) values: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) timeout: Timeout,
+}
 
 pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     let is_stdin = |value: &OsString| value == "-";
     let mut values = if args.values.len() == 1 && args.values.iter().all(is_stdin) {
-        Values::Stdin(lines::stdin())
+        Values::Stdin(input::lines())
     } else if args.values.iter().any(is_stdin) {
-        return Err(Nonsense(
+        return Err(UsageError(
             "- stands for standard input, and takes no other value beside it\n  \
-             a value that is - can be given there: echo - | synod submit ... -"
+             to submit a value that is -, write: echo - | synod submit ... -"
                 .to_owned(),
         )
         .into());
@@ -50,14 +68,14 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     Ok(turn.exit)
 }
 
-/// Where values come from.
+/// The source of the values.
 enum Values {
     Given(VecDeque<OsString>),
     Stdin(mpsc::Receiver<Line>),
 }
 
 impl Values {
-    /// The next one. Nothing is lost if the wait is dropped.
+    /// The next value. Nothing is lost if the wait is dropped.
     async fn next(&mut self) -> Option<Line> {
         match self {
             Self::Given(values) => values.pop_front().map(|value| Ok(value.into_vec().into())),
@@ -82,7 +100,7 @@ async fn pump(client: &Client, values: &mut Values, turn: &mut Turn) -> Result<(
             biased;
             outcome = first => {
                 let mut outcome = Some(outcome);
-                // Whatever else is ready is written with it.
+                // All outcomes that are ready are written at once.
                 while let Some(it) = outcome.take() {
                     if let Some(InFlight { value, .. }) = turn.in_flight.pop_front() {
                         in_flight_bytes -= value.0.len();
@@ -110,7 +128,7 @@ async fn pump(client: &Client, values: &mut Values, turn: &mut Turn) -> Result<(
     Ok(())
 }
 
-/// A value that was taken and has no answer yet.
+/// A value that has no answer yet.
 struct InFlight {
     value: Value,
     submission: Result<Submission, Option<LineError>>,
@@ -130,13 +148,13 @@ impl InFlight {
     }
 }
 
-/// Answers, in the order of the values.
+/// The values in flight, and their answers in order.
 struct Turn {
     output: Output,
     in_flight: VecDeque<InFlight>,
     /// How many values were answered.
     count: u64,
-    /// How many of them are in the log, and whoever reads standard output may not know it yet.
+    /// How many of them are in the log, while the reader of standard output may not know it.
     unwritten: usize,
     exit: Exit,
 }
@@ -153,7 +171,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Standard output takes no more: says of how many values nobody is told what becomes of them.
+    /// Standard output takes no more. Reports for how many values the outcome is lost.
     fn broken_off(&self, error: OutputError) -> anyhow::Result<Exit> {
         let submitted = self.in_flight.iter().filter(|it| it.submission.is_ok()).count();
         let count = submitted + self.unwritten;
@@ -162,7 +180,7 @@ impl Turn {
         }
         anstream::eprintln!(
             "{} unknown: {error}\n  \
-             what became of the last values, {count} at least, is not told: look, with `synod follow`, \
+             the outcome of the last values, {count} at least, is lost: look, with `synod follow`, \
              before you submit them again",
             "error:".red().bold()
         );

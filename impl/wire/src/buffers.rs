@@ -1,10 +1,9 @@
 //! Messages to bytes and back, for both ends of a connection.
 //!
-//! Both directions are buffered, so that as many messages as there are cost one system call. Nothing
-//! is allocated for a message before its length is known to be within the limit, and an inbox never
-//! reads more than [`READ_BYTES`] beyond the message that it is amid: what follows is left in TCP. So
-//! its owner can decide, with [`Inbox::next_message`], whether there is memory for a message before it
-//! reads on.
+//! Both directions are buffered, so one system call carries as many messages as there are. Nothing is
+//! allocated for a message before its length is known to be within the limit. An inbox reads at most
+//! [`READ_BYTES`] beyond the message that it has begun, and leaves the rest in TCP. So its owner can
+//! decide, with [`Inbox::next_message`], whether there is memory for a message before it reads on.
 
 use std::io;
 
@@ -17,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::codec::{self, DecodeError, EncodeError};
 use crate::frame::{self, FrameError};
 
-/// How much is read at once, unless it is known that more is missing of a message, and how much of a
-/// buffer an idle connection keeps: 16 KiB.
+/// How many bytes are read at once, unless a message is known to lack more. Also how much of a buffer an
+/// idle connection keeps. 16 KiB.
 pub const READ_BYTES: usize = 16 << 10;
 
-/// What has arrived and was not taken out yet.
+/// The bytes that have arrived and were not taken out.
 #[derive(Debug)]
 pub struct Inbox {
     buffer: BytesMut,
@@ -29,12 +28,12 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An empty one, for messages of up to `message_bytes_max`.
+    /// An empty inbox, for messages of up to `message_bytes_max`.
     pub fn new(message_bytes_max: u64) -> Self {
         Self { buffer: BytesMut::new(), message_bytes_max }
     }
 
-    /// From here on, messages may be as long as this.
+    /// Sets the limit for the length of messages from here on.
     pub fn allow(&mut self, message_bytes_max: u64) {
         self.message_bytes_max = message_bytes_max;
     }
@@ -43,7 +42,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// If what has arrived is no message. Nothing sensible comes after it.
+    /// If the bytes are not a message. Nothing after them can be read either.
     pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<M>, Garbage> {
         let max = usize::try_from(self.message_bytes_max).unwrap_or(usize::MAX);
         let Some(frame) = frame::split(&self.buffer, max)? else {
@@ -55,7 +54,7 @@ impl Inbox {
         }
         let whole_bytes = frame.whole_bytes;
         if whole_bytes > READ_BYTES {
-            // One large message is no reason to hold its memory for ever.
+            // The memory of one large message is not kept.
             self.buffer = BytesMut::from(&self.buffer[whole_bytes..]);
         } else {
             self.buffer.advance(whole_bytes);
@@ -63,22 +62,23 @@ impl Inbox {
         Ok(Some(message))
     }
 
-    /// What is known of the next message: its frame begins with its length.
+    /// What the header of the next frame says about the next message, if it has arrived.
     ///
     /// # Errors
     ///
-    /// If it is longer than it may be.
+    /// If the message is longer than allowed.
     pub fn next_message(&self) -> Result<Option<Announced>, FrameError> {
         let max = usize::try_from(self.message_bytes_max).unwrap_or(usize::MAX);
         let bytes = frame::announced_bytes(&self.buffer, max)?;
         Ok(bytes.map(|bytes| Announced { bytes, is_here: bytes <= self.buffer.len() }))
     }
 
-    /// Waits for more. Nothing is lost if the wait is dropped. 0 says that nothing more comes.
+    /// Waits for more bytes. Returns how many came; 0 if the connection has ended. Nothing is lost if
+    /// the wait is dropped.
     ///
     /// # Errors
     ///
-    /// What the socket fails with.
+    /// The error of the socket.
     pub async fn fill(&mut self, socket: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         let announced = self.next_message().ok().flatten();
         let missing = announced.map_or(0, |it| it.bytes.saturating_sub(self.buffer.len()));
@@ -87,25 +87,26 @@ impl Inbox {
         socket.read_buf(&mut (&mut self.buffer).limit(room)).await
     }
 
-    /// Whether the sender has begun a message and not ended it.
+    /// Whether part of a message has arrived, and not all of it.
     pub fn is_amid_message(&self) -> bool {
         !self.buffer.is_empty()
     }
 }
 
-/// A message that has begun.
+/// A message whose beginning has arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced {
-    /// How many bytes it takes, with its frame.
+    /// Its length, with its frame.
     pub bytes: usize,
-    /// Whether all of them have arrived.
+    /// Whether all of it has arrived.
     pub is_here: bool,
 }
 
-/// What is to be sent and was not yet.
+/// The bytes that wait to be sent.
 ///
-/// What was sent leaves the buffer when it is as much as what waits, at the latest: so a reader that
-/// is always a little behind costs no more than twice that, and no byte is moved twice on average.
+/// Bytes that were sent leave the buffer at the latest when they are as many as those that wait. So a
+/// receiver that is always a little behind costs at most twice the waiting bytes, and on average no
+/// byte is moved twice.
 #[derive(Debug)]
 pub struct Outbox {
     buffer: Vec<u8>,
@@ -114,21 +115,21 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one, for messages of up to `message_bytes_max`.
+    /// An empty outbox, for messages of up to `message_bytes_max`.
     pub fn new(message_bytes_max: u64) -> Self {
         Self { buffer: Vec::new(), sent_bytes: 0, message_bytes_max }
     }
 
-    /// From here on, messages may be as long as this.
+    /// Sets the limit for the length of messages from here on.
     pub fn allow(&mut self, message_bytes_max: u64) {
         self.message_bytes_max = message_bytes_max;
     }
 
-    /// Puts a message behind the others.
+    /// Appends a message.
     ///
     /// # Errors
     ///
-    /// If it is too long. Then nothing has changed.
+    /// If the message is too long. The outbox is as it was before then.
     pub fn push(&mut self, message: &impl Serialize) -> Result<(), EncodeError> {
         if self.sent_bytes > 0 && self.sent_bytes >= self.waiting_bytes() {
             self.buffer.drain(..self.sent_bytes);
@@ -145,16 +146,16 @@ impl Outbox {
         self.buffer.len() - self.sent_bytes
     }
 
-    /// What waits.
+    /// The bytes that wait.
     pub fn waiting(&self) -> &[u8] {
         &self.buffer[self.sent_bytes..]
     }
 
-    /// Sends some of it. Nothing is lost or sent twice if the wait is dropped.
+    /// Sends some of the bytes. Nothing is lost or sent twice if the wait is dropped.
     ///
     /// # Errors
     ///
-    /// What the socket fails with.
+    /// The error of the socket.
     pub async fn send_some(&mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let sent = socket.write(&self.buffer[self.sent_bytes..]).await?;
         if sent == 0 && self.waiting_bytes() > 0 {
@@ -169,11 +170,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends all of it.
+    /// Sends all of the bytes.
     ///
     /// # Errors
     ///
-    /// What the socket fails with.
+    /// The error of the socket.
     pub async fn send_all(&mut self, socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         while self.waiting_bytes() > 0 {
             self.send_some(socket).await?;
@@ -182,13 +183,13 @@ impl Outbox {
     }
 }
 
-/// What arrived is nothing that the other end could have sent.
+/// What arrived cannot be a message of the other end.
 #[derive(Debug, Error)]
 pub enum Garbage {
-    /// It is no frame.
+    /// It is not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// It is a frame, and what is in it is no message.
+    /// It is a frame whose payload is not a message.
     #[error(transparent)]
     Message(#[from] DecodeError),
 }
@@ -197,7 +198,7 @@ pub enum Garbage {
 mod tests {
     use super::*;
 
-    /// A large message and the beginning of the next: what is kept is as small as the latter.
+    /// A large message and the beginning of the next one: the inbox keeps little more than the latter.
     #[tokio::test]
     async fn an_inbox_reads_no_further_than_its_message_and_keeps_little_of_it() {
         let (mut ours, mut theirs) = tokio::io::duplex(4 << 20);
@@ -222,7 +223,7 @@ mod tests {
         }
     }
 
-    /// A reader that is always a little behind: the outbox never drains.
+    /// A receiver that is always a little behind: the outbox never drains.
     #[tokio::test]
     async fn an_outbox_that_never_drains_forgets_what_was_sent() {
         let (mut ours, mut theirs) = tokio::io::duplex(64 << 10);

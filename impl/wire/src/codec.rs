@@ -1,12 +1,12 @@
-//! How everything that leaves memory is encoded: bincode, behind this one module.
+//! How everything that leaves memory is encoded: bincode, which no other module uses.
 //!
-//! Integers take as many bytes as they need, little end first; a value costs its bytes, its length
-//! and nothing more. An encoding says neither what it is nor where it came from: whoever stores or
-//! sends one puts a checksum and a version around it.
+//! Integers take as many bytes as they need, little-endian. A value costs its bytes and its length. An
+//! encoding does not say what it is: the code that stores or sends one puts a checksum and a version
+//! around it.
 //!
-//! Decoding trusts nothing. A length beyond the end of the input is refused before anything is
-//! allocated for it, so that what is decoded takes memory in proportion to what was read: a no-op is
-//! one byte there, and an [`Entry`](synod_model::Entry) in memory.
+//! Decoding trusts nothing. A length beyond the end of the input is refused before anything is allocated
+//! for it. So what is decoded takes memory in proportion to what was read: a no-op is one byte in the
+//! input, and an [`Entry`](synod_model::Entry) in memory.
 
 #[cfg(test)]
 mod tests;
@@ -21,23 +21,23 @@ use thiserror::Error;
 
 use crate::Value;
 
-/// How much one decoding takes in, in bytes, where a number counts for its full width. 256 MiB: a
-/// backstop, far above what a frame or a batch can have under any sane limits.
+/// How many bytes one decoding may take, where a number counts with its full width. 256 MiB: a safety
+/// net, far above the size of a frame or a batch under sensible limits.
 const DECODED_BYTES_MAX: usize = 256 << 20;
 
-/// The same for small files. A string in them is allocated before its bytes are looked for, so this
-/// is also how much a forged one can cost. 1 MiB.
+/// The same for small files. A string in a small file is allocated before its bytes are read, so this
+/// is also how much memory a forged file can cost. 1 MiB.
 pub const SMALL_BYTES_MAX: usize = 1 << 20;
 
 fn format() -> Configuration<LittleEndian, Varint, Limit<DECODED_BYTES_MAX>> {
     config::standard().with_limit::<DECODED_BYTES_MAX>()
 }
 
-/// Appends the encoding of `it` to `buffer`, which is not to get longer than `length_bytes_max`.
+/// Appends the encoding of `it` to `buffer`, which may grow up to `length_bytes_max`.
 ///
 /// # Errors
 ///
-/// If it would. The buffer is as it was then.
+/// If the buffer would grow further. It is as it was before then.
 pub fn encode(
     it: &impl Serialize,
     buffer: &mut Vec<u8>,
@@ -53,28 +53,28 @@ pub fn encode(
     })
 }
 
-/// Decodes what `bytes` begin with, and says how many of them it took.
+/// Decodes a `T` at the beginning of `bytes`. Returns it and the number of bytes that it took.
 ///
 /// # Errors
 ///
-/// If they do not begin with the encoding of a `T`.
+/// If the bytes do not begin with the encoding of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     bincode::serde::borrow_decode_from_slice(bytes, format()).map_err(DecodeError::from)
 }
 
-/// Decodes what `bytes` are, to the last of them: something small, below [`SMALL_BYTES_MAX`].
+/// Decodes all of `bytes` as a small `T`, below [`SMALL_BYTES_MAX`].
 ///
 /// # Errors
 ///
-/// If they are not the encoding of a `T`.
+/// If the bytes are not the encoding of a `T`.
 pub fn decode_small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let format = format().with_limit::<SMALL_BYTES_MAX>();
     let (it, taken) = bincode::serde::borrow_decode_from_slice(bytes, format)?;
     if taken == bytes.len() { Ok(it) } else { Err(DecodeError::BytesLeft(bytes.len() - taken)) }
 }
 
-/// The records of a batch, one by one, so that only one of them need be in memory. Ends after the
-/// first error.
+/// The records of a batch, one by one, so only one of them must be in memory. Ends after the first
+/// error.
 pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record<Value>, DecodeError>> + '_ {
     let mut rest = payload;
     std::iter::from_fn(move || {
@@ -90,7 +90,7 @@ pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record<Value>, Dec
     })
 }
 
-/// Why something was not encoded.
+/// Why a value was not encoded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// The buffer would become longer than it may.
@@ -101,13 +101,13 @@ pub enum EncodeError {
     Impossible(String),
 }
 
-/// Why bytes could not be decoded: nobody has encoded them, or another version of this program has.
+/// Why bytes were not decoded. They are garbage, or another version of this program wrote them.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// They are no encoding of what was looked for.
-    #[error("its bytes are no encoding of what they should be ({0})")]
+    /// They are not the encoding of the type.
+    #[error("its bytes do not encode what they should ({0})")]
     Impossible(String),
-    /// They go on behind it.
+    /// More bytes follow the encoding.
     #[error("{0} bytes are left behind its end")]
     BytesLeft(usize),
 }

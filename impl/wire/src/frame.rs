@@ -1,8 +1,8 @@
 //! Frames: where one message on a connection ends and the next one begins.
 //!
-//! A TCP connection is a stream of bytes. It has no messages, and its checksum has 16 bits, which
-//! pass one in 65,536 of the errors that reach it: too many where a flipped bit turns one slot into
-//! another. So everything that is sent stands in a frame:
+//! A TCP connection is a stream of bytes without messages. Its checksum has 16 bits, so it misses one
+//! in 65,536 of the errors that reach it. That is too many, where a flipped bit turns one slot into
+//! another. So everything is sent in a frame:
 //!
 //! ```text
 //! offset  bytes
@@ -11,12 +11,12 @@
 //!      8      n  the payload
 //! ```
 //!
-//! Numbers have their little end first. The checksum covers the length too, so a length that was
-//! changed on its way is found out at the latest when as many bytes as it says have come.
+//! Numbers are little-endian. The checksum covers the length too. So a receiver detects a changed
+//! length, at the latest when that many bytes have arrived.
 //!
-//! A receiver believes no length that is above its limit, and makes room for bytes only as they
-//! arrive: a stranger that announces a gigabyte costs nothing. After any error there is no telling
-//! where the next frame begins, so the connection is of no use any more.
+//! A receiver refuses a length above its limit, and allocates room for bytes only as they arrive: a
+//! stranger that announces a gigabyte costs nothing. After an error, nobody can tell where the next
+//! frame begins, so the connection is of no more use.
 
 #[cfg(test)]
 mod tests;
@@ -27,28 +27,28 @@ use bytes::{Buf, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How many bytes stand before the payload.
+/// The length of the header, which precedes the payload.
 pub const HEADER_BYTES: usize = 8;
 
-/// How much room a reader offers to the socket at once: 64 KiB, which holds hundreds of small frames
-/// and takes a large one in few reads.
+/// How much room a reader offers to the socket at once: 64 KiB. That holds hundreds of small frames,
+/// and takes a large frame in few reads.
 const READ_BYTES: usize = 64 << 10;
 
-/// A frame at the beginning of some bytes.
+/// A frame at the beginning of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What is in it.
+    /// The payload.
     pub payload: &'a [u8],
-    /// How many of the bytes it takes.
+    /// The length of the frame, with its header.
     pub whole_bytes: usize,
 }
 
-/// Appends a frame to `buffer`. `write_payload` appends the payload in its place behind the header,
-/// so that nothing is copied twice; it is given the buffer and how long it may get.
+/// Appends a frame to `buffer`. `write_payload` appends the payload behind the header, so nothing is
+/// copied twice. It gets the buffer and the length up to which the buffer may grow.
 ///
 /// # Errors
 ///
-/// What `write_payload` fails with. The buffer is as it was then.
+/// The error of `write_payload`. The buffer is as it was before.
 pub fn append<E>(
     buffer: &mut Vec<u8>,
     payload_bytes_max: usize,
@@ -71,11 +71,11 @@ pub fn append<E>(
     Ok(())
 }
 
-/// The frame that `bytes` begin with; none if not all of it is there yet.
+/// The frame at the beginning of `bytes`. None if the frame is incomplete.
 ///
 /// # Errors
 ///
-/// If they begin with no frame, or with one that is longer than allowed.
+/// If the bytes are not a frame, or the frame is too long.
 pub fn split(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Frame<'_>>, FrameError> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
@@ -93,12 +93,12 @@ pub fn split(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Frame<'_>>
     Ok(Some(Frame { payload, whole_bytes: HEADER_BYTES + payload_length }))
 }
 
-/// How many bytes the frame that `bytes` begin with will have, header and all; none if they do not say
-/// so yet. They need not all be there.
+/// The length of the frame at the beginning of `bytes`, with its header. None if too few bytes are
+/// there to tell. The frame may be incomplete.
 ///
 /// # Errors
 ///
-/// If that is more than allowed.
+/// If the frame is too long.
 pub fn announced_bytes(
     bytes: &[u8],
     payload_bytes_max: usize,
@@ -111,7 +111,7 @@ pub fn announced_bytes(
 
 fn payload_length(length: [u8; 4], payload_bytes_max: usize) -> Result<usize, FrameError> {
     let payload_bytes = u32::from_le_bytes(length);
-    // No machine that this runs on has lengths of less than 32 bits.
+    // This program runs on no machine with lengths of less than 32 bits.
     let payload_length = payload_bytes as usize;
     if payload_length > payload_bytes_max {
         return Err(FrameError::TooLong { payload_bytes, payload_bytes_max });
@@ -126,26 +126,26 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 /// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// It says that it is longer than its receiver allows. What is no frame at all often ends here.
+    /// It claims to be longer than its receiver allows. Bytes that are not a frame often end here.
     #[error("a frame says that it has {payload_bytes} bytes, and {payload_bytes_max} are allowed")]
     TooLong {
-        /// How long it says that it is.
+        /// The length that it claims.
         payload_bytes: u32,
-        /// How long it may be.
+        /// The length that is allowed.
         payload_bytes_max: usize,
     },
-    /// It was changed on its way, or is no frame.
+    /// It was changed on its way, or is not a frame.
     #[error("a frame fails its checksum")]
     Checksum,
 }
 
-/// Reads frames, one after the other.
+/// Reads frames, one after another.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     source: R,
-    /// What has arrived, from the frame on that was given out last.
+    /// What has arrived, from the last returned frame on.
     buffer: BytesMut,
-    /// How much of the buffer that frame takes.
+    /// How many bytes of the buffer that frame takes.
     given_bytes: usize,
     payload_bytes_max: usize,
 }
@@ -156,19 +156,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { source, buffer: BytesMut::new(), given_bytes: 0, payload_bytes_max }
     }
 
-    /// From the next frame on, payloads may be this long: a stranger is allowed less than somebody
-    /// who has said who he is.
+    /// Sets the limit for payloads from the next frame on. A stranger gets a lower limit than a caller
+    /// that has said who it is.
     pub fn allow(&mut self, payload_bytes_max: usize) {
         self.payload_bytes_max = payload_bytes_max;
     }
 
-    /// Waits for the next frame and gives out its payload; none if the source has ended behind a
-    /// whole frame. Nothing is lost if the wait is given up.
+    /// Waits for the next frame and returns its payload. None if the source ended after a whole frame.
+    /// Nothing is lost if the wait is dropped.
     ///
     /// # Errors
     ///
-    /// If what comes is no frame, or ends within one, or the source fails. Nothing can be read after
-    /// that.
+    /// If what arrives is not a frame, or ends within one, or the source fails. Nothing can be read
+    /// after that.
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameReadError> {
         self.buffer.advance(self.given_bytes);
         self.given_bytes = 0;
@@ -190,7 +190,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 /// Why no frame could be read.
 #[derive(Debug, Error)]
 pub enum FrameReadError {
-    /// What came is no frame.
+    /// The bytes are not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The source has ended within a frame.

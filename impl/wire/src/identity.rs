@@ -1,12 +1,13 @@
-//! Who is who: clusters, and the data directories of replicas.
+//! Who is who: the id of a cluster, and the incarnation of a data directory.
 //!
 //! The *cluster id* is a hash of everything that all replicas of a cluster must agree on before they
-//! first speak: the name, the members, the constants. Addresses are not in it, for they may change.
-//! Two replicas whose ids differ were not made for one another and do not talk.
+//! first speak: the name, the members and the constants. It does not cover addresses, which may change.
+//! Two replicas with different ids were not made for each other, and do not talk.
 //!
-//! The *incarnation* tells a replica from one that was made anew under its id. It is drawn at random
-//! with the data directory. Every batch of the log carries it, so a segment that was copied from
-//! another directory is seen to be one, and no value can imitate a batch, for clients never learn it.
+//! The *incarnation* distinguishes a replica from one that was made anew under its id. It is a random
+//! number, drawn with the data directory. Every batch of the log carries it. So a segment that was
+//! copied from another directory is recognized. And no value can imitate a batch, because clients never
+//! learn the incarnation.
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use synod_model::ClusterConstants;
 
-/// The hash of what the replicas of a cluster must agree on before they first speak.
+/// A hash of what the replicas of a cluster must agree on before they first speak.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub [u8; 32]);
 
@@ -25,7 +26,7 @@ impl ClusterId {
         let mut line = |name: &str, value: &dyn fmt::Display| {
             hash.update(format!("{name} {value}\n"));
         };
-        // The name is the last line, since it may have anything in it but the end of a line.
+        // The name is the last line, because it may contain anything but the end of a line.
         line("synod cluster", &1);
         line("stride", &cluster.stride());
         line("configuration", &cluster.first_configuration().id());
@@ -52,7 +53,7 @@ impl fmt::Debug for ClusterId {
     }
 }
 
-/// A random number made with a data directory.
+/// A random number that was drawn with a data directory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u128);
 

@@ -1,7 +1,7 @@
-//! What the node, its client library and the data directory have in common: bytes, and what they say.
+//! What the node, the client library and the data directory share: bytes, and their meaning.
 //!
-//! This is the bottom of `impl/`. It opens no socket and no file, and decides nothing. In the order in
-//! which to read:
+//! This is the bottom of `impl/`. It opens no socket and no file, and decides nothing. The modules, in
+//! the order in which to read them:
 //!
 //! 1. [`Value`]: what clients put in the log. [`identity`]: which cluster, and which data directory.
 //! 2. [`codec`]: how everything that leaves memory is encoded. [`frame`]: where one message ends and
@@ -11,8 +11,8 @@
 //!
 //! All of it is internal to one version of Synod, and every encoding stands behind a version number.
 
-// Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
-// reason. Tests may be short about both.
+// Input from outside has typed errors; what must hold inside is asserted, with the reason. Tests may
+// be short about both.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod api;

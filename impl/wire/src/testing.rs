@@ -1,5 +1,5 @@
-//! What tests of this crate and of those above it share: the way to check a property, and records of
-//! any kind.
+//! What tests of this package and of those above share: a runner for properties, and records of any
+//! kind.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 
@@ -19,7 +19,7 @@ use crate::Value;
 ///
 /// # Panics
 ///
-/// If it panics for one: with the smallest such value that was found.
+/// If it panics for one, with the smallest such value that was found.
 pub fn check<T: Debug>(cases: u32, values: &impl Strategy<Value = T>, test: impl Fn(T)) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("SYNOD_SEED").unwrap_or(2007);
@@ -42,7 +42,7 @@ pub fn check<T: Debug>(cases: u32, values: &impl Strategy<Value = T>, test: impl
     }
 }
 
-/// An entry with a value of `value_bytes` bytes that looks like nothing else.
+/// An entry with a distinctive value of `value_bytes` bytes.
 pub fn entry(seed: u8, value_bytes: usize) -> Entry<Value> {
     let mut byte = seed;
     let value: Vec<u8> = std::iter::repeat_with(|| {
@@ -74,7 +74,7 @@ pub fn entries() -> impl Strategy<Value = Entry<Value>> {
     ]
 }
 
-/// Records of any kind. Storage does not care whether a replica can have written them.
+/// Records of any kind. Storage accepts those too that no replica would write.
 pub fn records() -> impl Strategy<Value = Record<Value>> {
     let (s, first) = ((0..1_000_u64).prop_map(SequenceNumber), (1..60_u64).prop_map(Slot));
     let entries = || vec(entries(), 1..4);

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// How many bytes of a value a message for people shows.
+/// How many bytes of a value `Debug` shows.
 const SHOWN_BYTES_MAX: usize = 32;
 
-/// A client's value. Cloning it clones a handle: the core, the disk and every peer's frame share the
-/// bytes.
+/// A client's value. A clone shares the bytes: the core, the disk and the frame of every peer use the
+/// same ones.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value(pub Bytes);
 
@@ -26,7 +26,7 @@ impl<B: Into<Bytes>> From<B> for Value {
     }
 }
 
-/// A value may be a mebibyte long; of such a one its beginning and its length are shown.
+/// A long value, which may have a mebibyte, shows its beginning and its length.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.0[..self.0.len().min(SHOWN_BYTES_MAX)];
@@ -46,8 +46,8 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Bytes are asked for, not a buffer of them: the decoder lends what is there, so a length
-        // beyond the end is refused before anything is allocated for it.
+        // Borrowed bytes are asked for, not a buffer. The decoder lends bytes that are there, so it
+        // refuses a length beyond the end before anything is allocated.
         deserializer.deserialize_bytes(BytesVisitor)
     }
 }
@@ -61,7 +61,7 @@ impl Visitor<'_> for BytesVisitor {
         f.write_str("bytes")
     }
 
-    /// Copies: a value that lent from a whole batch would keep all of it in memory.
+    /// Copies the bytes. A value that borrowed from a batch would keep all of the batch in memory.
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Value, E> {
         Ok(Value(Bytes::copy_from_slice(bytes)))
     }

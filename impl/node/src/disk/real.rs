@@ -1,4 +1,4 @@
-//! The operating system's files. The one place that knows fs2.
+//! The operating system's files. No other module uses fs2.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fs2::FileExt as _;
 
-use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError};
+use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError};
 
-/// What a pipe, a socket or a device in the place of a file is: nothing that could be meant.
+/// The error for a pipe, a socket or a device in the place of a file.
 const NO_FILE: io::ErrorKind = io::ErrorKind::InvalidInput;
 
 /// How much of a lock file is read to learn who holds it. A process id has at most ten digits.
@@ -21,13 +21,13 @@ const HOLDER_BYTES_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     root: PathBuf,
-    /// The folders that were synced. They stay open: a file that was renamed while too many are open
-    /// would be one of which it cannot be found out whether it is durable.
+    /// The folders that were synced. They stay open. If a folder had to be opened for each sync, and
+    /// too many files were open, nobody could find out whether a renamed file is durable.
     folders: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
 }
 
 impl RealDisk {
-    /// The data directory at `root`. Nothing is read or made by this.
+    /// The data directory at `root`. This reads and makes nothing.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), folders: Arc::default() }
     }
@@ -52,11 +52,11 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             made => made.map(|()| true)?,
         };
-        // Also if it was there: an earlier run may have made it and been stopped just after.
+        // Also if the directory exists: an earlier run may have made it and stopped before this sync.
         let root = fs::canonicalize(&self.root)?;
         fs::read_dir(&root)?;
         match root.parent().map_or(Ok(()), sync) {
-            // Somebody else's directory holds this one, and somebody else has made it.
+            // The parent belongs to another user, who has also made this directory.
             Err(error) if !made && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             synced => synced,
         }
@@ -114,7 +114,7 @@ impl Disk for RealDisk {
             Err(error) if is_held(&error) => return Err(LockError::Held(holder(&file))),
             locked => locked.map_err(LockError::Disk)?,
         }
-        // For people only, so it need not be durable: what counts is the lock itself.
+        // The text need not be durable: it is for people, and only the lock itself counts.
         let text = format!("{}\n", std::process::id());
         file.set_len(0)
             .and_then(|()| file.write_all_at(text.as_bytes(), 0))
@@ -159,7 +159,7 @@ fn holder(file: &File) -> Holder {
     let text = String::from_utf8_lossy(&text[..length]);
     let digits = text.trim();
     if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
-        // It holds the lock and has not got as far as to say so.
+        // The process holds the lock and has not written its id yet.
         Holder("another process".into())
     } else {
         Holder(format!("process {digits}"))
@@ -189,14 +189,14 @@ impl DiskFile for RealFile {
 
 /// The lock of a file, until this is dropped.
 ///
-/// To close the file would not be enough. Where another thread is just starting a process, that has
-/// the file open as well until it becomes another program, and with it the lock.
+/// Closing the file would not be enough. If another thread is starting a process, the new process has
+/// the file open too, and with it the lock, until it executes its program.
 #[derive(Debug)]
 struct RealLock(File);
 
 impl Drop for RealLock {
     fn drop(&mut self) {
-        // If that fails, closing it is what is left.
+        // If unlocking fails, closing the file is all that is left to do.
         let _ = fs2::FileExt::unlock(&self.0);
     }
 }
@@ -213,7 +213,7 @@ mod tests {
         let path = folder.path().join("lock");
         let open = || OpenOptions::new().write(true).create(true).truncate(true).open(&path);
         let file = open().expect("a file");
-        // What such a process has: the same open file.
+        // A process that is being started has the same open file.
         let inherited = file.try_clone().expect("another handle");
         file.try_lock_exclusive().expect("nobody has it");
         let lock = RealLock(file);

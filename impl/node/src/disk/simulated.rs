@@ -1,17 +1,19 @@
-//! A disk in memory that does the worst that a disk may do, the same for the same seed.
+//! A disk in memory that does the worst that a disk may do, and does the same for the same seed.
 //!
-//! Everything written is in the *cache* first, where the running process and its successors see it.
+//! Every write goes to the *cache* first, where the running process and its successors see it.
 //! [`SimulatedDisk::kill`] ends the process: the cache stays. [`SimulatedDisk::lose_power`] ends the
-//! machine: of what was not synced, each sector of 512 bytes has its content as it was at the last
-//! sync, or as it was after any write since; each file has any of the lengths that it had since; and
-//! of what happened in a folder that was not synced (files created, renamed, removed), any part
-//! survives, as if it had happened in any order.
+//! machine, and what was not synced may be lost:
 //!
-//! A failed sync is modelled as Linux has it: each sector reached the disk or did not, and the cache
-//! takes all of them for clean. So the next process reads what is not there after a power loss.
+//! - each sector of 512 bytes has its content as of the last sync, or as of any write after it;
+//! - each file has any of the lengths that it had since the last sync;
+//! - of the changes in a folder (files created, renamed, removed), any part survives, as if they had
+//!   happened in any order.
 //!
-//! Operations that change something are counted, so that a test can end the process at each of them
-//! in turn ([`SimulatedDisk::stop_at`]) or have one fail ([`SimulatedDisk::fail_at`]).
+//! A sync that fails does what it does on Linux: each sector reached the disk or did not, and the cache
+//! marks all of them as clean. So the next process reads sectors that a power loss would undo.
+//!
+//! The disk counts the operations that change something. So a test can end the process at each of
+//! them in turn ([`SimulatedDisk::stop_at`]), or let one fail ([`SimulatedDisk::fail_at`]).
 
 mod file;
 mod folder;
@@ -26,18 +28,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fastrand::Rng;
 
 use self::file::File;
-use self::folder::{Folder, Node};
+use self::folder::{Folder, Inode};
 use self::world::{Fate, PARENT, ROOT_ENTRY, World};
-use super::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
+use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
 
 /// A data directory on a simulated disk, as one process sees it.
 ///
-/// When the process is ended by [`kill`](Self::kill) or [`lose_power`](Self::lose_power), everything
-/// that was opened through this value fails from then on, and the successor is given a new one.
+/// [`kill`](Self::kill) and [`lose_power`](Self::lose_power) end the process and return a new value
+/// for its successor. After that, everything that was opened through the old value fails.
 ///
-/// Everything is kept several times over, so a log on it is to have small segments; and it should
-/// make them [`InLine`](crate::storage::Preparation::InLine), for what two threads do at once is not
-/// the same for the same seed.
+/// The disk keeps several copies of everything, so a log on it should have small segments. The log
+/// should make them in line, not on another thread: the order in which two threads run does not come
+/// from the seed.
 #[derive(Clone)]
 pub struct SimulatedDisk {
     world: Arc<Mutex<World>>,
@@ -45,13 +47,13 @@ pub struct SimulatedDisk {
 }
 
 impl SimulatedDisk {
-    /// An empty disk. Everything that happens by chance is drawn from `seed`.
+    /// An empty disk. Every random choice is drawn from `seed`.
     pub fn new(seed: u64) -> Self {
         Self { world: Arc::new(Mutex::new(World::new(seed))), process: 1 }
     }
 
-    /// A copy of the disk with its caches, and of the process that runs on it, with chances of its
-    /// own.
+    /// A copy of the disk with its caches and its running process, whose random choices are drawn from
+    /// `seed`.
     #[must_use]
     pub fn fork(&self, seed: u64) -> Self {
         let mut world = self.world().clone();
@@ -59,8 +61,8 @@ impl SimulatedDisk {
         Self { world: Arc::new(Mutex::new(world)), process: self.process }
     }
 
-    /// How many operations have changed something so far: creating, writing, syncing, renaming,
-    /// removing.
+    /// How many operations have changed something so far. They are: create, write, sync, rename and
+    /// remove.
     pub fn operations(&self) -> u64 {
         self.world().operations
     }
@@ -70,19 +72,19 @@ impl SimulatedDisk {
         self.world().bytes_read
     }
 
-    /// The process will be stopped in this operation: it may have happened or not, a write in part,
-    /// and that one and all after it fail.
+    /// Stops the process in this operation. The operation happens or does not; a write may happen in
+    /// part. It and all operations after it fail.
     pub fn stop_at(&self, operation: u64) {
         self.world().stop_at = Some(operation);
     }
 
-    /// This operation will fail with the operating system's error `os_error`: 28 is a full disk, 5 an
+    /// Lets this operation fail with the operating system's error `os_error`: 28 is a full disk, 5 an
     /// input/output error.
     pub fn fail_at(&self, operation: u64, os_error: i32) {
         self.world().fail_at.insert(operation, os_error);
     }
 
-    /// Ends the process and keeps the caches. The disk as the next process sees it.
+    /// Ends the process and keeps the caches. Returns the disk for the next process.
     #[must_use]
     pub fn kill(&self) -> Self {
         let mut world = self.world();
@@ -90,7 +92,7 @@ impl SimulatedDisk {
         Self { world: Arc::clone(&self.world), process: world.process }
     }
 
-    /// Ends the machine, and the process with it. The disk as the next process sees it.
+    /// Ends the machine, and the process with it. Returns the disk for the next process.
     #[must_use]
     pub fn lose_power(&self) -> Self {
         let mut world = self.world();
@@ -105,7 +107,7 @@ impl SimulatedDisk {
         Self { world: Arc::clone(&self.world), process: world.process }
     }
 
-    /// What every file holds, by its name, as a process sees it.
+    /// The content of every file as a process sees it, by name.
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let world = self.world();
         let mut files = BTreeMap::new();
@@ -116,8 +118,8 @@ impl SimulatedDisk {
         while let Some((prefix, folder)) = folders.pop() {
             for (name, node) in world.folders[folder].entries() {
                 match *node {
-                    Node::Folder(it) => folders.push((format!("{prefix}{name}/"), it)),
-                    Node::File(it) => {
+                    Inode::Folder(it) => folders.push((format!("{prefix}{name}/"), it)),
+                    Inode::File(it) => {
                         files.insert(format!("{prefix}{name}"), world.files[it].cached().to_vec());
                     }
                 }
@@ -126,11 +128,11 @@ impl SimulatedDisk {
         files
     }
 
-    /// Changes what the disk holds behind everybody's back: `change` is given the content of the
-    /// file. Whether there is such a file.
+    /// Changes what the disk holds, as damage does: `change` gets the content of the file. Returns
+    /// whether the file exists.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut world = self.world();
-        let Ok(Node::File(file)) = world.find(name) else {
+        let Ok(Inode::File(file)) = world.find(name) else {
             return false;
         };
         world.files[file].replace(change);
@@ -149,7 +151,7 @@ impl SimulatedDisk {
     }
 }
 
-/// What is on it is long: [`files`](SimulatedDisk::files) tells.
+/// Without the contents, which are long. [`files`](SimulatedDisk::files) returns them.
 impl fmt::Debug for SimulatedDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SimulatedDisk(process {}, {} operations)", self.process, self.operations())
@@ -167,7 +169,7 @@ impl Disk for SimulatedDisk {
             let fate = world.begin_whole(self.process)?;
             let root = world.folders.len();
             world.folders.push(Folder::default());
-            world.folders[PARENT].insert(ROOT_ENTRY, Node::Folder(root))?;
+            world.folders[PARENT].insert(ROOT_ENTRY, Inode::Folder(root))?;
             fate.answer()?;
         }
         let fate = world.begin_whole(self.process)?;
@@ -180,7 +182,7 @@ impl Disk for SimulatedDisk {
         let fate = world.begin_whole(self.process)?;
         let (folder, name) = world.place(name)?;
         let new = world.folders.len();
-        world.folders[folder].insert(name, Node::Folder(new))?;
+        world.folders[folder].insert(name, Inode::Folder(new))?;
         world.folders.push(Folder::default());
         fate.answer()
     }
@@ -196,7 +198,7 @@ impl Disk for SimulatedDisk {
         let fate = world.begin_whole(self.process)?;
         let (folder, name) = world.place(name)?;
         let file = world.files.len();
-        world.folders[folder].insert(name, Node::File(file))?;
+        world.folders[folder].insert(name, Inode::File(file))?;
         world.files.push(File::default());
         fate.answer()?;
         Ok(Box::new(OpenFile { disk: self.clone(), file, access: Access::Write }))
@@ -252,7 +254,7 @@ impl Disk for SimulatedDisk {
         if !world.locked.insert(name.to_owned()) {
             return Err(LockError::Held(Holder(format!("process {}", self.process))));
         }
-        Ok(Box::new(Lock { disk: self.clone(), name: name.to_owned() }))
+        Ok(Box::new(SimulatedLock { disk: self.clone(), name: name.to_owned() }))
     }
 
     fn lock_holder(&self, name: &str) -> io::Result<Option<Holder>> {
@@ -296,7 +298,7 @@ impl DiskFile for OpenFile {
         let (mut world, fate) = self.begin()?;
         let written = match fate {
             Fate::Done => bytes.len(),
-            // As much of it as fits, or as was done when the process was stopped.
+            // Part of the bytes: there was no more room, or the process was stopped.
             Fate::Stopped | Fate::Failed(_) => world.random.usize(0..=bytes.len()),
         };
         world.files[self.file].write_at(&bytes[..written], offset);
@@ -318,19 +320,19 @@ impl DiskFile for OpenFile {
 }
 
 #[derive(Debug)]
-struct Lock {
+struct SimulatedLock {
     disk: SimulatedDisk,
     name: String,
 }
 
-impl Drop for Lock {
+impl Drop for SimulatedLock {
     fn drop(&mut self) {
         let mut world = self.disk.world();
-        // A lock of a process that has ended is gone already; its name may be held by another.
+        // The lock of a process that has ended is gone already, and another may hold the name.
         if world.process == self.disk.process {
             world.locked.remove(&self.name);
         }
     }
 }
 
-impl DiskLock for Lock {}
+impl DiskLock for SimulatedLock {}

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::{Acquaintance, Forming, OtherIncarnation, Store, StoreError};
-use crate::storage::Identity;
+use crate::identity::Identity;
 
 /// [`Forming`] and its [`Store`], for tasks that may not block.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, Repl
 use synod_wire::{ClusterId, Incarnation};
 
 use super::{Store, StoreError};
-use crate::storage::{Identity, LogLimits};
+use crate::identity::Identity;
 
 /// A replica of the cluster "test" with these limits, whose members are the first `members` ids.
 pub(crate) fn identity_with(
@@ -25,7 +25,6 @@ pub(crate) fn identity_with(
         replica: ReplicaId(replica),
         incarnation: Incarnation(incarnation),
         cluster,
-        log: LogLimits::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use synod_wire::testing::check;
 
 use super::kit::{MemoryStore, identity};
 use super::{Acquaintance, Forming, Gate, GateError, OtherIncarnation};
-use crate::storage::Identity;
+use crate::identity::Identity;
 
 const R1: ReplicaId = ReplicaId(1);
 const R2: ReplicaId = ReplicaId(2);

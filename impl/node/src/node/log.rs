@@ -21,9 +21,10 @@ use super::session::Session;
 use super::shared::{Published, Shared};
 use super::{Config, NodeError, NodeOpenError, Notice, open};
 use crate::backend::{Backend, Subscription};
+use crate::identity::Identity;
 use crate::peers::Peers;
 use crate::shell::Submission;
-use crate::storage::{Identity, LogReader, LogSize, ReadError as DiskReadError};
+use crate::storage::{LogReader, LogSize, ReadError as DiskReadError};
 
 /// How many followers of the log are served at once. Default 64: each may keep a thread busy reading.
 const SUBSCRIPTIONS_MAX: usize = 64;

@@ -12,7 +12,8 @@ use synod_wire::Incarnation;
 use thiserror::Error;
 
 use crate::disk::RealDisk;
-use crate::storage::{DataDirectory, Identity, InitError, LogLimits, NewReplica};
+use crate::identity::Identity;
+use crate::storage::{DataDirectory, InitError, LogLimits, NewReplica};
 
 /// The stride of every deployed cluster: as many ids as there can ever be, so that it need never
 /// change.

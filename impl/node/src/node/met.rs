@@ -10,11 +10,11 @@ use crate::storage::DataDirectory;
 
 impl Store for DataDirectory {
     fn incarnations(&self) -> BTreeMap<ReplicaId, Incarnation> {
-        self.met().incarnations.clone()
+        self.known_members().incarnations.clone()
     }
 
     fn is_formed(&self) -> bool {
-        self.met().is_formed
+        self.known_members().is_formed
     }
 
     fn store_incarnation(

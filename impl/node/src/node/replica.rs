@@ -19,7 +19,7 @@ use super::application::{Batch, Deliverer};
 use super::asked::Asking;
 use super::{NodeError, Notice, ReadReply, Shared, SubmitReply};
 use crate::peers::Peers;
-use crate::shell::{Event, Shell, Submission};
+use crate::shell::{Shell, ShellEvent, Submission};
 
 /// How many events are taken in before what came of them is done. Default 1,024: enough to merge
 /// what a busy network brings within one sync, and little enough that nothing waits for long.
@@ -69,7 +69,7 @@ pub(super) async fn run(
             biased;
             _ = sources.stop.changed() => break Ok(()),
             Some(notice) = sources.notices.recv() => event_of(notice),
-            Some((from, message)) = sources.peers.recv() => Ok(Some(Event::Peer(from, message))),
+            Some((from, message)) = sources.peers.recv() => Ok(Some(ShellEvent::Peer(from, message))),
             Some(wanted) = sources.clients.recv() => Ok(Some(wanted.event())),
             () = sleep_until(alarm) => Ok(None),
         };
@@ -138,10 +138,10 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
 }
 
 impl Wanted {
-    fn event(self) -> Event<SubmitReply, ReadReply> {
+    fn event(self) -> ShellEvent<SubmitReply, ReadReply> {
         match self {
-            Self::Submit(submission, reply) => Event::Submit(submission, reply),
-            Self::Read(reply) => Event::Read(reply),
+            Self::Submit(submission, reply) => ShellEvent::Submit(submission, reply),
+            Self::Read(reply) => ShellEvent::Read(reply),
         }
     }
 
@@ -158,10 +158,10 @@ impl Wanted {
     }
 }
 
-fn event_of<S, R>(notice: Notice) -> Result<Option<Event<S, R>>, NodeError> {
+fn event_of<S, R>(notice: Notice) -> Result<Option<ShellEvent<S, R>>, NodeError> {
     match notice {
-        Notice::Synced(position) => Ok(Some(Event::Synced(position))),
-        Notice::Applied(slot) => Ok(Some(Event::Applied(slot))),
+        Notice::Synced(position) => Ok(Some(ShellEvent::Synced(position))),
+        Notice::Applied(slot) => Ok(Some(ShellEvent::Applied(slot))),
         Notice::Fatal(error) => Err(error),
     }
 }
@@ -183,7 +183,7 @@ fn take_in(
         }
         if let Ok((from, message)) = sources.peers.try_recv() {
             is_empty = false;
-            shell.handle(Event::Peer(from, message), now);
+            shell.handle(ShellEvent::Peer(from, message), now);
         }
         if let Ok(wanted) = sources.clients.try_recv() {
             is_empty = false;
@@ -249,7 +249,7 @@ async fn do_here(
     let answers = std::mem::take(&mut effects.on_delivery);
     let applied = sinks.application.take(Batch { delivered, answers }).await?;
     if let Some(through) = applied {
-        shell.handle(Event::Applied(through), start.elapsed());
+        shell.handle(ShellEvent::Applied(through), start.elapsed());
     }
     Ok(applied.is_some())
 }

@@ -1,9 +1,10 @@
-//! The incoming half: whoever calls says who it is, and then its messages go to the inbox.
+//! The incoming half: a caller says who it is, and then its messages go to the inbox.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use synod_model::{Message, ReplicaId};
 use synod_wire::Value;
@@ -18,23 +19,25 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::error::LinkError;
-use super::handshake::{self, Answer, Hello, Refusal};
-use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max, ms};
-use super::shared::{Peer, Shared, refusal};
+use super::handshake;
+use super::introduction::{Hello, HelloReply, Refusal};
+use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max};
+use super::peer::Peer;
+use super::shared::{Shared, refusal};
 use super::socket;
 
-/// How long nobody is accepted after that has failed. 100 ms: it fails when there are too many open
-/// files, and goes on failing until somebody closes one.
-const ACCEPT_PAUSE_MS: u64 = 100;
+/// How long to wait after accepting a connection has failed. 100 ms: it fails when too many files are
+/// open, and goes on failing until one is closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts callers until `stop` changes, and ends all their connections.
+/// Accepts callers until `stop` changes, and then ends all their connections.
 pub(super) async fn run(
     shared: Arc<Shared>,
     listener: TcpListener,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    // Those who have not said who they are, the oldest first.
+    // The callers that have not said who they are, the oldest first.
     let mut strangers: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
@@ -54,14 +57,14 @@ pub(super) async fn run(
             }
             Err(error) => {
                 warn!("cannot accept a connection of a peer: {error}");
-                sleep(ms(ACCEPT_PAUSE_MS)).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     connections.shutdown().await;
 }
 
-/// Who has called, as far as that is known yet: what an error begins with.
+/// A caller, as far as it is known yet. Errors begin with it.
 #[derive(Clone, Copy, Debug)]
 struct Caller {
     address: SocketAddr,
@@ -85,12 +88,12 @@ async fn serve(
     makes_room: oneshot::Receiver<()>,
 ) {
     let mut caller = Caller { address, replica: None };
-    let limit_ms = shared.timing.handshake_ms;
+    let limit = shared.timing.handshake_max;
     let shaken = tokio::select! {
-        shaken = timeout(ms(limit_ms), shake_hands(&shared, stream, &mut caller)) => {
-            shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit_ms }))
+        shaken = timeout(limit, shake_hands(&shared, stream, &mut caller)) => {
+            shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit }))
         }
-        // Nothing is ever sent: it is dropped to make room.
+        // Nothing is ever sent on this channel. Its sender is dropped to make room.
         _ = makes_room => Err(LinkError::MadeRoom),
     };
     let error = match shaken {
@@ -103,7 +106,7 @@ async fn serve(
         error => {
             let text = error.to_string();
             let is_news = caller.replica.is_none_or(|replica| shared.is_news(replica, &text));
-            if is_news && shared.lines.may_tell() {
+            if is_news && shared.log_rate_limit.allows_line() {
                 warn!("{caller} {text}");
             } else {
                 debug!("{caller} {text}");
@@ -130,28 +133,30 @@ async fn shake_hands(
         Err(error) => Err((error, None)),
     };
     let (answer, outcome) = match admitted {
-        Ok(peer) => (Answer::Welcome(shared.me.clone()), Ok(peer)),
+        Ok(peer) => (HelloReply::Welcome(shared.me.clone()), Ok(peer)),
         Err((error, None)) => return Err(error),
-        Err((error, Some(refusal))) => (Answer::Refused(shared.me.clone(), refusal), Err(error)),
+        Err((error, Some(refusal))) => {
+            (HelloReply::Refused(shared.me.clone(), refusal), Err(error))
+        }
     };
     let answer = handshake::to_frame(&answer).map_err(LinkError::Unencodable)?;
-    // Whoever is refused may have gone; that it was refused is what is worth telling.
+    // A refused dialer may have gone. The error to report is the refusal, not the failed write.
     let told = to_peer.write_all(&answer).await.map_err(LinkError::Io);
     let peer = outcome?;
     told?;
-    // The connection is closed when both halves are gone, and this one has nothing more to say.
+    // The connection closes when both halves are gone, and this half sends nothing more.
     to_peer.forget();
     from_peer.allow(message_bytes_max(&shared.limits));
     Ok((peer, from_peer))
 }
 
-/// Lets a dialer in, or says what is wrong with it, and what it is to be told.
+/// Admits a dialer. Otherwise returns the error, and what the dialer is told.
 async fn admit(shared: &Shared, hello: &Hello) -> Result<Arc<Peer>, (LinkError, Option<Refusal>)> {
     let judged = shared.me.judge_dialer(hello);
     judged.map_err(|(mismatch, refusal)| (LinkError::Mismatch(mismatch), Some(refusal)))?;
     let from = &hello.from;
     let Some(peer) = shared.peers.get(&from.replica) else {
-        // Whom `judge_dialer` lets pass is among them.
+        // `judge_dialer` admits peers only.
         return Err((LinkError::Stopping, None));
     };
     match shared.gate.met(from.replica, from.incarnation).await {
@@ -166,7 +171,7 @@ async fn admit(shared: &Shared, hello: &Hello) -> Result<Arc<Peer>, (LinkError, 
     }
 }
 
-/// Passes a peer's messages to the inbox, until the connection ends or a newer one takes its place.
+/// Passes a peer's messages to the inbox, until the connection ends or a newer one replaces it.
 async fn receive(
     shared: &Shared,
     peer: &Peer,
@@ -194,11 +199,11 @@ async fn pass_on(
             Ok(message) => message,
             Err(error) => return LinkError::Undecodable(error),
         };
-        // Before the cluster is formed nothing passes. It is repeated.
+        // Before the cluster is formed nothing passes. The peer repeats its messages.
         if !shared.passes() {
             continue;
         }
-        // While the inbox is full nothing is read, and TCP holds the peer up, not this replica.
+        // While the inbox is full nothing is read, so TCP delays the peer, and not this replica.
         if shared.inbox.send((peer.id, message)).await.is_err() {
             return LinkError::Stopping;
         }

@@ -1,7 +1,8 @@
-//! The outgoing half: one task for each peer, which keeps a connection to it and writes what waits.
+//! The outgoing half: one task for each peer, which keeps a connection and writes what waits.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use synod_wire::frame::FrameReader;
@@ -13,10 +14,12 @@ use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use super::error::{LinkError, PeersError};
-use super::handshake::{self, Answer, Hello, Introduction, Refusal};
-use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX, ms};
-use super::queue::Queue;
-use super::shared::{Peer, Shared};
+use super::handshake;
+use super::introduction::{Hello, HelloReply, Introduction, Refusal};
+use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX};
+use super::peer::Peer;
+use super::queue::FrameQueue;
+use super::shared::Shared;
 use super::socket;
 
 /// Keeps a connection to `peer`, until this replica has to stop.
@@ -27,8 +30,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
             Ok((from_peer, to_peer)) => {
                 let since = Instant::now();
                 let error = carry(&shared, &peer, from_peer, to_peer).await;
-                // A connection that ends as soon as it begins is no success.
-                if since.elapsed() >= ms(shared.timing.backoff_max_ms) {
+                // A connection that ends as soon as it begins does not count as a success.
+                if since.elapsed() >= shared.timing.backoff_max {
                     backoff.reset();
                 }
                 error
@@ -41,7 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
             shared.fail(error);
             return;
         }
-        // A peer that is down for an hour is worth one line, not thousands.
+        // A peer that is down for an hour is worth one log line, not thousands.
         if peer.note_error(text.clone()) {
             warn!("{peer} {text}");
         } else {
@@ -60,9 +63,9 @@ async fn connect(
     peer: &Peer,
 ) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf), LinkError> {
     let stream = socket::dial(&peer.address, &shared.timing).await?;
-    let limit_ms = shared.timing.handshake_ms;
-    let shaken = timeout(ms(limit_ms), shake_hands(shared, peer, stream)).await;
-    shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit_ms }))
+    let limit = shared.timing.handshake_max;
+    let shaken = timeout(limit, shake_hands(shared, peer, stream)).await;
+    shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit }))
 }
 
 async fn shake_hands(
@@ -77,23 +80,23 @@ async fn shake_hands(
     to_peer.write_all(&hello).await.map_err(LinkError::Io)?;
     let payload = from_peer.next().await?.ok_or(LinkError::Closed)?;
     match handshake::from_payload(payload)? {
-        Answer::Welcome(acceptor) => {
+        HelloReply::Welcome(acceptor) => {
             shared.me.judge_acceptor(&acceptor, peer.id).map_err(LinkError::Mismatch)?;
             let welcomed = shared.gate.welcomed(peer.id, acceptor.incarnation).await;
             welcomed.map_err(|error| LinkError::at_gate(peer.id, error))?;
             peer.note_run(acceptor.run);
             Ok((from_peer, to_peer))
         }
-        Answer::Refused(acceptor, refusal) => Err(refused(shared, peer, &acceptor, refusal)),
+        HelloReply::Refused(acceptor, refusal) => Err(refused(shared, peer, &acceptor, refusal)),
     }
 }
 
-/// What it means that `acceptor` refuses this replica.
+/// The error when `acceptor` refuses this replica.
 fn refused(shared: &Shared, peer: &Peer, acceptor: &Introduction, refusal: Refusal) -> LinkError {
     if let Err(mismatch) = shared.me.judge_acceptor(acceptor, peer.id) {
         return LinkError::Mismatch(mismatch);
     }
-    // If it is the peer that was made anew, it may have met anybody under this replica's id.
+    // If the peer was made anew, it may have met another directory under this replica's id.
     if let Err(error) = shared.gate.check(peer.id, acceptor.incarnation) {
         return LinkError::at_gate(peer.id, error);
     }
@@ -108,7 +111,7 @@ fn refused(shared: &Shared, peer: &Peer, acceptor: &Introduction, refusal: Refus
     }
 }
 
-/// Passes on what waits, until the connection ends.
+/// Writes what waits for the peer, until the connection ends.
 async fn carry(
     shared: &Shared,
     peer: &Peer,
@@ -118,7 +121,7 @@ async fn carry(
     info!("{peer} is connected");
     let _open = peer.open_queue();
     let ended = async {
-        // The other way is another connection's. What comes here is the end.
+        // Messages of the peer come over another connection. Whatever arrives on this one ends it.
         match from_peer.next().await {
             Ok(None) => LinkError::Closed,
             Ok(Some(_)) => LinkError::Speaks,
@@ -127,24 +130,24 @@ async fn carry(
     };
     tokio::select! {
         error = ended => error,
-        error = write(&peer.queue, &mut to_peer, shared.timing.write_ms) => error,
+        error = write(&peer.queue, &mut to_peer, shared.timing.write_max) => error,
     }
 }
 
-/// Writes what waits, in as few calls as it takes, until that fails.
-async fn write(queue: &Queue, to_peer: &mut OwnedWriteHalf, write_ms: u64) -> LinkError {
+/// Writes what waits, in as few calls as possible, until a write fails.
+async fn write(queue: &FrameQueue, to_peer: &mut OwnedWriteHalf, write_max: Duration) -> LinkError {
     loop {
-        let mut batch = queue.take().await;
-        while !batch.is_empty() {
+        let mut frames = queue.take().await;
+        while !frames.is_empty() {
             let mut room = [IoSlice::new(&[]); FRAMES_PER_WRITE_MAX];
-            let slices = batch.slices(&mut room);
-            match timeout(ms(write_ms), to_peer.write_vectored(slices)).await {
+            let slices = frames.slices(&mut room);
+            match timeout(write_max, to_peer.write_vectored(slices)).await {
                 Ok(Ok(0)) => return LinkError::Io(io::ErrorKind::WriteZero.into()),
-                Ok(Ok(bytes)) => queue.written(batch.advance(bytes)),
+                Ok(Ok(bytes)) => queue.written(frames.advance(bytes)),
                 Ok(Err(error)) => return LinkError::Io(error),
                 Err(_) => {
                     let doing = "take anything of what is sent to it";
-                    return LinkError::TooSlow { doing, limit_ms: write_ms };
+                    return LinkError::TooSlow { doing, limit: write_max };
                 }
             }
         }

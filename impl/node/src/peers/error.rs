@@ -1,11 +1,12 @@
-//! What goes wrong between two replicas, in words for people.
+//! What goes wrong between two replicas.
 //!
-//! Most of it concerns one connection, which ends with it: [`LinkError`]. What concerns the replica
-//! itself, which then must stop, is a [`PeersError`].
+//! Most errors concern one connection, which they end: [`LinkError`]. An error that concerns the
+//! replica itself, which must stop, is a [`PeersError`].
 
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use synod_model::ReplicaId;
 use synod_wire::Incarnation;
@@ -13,40 +14,40 @@ use synod_wire::codec::{DecodeError, EncodeError};
 use synod_wire::frame::{FrameError, FrameReadError};
 use thiserror::Error;
 
-use super::handshake::{PROTOCOL_VERSION, Refusal};
+use super::introduction::{PROTOCOL_VERSION, Refusal};
 use crate::forming::{GateError, OtherIncarnation};
-use crate::storage::LOST;
+use crate::identity::REPLACEMENT_ADVICE;
 
 /// Why a replica cannot talk to its peers, and must stop.
 #[derive(Clone, Debug, Error)]
 pub enum PeersError {
-    /// Nothing says where a member is.
-    #[error("nothing says where replica {replica} is\n  every member needs an address: HOST:PORT")]
+    /// A member has no address.
+    #[error("replica {replica} has no address\n  every member needs one: HOST:PORT")]
     NoAddress {
-        /// Which member.
+        /// The member.
         replica: ReplicaId,
     },
-    /// A peer, whose own data directory is the right one as far as is known, has met this replica with
-    /// another one.
+    /// A peer has met this replica with another data directory, and the peer's own directory is the
+    /// right one as far as this replica knows.
     #[error(
         "replica {by} at {address} knows this replica under another data directory: that one is \
          incarnation {known}, this one {mine}\n  \
-         either this one was made anew under an id that was in use, and does not know what the other \
+         either this one was made anew under an id that was in use: it does not know what the other \
          one has promised, so it must not take part: start this replica with the data directory that \
          it had\n  \
          or {address} leads to a replica of another cluster, with the same name and the same ids: \
-         give the right one with --peers {by}=HOST:PORT, and each cluster a name of its own with \
-         `synod init --cluster NAME`\n  \
-         {LOST}"
+         give the right address with --peers {by}=HOST:PORT, and give each cluster a name of its own \
+         with `synod init --cluster NAME`\n  \
+         {REPLACEMENT_ADVICE}"
     )]
     OtherDirectory {
-        /// Who knows it.
+        /// The peer.
         by: ReplicaId,
-        /// Where that is.
+        /// The address of the peer.
         address: String,
         /// The incarnation of this replica.
         mine: Incarnation,
-        /// The one that it is known under.
+        /// The incarnation that the peer has met.
         known: Incarnation,
     },
     /// What this replica knows of its peers could not be stored.
@@ -54,31 +55,29 @@ pub enum PeersError {
     Store(Arc<dyn Error + Send + Sync>),
 }
 
-/// Why there is no connection to a peer, or why one has ended. The texts go on after "replica 2 at
-/// HOST:PORT", or after "a caller from HOST:PORT".
+/// Why there is no connection to a peer, or why a connection has ended. The texts continue "replica 2
+/// at HOST:PORT" or "a caller from HOST:PORT".
 #[derive(Debug, Error)]
 pub(super) enum LinkError {
-    #[error("cannot be looked up: {0}\n  see whether the name in its address is right")]
+    #[error("cannot be looked up: {0}\n  check the name in its address")]
     Lookup(io::Error),
-    #[error(
-        "has a name that stands for no address\n  see whether the name in its address is right"
-    )]
+    #[error("has a name without any address\n  check the name in its address")]
     NoSuchHost,
     #[error("cannot be reached: {0}")]
     Connect(io::Error),
-    #[error("took longer than {limit_ms} ms to {doing}")]
-    TooSlow { doing: &'static str, limit_ms: u64 },
+    #[error("took longer than {} ms to {doing}", limit.as_millis())]
+    TooSlow { doing: &'static str, limit: Duration },
     #[error("has closed the connection")]
     Closed,
     #[error("is lost: {0}")]
     Io(io::Error),
-    #[error("sends what is no message of a replica: {0}")]
+    #[error("sends something that is not a message of a replica: {0}")]
     Frame(FrameError),
-    #[error("sends what is no message of a replica: {0}")]
+    #[error("sends something that is not a message of a replica: {0}")]
     Undecodable(DecodeError),
     #[error("cannot be told who this replica is: {0}")]
     Unencodable(EncodeError),
-    #[error("sends something where nothing is to be sent")]
+    #[error("sends something on a connection on which it should only receive")]
     Speaks,
     #[error(
         "does not speak as a replica does\n  \
@@ -115,7 +114,7 @@ impl From<FrameReadError> for LinkError {
 }
 
 impl LinkError {
-    /// A member does not pass the gate.
+    /// The error of a member that does not pass the gate.
     pub(super) fn at_gate(replica: ReplicaId, error: GateError) -> Self {
         match error {
             GateError::OtherIncarnation(other) => {
@@ -127,7 +126,7 @@ impl LinkError {
     }
 }
 
-/// Two replicas do not belong together.
+/// Why two replicas do not belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Mismatch {
     #[error(
@@ -161,12 +160,12 @@ pub(super) enum Mismatch {
     #[error(
         "has another data directory than the one this cluster knows replica {replica} by: incarnation \
          {}, and not {}\n  \
-         either it was made anew under an id that was in use, and does not know what the other one \
-         has promised, so nothing is passed on to it: start replica {replica} with the data directory \
-         that it had\n  \
-         or it is of another cluster, with the same name and the same ids: see whether each has the \
-         addresses of its own cluster\n  \
-         {LOST}",
+         either it was made anew under an id that was in use: it does not know what the other one has \
+         promised, so it gets no messages: start replica {replica} with the data directory that it \
+         had\n  \
+         or it belongs to another cluster, with the same name and the same ids: see whether each has \
+         the addresses of its own cluster\n  \
+         {REPLACEMENT_ADVICE}",
         other.found, other.known
     )]
     Incarnation { replica: ReplicaId, other: OtherIncarnation },

@@ -1,88 +1,39 @@
-//! The handshake: each says who it is before anything else is said.
+//! The handshake: two replicas say who they are before anything else.
 //!
-//! The dialer says who it is and whom it looks for. The acceptor looks whether the two belong
-//! together, stores which data directory the dialer has, and says who it is itself: [`Welcome`]. The
-//! dialer looks at that in the same way, and stores it as well. So a welcome tells two things: who
-//! the acceptor is, and that it has stored who the dialer is, on which [`forming`](crate::forming)
-//! rests. Or the acceptor answers why not: [`Refused`]; with who it is, for whether a refusal is to be
-//! believed depends on who refuses.
+//! The dialer says who it is and which replica it looks for. The acceptor checks that the two belong
+//! together, stores the incarnation of the dialer, and says who it is itself: [`Welcome`]. The dialer
+//! checks that in the same way, and stores the acceptor's incarnation. So a welcome says two things:
+//! who the acceptor is, and that it has stored who the dialer is. [`forming`](crate::forming) relies on
+//! the second. If the acceptor does not admit the dialer, it says why, and who it is itself:
+//! [`Refused`]. The dialer needs to know that: whether it believes a refusal depends on who refuses.
 //!
-//! Each of the two is one frame, whose payload is:
+//! The hello and the reply are one frame each, with this payload:
 //!
 //! ```text
 //! offset  bytes
 //!      0      8  eight letters that say what this is
-//!      8      4  version of the protocol, little end first
-//!     12         in that version: a hello, or an answer, in bincode
+//!      8      4  version of the protocol, little-endian
+//!     12         in that version: a hello, or a reply, in bincode
 //! ```
 //!
-//! So two versions that share nothing else can tell each other that they are two versions.
+//! So two versions that share nothing else can still tell that they differ.
 //!
-//! [`Welcome`]: Answer::Welcome
-//! [`Refused`]: Answer::Refused
+//! [`Welcome`]: super::introduction::HelloReply::Welcome
+//! [`Refused`]: super::introduction::HelloReply::Refused
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use synod_model::{ReplicaId, Run};
 use synod_wire::codec::{self, EncodeError};
 use synod_wire::frame;
-use synod_wire::{ClusterId, Incarnation};
-use thiserror::Error;
 
 use super::error::{LinkError, Mismatch};
+use super::introduction::{Hello, Introduction, PROTOCOL_VERSION, Refusal};
 use super::limits::INTRODUCTION_BYTES_MAX;
-use crate::storage::Identity;
-
-/// The version of everything that replicas tell one another. Another meaning of any message, in this
-/// crate or in the core, is another version.
-pub const PROTOCOL_VERSION: u32 = 1;
+use crate::identity::Identity;
 
 const LETTERS: [u8; 8] = *b"SYNODnet";
 const PREAMBLE_BYTES: usize = 12;
-
-/// Who a replica is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Introduction {
-    pub(super) cluster_id: ClusterId,
-    /// Both are in the id already. If two ids differ, they tell people why.
-    pub(super) cluster_name: String,
-    pub(super) members: Vec<ReplicaId>,
-    pub(super) replica: ReplicaId,
-    pub(super) incarnation: Incarnation,
-    pub(super) run: Run,
-}
-
-/// What the dialer says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hello {
-    pub(super) from: Introduction,
-    /// Whom it looks for.
-    pub(super) to: ReplicaId,
-}
-
-/// What the acceptor answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
-    /// "You are stored; and this is who I am."
-    Welcome(Introduction),
-    /// "I do not talk to you; and this is who I am."
-    Refused(Introduction, Refusal),
-}
-
-/// Why an acceptor does not talk to a dialer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
-pub(super) enum Refusal {
-    #[error("which is of another cluster")]
-    OtherCluster,
-    #[error("which looks for somebody else")]
-    WrongReplica,
-    #[error("which is none of its peers")]
-    NoPeer,
-    #[error("which it knows as incarnation {known}")]
-    OtherIncarnation { known: Incarnation },
-    #[error("which speaks another version of the protocol")]
-    OtherVersion,
-}
 
 impl Introduction {
     pub(super) fn new(identity: &Identity, run: Run) -> Self {
@@ -96,7 +47,7 @@ impl Introduction {
         }
     }
 
-    /// What this replica, as the acceptor, holds against a dialer. That leaves its incarnation.
+    /// Checks a dialer as the acceptor, except for its incarnation.
     pub(super) fn judge_dialer(&self, hello: &Hello) -> Result<(), (Mismatch, Refusal)> {
         self.compare_clusters(&hello.from).map_err(|it| (it, Refusal::OtherCluster))?;
         if hello.to != self.replica {
@@ -111,8 +62,8 @@ impl Introduction {
         Ok(())
     }
 
-    /// What this replica, as the dialer, holds against whoever answers where it looked for `wanted`.
-    /// That leaves its incarnation.
+    /// Checks, as the dialer, the replica that answers where this one looked for `wanted`, except for
+    /// its incarnation.
     pub(super) fn judge_acceptor(
         &self,
         acceptor: &Self,
@@ -138,7 +89,7 @@ impl Introduction {
     }
 }
 
-/// The frame of a hello or an answer.
+/// The frame of a hello or a reply.
 pub(super) fn to_frame(said: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
     let mut buffer = Vec::new();
     frame::append(&mut buffer, INTRODUCTION_BYTES_MAX, |buffer, length_bytes_max| {
@@ -149,7 +100,7 @@ pub(super) fn to_frame(said: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
     Ok(buffer)
 }
 
-/// The hello or the answer that is in a frame.
+/// The hello or the reply in a frame.
 pub(super) fn from_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, LinkError> {
     let (preamble, said) =
         payload.split_first_chunk::<PREAMBLE_BYTES>().ok_or(LinkError::NotAReplica)?;

@@ -1,9 +1,8 @@
-//! What waits for one peer: whole frames, up to a limit.
+//! The queue of frames for one peer, up to a limit.
 //!
-//! Who sends never waits. What there is no room for is dropped, and counted: the core takes any
-//! message to be lost now and then, and repeats what matters. While there is no connection
-//! everything is dropped, or a peer that comes back after an hour would first be told what was the
-//! news an hour ago.
+//! A sender never waits. A frame that finds no room is dropped and counted: the core expects that any
+//! message may be lost, and repeats what matters. While there is no connection, every frame is
+//! dropped. Otherwise a peer that comes back after an hour would first get messages of an hour ago.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 
 /// The frames for one peer. One writer at a time takes them out.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct FrameQueue {
     state: Mutex<State>,
     filled: Notify,
     bytes_max: usize,
@@ -24,25 +23,25 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Bytes>,
-    /// What waits and what the writer has, until it is written.
-    load: Load,
+    /// The frames in the queue and those that the writer has taken and not written.
+    load: QueueLoad,
     is_open: bool,
     dropped_frames: u64,
 }
 
-/// An amount of frames.
+/// An amount of frames and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
+pub(super) struct QueueLoad {
     pub(super) frames: usize,
     pub(super) bytes: usize,
 }
 
-impl Queue {
+impl FrameQueue {
     pub(super) fn new(bytes_max: usize, frames_max: usize) -> Self {
         Self { state: Mutex::default(), filled: Notify::new(), bytes_max, frames_max }
     }
 
-    /// Puts a frame behind the others, or drops it.
+    /// Adds a frame at the end, or drops it.
     pub(super) fn push(&self, frame: &Bytes) {
         let mut state = self.state();
         let bytes = state.load.bytes.saturating_add(frame.len());
@@ -57,25 +56,25 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// A frame was dropped before it came here.
+    /// Counts a frame that was dropped before it came here.
     pub(super) fn count_dropped(&self) {
         self.state().dropped_frames += 1;
     }
 
-    /// Waits until there is something, and takes all that is there. It counts for the limits until it
-    /// is [written](Self::written).
-    pub(super) async fn take(&self) -> Batch {
+    /// Waits until there are frames, and takes all of them. They count for the limits until they are
+    /// [written](Self::written).
+    pub(super) async fn take(&self) -> TakenFrames {
         loop {
             let frames = std::mem::take(&mut self.state().waiting);
             if !frames.is_empty() {
-                return Batch { frames };
+                return TakenFrames { frames };
             }
             self.filled.notified().await;
         }
     }
 
-    /// So much of what was taken is written.
-    pub(super) fn written(&self, written: Load) {
+    /// This much of what was taken is written.
+    pub(super) fn written(&self, written: QueueLoad) {
         let load = &mut self.state().load;
         load.frames = load.frames.saturating_sub(written.frames);
         load.bytes = load.bytes.saturating_sub(written.bytes);
@@ -86,7 +85,7 @@ impl Queue {
         self.state().is_open = true;
     }
 
-    /// There is none any more. Whatever was not written is dropped.
+    /// The connection has ended. What was not written is dropped.
     pub(super) fn close(&self) {
         let mut state = self.state();
         let dropped_frames = state.dropped_frames + state.load.frames as u64;
@@ -98,7 +97,7 @@ impl Queue {
     }
 
     /// What waits or is being written, and how many frames were dropped so far.
-    pub(super) fn load(&self) -> (Load, u64) {
+    pub(super) fn load(&self) -> (QueueLoad, u64) {
         let state = self.state();
         (state.load, state.dropped_frames)
     }
@@ -108,18 +107,18 @@ impl Queue {
     }
 }
 
-/// Frames on their way to the socket.
+/// The frames that the writer has taken.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct TakenFrames {
     frames: VecDeque<Bytes>,
 }
 
-impl Batch {
+impl TakenFrames {
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// The first of the bytes that are left, in as many pieces as there is room for.
+    /// The bytes that are left, from the first on, in as many slices as `room` has.
     pub(super) fn slices<'a, 'b>(&'a self, room: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
         let count = self.frames.len().min(room.len());
         for (slice, frame) in room.iter_mut().zip(&self.frames) {
@@ -128,9 +127,9 @@ impl Batch {
         &room[..count]
     }
 
-    /// So many bytes are written. Says what that comes to, in frames that are written whole.
-    pub(super) fn advance(&mut self, mut bytes: usize) -> Load {
-        let mut written = Load { frames: 0, bytes };
+    /// This many bytes are written. Returns the amount, in frames that are written whole.
+    pub(super) fn advance(&mut self, mut bytes: usize) -> QueueLoad {
+        let mut written = QueueLoad { frames: 0, bytes };
         while let Some(frame) = self.frames.front_mut() {
             if bytes < frame.len() {
                 frame.advance(bytes);
@@ -152,13 +151,13 @@ mod tests {
         vec![7; bytes].into()
     }
 
-    fn load(frames: usize, bytes: usize) -> Load {
-        Load { frames, bytes }
+    fn load(frames: usize, bytes: usize) -> QueueLoad {
+        QueueLoad { frames, bytes }
     }
 
     #[tokio::test]
     async fn what_there_is_no_room_for_is_dropped() {
-        let queue = Queue::new(100, 3);
+        let queue = FrameQueue::new(100, 3);
         queue.push(&frame(1));
         assert_eq!(queue.load(), (load(0, 0), 1), "nobody is connected");
         queue.open();
@@ -166,14 +165,14 @@ mod tests {
         queue.push(&frame(41));
         queue.push(&frame(40));
         assert_eq!(queue.load(), (load(2, 100), 2), "it was one byte too many");
-        let mut batch = queue.take().await;
+        let mut taken = queue.take().await;
         queue.push(&frame(1));
         assert_eq!(queue.load(), (load(2, 100), 3), "what is being written counts");
-        queue.written(batch.advance(50));
+        queue.written(taken.advance(50));
         assert_eq!(queue.load(), (load(2, 50), 3));
-        queue.written(batch.advance(50));
+        queue.written(taken.advance(50));
         assert_eq!(queue.load(), (load(0, 0), 3));
-        assert!(batch.is_empty());
+        assert!(taken.is_empty());
         for _ in 0..4 {
             queue.push(&frame(0));
         }
@@ -182,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_connection_nothing_is_kept() {
-        let queue = Queue::new(100, 100);
+        let queue = FrameQueue::new(100, 100);
         queue.open();
         queue.push(&frame(10));
         drop(queue.take().await);
@@ -196,13 +195,13 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_takes_waits_for_something() {
-        let queue = Queue::new(100, 100);
+        let queue = FrameQueue::new(100, 100);
         queue.open();
-        let (batch, ()) = tokio::join!(queue.take(), async {
+        let (taken, ()) = tokio::join!(queue.take(), async {
             tokio::task::yield_now().await;
             queue.push(&frame(10));
         });
-        assert_eq!(batch.frames, [frame(10)]);
+        assert_eq!(taken.frames, [frame(10)]);
     }
 
     #[test]
@@ -210,14 +209,14 @@ mod tests {
         let frames: Vec<Bytes> = (1..9_u8).map(|byte| vec![byte; byte.into()].into()).collect();
         let whole = frames.concat();
         for piece_bytes in 1..whole.len() {
-            let mut batch = Batch { frames: frames.iter().cloned().collect() };
+            let mut taken = TakenFrames { frames: frames.iter().cloned().collect() };
             let (mut out, mut total) = (Vec::new(), load(0, 0));
-            while !batch.is_empty() {
+            while !taken.is_empty() {
                 let mut room = [IoSlice::new(&[]); 3];
-                let slices = batch.slices(&mut room).iter().map(|slice| &slice[..]);
+                let slices = taken.slices(&mut room).iter().map(|slice| &slice[..]);
                 let piece = slices.collect::<Vec<_>>().concat();
                 let piece = &piece[..piece_bytes.min(piece.len())];
-                let written = batch.advance(piece.len());
+                let written = taken.advance(piece.len());
                 total.frames += written.frames;
                 total.bytes += written.bytes;
                 out.extend(piece);

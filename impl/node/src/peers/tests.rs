@@ -1,7 +1,7 @@
-//! Replicas, or what says that it is one, on real sockets on this machine.
+//! Replicas, and callers that claim to be replicas, on real sockets of this machine.
 
 mod forming;
 mod handshake;
-mod kit;
+mod harness;
 mod largest;
 mod links;

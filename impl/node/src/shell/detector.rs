@@ -1,15 +1,14 @@
 //! The failure detector: it counts time, and decides nothing.
 //!
-//! It may say "repeat what is unanswered", "there seems to be no coordinator" and "stand for
-//! election", each too early, too late or never, without harm: what comes of it the core decides,
-//! and the checker has tried all of it. So the only question here is how soon a group gets over the
-//! loss of its coordinator without disturbing one that works.
+//! It may raise each of its alarms too early, too late or never, without harm: the core decides what
+//! follows, and the checker has tried every order. So one question matters here: how soon does a group
+//! recover from the loss of its coordinator, without disturbing a coordinator that works?
 //!
-//! Every [`heartbeat`](Timing::heartbeat) the coordinator begins a round. A replica that hears of no
-//! coordinator for [`suspect_after`](Timing::suspect_after) suspects, which costs nothing: it would
-//! now agree to follow another. After a random part of [`stand_spread`](Timing::stand_spread) more
-//! it stands, and it is random so that one stands before the others do. Whoever stands in vain waits
-//! longer before it stands again.
+//! Every [`heartbeat`](Timing::heartbeat), the coordinator begins a round. A replica that hears of no
+//! coordinator for [`suspect_after`](Timing::suspect_after) suspects that there is none. That costs
+//! nothing: it would now agree to follow another. After a random part of
+//! [`stand_spread`](Timing::stand_spread) it stands for election. The part is random so that one replica
+//! stands before the others. A replica that was not elected waits longer before it stands again.
 
 use std::time::Duration;
 
@@ -18,17 +17,18 @@ use fastrand::Rng;
 /// How a failure detector counts time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How often a coordinator asks whether it is still obeyed, and everybody repeats what is
-    /// unanswered. Default 50 ms: a message per peer twenty times a second is nothing.
+    /// How often a coordinator asks whether it is still obeyed, and every replica repeats what is
+    /// unanswered. Default 50 ms: twenty messages per peer and second cost nearly nothing.
     pub heartbeat: Duration,
-    /// For how long a replica hears of no coordinator before it suspects that there is none. Default
-    /// 200 ms: three heartbeats may be lost.
+    /// How long a replica hears of no coordinator before it suspects that there is none. Default 200
+    /// ms: three heartbeats may be lost.
     pub suspect_after: Duration,
-    /// It stands for election within this time after. Default 150 ms: far more than an election
-    /// takes on a local network, so that two rarely stand at once; with the time before, less than
-    /// the half second within which a group is to have a new coordinator.
+    /// A replica that suspects stands for election within this time. Default 150 ms: far more than an
+    /// election takes on a local network, so two replicas seldom stand at once. Together with
+    /// `suspect_after`, it is less than the half second within which a group should have a new
+    /// coordinator.
     pub stand_spread: Duration,
-    /// It stands again in vain no more often than this. Default 2 s.
+    /// The longest time between two candidacies, apart from `suspect_after`. Default 2 s.
     pub stand_again_max: Duration,
 }
 
@@ -43,18 +43,18 @@ impl Default for Timing {
     }
 }
 
-/// What time has come for.
+/// Something that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alarm {
-    /// To repeat what is unanswered, and to begin a round.
+    /// Repeat what is unanswered, and begin a round.
     Resend,
-    /// To suspect that nobody coordinates.
+    /// Suspect that nobody coordinates.
     Suspect,
-    /// To stand for election.
+    /// Stand for election.
     Stand,
 }
 
-/// The alarms of one replica. Time is what has passed since the replica was started.
+/// The alarms of one replica. Times are counted from the start of the replica.
 #[derive(Debug)]
 pub(crate) struct Detector {
     timing: Timing,
@@ -62,7 +62,7 @@ pub(crate) struct Detector {
     resend_at: Duration,
     suspect_at: Duration,
     stand_at: Duration,
-    /// How often it stood since a coordinator was heard.
+    /// How often the replica stood since it last heard of a coordinator.
     stood: u32,
 }
 
@@ -80,7 +80,7 @@ impl Detector {
         detector
     }
 
-    /// There is a coordinator, or somebody stands who may become one.
+    /// There is a coordinator, or a candidate that may become one.
     pub(crate) fn heard(&mut self, now: Duration) {
         self.stood = 0;
         self.wait(now);
@@ -89,19 +89,19 @@ impl Detector {
     fn wait(&mut self, now: Duration) {
         let Timing { suspect_after, stand_spread, stand_again_max, .. } = self.timing;
         self.suspect_at = now + suspect_after;
-        // Twice as long with each time, so that in a crowd one comes to be alone.
+        // The spread doubles each time, so that one of several candidates comes to stand alone.
         let spread = stand_spread.saturating_mul(1 << self.stood.min(8)).min(stand_again_max);
         self.stand_at = self.suspect_at + spread.mul_f64(self.rng.f64());
     }
 
-    /// When there will be something due.
+    /// When the next alarm is due.
     pub(crate) fn next(&self) -> Duration {
         self.resend_at.min(self.suspect_at).min(self.stand_at)
     }
 
-    /// What is due, if anything is; to be asked until nothing is. A replica that slept through many
-    /// alarms is given each once, and suspects first: a coordinator that repeats begins a round, and
-    /// would suspect because that one is not answered yet.
+    /// The next alarm that is due, if any. Call this until it returns none. A replica that slept through
+    /// many alarms gets each kind once, and suspects first: if a coordinator began a round first, it
+    /// would then suspect because that round is not answered yet.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Alarm> {
         if now >= self.suspect_at {
             self.suspect_at = now + self.timing.suspect_after;

@@ -1,4 +1,4 @@
-//! Clients that ask and go away, at a replica that hears nobody.
+//! Clients that submit or read and then go away, at a replica that hears nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use tokio::sync::oneshot::{self, Receiver, Sender};
 
 use super::detector::Timing;
 use super::waiting::WAITERS_MAX;
-use super::{Event, Shell, Submission};
+use super::{Shell, ShellEvent, Submission};
 
 const NOW: Duration = Duration::ZERO;
 
 type Submit = Result<Slot, SubmitError>;
 type Read = Result<Slot, ReadError>;
 
-/// One of three, which takes a single read.
+/// One replica of three, which takes a single read at a time.
 fn alone() -> Shell<Sender<Submit>, Sender<Read>> {
     let members = (0..3).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).unwrap();
@@ -35,14 +35,14 @@ fn request(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Submit> 
     let (reply, outcome) = oneshot::channel();
     let (session, number, answered) = (SessionId(1), 1, 1);
     let submission = Submission::Request(Request { session, number, answered, value: "a".into() });
-    shell.handle(Event::Submit(submission, reply), NOW);
+    shell.handle(ShellEvent::Submit(submission, reply), NOW);
     shell.flush(NOW);
     outcome
 }
 
 fn read(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Read> {
     let (reply, outcome) = oneshot::channel();
-    shell.handle(Event::Read(reply), NOW);
+    shell.handle(ShellEvent::Read(reply), NOW);
     outcome
 }
 

@@ -1,25 +1,25 @@
-//! Who waits for what.
+//! The clients that wait for an answer.
 //!
-//! A client may ask again for what it asked already, on the same connection or another, so several
-//! may wait for one submission. All of them hear what became of it. For how many submissions and reads
-//! somebody waits is bounded by what the core takes: it answers at once what it refuses.
+//! A client may repeat its request, on the same connection or another, so several waiters may wait for
+//! one submission. All of them get its outcome. The core bounds both maps: it answers at once what it
+//! refuses.
 
 use std::collections::HashMap;
 
 use synod_model::{ReadId, Slot, SubmissionId, Verdict};
 use synod_wire::api::{SubmitError, Unknown};
 
-/// How many may wait for one submission. Default 64: a client asks again once it has given up the
-/// last time, so there are few; and whoever asks without end is told so instead of kept.
+/// How many may wait for one submission. Default 64: a client repeats a request only after it has given
+/// up the last attempt, so there are few. Further waiters are refused, not kept.
 pub(super) const WAITERS_MAX: usize = 64;
 
-/// Somebody who waits for an answer.
+/// The way to answer a client.
 pub(crate) trait Waiter {
-    /// Whether nobody is there any more to hear it: the connection was closed, for example.
+    /// Whether nobody waits for the answer any more, for example because the connection was closed.
     fn is_gone(&self) -> bool;
 }
 
-/// The clients of one replica that have not been answered yet: an `S` submits, an `R` reads.
+/// The clients of one replica that have no answer yet. An `S` waits for a submission, an `R` for a read.
 #[derive(Debug)]
 pub(crate) struct Waiting<S, R> {
     submissions: HashMap<SubmissionId, Vec<S>>,
@@ -34,10 +34,10 @@ impl<S, R> Default for Waiting<S, R> {
 }
 
 impl<S: Waiter, R> Waiting<S, R> {
-    /// `reply` waits for this submission. It is given back if too many do.
+    /// Adds `reply` to those that wait for this submission. Returns it if too many do.
     pub(crate) fn submission(&mut self, id: SubmissionId, reply: S) -> Result<(), S> {
         let waiters = self.submissions.entry(id).or_default();
-        // Before there is room made for more, those who have gone make room.
+        // Before the vector grows, the waiters that have gone are removed.
         if waiters.len() == waiters.capacity() || waiters.len() >= WAITERS_MAX {
             waiters.retain(|it| !it.is_gone());
         }
@@ -50,7 +50,7 @@ impl<S: Waiter, R> Waiting<S, R> {
 }
 
 impl<S, R: Waiter> Waiting<S, R> {
-    /// Whether somebody waits for this read. If not, it is forgotten.
+    /// Whether a client still waits for this read. If not, the read is forgotten.
     pub(crate) fn still_reads(&mut self, id: ReadId) -> bool {
         let reads = self.reads.get(&id).is_some_and(|it| !it.is_gone());
         if !reads {
@@ -61,7 +61,7 @@ impl<S, R: Waiter> Waiting<S, R> {
 }
 
 impl<S, R> Waiting<S, R> {
-    /// `reply` waits for a read, which gets this id.
+    /// Adds `reply` as the one that waits for a read, which gets the returned id.
     pub(crate) fn read(&mut self, reply: R) -> ReadId {
         self.reads_asked += 1;
         let id = ReadId(self.reads_asked);
@@ -69,28 +69,28 @@ impl<S, R> Waiting<S, R> {
         id
     }
 
-    /// Takes those who wait for this submission.
+    /// Takes all that wait for this submission.
     pub(crate) fn delivered(&mut self, id: SubmissionId) -> impl Iterator<Item = S> + use<S, R> {
         self.submissions.remove(&id).into_iter().flatten()
     }
 
-    /// Takes whoever waits for this read.
+    /// Takes the one that waits for this read.
     pub(crate) fn answered(&mut self, id: ReadId) -> Option<R> {
         self.reads.remove(&id)
     }
 
-    /// Takes everybody who waits for a submission.
+    /// Takes all that wait for any submission.
     pub(crate) fn take_submissions(&mut self) -> impl Iterator<Item = S> + use<S, R> {
         std::mem::take(&mut self.submissions).into_values().flatten()
     }
 
-    /// Takes everybody who waits for a read.
+    /// Takes all that wait for any read.
     pub(crate) fn take_reads(&mut self) -> impl Iterator<Item = R> + use<S, R> {
         std::mem::take(&mut self.reads).into_values()
     }
 }
 
-/// What the delivery of a copy tells those who wait for its submission.
+/// The outcome that the delivery of a copy has for the submission.
 pub(crate) fn outcome(slot: Slot, verdict: Verdict) -> Result<Slot, SubmitError> {
     match verdict {
         Verdict::First => Ok(slot),

@@ -1,7 +1,7 @@
-//! A batch: what one write and one sync make durable together.
+//! A batch: the records that one write and one sync make durable together.
 //!
-//! A batch begins on a block boundary and fills whole blocks, for two batches in one block could be
-//! torn together. It is a header, its records, and zeros up to the end of its last block.
+//! A batch begins on a block boundary and fills whole blocks. If two batches shared a block, one crash
+//! could damage both. A batch is a header, its records, and zeros up to the end of its last block.
 //!
 //! ```text
 //! offset  bytes
@@ -19,21 +19,21 @@
 //!   64+n         zeros up to the next multiple of 4,096
 //! ```
 //!
-//! Numbers have their little end first, and checksums are CRC-32C. The header has a checksum of its
-//! own, so that it can be told from anything else wherever it is found; and since it holds the
-//! checksums of the records and of the header before, it stands for the whole log up to its batch.
+//! Numbers are little-endian, and checksums are CRC-32C. The header has a checksum of its own, so a
+//! reader recognizes it wherever it is found. It holds the checksum of the records and that of the
+//! header before, so its own checksum covers the whole log up to the end of its batch.
 
 use synod_wire::Incarnation;
 use thiserror::Error;
 
+use super::disk_error::Grouped;
 use super::small_file::FORMAT_VERSION;
-use super::trouble::Grouped;
 
-/// What a batch begins on and consists of. A disk that writes pages of 4 KiB, as nearly all do,
+/// The unit that batches begin on and consist of. A disk that writes pages of 4 KiB, as nearly all do,
 /// never touches one batch to write another.
 pub const BLOCK_BYTES: u64 = BLOCK as u64;
 
-/// The same, for lengths in memory.
+/// [`BLOCK_BYTES`], for lengths in memory.
 pub(super) const BLOCK: usize = 4096;
 
 /// The length of a header.
@@ -41,12 +41,12 @@ pub(super) const HEADER_BYTES: usize = 64;
 
 const LETTERS: [u8; 8] = *b"SYNODbat";
 
-/// How much of a segment a batch takes that carries `payload_bytes` of records.
+/// How many bytes of a segment a batch with `payload_bytes` of records takes.
 pub(super) fn span_bytes(payload_bytes: u64) -> u64 {
     payload_bytes.saturating_add(HEADER_BYTES as u64).next_multiple_of(BLOCK_BYTES)
 }
 
-/// What stands at the beginning of a batch.
+/// The header of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The segment that the batch is in.
@@ -55,7 +55,7 @@ pub struct Header {
     pub number: u64,
     /// The replica that wrote it.
     pub incarnation: Incarnation,
-    /// How long its records are.
+    /// The length of its records.
     pub payload_bytes: u32,
     /// The checksum of the header before.
     pub previous_checksum: u32,
@@ -65,19 +65,19 @@ pub struct Header {
     pub checksum: u32,
 }
 
-/// Why there is no header in a place.
+/// Why a place holds no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NoHeader {
     /// Nothing was written there.
     #[error("nothing is written there")]
     Blank,
-    /// Something is there, and it is no header.
+    /// Something is there, and it is not a header.
     #[error("its header fails its checksum")]
     Damaged,
-    /// It is a header, and its format is unknown.
+    /// It is a header of an unknown format.
     #[error("its format version is {found}, and this program knows version {FORMAT_VERSION} only")]
     UnknownVersion {
-        /// The version.
+        /// The version in the header.
         found: u32,
     },
 }
@@ -122,12 +122,12 @@ impl Header {
         })
     }
 
-    /// How much of the segment the batch takes.
+    /// How many bytes of the segment the batch takes.
     pub(super) fn span_bytes(&self) -> u64 {
         span_bytes(self.payload_bytes.into())
     }
 
-    /// The records, if the batch is sound; `span` is all of the batch.
+    /// The records, if the batch is sound. `span` holds all bytes of the batch.
     pub(super) fn payload<'a>(&self, span: &'a [u8]) -> Result<&'a [u8], Flaw> {
         let body = span.get(HEADER_BYTES..).unwrap_or_default();
         if crc32c::crc32c(body) != self.payload_checksum {
@@ -137,8 +137,8 @@ impl Header {
     }
 }
 
-/// Makes a batch of `buffer`, which holds the records behind room for a header: pads it, and fills
-/// in the header. Gives the header, with its checksums.
+/// Makes a batch of `buffer`, which holds room for a header and then the records. Pads the buffer,
+/// fills in the header, and returns it.
 pub(super) fn seal(
     buffer: &mut Vec<u8>,
     segment: u32,
@@ -149,7 +149,7 @@ pub(super) fn seal(
     let payload_bytes = buffer.len().saturating_sub(HEADER_BYTES);
     buffer.resize(buffer.len().next_multiple_of(BLOCK), 0);
     let payload_checksum = crc32c::crc32c(&buffer[HEADER_BYTES..]);
-    // The limits of a log see to it that it fits.
+    // The limits of a log ensure that it fits.
     let payload_bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX);
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(&LETTERS);
@@ -181,19 +181,19 @@ pub enum Flaw {
     /// There is no header.
     #[error("{0}")]
     NoHeader(NoHeader),
-    /// The records are not what was written.
+    /// The records are not those that were written.
     #[error("its records fail their checksum")]
     Checksum,
-    /// Another replica, or this one before its data directory was made anew, wrote it.
+    /// Another replica wrote it, or this one did before its data directory was made anew.
     #[error("it was written by incarnation {found}, which is not that of this data directory")]
     Foreign {
-        /// Whose it is.
+        /// The incarnation of the writer.
         found: Incarnation,
     },
-    /// It belongs into another segment.
+    /// It belongs in another segment.
     #[error("it was written to segment {found}")]
     OtherSegment {
-        /// Which one.
+        /// The number of that segment.
         found: u32,
     },
     /// It is not the batch that comes next.
@@ -204,16 +204,16 @@ pub enum Flaw {
         /// The number that comes next.
         expected: u64,
     },
-    /// It follows another batch than the one before it.
+    /// It follows a different batch than the one before it.
     #[error("it was not written after the batch that is before it")]
     OtherPredecessor,
-    /// It says of itself that it is longer than a batch can be.
-    #[error("it says that it has {} bytes of records, which is more than there can be", Grouped(*.0))]
+    /// Its header claims more records than a batch can have.
+    #[error("it claims to have {} bytes of records, which is more than there can be", Grouped(*.0))]
     TooLong(u64),
-    /// It is sound, and what it holds is no record.
-    #[error("it is sound, and what it holds is no record: {0}")]
+    /// It is sound, and holds something that is not a record.
+    #[error("it is sound, and holds something that is not a record: {0}")]
     NoRecord(synod_wire::codec::DecodeError),
-    /// It is where nothing should be.
+    /// It is in a place where nothing should be.
     #[error("something is written there, where nothing should be")]
     NotBlank,
 }

@@ -1,4 +1,4 @@
-//! The data directory: how it is made, and how it is opened.
+//! The data directory: how it is made and how it is opened.
 //!
 //! ```text
 //! LOCK               held by the process that has the directory open; its process id, for people
@@ -8,124 +8,69 @@
 //! log/00000001.wal   the segments of the log
 //! ```
 //!
-//! Making and opening are two commands, and neither does the other's work. Only
-//! [`init`](DataDirectory::init) makes anything, once; [`open`](DataDirectory::open) never does. So a
-//! directory that was emptied, or a disk that was not mounted, is never mistaken for a first start,
-//! whatever a service manager is told to run: a replica that forgot its promises could break those
-//! of the whole cluster.
-
-mod error;
+//! Making and opening are two commands, and neither does the work of the other. Only
+//! [`init`](DataDirectory::init) makes anything, once; [`open`](DataDirectory::open) never does. So
+//! nobody mistakes a directory that was emptied, or a disk that was not mounted, for a first start,
+//! whatever a service manager runs. A replica that forgot its promises could break those of the whole
+//! cluster.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use synod_model::{ClusterConstants, ReplicaId};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::ReplicaId;
+use synod_wire::Incarnation;
 
-use super::identity::{IDENTITY, Identity, IdentityError, LogLimits};
-use super::init;
+use super::directory_error::{IncarnationError, InitError, OpenError};
+use super::disk_error::DiskError;
+use super::init::{self, NewReplica};
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, PEERS, is_known, lock};
+use super::log_limits::LogLimits;
 use super::segment::{LOG, Listing};
-use super::small_file::{Kind, SmallFileError};
-use super::trouble::DiskError;
-use crate::disk::{Disk, DiskLock, LockError, ROOT};
-pub use error::{IdentityGone, InUse, IncarnationError, InitError, OpenError};
-
-pub(super) const LOCK: &str = "LOCK";
-pub(super) const INCARNATIONS: Kind =
-    Kind { name: "incarnations", new_name: "incarnations.new", letters: *b"SYNODinc" };
-pub(super) const PEERS: Kind = Kind { name: "peers", new_name: "peers.new", letters: *b"SYNODper" };
-
-/// The small files, in the order in which they are made.
-pub(super) const SMALL_FILES: [Kind; 3] = [PEERS, INCARNATIONS, IDENTITY];
-
-/// What a replica is made with.
-#[derive(Clone, Debug)]
-pub struct NewReplica {
-    /// The name of its cluster, for people; the same at all its replicas.
-    pub cluster_name: String,
-    /// The stride, the first members and the limits; the same at all replicas.
-    pub cluster: ClusterConstants,
-    /// Which of the members it is.
-    pub replica: ReplicaId,
-    /// A number drawn at random, by whoever has randomness.
-    pub incarnation: Incarnation,
-    /// The sizes of its log.
-    pub log: LogLimits,
-    /// Where the other replicas are.
-    pub peers: BTreeMap<ReplicaId, String>,
-}
-
-impl NewReplica {
-    pub(super) fn identity(&self) -> Result<Identity, IdentityError> {
-        let identity = Identity {
-            cluster_name: self.cluster_name.clone(),
-            cluster_id: ClusterId::of(&self.cluster_name, &self.cluster),
-            replica: self.replica,
-            incarnation: self.incarnation,
-            cluster: self.cluster.clone(),
-            log: self.log,
-        };
-        identity.check().map(|()| identity)
-    }
-}
-
-/// Which of the other members a replica has met.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Met {
-    /// Which data directory each was first met with.
-    pub incarnations: BTreeMap<ReplicaId, Incarnation>,
-    /// Whether all of them know this one, too: then the cluster is formed, and stays so.
-    pub is_formed: bool,
-}
-
-impl Met {
-    /// What a new replica of `cluster` has met. One that is alone has nobody to meet.
-    pub(super) fn nobody_yet(cluster: &ClusterConstants) -> Self {
-        let is_formed = cluster.first_configuration().members().len() == 1;
-        Self { incarnations: BTreeMap::new(), is_formed }
-    }
-}
+use super::small_file::{SmallFile, SmallFileError};
+use crate::disk::{Disk, DiskLock, ROOT};
+use crate::identity::Identity;
 
 /// The data directory of a replica, open and locked.
 ///
-/// The lock is held as long as this or a [`Log`](super::Log) of it is.
+/// The lock is held as long as this value, or a [`Log`](super::Log) of it, exists.
 #[derive(Debug)]
 pub struct DataDirectory {
     disk: Arc<dyn Disk>,
     lock: Arc<dyn DiskLock>,
     identity: Identity,
-    met: Met,
+    log_limits: LogLimits,
+    known_members: KnownMembers,
     peers: BTreeMap<ReplicaId, String>,
-    /// A small file could not be replaced, so it is unknown what is in it.
+    /// Whether replacing a small file has failed. It is unknown then what the file holds.
     has_failed: bool,
 }
 
 impl DataDirectory {
-    /// Makes a data directory where there is nothing yet, or finishes what an earlier `init` was
-    /// interrupted in. When it returns, everything is durable.
+    /// Makes a data directory where there is nothing, or finishes an interrupted `init`. When it
+    /// returns, everything is durable.
     ///
     /// # Errors
     ///
-    /// If anything is there that an interrupted `init` cannot have left, or the disk refuses.
+    /// If the directory holds anything that an interrupted `init` cannot have left, or the disk refuses.
     pub fn init(disk: Arc<dyn Disk>, replica: &NewReplica) -> Result<Self, InitError> {
-        let (lock, identity) = init::make(&*disk, replica)?;
+        let (lock, IdentityFile { identity, log: log_limits }) = init::make(&*disk, replica)?;
         Ok(Self {
             disk,
             lock: lock.into(),
             identity,
-            met: Met::nobody_yet(&replica.cluster),
+            log_limits,
+            known_members: KnownMembers::nobody_yet(&replica.cluster),
             peers: replica.peers.clone(),
             has_failed: false,
         })
     }
 
-    /// Opens a data directory that was made.
+    /// Opens an existing data directory.
     ///
     /// # Errors
     ///
-    /// If it was not, if another process has it open, if it is damaged, or the disk refuses.
+    /// If it does not exist, another process has it open, it is damaged, or the disk refuses.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         let names = match disk.list(ROOT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -135,19 +80,24 @@ impl DataDirectory {
             return Err(without_identity(&*disk, &names)?);
         }
         let lock = lock(&*disk)?;
-        let identity: Identity = IDENTITY.read(&*disk)?;
-        identity.check().map_err(|error| SmallFileError::Damaged {
+        let file: IdentityFile = IDENTITY.read(&*disk)?;
+        let impossible = |error: &dyn std::fmt::Display| SmallFileError::Damaged {
             path: disk.path(IDENTITY.name),
             what: format!("it says what cannot be: {error}"),
-        })?;
-        let met: Met = INCARNATIONS.read(&*disk)?;
+        };
+        file.identity.check().map_err(|error| impossible(&error))?;
+        file.log.check(file.identity.cluster.limits()).map_err(|error| impossible(&error))?;
+        let known_members: KnownMembers = INCARNATIONS.read(&*disk)?;
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
-        // Whoever wrote them may have been stopped just before making that durable, or have failed
-        // to. As with the last batch of the log, nobody rests on them before they are written again.
+        // The process that wrote these files may have stopped before they were durable, or their sync
+        // may have failed. So they are written again before anybody relies on them, as the last batch
+        // of the log is.
         PEERS.write(&*disk, &peers)?;
-        INCARNATIONS.write(&*disk, &met)?;
-        IDENTITY.write(&*disk, &identity)?;
-        Ok(Self { disk, lock: lock.into(), identity, met, peers, has_failed: false })
+        INCARNATIONS.write(&*disk, &known_members)?;
+        IDENTITY.write(&*disk, &file)?;
+        let IdentityFile { identity, log: log_limits } = file;
+        let lock = lock.into();
+        Ok(Self { disk, lock, identity, log_limits, known_members, peers, has_failed: false })
     }
 
     /// Who this replica is.
@@ -155,16 +105,21 @@ impl DataDirectory {
         &self.identity
     }
 
-    /// Which of the other members were met, and how far.
-    pub fn met(&self) -> &Met {
-        &self.met
+    /// The sizes of its log.
+    pub fn log_limits(&self) -> &LogLimits {
+        &self.log_limits
     }
 
-    /// Remembers that `replica` was met with `incarnation`. When it returns, that is durable.
+    /// Which of the other members this replica has met, and whether the cluster is formed.
+    pub fn known_members(&self) -> &KnownMembers {
+        &self.known_members
+    }
+
+    /// Stores durably that `replica` was met with `incarnation`.
     ///
     /// # Errors
     ///
-    /// If it is known under another one: an id belongs to one data directory for ever.
+    /// If it is known with another incarnation: an id belongs to one data directory for ever.
     pub fn store_incarnation(
         &mut self,
         replica: ReplicaId,
@@ -173,7 +128,7 @@ impl DataDirectory {
         let known = if replica == self.identity.replica {
             Some(&self.identity.incarnation)
         } else {
-            self.met.incarnations.get(&replica)
+            self.known_members.incarnations.get(&replica)
         };
         match known {
             Some(known) if *known == incarnation => Ok(()),
@@ -181,37 +136,37 @@ impl DataDirectory {
                 Err(IncarnationError::Other { replica, known: *known, found: incarnation })
             }
             None => {
-                let mut met = self.met.clone();
-                met.incarnations.insert(replica, incarnation);
-                self.store_met(met).map_err(IncarnationError::from)
+                let mut known_members = self.known_members.clone();
+                known_members.incarnations.insert(replica, incarnation);
+                self.store_known_members(known_members).map_err(IncarnationError::from)
             }
         }
     }
 
-    /// Remembers that all members have met. When it returns, that is durable.
+    /// Stores durably that all members have met.
     ///
     /// # Errors
     ///
     /// If the disk refuses.
     pub fn store_formed(&mut self) -> Result<(), SmallFileError> {
-        if self.met.is_formed {
+        if self.known_members.is_formed {
             return Ok(());
         }
-        self.store_met(Met { is_formed: true, ..self.met.clone() })
+        self.store_known_members(KnownMembers { is_formed: true, ..self.known_members.clone() })
     }
 
-    fn store_met(&mut self, met: Met) -> Result<(), SmallFileError> {
-        self.replace(&INCARNATIONS, &met)?;
-        self.met = met;
+    fn store_known_members(&mut self, known_members: KnownMembers) -> Result<(), SmallFileError> {
+        self.replace(&INCARNATIONS, &known_members)?;
+        self.known_members = known_members;
         Ok(())
     }
 
-    /// Where the other replicas are, as last given.
+    /// The addresses of the other replicas, as last given.
     pub fn peers(&self) -> &BTreeMap<ReplicaId, String> {
         &self.peers
     }
 
-    /// Remembers where the other replicas are. When it returns, that is durable.
+    /// Stores the addresses of the other replicas durably.
     ///
     /// # Errors
     ///
@@ -237,7 +192,7 @@ impl DataDirectory {
 
     fn replace(
         &mut self,
-        file: &Kind,
+        file: &SmallFile,
         content: &impl serde::Serialize,
     ) -> Result<(), SmallFileError> {
         if self.has_failed {
@@ -250,27 +205,16 @@ impl DataDirectory {
     }
 }
 
-/// What a directory is in which there is no identity among these names.
+/// What a directory without an identity is, which holds these names.
 fn without_identity(disk: &dyn Disk, names: &[String]) -> Result<OpenError, DiskError> {
     let path = disk.path(ROOT);
     if names.is_empty() {
         return Ok(OpenError::Empty { path });
     }
-    if !names.iter().all(|name| init::is_known(name)) {
+    if !names.iter().all(|name| is_known(name)) {
         return Ok(OpenError::NotADataDirectory { path });
     }
     let has_log = names.iter().any(|name| name == LOG);
     let gone = if has_log { init::remains(disk, &Listing::read(disk)?)? } else { None };
     Ok(gone.map_or(OpenError::InitInterrupted { path }, OpenError::from))
-}
-
-/// Locks the directory, which has a file for that.
-pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
-    disk.lock(LOCK).map_err(|error| match error {
-        LockError::Held(holder) => InUse::Held { path: disk.path(ROOT), holder },
-        LockError::Disk(error) if error.kind() == io::ErrorKind::NotFound => {
-            InUse::NoLockFile { path: disk.path(LOCK) }
-        }
-        LockError::Disk(error) => InUse::Disk(DiskError::at(disk, LOCK, "lock")(error)),
-    })
 }

@@ -1,22 +1,23 @@
-//! Where in the log which slots are.
+//! Which part of the log holds which slots.
 //!
-//! The log is written in the order of time, which is nearly, but not quite, the order of slots: an
-//! entry may be accepted again under a later number, and catch-up fills in what was missed. So the
-//! index divides the log into *stretches* of some 256 KiB and keeps, of each, where it is and the
-//! lowest and the highest slot that it has a record for. That is 56 bytes for 256 KiB, a fifth of a
-//! per mille.
+//! The log is written in the order of time. That is nearly the order of slots, but not quite: an entry
+//! may be accepted again under a later number, and catch-up fills gaps. So the index divides the log
+//! into *stretches* of some 256 KiB. For each stretch it keeps the place, and the lowest and the highest
+//! slot that has a record there. That is 56 bytes for 256 KiB, or 0.02 %.
 //!
-//! Two more numbers make a search of it short: the highest slot in this stretch or any before, and
-//! the lowest in this stretch or any after. Neither ever goes down from one stretch to the next. So
-//! the stretches that can have a given slot lie between two places that a binary search finds.
+//! Two more numbers make a search short: the highest slot in this stretch and all before it, and the
+//! lowest in this stretch and all after it. Neither number falls from one stretch to the next. So two
+//! binary searches find the range of stretches that can have a given slot.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use synod_model::{Slot, SlotRange};
 
-use super::survey::Place;
+use super::segment::Place;
 
-/// How long a stretch is, or longer if a single batch is. To read one slot, so much is read. 256 KiB:
-/// it takes a disk little more time than the smallest read, and a lagging peer asks for what comes
-/// next anyway.
+/// The length of a stretch, unless a single batch is longer. A reader of one slot reads this much.
+/// 256 KiB: that takes a disk little longer than the smallest read, and a peer that lags asks for the
+/// next slots anyway.
 pub(super) const STRETCH_BYTES: u64 = 256 << 10;
 
 /// A piece of the log, within one segment.
@@ -25,9 +26,9 @@ pub(super) struct Stretch {
     pub(super) place: Place,
     pub(super) length_bytes: u64,
     pub(super) slots: SlotRange,
-    /// The highest slot here or before.
+    /// The highest slot in this stretch and all before it.
     highest_up_to: Slot,
-    /// The lowest slot here or after.
+    /// The lowest slot in this stretch and all after it.
     lowest_from: Slot,
 }
 
@@ -42,8 +43,8 @@ impl Index {
         Self { stretches: Vec::new(), stretch_bytes }
     }
 
-    /// The batch at `place`, which is behind all that were added before, has records for these slots
-    /// and perhaps others between.
+    /// Adds the batch at `place`, which lies behind all batches added before. It has records for these
+    /// slots, and perhaps for others between them.
     pub(super) fn add(&mut self, place: Place, length_bytes: u64, slots: SlotRange) {
         let highest_before = self.stretches.last().map_or(Slot::ZERO, |it| it.highest_up_to);
         match self.stretches.last_mut() {
@@ -51,7 +52,7 @@ impl Index {
                 if stretch.place.segment == place.segment
                     && place.offset + length_bytes <= stretch.place.offset + self.stretch_bytes =>
             {
-                // What lies between has no entries, or it would have been added.
+                // The batches between have no entries, or they would have been added.
                 stretch.length_bytes = place.offset + length_bytes - stretch.place.offset;
                 stretch.slots.first = stretch.slots.first.min(slots.first);
                 stretch.slots.last = stretch.slots.last.max(slots.last);
@@ -69,7 +70,7 @@ impl Index {
         if let Some(last) = back.next() {
             last.lowest_from = last.lowest_from.min(slots.first);
         }
-        // Short, since slots come nearly in order.
+        // Few stretches, since slots come nearly in order.
         let above = back.take_while(|it| it.lowest_from > slots.first);
         above.for_each(|it| it.lowest_from = slots.first);
     }
@@ -82,14 +83,20 @@ impl Index {
         between.filter(move |it| it.slots.first <= slots.last && slots.first <= it.slots.last)
     }
 
-    /// How much memory the index takes, for what it costs.
+    /// How much memory the index takes.
     #[cfg(test)]
     pub(super) fn size_bytes(&self) -> usize {
         self.stretches.len() * size_of::<Stretch>()
     }
 }
 
-/// The slots that some records of one batch have entries for: from the lowest to the highest.
+/// A thread that panicked while it held the lock cannot have left a partial change: each change is one
+/// call.
+pub(super) fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The range of slots of some records in one batch: from the lowest to the highest.
 pub(super) fn cover(all: Option<SlotRange>, more: Option<SlotRange>) -> Option<SlotRange> {
     match (all, more) {
         (Some(all), Some(more)) => {

@@ -1,28 +1,65 @@
-//! Making a data directory, so that being interrupted anywhere leaves either none or all of it.
+//! Making a data directory, so that an interruption leaves all of it or nothing of value.
 //!
-//! The identity comes last, when everything else is durable. Without it nothing was ever promised
-//! from this directory, and so an `init` that finds the remains of another one may begin again, if
-//! remains are all that there is: no names but those that it makes itself, and not a byte in any
-//! segment.
+//! The identity is written last, when everything else is durable. Before that, the replica has promised
+//! nothing. So an `init` that finds the remains of an earlier one may begin again, if there is nothing
+//! else: only names that `init` itself makes, and not one byte in any segment.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use super::directory::{
-    INCARNATIONS, IdentityGone, InitError, LOCK, Met, NewReplica, PEERS, SMALL_FILES, lock,
+use synod_model::{ClusterConstants, ReplicaId};
+use synod_wire::{ClusterId, Incarnation};
+
+use super::directory_error::{IdentityGone, InitError};
+use super::disk_error::DiskError;
+use super::layout::{
+    IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, LOCK, PEERS, is_known, lock,
 };
-use super::identity::{IDENTITY, Identity};
+use super::log_limits::LogLimits;
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
-use super::trouble::DiskError;
 use crate::disk::{Disk, DiskLock, ROOT};
+use crate::identity::Identity;
+
+/// What a new replica is made with.
+#[derive(Clone, Debug)]
+pub struct NewReplica {
+    /// The name of its cluster, for people. All replicas of a cluster have the same.
+    pub cluster_name: String,
+    /// The stride, the first members and the limits. All replicas of a cluster have the same.
+    pub cluster: ClusterConstants,
+    /// Which of the members it is.
+    pub replica: ReplicaId,
+    /// A random number.
+    pub incarnation: Incarnation,
+    /// The sizes of its log.
+    pub log: LogLimits,
+    /// The addresses of the other replicas.
+    pub peers: BTreeMap<ReplicaId, String>,
+}
+
+impl NewReplica {
+    pub(super) fn identity_file(&self) -> Result<IdentityFile, InitError> {
+        let identity = Identity {
+            cluster_name: self.cluster_name.clone(),
+            cluster_id: ClusterId::of(&self.cluster_name, &self.cluster),
+            replica: self.replica,
+            incarnation: self.incarnation,
+            cluster: self.cluster.clone(),
+        };
+        identity.check()?;
+        self.log.check(self.cluster.limits())?;
+        Ok(IdentityFile { identity, log: self.log })
+    }
+}
 
 /// Makes the data directory of `replica`, and locks it.
 pub(super) fn make(
     disk: &dyn Disk,
     replica: &NewReplica,
-) -> Result<(Box<dyn DiskLock>, Identity), InitError> {
-    let identity = replica.identity()?;
-    // Before anything is made: where there is something else, not even a lock file is left.
+) -> Result<(Box<dyn DiskLock>, IdentityFile), InitError> {
+    let identity = replica.identity_file()?;
+    // Before anything is made: not even a lock file is left in a directory that holds something else.
     check_names(disk)?;
     disk.make_root().map_err(DiskError::at(disk, ROOT, "make"))?;
     match disk.create(LOCK) {
@@ -30,24 +67,18 @@ pub(super) fn make(
         created => drop(created.map_err(DiskError::at(disk, LOCK, "create"))?),
     }
     let lock = lock(disk)?;
-    // Again, for somebody else may have been here in between.
+    // Again, because another process may have changed the directory in between.
     check_names(disk)?;
 
     make_log(disk, replica.log.segment_bytes)?;
-    // Each syncs the directory, and with it the names of what was made before.
+    // Each write syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &Met::nobody_yet(&replica.cluster))?;
+    INCARNATIONS.write(disk, &KnownMembers::nobody_yet(&replica.cluster))?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
 }
 
-/// Whether something of this name belongs into a data directory.
-pub(super) fn is_known(name: &str) -> bool {
-    let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
-    is_small_file || name == LOCK || name == LOG
-}
-
-/// Checks that there is nothing, or what an interrupted `init` leaves.
+/// Checks that the directory holds nothing, or only what an interrupted `init` leaves.
 fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     let names = match disk.list(ROOT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -73,8 +104,8 @@ fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     }
 }
 
-/// The first segment that holds something. Without one, nothing was ever promised from a directory
-/// that has no identity: making it was interrupted.
+/// The first segment that holds something. If a directory has no identity and no such segment, nothing
+/// was promised from it: making it was interrupted.
 pub(super) fn remains(
     disk: &dyn Disk,
     listing: &Listing,
@@ -88,7 +119,7 @@ pub(super) fn remains(
     Ok(None)
 }
 
-/// Makes the folder of the log, with one segment and nothing else in it.
+/// Makes the folder of the log, which then holds one segment and nothing else.
 fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
     match disk.create_folder(LOG) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -96,7 +127,7 @@ fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
     }
     let listing = Listing::read(disk)?;
     listing.remove_unfinished(disk)?;
-    // They hold nothing, and may have been made with another length.
+    // The segments are empty, and may have another length.
     for segment in listing.segments {
         let name = segment_name(segment);
         disk.remove(&name).map_err(DiskError::at(disk, &name, "remove"))?;

@@ -1,12 +1,12 @@
-//! What is in a data directory, for people, whatever state it is in.
+//! A report of what is in a data directory, for people, whatever state it is in.
 //!
-//! Inspecting reads, and changes nothing; it needs no lock, and the directory may be damaged or in
-//! use. In use, what it says of the end of the log may be wrong by the time it is said: a batch that
-//! is being written looks like an interrupted write. So it says first whether the lock is held.
+//! Inspecting changes nothing and needs no lock. The directory may be damaged or in use. While it is in
+//! use, the report on the end of the log may be out of date: a batch that is being written looks like
+//! an interrupted write. So the report says first whether a process holds the lock.
 //!
-//! What it finds it tells one by one, so that a log of any length takes the memory of one batch.
-//! Where something is damaged it goes on at the next header that it finds. In the end it says what a
-//! start of the replica would make of the log, by the same rules, for they are the same code.
+//! Findings are reported one by one, so a log of any length takes the memory of one batch. After
+//! something damaged, the inspection goes on at the next header that it finds. The last finding says
+//! what a start of the replica would make of the log. It comes from the code that a start runs.
 
 mod text;
 
@@ -14,72 +14,71 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use synod_model::{Content, Record, ReplicaId, SequenceNumber, Slot, SlotRange};
+use synod_wire::Incarnation;
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError};
 
 use super::batch::{BLOCK_BYTES, Flaw, Header};
-use super::directory::{INCARNATIONS, LOCK, Met, PEERS};
-use super::identity::{IDENTITY, Identity};
-use super::init::is_known;
-use super::recover::RecoverError;
+use super::disk_error::DiskError;
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, LOCK, PEERS, is_known};
+use super::recover_error::RecoverError;
 use super::scan::Scanner;
-use super::segment::{LOG, Listing, segment_name};
+use super::segment::{LOG, Listing, Place, segment_name};
 use super::small_file::SmallFileError;
-use super::survey::{Batch, Interrupted, Place, survey};
-use super::trouble::DiskError;
+use super::survey::{Interrupted, SoundBatch, survey};
 use crate::disk::{Disk, Holder, ROOT};
 
-/// One thing that is in a data directory. Its text is one line or several.
+/// Something that is in a data directory. Its text has one line or several.
 #[derive(Debug)]
 pub enum Finding {
     /// The directory, and whether a process has it open.
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Who holds the lock, if anybody does; or why that is unknown.
+        /// Who holds the lock, if anybody does, or why that is unknown.
         lock: Result<Option<Holder>, DiskError>,
     },
     /// Who the replica is.
-    Identity(Result<Box<Identity>, SmallFileError>),
-    /// Which data directory each other member was first met with, and whether all have met.
-    Incarnations(Result<Met, SmallFileError>),
-    /// Where the other replicas are.
+    Identity(Result<Box<IdentityFile>, SmallFileError>),
+    /// Which data directory each other member was first met with, and whether the cluster is formed.
+    Incarnations(Result<KnownMembers, SmallFileError>),
+    /// The addresses of the other replicas.
     Peers(Result<BTreeMap<ReplicaId, String>, SmallFileError>),
-    /// Something that does not belong there.
+    /// Something that does not belong in the directory.
     Unknown {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
     },
     /// A segment, whose batches follow.
     Segment {
         /// The file.
         path: PathBuf,
-        /// How long it is.
+        /// Its length.
         length_bytes: u64,
     },
     /// A batch whose checksums are right.
     Batch {
-        /// Where it is.
+        /// Its place.
         place: Place,
         /// Its header.
         header: Header,
         /// Its records.
         records: Vec<RecordFound>,
-        /// What ended them, if it was not the end of the batch.
+        /// Why the next record could not be read, unless the batch ended there.
         error: Option<DecodeError>,
     },
     /// Something that is neither a batch nor blank.
     Flawed {
-        /// Where it is.
+        /// Its place.
         place: Place,
-        /// Where the next batch is, or the end of the segment.
+        /// The place of the next batch, or the end of the segment.
         to: u64,
         /// What is wrong with it.
         flaw: Flaw,
     },
-    /// From here on a segment holds nothing.
+    /// The rest of a segment, which holds nothing.
     Blank {
-        /// From where.
+        /// Where the rest begins.
         from: Place,
     },
     /// A file of the log could not be read.
@@ -95,13 +94,13 @@ pub struct RecordFound {
     pub watermark: Slot,
     /// What it records.
     pub kind: RecordKind,
-    /// The number that it was written under, if under any.
+    /// The sequence number that it was written under, if any.
     pub s: Option<SequenceNumber>,
     /// The slots that it has entries for.
     pub slots: Option<SlotRange>,
 }
 
-/// What a record records.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A promise.
@@ -112,28 +111,28 @@ pub enum RecordKind {
     Committed,
 }
 
-/// Where a log ends that is not damaged.
+/// The end of a log that is not damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEnd {
-    /// Behind the last sound batch.
+    /// The place behind the last sound batch.
     pub end: Place,
     /// How many batches there are.
     pub batches: u64,
-    /// What an interrupted write has left, which a start would cut off.
+    /// What an interrupted write has left. A start would cut it off.
     pub interrupted: Option<Interrupted>,
 }
 
-/// Tells everything that is in the data directory, in order.
+/// Reports everything that is in the data directory, in order.
 ///
 /// # Errors
 ///
-/// If the directory itself cannot be read. Whatever else cannot be is among what is told.
+/// If the directory itself cannot be read. Any other failure is one of the findings.
 pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), DiskError> {
     let names = disk.list(ROOT).map_err(DiskError::at(disk, ROOT, "list"))?;
     let lock = disk.lock_holder(LOCK).map_err(DiskError::at(disk, LOCK, "look at"));
     tell(Finding::Directory { path: disk.path(ROOT), lock });
 
-    let identity: Result<Box<Identity>, _> = IDENTITY.read(disk).map(Box::new);
+    let identity: Result<Box<IdentityFile>, _> = IDENTITY.read(disk).map(Box::new);
     let known = identity.as_deref().ok().cloned();
     tell(Finding::Identity(identity));
     tell(Finding::Incarnations(INCARNATIONS.read(disk)));
@@ -148,7 +147,12 @@ pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), Dis
                 tell(Finding::Unknown { path: disk.path(&format!("{LOG}/{name}")) });
             }
             for segment in listing.segments {
-                let told = inspect_segment(disk, segment, known.as_ref(), &mut tell);
+                let told = inspect_segment(
+                    disk,
+                    segment,
+                    known.as_ref().map(|it| it.identity.incarnation),
+                    &mut tell,
+                );
                 told.unwrap_or_else(|error| tell(Finding::Unreadable(error)));
             }
         }
@@ -162,14 +166,14 @@ pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), Dis
 fn inspect_segment(
     disk: &dyn Disk,
     segment: u32,
-    identity: Option<&Identity>,
+    incarnation: Option<Incarnation>,
     tell: &mut impl FnMut(Finding),
 ) -> Result<(), DiskError> {
     let mut scanner = Scanner::open(disk, segment)?;
     let length_bytes = scanner.length_bytes;
     tell(Finding::Segment { path: disk.path(&segment_name(segment)), length_bytes });
-    // A value can look like a batch of another log; whose log this is may be unknown.
-    let is_ours = |header: &Header| identity.is_none_or(|it| it.incarnation == header.incarnation);
+    // A value can look like a batch of another log. If the identity is lost, any batch may be ours.
+    let is_ours = |header: &Header| incarnation.is_none_or(|it| it == header.incarnation);
     let mut offset = 0;
     while offset < length_bytes {
         let place = Place { segment, offset };
@@ -216,12 +220,12 @@ impl From<&Record<Value>> for RecordFound {
     }
 }
 
-fn verdict(disk: &dyn Disk, identity: &Identity) -> Result<LogEnd, RecoverError> {
-    let is_decodable = |batch: &Batch| match records_found(batch.payload()).1 {
+fn verdict(disk: &dyn Disk, file: &IdentityFile) -> Result<LogEnd, RecoverError> {
+    let is_decodable = |batch: &SoundBatch| match records_found(batch.payload()).1 {
         None => Ok(()),
         Some(error) => Err(RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None)),
     };
-    let survey = survey(disk, identity, is_decodable)?;
+    let survey = survey(disk, file.identity.incarnation, &file.log, is_decodable)?;
     survey.last.as_ref().map_or(Ok(()), is_decodable)?;
     Ok(LogEnd { end: survey.end, batches: survey.next.number - 1, interrupted: survey.interrupted })
 }

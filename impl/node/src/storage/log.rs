@@ -1,6 +1,6 @@
-//! The log: appending records, one write and one sync a batch.
+//! The log: appending records, with one write and one sync for each batch.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use synod_model::Record;
 use synod_wire::Incarnation;
@@ -11,39 +11,40 @@ use thiserror::Error;
 use super::batch::Flaw;
 use super::batch::{self, HEADER_BYTES};
 use super::directory::DataDirectory;
-use super::identity::LogLimits;
-use super::index::{Index, STRETCH_BYTES, cover};
+use super::disk_error::DiskError;
+use super::index::{Index, STRETCH_BYTES, cover, lock};
+use super::log_limits::LogLimits;
 use super::reader::LogReader;
-use super::recover::{Files, RecoverError, mend};
-use super::segment::{Preparation, Spare, segment_name};
-use super::survey::{Batch, Interrupted, Place, survey};
-use super::trouble::DiskError;
+use super::recover::{Files, mend};
+use super::recover_error::RecoverError;
+use super::segment::{Place, Preparation, Spare, segment_name};
+use super::survey::{Interrupted, SoundBatch, survey};
 use crate::disk::{Disk, DiskFile, DiskLock};
 
-/// The log of a replica, for whoever appends to it: one thread, which may wait for the disk.
+/// The log of a replica. One thread appends to it, and may wait for the disk.
 ///
-/// - [`recover`](Self::recover) first: it hands out every record that is there, in order, and nothing
-///   that is not durable.
-/// - Then [`append`](Self::append) as often as there is something to append.
-/// - [`reader`](Self::reader) at any time: for whoever reads single slots, on another thread.
+/// - [`recover`](Self::recover) comes first. It hands out every record in the log, in order, and
+///   nothing that is not durable.
+/// - [`append`](Self::append) follows, any number of times.
+/// - [`reader`](Self::reader) reads single slots at any time, on another thread.
 ///
-/// Once an append has failed, what is on the disk is unknown, and every append after it fails. Only
-/// another [`recover`](Self::recover) by another process finds out.
+/// After an append has failed, it is unknown what is on the disk, and every further append fails. Only
+/// [`recover`](Self::recover) in another process finds out.
 #[derive(Debug)]
 pub struct Log {
     disk: Arc<dyn Disk>,
-    /// Before `_lock`, for that is the order in which they are dropped.
+    /// Before `_lock`, because fields are dropped in this order.
     spare: Spare,
     _lock: Arc<dyn DiskLock>,
     incarnation: Incarnation,
     limits: LogLimits,
     preparation: Preparation,
-    /// The segment that the next batch goes to, if it fits.
+    /// The segment for the next batch, if the batch fits.
     file: Box<dyn DiskFile>,
     end: Place,
     next_number: u64,
     previous_checksum: u32,
-    /// Holds one batch at a time; kept for its memory.
+    /// Holds one batch at a time. It is kept for its memory.
     buffer: Vec<u8>,
     index: Arc<Mutex<Index>>,
     has_failed: bool,
@@ -52,43 +53,43 @@ pub struct Log {
     bytes_written: u64,
 }
 
-/// How long a log is, and what this process has done to it.
+/// The length of a log, and what this process has written to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogSize {
-    /// How many bytes it has up to its end, without the zeros written ahead of use.
+    /// The length up to its end, without the zeros that were written ahead of use.
     pub log_bytes: u64,
-    /// In how many segments.
+    /// How many segments it has.
     pub segments: u64,
     /// How many bytes were appended since it was recovered.
     pub bytes_written: u64,
-    /// How many times that was synced.
+    /// How many syncs that took.
     pub fdatasyncs: u64,
 }
 
-/// What a recovery has found, for the operator.
+/// What a recovery has found, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// How many records there are.
+    /// How many records the log has.
     pub records: u64,
-    /// How many batches they are in.
+    /// How many batches it has.
     pub batches: u64,
-    /// What an interrupted write has left, which was overwritten with zeros.
+    /// What an interrupted write had left. It was overwritten with zeros.
     pub interrupted: Option<Interrupted>,
 }
 
 impl Log {
-    /// Recovers the log of `directory`: hands every record to `on_record`, in order, and makes
-    /// everything durable that it hands out before it does.
+    /// Recovers the log of `directory`. Hands every record to `on_record`, in order. Each record is
+    /// durable before it is handed out.
     ///
-    /// It reads the log once, and holds one batch in memory. All batches but the last were durable
-    /// before the next was written, so they are handed out as they are read. The last is held back
-    /// until it has been written again and synced. (Reading twice, to hand out nothing of a log that
-    /// turns out to be damaged, would protect nobody: on an error there is no replica.)
+    /// The log is read once, with one batch in memory. All batches but the last were durable before the
+    /// next was written, so they are handed out as they are read. The last one is held back until it
+    /// has been written again and synced. If the log turns out to be damaged, some records have been
+    /// handed out already. That does no harm, because there is no replica then.
     ///
     /// # Errors
     ///
-    /// If the log is damaged, or `on_record` refuses a record, or the disk refuses something. Then
-    /// the replica must not run.
+    /// If the log is damaged, `on_record` refuses a record, or the disk refuses. The replica must not
+    /// run then.
     pub fn recover<F, E>(
         directory: &DataDirectory,
         preparation: Preparation,
@@ -99,18 +100,18 @@ impl Log {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let disk = Arc::clone(directory.disk());
-        let identity = directory.identity();
-        let limits = identity.log;
+        let incarnation = directory.identity().incarnation;
+        let limits = *directory.log_limits();
 
         let mut index = Index::new(STRETCH_BYTES);
         let mut recovered = Recovered::default();
-        let mut hand_out = |batch: &Batch| {
+        let mut hand_out = |batch: &SoundBatch| {
             let count = hand_out(&*disk, batch, &mut index, &mut on_record)?;
             recovered.records += count;
             recovered.batches += 1;
             Ok(())
         };
-        let survey = survey(&*disk, identity, &mut hand_out)?;
+        let survey = survey(&*disk, incarnation, &limits, &mut hand_out)?;
         let Files { present, spare } = mend(&*disk, &limits, &survey)?;
         if let Some(last) = &survey.last {
             hand_out(last)?;
@@ -121,7 +122,7 @@ impl Log {
             disk,
             spare: spare.map_or(Spare::None, Spare::Ready),
             _lock: Arc::clone(directory.lock()),
-            incarnation: identity.incarnation,
+            incarnation,
             limits,
             preparation,
             file: present,
@@ -144,7 +145,7 @@ impl Log {
         self.recovered
     }
 
-    /// How long the log is, and what this process has done to it.
+    /// How long the log is, and what this process has written to it.
     pub fn size(&self) -> LogSize {
         let Place { segment, offset } = self.end;
         LogSize {
@@ -155,13 +156,13 @@ impl Log {
         }
     }
 
-    /// Appends as many of `records`, from the first on, as go into one batch, and says how many those
-    /// are: at least one, unless there are none. When it returns, they are durable.
+    /// Appends as many of `records`, from the first on, as fit into one batch, and makes them durable.
+    /// Returns how many: at least one, unless `records` is empty.
     ///
     /// # Errors
     ///
     /// If the first record alone is too long, nothing was written, and the log goes on. After any
-    /// other error it does not.
+    /// other error, no append succeeds.
     pub fn append(&mut self, records: &[Record<Value>]) -> Result<usize, AppendError> {
         if self.has_failed {
             return Err(AppendError::FailedBefore);
@@ -196,13 +197,13 @@ impl Log {
         Ok(taken)
     }
 
-    /// Reads single slots while this log is appended to.
+    /// A reader of single slots, which works while this log is appended to.
     pub fn reader(&self) -> LogReader {
         let (disk, index) = (Arc::clone(&self.disk), Arc::clone(&self.index));
         LogReader::new(disk, index, self.incarnation)
     }
 
-    /// Writes and syncs the batch in the buffer. Says where it is and how long.
+    /// Writes and syncs the batch in the buffer. Returns its place and its length.
     fn write(&mut self) -> Result<(Place, u64), DiskError> {
         let length_bytes = batch::span_bytes((self.buffer.len() - HEADER_BYTES) as u64);
         if length_bytes > self.limits.segment_bytes - self.end.offset {
@@ -230,7 +231,7 @@ impl Log {
         Ok((place, length_bytes))
     }
 
-    /// Begins to make the next segment, now that this one holds something durable.
+    /// Begins to make the next segment, once the present one holds something durable.
     fn prepare_next(&mut self) {
         let is_wanted = self.end.offset > 0 && matches!(self.spare, Spare::None);
         if is_wanted && self.preparation == Preparation::InBackground {
@@ -244,10 +245,10 @@ impl Log {
     }
 }
 
-/// Hands out the records of a batch, and notes where their slots are. Says how many there were.
+/// Hands out the records of a batch, and adds their slots to the index. Returns how many there were.
 fn hand_out<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     disk: &dyn Disk,
-    batch: &Batch,
+    batch: &SoundBatch,
     index: &mut Index,
     on_record: &mut impl FnMut(Record<Value>) -> Result<(), E>,
 ) -> Result<u64, RecoverError> {
@@ -271,15 +272,10 @@ fn hand_out<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     Ok(count)
 }
 
-/// The index is whole also where somebody who held it has panicked: it is changed in one go.
-pub(super) fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
-    index.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Why records were not appended.
 #[derive(Debug, Error)]
 pub enum AppendError {
-    /// A single record is too long, which the limits of the cluster forbid.
+    /// A record is too long for a batch, which the limits of the cluster rule out.
     #[error(
         "a record cannot be appended: {0}\n  batch_bytes_max is meant to hold the longest: please report this"
     )]
@@ -289,8 +285,8 @@ pub enum AppendError {
     Disk(#[from] DiskError),
     /// An append before this one has failed.
     #[error(
-        "nothing more is appended: an append before this one has failed\n  \
-         what is on the disk is unknown since then; only a restart finds out"
+        "nothing more is appended: an earlier append has failed\n  \
+         since then it is unknown what is on the disk; start the replica again to find out"
     )]
     FailedBefore,
 }

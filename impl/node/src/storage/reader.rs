@@ -1,25 +1,25 @@
-//! Reading slots from the log, for peers that lag behind what is in memory.
+//! Reading slots from the log, for peers that lag behind the entries in memory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use synod_model::{Entry, Slot, SlotRange, Stored};
+use synod_model::{Entry, FrameRoom, Slot, SlotRange, Stored};
 use synod_wire::Incarnation;
 use synod_wire::Value;
 use synod_wire::codec;
 use thiserror::Error;
 
 use super::batch::Flaw;
-use super::index::{Index, Stretch};
-use super::log::lock;
+use super::disk_error::{DiskError, Grouped};
+use super::index::{Index, Stretch, lock};
 use super::scan::Scanner;
 use super::segment::segment_name;
-use super::trouble::{DiskError, Grouped, LOST};
 use crate::disk::Disk;
+use crate::identity::REPLACEMENT_ADVICE;
 
-/// Reads slots from the log while it is appended to. It opens the files for itself, and sees what
-/// is durable and nothing else.
+/// Reads slots from the log while it is appended to. It opens the files itself, and sees only what is
+/// durable.
 #[derive(Clone, Debug)]
 pub struct LogReader {
     disk: Arc<dyn Disk>,
@@ -36,16 +36,16 @@ impl LogReader {
         Self { disk, index, incarnation }
     }
 
-    /// The entries of the first of `slots`, in order: at most `entries_max`, and no more than have
-    /// `bytes_max` together, but one at least. Of each slot it is the last that was written, which is
-    /// the committed one once the slot is committed.
+    /// The entries of the first of `slots`, in order: at most `entries_max`, with at most `bytes_max`
+    /// together, but at least one. The entry of a slot is the one that was written last. If the slot is
+    /// committed, that is the committed entry.
     ///
-    /// It reads what the index says, some 256 KiB at a time, and holds little more in memory than it
-    /// returns.
+    /// It reads the stretches that the index names, some 256 KiB each, and holds little more in memory
+    /// than it returns.
     ///
     /// # Errors
     ///
-    /// If the log has nothing for the first slot, or what it has is damaged.
+    /// If the log has nothing for the first slot, or is damaged there.
     pub fn read(
         &self,
         slots: SlotRange,
@@ -60,7 +60,7 @@ impl LogReader {
         let mut found = BTreeMap::new();
         let mut scanner = None;
         for stretch in stretches {
-            // What is found may fill the answer, and then most of what was asked for is not wanted.
+            // What was found may fill the answer already, and then this stretch is not wanted.
             if stretch.slots.first > wanted.last {
                 continue;
             }
@@ -118,22 +118,17 @@ impl LogReader {
     }
 }
 
-/// The last slot that is wanted, if no more than `bytes_max` are wanted: those found already count,
-/// and one is wanted in any case.
+/// The last slot that is wanted if the answer has at most `bytes_max`. Entries that were found already
+/// count, and one entry is always wanted.
 fn fits(found: &BTreeMap<Slot, Stored<Value>>, wanted: SlotRange, bytes_max: u64) -> Slot {
-    let mut bytes = 0_u64;
-    for (slot, stored) in found {
-        bytes = bytes.saturating_add(stored.entry.size_bytes());
-        if bytes > bytes_max && *slot > wanted.first {
-            // Whatever is still missing below this slot is wanted.
-            return Slot(slot.0 - 1);
-        }
-    }
-    wanted.last
+    let mut room = FrameRoom::new(u64::MAX, bytes_max);
+    let too_much = found.iter().find(|(_, stored)| !room.take(stored.entry.size_bytes()));
+    // Slots below the first that does not fit are wanted, even if they are still missing.
+    too_much.map_or(wanted.last, |(slot, _)| Slot(slot.0 - 1))
 }
 
 impl ReadError {
-    /// Whether the log is as it was, and can be read when fewer files are open.
+    /// Whether too many files were open. The log is sound then, and can be read later.
     pub(crate) fn is_want_of_descriptors(&self) -> bool {
         matches!(self, Self::Disk(error) if error.is_want_of_descriptors())
     }
@@ -145,25 +140,25 @@ pub enum ReadError {
     /// The disk refuses.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The log has no record for it.
+    /// The log has no record for the slot.
     #[error("the log has no record for slot {slot}")]
     SlotMissing {
         /// The slot.
         slot: Slot,
     },
-    /// What was durable has been changed.
+    /// What was durable has changed.
     #[error(
         "{}: at byte {}: {flaw}\n  \
          it was sound when it was written, so this is damage\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         path.display(), Grouped(*offset)
     )]
     Damage {
         /// The segment.
         path: PathBuf,
-        /// Where the batch begins.
+        /// The place where the batch begins.
         offset: u64,
-        /// What is wrong with it.
+        /// What is wrong with the batch.
         flaw: Flaw,
     },
 }

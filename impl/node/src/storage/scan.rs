@@ -1,18 +1,18 @@
-//! Reading segments: what is a batch, what is blank, and what is neither.
+//! Reading segments: telling batches, blanks and anything else apart.
 
 use synod_wire::Incarnation;
 
 use super::batch::{BLOCK, BLOCK_BYTES, Flaw, HEADER_BYTES, Header, NoHeader};
+use super::disk_error::DiskError;
 use super::segment::segment_name;
-use super::trouble::DiskError;
 use crate::disk::{Access, Disk, DiskFile};
 
-/// How much is read at once, unless a batch is longer. 1 MiB: from there on it gets no faster.
+/// How much is read at once, unless a batch is longer. 1 MiB: reading more at once is no faster.
 const READ_BYTES: u64 = 1 << 20;
 
 const BLANK: [u8; BLOCK] = [0; BLOCK];
 
-/// Reads one segment after the other through one buffer.
+/// Reads one segment after another through one buffer.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     disk: &'a dyn Disk,
@@ -24,7 +24,7 @@ pub(super) struct Scanner<'a> {
     window_offset: u64,
 }
 
-/// What a batch must be to be the next one.
+/// What the next batch must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expected {
     pub(super) incarnation: Incarnation,
@@ -40,7 +40,7 @@ pub(super) struct Rest {
     pub(super) first_byte: Option<u64>,
     /// The last byte that is not zero.
     pub(super) last_byte: Option<u64>,
-    /// The first header, at a block boundary, of a batch that is wanted.
+    /// The first wanted header at a block boundary.
     pub(super) later: Option<(u64, Header)>,
 }
 
@@ -59,8 +59,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Whatever sound batch is at `offset`, with all of its bytes; it is not to reach beyond `end`,
-    /// and nothing beyond is read.
+    /// The sound batch at `offset`, with all of its bytes, whatever batch it is. It must end before
+    /// `end`, and nothing beyond `end` is read.
     pub(super) fn any_batch(
         &mut self,
         offset: u64,
@@ -78,8 +78,8 @@ impl<'a> Scanner<'a> {
         Ok(header.payload(span).map(|_| (header, span)))
     }
 
-    /// The batch at `offset`, with all of its bytes, if it is sound and the one that is expected;
-    /// otherwise why not, and how much of the segment it claims.
+    /// The batch at `offset`, with all of its bytes, if it is sound and expected. Otherwise why it is
+    /// not, and how much of the segment it claims.
     pub(super) fn batch(
         &mut self,
         offset: u64,
@@ -124,8 +124,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Looks through all that is from `offset` on, which is a block boundary, for anything that is
-    /// written and for the first header that is `wanted`.
+    /// Searches everything from `offset` on, which is a block boundary, for anything that is written
+    /// and for the first header that is `wanted`.
     pub(super) fn rest(
         &mut self,
         offset: u64,
@@ -137,7 +137,7 @@ impl<'a> Scanner<'a> {
         while at < end {
             let block_bytes = BLOCK_BYTES.min(end - at);
             let block = self.bytes(at, block_bytes, end)?;
-            // Nearly all of it is zeros, and comparing is what a processor does fastest.
+            // Nearly all of it is zeros, and a comparison is the fastest way to find out.
             let is_blank = *block == BLANK[..block.len()];
             if !is_blank && let Some(first) = block.iter().position(|byte| *byte != 0) {
                 let last = block.iter().rposition(|byte| *byte != 0).unwrap_or(first);
@@ -167,7 +167,7 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    /// Where the first header is, from `offset` on, that is `wanted`.
+    /// The place of the first `wanted` header from `offset` on.
     pub(super) fn next_header(
         &mut self,
         offset: u64,
@@ -182,8 +182,8 @@ impl<'a> Scanner<'a> {
         Ok(None)
     }
 
-    /// `length` bytes at `offset`, or as many as there are before `end`. More is read at once, for
-    /// it is likely to be asked for next, but nothing beyond `end`.
+    /// The `length` bytes at `offset`, or as many as there are before `end`. It reads ahead, because the
+    /// next bytes are usually asked for next, but not beyond `end`.
     fn bytes(&mut self, offset: u64, length: u64, end: u64) -> Result<&[u8], DiskError> {
         let left = end.min(self.length_bytes).saturating_sub(offset);
         let length = length.min(left);
@@ -201,17 +201,17 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Why what is at a place is not the next batch.
+/// Why a place does not hold the next batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NotNext {
     pub(super) flaw: Flaw,
-    /// How much of the segment it takes according to its header, if that is sound and expected.
+    /// How much of the segment its header claims, if the header is sound and expected.
     pub(super) claims_bytes: Option<u64>,
 }
 
 impl NotNext {
-    /// Whether a write that was interrupted can have left this. It leaves each sector as it was,
-    /// zeros, or as it was to be; a header is within one sector, so it is whole or not there.
+    /// Whether an interrupted write can have left this. Such a write leaves in each sector the old
+    /// content, zeros, or the new content. A header lies within one sector, so it is whole or absent.
     pub(super) fn may_be_interrupted(&self) -> bool {
         matches!(self.flaw, Flaw::Checksum | Flaw::NoHeader(NoHeader::Blank | NoHeader::Damaged))
     }
@@ -230,7 +230,7 @@ fn open(disk: &dyn Disk, segment: u32) -> Result<(String, Box<dyn DiskFile>, u64
     Ok((name, file, length_bytes))
 }
 
-/// Lengths within a window, which is in memory.
+/// The length of something in the window, which is in memory.
 fn usize_of(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

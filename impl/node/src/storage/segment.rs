@@ -1,19 +1,20 @@
-//! Segments: the files that the log is in, and how the next one comes to be.
+//! Segments: the files that hold the log, and how the next one is made.
 //!
-//! A segment is made ahead of use: filled with zeros under another name, synced, renamed, and its
-//! folder synced. So an append changes neither the length of a file nor where its blocks lie, and its
-//! sync has nothing to write but the data: on ext4 that takes half the time.
+//! A segment is made ahead of use. It is filled with zeros under another name, synced and renamed, and
+//! then its folder is synced. So an append changes neither the length of a file nor its blocks, and its
+//! sync writes nothing but the data. On ext4 that takes half the time.
 //!
-//! **A segment is made only once the one before it holds a durable batch.** So there is at most one
-//! that is empty, and a second one says that something was lost.
+//! **A segment is made only when the one before it holds a durable batch.** So at most one segment is
+//! empty. A second empty one shows that something was lost.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use tracing::warn;
 
-use super::trouble::DiskError;
+use super::disk_error::{DiskError, Grouped};
 use crate::disk::{Disk, DiskFile};
 
 /// The folder that the segments are in.
@@ -22,15 +23,15 @@ pub(super) const LOG: &str = "log";
 const SUFFIX: &str = ".wal";
 const NEW_SUFFIX: &str = ".wal.new";
 
-/// How much is written at once when a segment is filled with zeros. 1 MiB: what waits at the disk
-/// behind it does not wait long.
+/// How much of a segment is filled with zeros by one write. 1 MiB: other operations that wait for the
+/// disk do not wait long behind it.
 const FILL_BYTES: u64 = 1 << 20;
 
-/// How often the filling is synced. 8 MiB: one sync of a whole segment would hold up the syncs of
-/// appends for as long as the disk takes to write all of it.
+/// How often the filling is synced. 8 MiB: one sync of a whole segment would delay the syncs of appends
+/// until the disk has written all of it.
 const FILL_SYNC_BYTES: u64 = 8 << 20;
 
-/// The file of a segment: `log/00000001.wal`.
+/// The name of a segment: `log/00000001.wal`.
 pub(super) fn segment_name(number: u32) -> String {
     format!("{LOG}/{number:08}{SUFFIX}")
 }
@@ -39,21 +40,36 @@ fn new_name(number: u32) -> String {
     format!("{LOG}/{number:08}{NEW_SUFFIX}")
 }
 
-/// The number of the segment that has this name in the folder of the log.
+/// The number of the segment with this name in the folder of the log.
 fn number_of(name: &str, suffix: &str) -> Option<u32> {
     let digits = name.strip_suffix(suffix)?;
     let number: u32 = digits.parse().ok()?;
     (number > 0 && format!("{number:08}") == digits).then_some(number)
 }
 
-/// What is in the folder of the log.
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The number of the segment.
+    pub segment: u32,
+    /// The byte offset in it.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of {}", Grouped(self.offset), segment_name(self.segment))
+    }
+}
+
+/// The names in the folder of the log.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// The segments, in order.
     pub(super) segments: Vec<u32>,
-    /// What an interrupted [`prepare`] has left.
+    /// The segments that an interrupted [`prepare`] has left.
     pub(super) unfinished: Vec<u32>,
-    /// What the log knows nothing of.
+    /// Names that do not belong to the log.
     pub(super) unknown: Vec<String>,
 }
 
@@ -73,7 +89,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Removes what an interrupted [`prepare`] has left.
+    /// Removes the segments that an interrupted [`prepare`] has left.
     pub(super) fn remove_unfinished(&self, disk: &dyn Disk) -> Result<(), DiskError> {
         for number in &self.unfinished {
             let name = new_name(*number);
@@ -100,7 +116,7 @@ fn create(disk: &dyn Disk, number: u32) -> Result<Box<dyn DiskFile>, DiskError> 
     disk.create(&new_name).map_err(DiskError::at(disk, &new_name, "create"))
 }
 
-/// The other steps of [`prepare`]. If one of them fails, what is on the disk is unknown.
+/// The other steps of [`prepare`]. If one of them fails, it is unknown what is on the disk.
 fn complete(
     disk: &dyn Disk,
     number: u32,
@@ -110,8 +126,8 @@ fn complete(
     let new_name = new_name(number);
     let at = |doing| DiskError::at(disk, &new_name, doing);
     if let Err(error) = fill(file, segment_bytes) {
-        // Part of a segment is of no use to anybody, and what it takes of a full disk may be. If it
-        // cannot be removed now, the next start does it.
+        // Part of a segment is of no use, and takes room on a disk that may be full. If it cannot be
+        // removed now, the next start removes it.
         let _ = disk.remove(&new_name);
         return Err(at("fill")(error));
     }
@@ -133,39 +149,39 @@ fn fill(file: &dyn DiskFile, segment_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a segment its name once more. If it was given the first time and syncing the folder failed,
-/// the name is seen and is not on the disk, and syncing again would not put it there.
+/// Renames a segment to another name and back. If the first renaming succeeded and the sync of the
+/// folder failed, the name is in the cache and not on the disk, and another sync would not write it.
 pub(super) fn rename_again(disk: &dyn Disk, number: u32) -> Result<(), DiskError> {
     let (name, new_name) = (segment_name(number), new_name(number));
     disk.rename(&name, &new_name).map_err(DiskError::at(disk, &name, "rename"))?;
     disk.rename(&new_name, &name).map_err(DiskError::at(disk, &new_name, "rename"))
 }
 
-/// Where the next segment is made.
+/// Who makes the next segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preparation {
-    /// On a thread of its own, while the present segment fills, so that an append waits for it only
-    /// if it is not done by then.
+    /// A thread of its own, while the present segment fills. An append waits only if the thread has not
+    /// finished when the append needs the segment.
     #[default]
     InBackground,
-    /// By the append that needs it: for a shell that runs in one thread on simulated time.
+    /// The append that needs the segment. For a shell that runs in one thread on simulated time.
     InLine,
 }
 
 /// The segment after the present one.
 #[derive(Debug)]
 pub(super) enum Spare {
-    /// There is none yet.
+    /// Nobody makes it yet.
     None,
-    /// It is there.
+    /// It is made.
     Ready(Box<dyn DiskFile>),
     /// It is being made.
     Coming(Maker),
 }
 
 impl Spare {
-    /// Begins to make segment `number` on another thread. If there can be none, or it cannot even
-    /// begin, the segment will be made when it is needed.
+    /// Begins to make segment `number` on another thread. If no thread can be started, the segment is
+    /// made when an append needs it.
     pub(super) fn begin(disk: &Arc<dyn Disk>, number: u32, segment_bytes: u64) -> Self {
         let disk = Arc::clone(disk);
         let thread = Builder::new().name(format!("segment {number}"));
@@ -173,7 +189,7 @@ impl Spare {
         made.map_or(Self::None, |thread| Self::Coming(Maker(Some(thread))))
     }
 
-    /// The segment, which is made now if it was not begun yet.
+    /// The segment. It is made now if nobody makes it yet.
     pub(super) fn take(
         &mut self,
         disk: &dyn Disk,
@@ -194,9 +210,9 @@ impl Spare {
     }
 }
 
-/// Makes a segment ahead of use, and says at once if it cannot be made: the log may go on for long
-/// before it needs it. None if nothing has happened, or nothing is left of it since the disk is full,
-/// so that it can be made when it is needed: there may be room by then.
+/// Makes a segment ahead of use, and logs at once if that fails, since the log may not need it for a
+/// long time. Returns none if nothing has happened, or if the disk was full and nothing is left of the
+/// segment. Then it is made when an append needs it, and there may be room by then.
 fn begin(disk: &dyn Disk, number: u32, segment_bytes: u64) -> Made {
     let made = match create(disk, number) {
         Ok(file) => complete(disk, number, segment_bytes, &*file).map(|()| Some(file)),
@@ -208,7 +224,7 @@ fn begin(disk: &dyn Disk, number: u32, segment_bytes: u64) -> Made {
     match made {
         Err(error) if error.is_full() => {
             warn!(
-                "there is no room for segment {number}, which is needed when this one is full: {error}"
+                "there is no room for segment {number}, which is needed when the present one is full: {error}"
             );
             Ok(None)
         }
@@ -218,8 +234,8 @@ fn begin(disk: &dyn Disk, number: u32, segment_bytes: u64) -> Made {
 
 type Made = Result<Option<Box<dyn DiskFile>>, DiskError>;
 
-/// A thread that makes a segment. Dropping it waits for the thread, which must not go on once the
-/// lock of the directory is given back.
+/// A thread that makes a segment. Dropping this waits for the thread, which must end before the lock
+/// of the directory is released.
 #[derive(Debug)]
 pub(super) struct Maker(Option<JoinHandle<Made>>);
 

@@ -1,16 +1,16 @@
-//! Small files that are read and written whole: a frame with a checksum, replaced atomically.
+//! Small files, which are read and written whole: a frame with a checksum, replaced atomically.
 //!
 //! ```text
 //! offset  bytes
-//!      0      8  what the file is: eight letters
+//!      0      8  eight letters that say which file it is
 //!      8      4  version of the format
 //!     12      4  n, the length of the content
 //!     16      n  the content, in bincode
 //!   16+n      4  CRC-32C of everything before
 //! ```
 //!
-//! Numbers have their little end first. A new content is written under another name, synced, and
-//! renamed over the old one; then the folder is synced. So there is always one of the two, whole.
+//! Numbers are little-endian. A new content is written under another name, synced, and renamed over
+//! the old one. Then the folder is synced. So the file always has the old content or the new one.
 
 use std::path::PathBuf;
 
@@ -19,80 +19,81 @@ use serde::de::DeserializeOwned;
 use synod_wire::codec::{self, DecodeError, EncodeError};
 use thiserror::Error;
 
-use super::trouble::{DiskError, Grouped, LOST};
+use super::disk_error::{DiskError, Grouped};
 use crate::disk::{Access, Disk, ROOT};
+use crate::identity::REPLACEMENT_ADVICE;
 
-/// The version of the format of all files in a data directory. One number for all of them: they are
-/// made together and read together.
+/// The version of the format of all files in a data directory. There is one number for all of them,
+/// because they are made together and read together.
 pub const FORMAT_VERSION: u32 = 1;
 
 const FRAME_BYTES: usize = 20;
 
-/// How long a small file may be: 1 MiB, so that a damaged length costs little.
+/// The length of the longest small file: 1 MiB, so that a damaged length costs little.
 const FILE_BYTES_MAX: usize = codec::SMALL_BYTES_MAX;
 
-/// A kind of small file.
+/// One of the small files of a data directory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
+pub(super) struct SmallFile {
     pub(super) name: &'static str,
     /// Its name while it is written.
     pub(super) new_name: &'static str,
     pub(super) letters: [u8; 8],
 }
 
-/// Why a small file could not be read.
+/// Why a small file was not read or written.
 #[derive(Debug, Error)]
 pub enum SmallFileError {
     /// The disk refuses.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// It is not there.
+    /// The file is not there.
     #[error(
         "{} is not there\n  \
-         it is made with the data directory and never removed, so somebody else did that\n  \
-         {LOST}",
+         it is made with the data directory and never removed, so something else removed it\n  \
+         {REPLACEMENT_ADVICE}",
         path.display()
     )]
     Missing {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It is not what was written.
+    /// The file does not hold what was written.
     #[error(
         "{} is damaged: {what}\n  \
-         it was written whole and synced, so the disk, or somebody else, has changed it\n  \
-         {LOST}",
+         it was written whole and synced, so the disk, or something else, has changed it\n  \
+         {REPLACEMENT_ADVICE}",
         path.display()
     )]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// It is whole, and of a version that this program does not know.
+    /// The file has a version that this program does not know.
     #[error(
         "{} has format version {found}, and this program knows version {FORMAT_VERSION} only\n  \
          run the version of synod that wrote it, or a newer one",
         path.display()
     )]
     UnknownVersion {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its version.
         found: u32,
     },
-    /// What is to be written is too long.
+    /// The content is too long.
     #[error("{} would be longer than a small file may be: {error}", path.display())]
     TooLong {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the codec says.
+        /// The error of the codec.
         error: EncodeError,
     },
 }
 
-impl Kind {
+impl SmallFile {
     /// Reads the file.
     pub(super) fn read<T: DeserializeOwned>(&self, disk: &dyn Disk) -> Result<T, SmallFileError> {
         let path = || disk.path(self.name);
@@ -130,7 +131,7 @@ impl Kind {
         codec::decode_small(content).map_err(|error: DecodeError| damaged(error.to_string()))
     }
 
-    /// Writes the file, or replaces it. After an error either content may be the one that is there.
+    /// Writes the file, or replaces it. After an error, the file may have the old content or the new.
     pub(super) fn write(
         &self,
         disk: &dyn Disk,
@@ -156,7 +157,7 @@ impl Kind {
         Ok(())
     }
 
-    /// Removes what an interrupted [`write`](Self::write) has left.
+    /// Removes the file that an interrupted [`write`](Self::write) has left.
     pub(super) fn remove_new(&self, disk: &dyn Disk) -> Result<(), DiskError> {
         match disk.remove(self.new_name) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -165,7 +166,7 @@ impl Kind {
     }
 }
 
-/// The number at `offset`; the caller has seen to it that it is there.
+/// The number at `offset`. The caller ensures that `bytes` reach so far.
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[offset..offset + 4]);

@@ -1,46 +1,39 @@
-//! What the log on disk amounts to: which batches are sound, where it ends, and whether what is
-//! wrong with it is an interrupted write or damage. Reads, and changes nothing.
+//! The state of the log on disk: which batches are sound, where the log ends, and whether anything
+//! wrong is an interrupted write or damage. A survey reads, and changes nothing.
 //!
-//! Batch k+1 is written only after batch k is durable, and a segment is made only once the one before
-//! it holds a durable batch. So a crash leaves one place at most in which anything but zeros and
-//! sound batches can be: where the batch after the last sound one was being written. That is either
-//! right behind it, or, if it did not fit there, at the beginning of the next segment; and it is no
-//! longer than a batch can be. Anything that is wrong anywhere else, or with a later batch behind it,
-//! is **damage**: somebody has changed what was durable.
+//! Batch k+1 is written only when batch k is durable, and a segment is made only when the one before
+//! it holds a durable batch. So after a crash there is at most one place with anything but zeros and
+//! sound batches: the place of the batch after the last sound one. It lies right behind the last sound
+//! batch, or, if the next one did not fit there, at the beginning of the next segment. It is no longer
+//! than a batch can be. Anything wrong in another place, or with a later batch behind it, is
+//! **damage**: something has changed what was durable.
 //!
-//! What remains is one case that nobody can tell apart: damage in the very last batch looks like an
-//! interrupted write. If it had been acknowledged, it is forgotten.
+//! One case cannot be decided: damage in the very last batch looks like an interrupted write. If that
+//! batch was acknowledged, it is lost.
 
-use super::batch::{Flaw, Header, NoHeader};
-use super::identity::Identity;
-use super::recover::RecoverError;
+use synod_wire::Incarnation;
+
+use super::batch::{Flaw, HEADER_BYTES, Header, NoHeader};
+use super::log_limits::LogLimits;
+use super::recover_error::RecoverError;
 use super::scan::{Expected, NotNext, Rest, Scanner};
-use super::segment::{Listing, segment_name};
+use super::segment::{Listing, Place, segment_name};
 use crate::disk::Disk;
-
-/// A place in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// The number of the segment.
-    pub segment: u32,
-    /// The byte in it.
-    pub offset: u64,
-}
 
 /// A sound batch.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
+pub(super) struct SoundBatch {
     pub(super) place: Place,
     pub(super) header: Header,
-    /// All of its bytes.
+    /// All bytes of the batch.
     pub(super) span: Vec<u8>,
 }
 
-impl Batch {
-    /// The records; the batch is sound.
+impl SoundBatch {
+    /// The records of the batch.
     pub(super) fn payload(&self) -> &[u8] {
-        let end = super::batch::HEADER_BYTES + self.header.payload_bytes as usize;
-        self.span.get(super::batch::HEADER_BYTES..end).unwrap_or_default()
+        let end = HEADER_BYTES + self.header.payload_bytes as usize;
+        self.span.get(HEADER_BYTES..end).unwrap_or_default()
     }
 }
 
@@ -53,40 +46,41 @@ pub struct Interrupted {
     pub to: Place,
 }
 
-/// What the log amounts to.
+/// The state of a log.
 #[derive(Debug)]
 pub(super) struct Survey {
     /// The last sound batch.
-    pub(super) last: Option<Batch>,
-    /// Where the log ends: behind the last sound batch.
+    pub(super) last: Option<SoundBatch>,
+    /// The end of the log: the place behind the last sound batch.
     pub(super) end: Place,
     /// What the next batch must be.
     pub(super) next: Expected,
-    /// The segment that was made ahead of use, if there is one. What is in it was interrupted.
+    /// The segment that was made ahead of use, if there is one. Anything in it is an interrupted write.
     pub(super) spare: Option<u32>,
     pub(super) interrupted: Option<Interrupted>,
 }
 
-/// Goes through the log. `on_batch` is given each sound batch in order but the last, each once the
-/// batch after it is known to be sound: so it was durable before that one was written.
+/// Reads the whole log. `on_batch` gets each sound batch but the last, in order, as soon as the batch
+/// after it is known to be sound. So each was durable before the next was written.
 pub(super) fn survey(
     disk: &dyn Disk,
-    identity: &Identity,
-    mut on_batch: impl FnMut(&Batch) -> Result<(), RecoverError>,
+    incarnation: Incarnation,
+    limits: &LogLimits,
+    mut on_batch: impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
 ) -> Result<Survey, RecoverError> {
     let segments = Listing::read(disk)?.segments;
     check_numbers(disk, &segments)?;
     let mut surveyor = Surveyor {
         disk,
-        identity,
+        limits,
         scanner: Scanner::open(disk, segments[0])?,
         last: None,
         end: Place { segment: segments[0], offset: 0 },
         next: Expected {
-            incarnation: identity.incarnation,
+            incarnation,
             number: 1,
             previous_checksum: 0,
-            payload_bytes_max: identity.log.batch_bytes_max,
+            payload_bytes_max: limits.batch_bytes_max,
         },
         suspect: None,
     };
@@ -113,7 +107,7 @@ pub(super) fn survey(
     Ok(Survey { last, end, next, spare, interrupted })
 }
 
-/// Until there are snapshots no segment is ever removed.
+/// Checks that no segment is missing. None is ever removed, as long as there are no snapshots.
 fn check_numbers(disk: &dyn Disk, segments: &[u32]) -> Result<(), RecoverError> {
     for (segment, expected) in segments.iter().copied().zip(1..) {
         if segment != expected {
@@ -132,31 +126,31 @@ fn check_numbers(disk: &dyn Disk, segments: &[u32]) -> Result<(), RecoverError> 
 
 struct Surveyor<'a> {
     disk: &'a dyn Disk,
-    identity: &'a Identity,
+    limits: &'a LogLimits,
     scanner: Scanner<'a>,
-    last: Option<Batch>,
+    last: Option<SoundBatch>,
     end: Place,
     next: Expected,
     suspect: Option<Suspect>,
 }
 
-/// What is an interrupted write, unless something is found behind it.
+/// Something that is an interrupted write, unless something later is found behind it.
 #[derive(Debug)]
 struct Suspect {
     interrupted: Interrupted,
-    /// Where the batch is that should be sound, or the first byte of what should be blank.
+    /// The place where a sound batch should begin, or the first byte of what should be blank.
     place: Place,
     flaw: Flaw,
 }
 
 impl Surveyor<'_> {
-    /// Goes through the scanner's segment, and says whether it holds a sound batch.
+    /// Reads the scanner's segment, and returns whether it holds a sound batch.
     fn segment(
         &mut self,
-        on_batch: &mut impl FnMut(&Batch) -> Result<(), RecoverError>,
+        on_batch: &mut impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
     ) -> Result<bool, RecoverError> {
         let segment = self.scanner.segment;
-        let segment_bytes = self.identity.log.segment_bytes;
+        let segment_bytes = self.limits.segment_bytes;
         if self.scanner.length_bytes != segment_bytes {
             return Err(RecoverError::SegmentLength {
                 path: self.disk.path(&segment_name(segment)),
@@ -172,10 +166,10 @@ impl Surveyor<'_> {
                     if let Some(suspect) = self.suspect.take() {
                         return Err(suspect.into_damage(self.disk, place));
                     }
-                    let mut batch = Batch { place, header, span: Vec::new() };
+                    let mut batch = SoundBatch { place, header, span: Vec::new() };
                     if let Some(before) = self.last.take() {
                         on_batch(&before)?;
-                        // The buffer goes round.
+                        // The buffer is used again.
                         batch.span = before.span;
                         batch.span.clear();
                     }
@@ -197,7 +191,7 @@ impl Surveyor<'_> {
         Ok(offset > 0)
     }
 
-    /// There is no next batch at `place`: is that where the log ends, or where it was damaged?
+    /// There is no next batch at `place`. Decides whether the log ends there or was damaged there.
     fn end_of_segment(&mut self, place: Place, not_next: NotNext) -> Result<(), RecoverError> {
         let Place { segment, offset } = place;
         let may_be_interrupted = not_next.may_be_interrupted();
@@ -235,7 +229,7 @@ impl Surveyor<'_> {
         if let Some((later, _)) = later {
             return Err(suspect.into_damage(self.disk, Place { segment, offset: later }));
         }
-        if last - offset >= claims_bytes.unwrap_or(self.identity.log.span_bytes_max()) {
+        if last - offset >= claims_bytes.unwrap_or(self.limits.span_bytes_max()) {
             return Err(RecoverError::damage(self.disk, interrupted.to, Flaw::NotBlank, None));
         }
         self.suspect = Some(suspect);
@@ -244,7 +238,7 @@ impl Surveyor<'_> {
 }
 
 impl Suspect {
-    /// Something is at `later` that was written after it.
+    /// The error if something at `later` was written after it.
     fn into_damage(self, disk: &dyn Disk, later: Place) -> RecoverError {
         RecoverError::damage(disk, self.place, self.flaw, Some(later))
     }

@@ -1,15 +1,15 @@
-//! What must hold of storage, tried on a disk that does the worst that a disk may do.
+//! The promises of storage, tested on a disk that does the worst that a disk may do.
 //!
-//! Each property test prints its seed; `SYNOD_SEED=<seed>` runs another, and `SYNOD_CASES=<factor>`
-//! more of them. A case that fails is made as small as it gets, and printed.
+//! Each property test prints its seed. `SYNOD_SEED=<seed>` sets another, and `SYNOD_CASES=<factor>`
+//! runs more cases. A case that fails is shrunk and printed.
 
 mod appending;
 mod core;
 mod crashes;
 mod damage;
 mod directory;
+mod fixtures;
 mod format;
 mod inspecting;
-mod kit;
 mod reading;
 mod real;

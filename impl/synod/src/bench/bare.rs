@@ -1,10 +1,10 @@
-//! A floor for one value: three processes that pass it on and sync it as replicas do, and know no
-//! protocol.
+//! A floor for the time of one value: three processes that pass it on and sync it as replicas do,
+//! without a protocol.
 //!
-//! One fdatasync and two round trips are what a value cannot do without, taken one by one. Here they
-//! happen as they must in a cluster: every replica syncs on a thread of its own, all three at the same
-//! time and maybe on the same disk, and each step is another process that has to be woken. What
-//! a node takes longer than this is the node's; what this takes longer than the sum is the machine's.
+//! A value needs at least one fdatasync and two round trips. Other floors measure these one by one.
+//! Here they happen as in a cluster: each of three replicas syncs on a thread of its own, all at the
+//! same time and maybe on the same disk, and each step wakes another process. The time that a node
+//! takes beyond this is the node's. The time that this takes beyond the sum is the machine's.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -12,8 +12,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Endpoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -21,32 +23,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task;
 
-use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip_us, zeros};
+use super::floors::{BATCH_BYTES, MESSAGE_BYTES, SAMPLES_MAX, round_trip, zeros};
 use super::helper::Helper;
-use crate::args::BenchBareArgs;
 use crate::exit::Exit;
-use crate::lines;
+use crate::input;
 use crate::output::Output;
 
-/// How many replicas a value is passed to.
+/// How many followers get the value.
 const FOLLOWERS: usize = 2;
 
-/// How long one value takes from a client through three processes and back, in microseconds.
-pub(super) async fn replication_us(program: &Path, directory: &Path) -> anyhow::Result<f64> {
+/// How long one value takes from a client through three processes and back.
+pub(super) async fn replication(program: &Path, directory: &Path) -> anyhow::Result<Duration> {
     let mut replicas = Vec::new();
     for id in 0..FOLLOWERS {
         replicas.push(Bare::start(program, directory, id, &[]).await?);
     }
     let followers: Vec<_> = replicas.iter().map(|it| it.endpoint.to_string()).collect();
     let first = Bare::start(program, directory, FOLLOWERS, &followers).await?;
-    let measured = round_trip_us(&first.endpoint).await;
+    let measured = round_trip(&first.endpoint).await;
     for replica in replicas.into_iter().chain([first]) {
         replica.stop().await?;
     }
     measured.context("a bare replication")
 }
 
-/// One of the processes, as the one that measures sees it.
+/// One of the processes, seen from the benchmark.
 struct Bare {
     process: Helper,
     endpoint: Endpoint,
@@ -75,28 +76,39 @@ impl Bare {
     }
 }
 
+/// The arguments of one of these processes.
+#[derive(Debug, Args)]
+pub(crate) struct BareArgs {
+    /// The file to sync; it is made
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Where to pass values on
+    #[arg(long = "follower", value_name = "HOST:PORT")]
+    pub(crate) followers: Vec<Endpoint>,
+}
+
 /// The process itself. It ends with its standard input.
-pub(crate) async fn bare(args: BenchBareArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn bare(args: BareArgs) -> anyhow::Result<Exit> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let file = zeros(&args.file)?;
     let mut output = Output::new();
     output.line(listener.local_addr()?.port())?;
     output.flush()?;
     tokio::select! {
-        () = lines::ended() => Ok(Exit::Done),
+        () = input::ended() => Ok(Exit::Done),
         replicated = replicate(listener, file, &args.followers) => replicated.map(|()| Exit::Done),
     }
 }
 
-/// What has happened to the value that is under way.
+/// A step of the value that is under way.
 enum Happened {
-    /// It has come.
+    /// The client has sent it.
     Asked,
-    /// It is synced by this one of the replicas: 0 is the process itself.
+    /// This replica has synced it; 0 is the process itself.
     Synced(usize),
 }
 
-/// Passes on and syncs one value after another, and answers each once a majority has synced it.
+/// Passes on and syncs one value after another, and answers each when a majority has synced it.
 async fn replicate(
     listener: TcpListener,
     file: File,
@@ -143,7 +155,7 @@ fn split(socket: TcpStream) -> std::io::Result<(OwnedReadHalf, OwnedWriteHalf)> 
     Ok(socket.into_split())
 }
 
-/// Says of every message that comes that it has come, until the other end is gone.
+/// Sends `what()` for each message that arrives, until the other end is gone.
 fn tell_of_messages(
     mut from: OwnedReadHalf,
     happened: UnboundedSender<Happened>,
@@ -155,7 +167,7 @@ fn tell_of_messages(
     });
 }
 
-/// Writes and syncs a block for each number that it is sent.
+/// Writes and syncs a block for each number that it gets.
 fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Sender<u64> {
     let (appender, to_append) = mpsc::channel::<u64>();
     thread::spawn(move || {
@@ -163,7 +175,7 @@ fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Send
         for number in to_append {
             let at = number % SAMPLES_MAX * batch.len() as u64;
             let synced = file.write_all_at(&batch, at).and_then(|()| file.sync_data());
-            // Without an answer, who measures says that it could not be measured.
+            // Without an answer, the benchmark reports that its measurement has failed.
             if synced.is_err() || happened.send(Happened::Synced(0)).is_err() {
                 return;
             }

@@ -1,7 +1,7 @@
-//! The other end of the floors: a process that answers whatever it is asked, at once.
+//! The echo server: a process that answers every request at once.
 //!
-//! It speaks the client protocol in the same frames as a node, and does nothing else: what a client
-//! gets from it is what it could get from a node at best.
+//! It speaks the client protocol in the same frames as a node, and does nothing else. So a node can at
+//! best be as fast.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener as RawListener};
@@ -20,15 +20,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::helper::Helper;
 use crate::exit::Exit;
-use crate::lines;
+use crate::input;
 use crate::output::Output;
 
 const VALUE_BYTES_MAX: u64 = 1 << 20;
 
-/// The process, as the one that measures sees it.
+/// The process, seen from the benchmark.
 pub(super) struct Echo {
     process: Helper,
-    /// Where it speaks the client protocol.
+    /// Where it takes clients.
     pub(super) endpoint: Endpoint,
     /// Where it sends back every byte.
     pub(super) raw: Endpoint,
@@ -57,12 +57,12 @@ pub(crate) async fn echo() -> anyhow::Result<Exit> {
     thread::spawn(move || echo_bytes(&raw));
     let serving = async {
         while let Ok((socket, _)) = listener.accept().await {
-            // What a client does wrong is its own trouble.
+            // A client that misbehaves only ends its own connection.
             tokio::spawn(async { drop(answer(socket).await) });
         }
     };
     tokio::select! {
-        () = lines::ended() => {}
+        () = input::ended() => {}
         () = serving => {}
     }
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! What no node can be faster than, measured on the same machine in the same run.
+//! Floors: what no node can be faster than, measured on the same machine in the same run.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -12,26 +12,24 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use synod_client::Endpoint;
 use tokio::task;
 
-use super::load::microseconds;
-
-/// How many times something is done to know how long it takes: 2,000 times, or for 2 s.
+/// How many samples a measurement takes: 2,000, or as many as fit into 2 s.
 pub(super) const SAMPLES_MAX: u64 = 2_000;
 const SAMPLING_MAX: Duration = Duration::from_secs(2);
 
-/// What a batch of one small value takes on the disk.
+/// The length of a batch with one small value on the disk.
 pub(super) const BATCH_BYTES: usize = 4096;
 
-/// How many bytes a loopback round trip carries each way.
+/// How many bytes a round trip on loopback carries each way.
 pub(super) const MESSAGE_BYTES: usize = 256;
 
-/// Whether what is written to the directory stays in memory, so that syncing it costs nothing.
+/// Whether the directory is in memory, so that syncing costs nothing.
 pub(super) fn is_in_memory(directory: &Path) -> bool {
     statfs(directory).is_ok_and(|it| it.filesystem_type() == TMPFS_MAGIC)
 }
 
-/// How long one fdatasync of one batch takes in the directory, in microseconds. The file is
-/// written with zeros before, as a segment of the log is.
-pub(super) async fn fdatasync_us(directory: &Path) -> anyhow::Result<f64> {
+/// How long one fdatasync of one batch takes in the directory. The file is filled with zeros before, as
+/// a segment of the log is.
+pub(super) async fn fdatasync(directory: &Path) -> anyhow::Result<Duration> {
     let path = directory.join("fdatasync-floor");
     let measured = task::spawn_blocking({
         let path = path.clone();
@@ -52,7 +50,7 @@ pub(super) async fn fdatasync_us(directory: &Path) -> anyhow::Result<f64> {
     Ok(measured)
 }
 
-/// A new file, written with zeros, with room for a batch for each sample.
+/// A new file of zeros, with room for a batch for each sample.
 pub(super) fn zeros(path: &Path) -> std::io::Result<File> {
     let mut file = File::create_new(path)?;
     for _ in 0..SAMPLES_MAX {
@@ -62,8 +60,8 @@ pub(super) fn zeros(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// How long a message takes to a process that sends one back, in microseconds.
-pub(super) async fn round_trip_us(endpoint: &Endpoint) -> anyhow::Result<f64> {
+/// How long a message takes to another process and back.
+pub(super) async fn round_trip(endpoint: &Endpoint) -> anyhow::Result<Duration> {
     let endpoint = endpoint.to_string();
     let measured = task::spawn_blocking(move || {
         let mut socket = TcpStream::connect(endpoint)?;
@@ -78,8 +76,8 @@ pub(super) async fn round_trip_us(endpoint: &Endpoint) -> anyhow::Result<f64> {
     measured.await?.context("a round trip could not be measured")
 }
 
-/// How long something takes, in microseconds: the median, as it is given of the runs.
-fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64> {
+/// How long `it` takes: the median of the samples.
+fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<Duration> {
     let began = Instant::now();
     let mut samples = Vec::new();
     for sample in 0..SAMPLES_MAX {
@@ -91,5 +89,5 @@ fn median(mut it: impl FnMut(u64) -> std::io::Result<()>) -> std::io::Result<f64
         }
     }
     samples.sort_unstable();
-    Ok(microseconds(samples[samples.len() / 2]))
+    Ok(samples[samples.len() / 2])
 }

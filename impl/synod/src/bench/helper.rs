@@ -1,4 +1,4 @@
-//! Processes that a benchmark compares replicas with: this program again, with another command.
+//! Processes that replicas are compared with: this program again, with another command.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,8 +8,8 @@ use synod_client::Endpoint;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// A process that prints the ports on which it listens, one a line, and ends with its input. It ends
-/// with this, too.
+/// A process that prints the ports on which it listens, one on each line, and ends with its input. It
+/// ends when this is dropped, too.
 pub(super) struct Helper {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -26,16 +26,16 @@ impl Helper {
         Ok(Self { process, lines: BufReader::new(stdout).lines() })
     }
 
-    /// Where it listens: the next port that it prints.
+    /// The next endpoint at which it listens. It prints the port.
     pub(super) async fn endpoint(&mut self) -> anyhow::Result<Endpoint> {
         let line = self.lines.next_line().await?;
         let line = line.context("a process that replicas are compared with has ended")?;
-        let port = line.parse().with_context(|| format!("{line:?} is no port"))?;
+        let port = line.parse().with_context(|| format!("{line:?} is not a port"))?;
         Ok(Endpoint::local(port))
     }
 
     pub(super) async fn stop(mut self) {
-        // Its input ends, and so it does; if it does not, it is killed.
+        // The process ends with its input. If it does not, it is killed.
         drop(self.process.stdin.take());
         let _ = self.process.kill().await;
     }

@@ -1,8 +1,8 @@
 //! Clients that submit as fast as they get answers.
 //!
-//! Each has a session and one request in flight; how many share a connection is up to the caller. One
-//! task drives all clients of a connection: whatever has been answered is asked anew in one write, so
-//! that the load costs the machine as little as it can, and measures what it loads.
+//! Each client has a session and one request in flight. The caller decides how many clients share a
+//! connection. One task drives all clients of a connection, and sends their next requests in one write.
+//! So the load costs the machine as little as possible, and the measurement shows the cluster.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,19 +20,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 
-/// How long a connection may take, and how long the last answers may: 10 s.
+/// How long connecting may take, and how long the last answers may: 10 s.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How long a client waits that was refused, for the queue is full: 1 ms.
+/// How long a client waits after it was refused because a queue was full: 1 ms.
 const AGAIN: Duration = Duration::from_millis(1);
 
-/// The longest latency that is told from a longer one: 60 s.
+/// The longest latency that is recorded as it is: 60 s.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
-/// What to load with.
+/// A load.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
-    /// Connection n goes to the n-th of these, round and round.
+    /// Connections go to these in turn.
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) clients: usize,
     pub(super) connections: usize,
@@ -42,12 +42,12 @@ pub(super) struct Load {
 /// What was measured.
 #[derive(Debug)]
 pub(super) struct Measured {
-    /// In nanoseconds, of each request that was answered while it was measured.
+    /// In nanoseconds, for each request that was answered during the measurement.
     pub(super) latencies: Histogram<u64>,
     pub(super) elapsed: Duration,
-    /// How many requests were not done, and asked again.
+    /// How many requests were not done, and were submitted again.
     pub(super) not_done: u64,
-    /// Of how many nobody knows.
+    /// How many requests have an unknown outcome.
     pub(super) unknown: u64,
 }
 
@@ -62,19 +62,14 @@ impl Measured {
         f64::from(count) / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The latency that this share of the requests did not exceed, in microseconds.
-    pub(super) fn quantile_us(&self, share: f64) -> f64 {
-        microseconds(Duration::from_nanos(self.latencies.value_at_quantile(share)))
+    /// The latency that this share of the requests did not exceed.
+    pub(super) fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.latencies.value_at_quantile(share))
     }
 
-    pub(super) fn max_us(&self) -> f64 {
-        microseconds(Duration::from_nanos(self.latencies.max()))
+    pub(super) fn max(&self) -> Duration {
+        Duration::from_nanos(self.latencies.max())
     }
-}
-
-/// A duration in microseconds, to a tenth.
-pub(super) fn microseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e7).round() / 10.0
 }
 
 /// Clients that are connected and have their sessions.
@@ -84,7 +79,7 @@ pub(super) struct Clients {
     tally: Arc<Tally>,
 }
 
-/// What all of them measure together: a histogram for each would be megabytes.
+/// What all clients measure together. A histogram for each would take megabytes.
 struct Tally {
     measured: Mutex<Measured>,
     /// How many requests were answered in all.
@@ -93,22 +88,22 @@ struct Tally {
 
 impl Tally {
     fn measured(&self) -> MutexGuard<'_, Measured> {
-        // Numbers are not wrong because a thread that added to them has panicked elsewhere.
+        // A thread that panicked cannot have left wrong numbers.
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// When what is answered counts.
+/// Which answers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing is asked yet.
+    /// No request was sent yet.
     Ready,
-    /// What is answered from then to then.
+    /// Answers from one time to the other count.
     Measured { from: Instant, to: Instant },
 }
 
 impl Clients {
-    /// Connects all of them, and opens their sessions.
+    /// Connects all clients, and opens their sessions.
     pub(super) async fn connect(load: &Load) -> anyhow::Result<Self> {
         let (phase, _) = watch::channel(Phase::Ready);
         let measured = Mutex::new(Measured::new()?);
@@ -116,7 +111,7 @@ impl Clients {
         let mut connecting = JoinSet::new();
         for at in 0..load.connections {
             let endpoint = load.endpoints[at % load.endpoints.len()].clone();
-            // The first connections have one more, if they cannot all have the same.
+            // If the numbers do not divide evenly, the first connections have one more.
             let spare = usize::from(at < load.clients % load.connections);
             let clients = load.clients / load.connections + spare;
             connecting.spawn(Driver::connect(endpoint, clients, load.value_bytes));
@@ -128,19 +123,19 @@ impl Clients {
         Ok(Self { tasks, phase, tally })
     }
 
-    /// Counts the answers.
+    /// The number of answers so far.
     pub(super) fn answered(&self) -> Arc<AtomicU64> {
         self.tally.answered.clone()
     }
 
-    /// Lets them begin, and counts what is answered from `warm_up` on for `measured`.
+    /// Starts the load. Answers count from `warm_up` on, for `measured`.
     pub(super) fn begin(&self, warm_up: Duration, measured: Duration) {
         let from = Instant::now() + warm_up;
         self.tally.measured().elapsed = measured;
         self.phase.send_replace(Phase::Measured { from, to: from + measured });
     }
 
-    /// Waits until one of them fails; for ever if none does before the end.
+    /// Waits until a client fails. If none does, this never returns.
     pub(super) async fn failed(&mut self) -> anyhow::Error {
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
@@ -152,7 +147,7 @@ impl Clients {
         std::future::pending().await
     }
 
-    /// Waits until they have ended, and gives what they measured.
+    /// Waits until all clients have ended. Returns what they measured.
     pub(super) async fn end(mut self) -> anyhow::Result<Measured> {
         while let Some(ended) = self.tasks.join_next().await {
             ended??;
@@ -162,7 +157,7 @@ impl Clients {
     }
 }
 
-/// What an answer says that a client does not ask again after.
+/// The error for an answer after which a client cannot go on.
 fn unexpected(answer: &Answer) -> anyhow::Error {
     match answer {
         Answer::NoSlot(error) => (*error).into(),
@@ -193,7 +188,7 @@ impl Driver {
         value_bytes: usize,
     ) -> anyhow::Result<Self> {
         let mut connection = Connection::connect(&endpoint, WAIT_MAX).await?;
-        // Nothing that a disk or a network could make smaller.
+        // Random bytes, which no disk or network can compress.
         let value = Value::from((0..value_bytes).map(|_| fastrand::u8(..)).collect::<Vec<_>>());
         let mut sessions = Vec::new();
         let open = async {
@@ -213,7 +208,7 @@ impl Driver {
         opened.with_context(|| format!("{endpoint}: no session could be opened"))?;
         let client = |session| Client { session, number: 0, asked: Instant::now() };
         let clients: Vec<_> = sessions.into_iter().map(client).collect();
-        // Each client's asks have ids of their own: those that leave its place as the remainder.
+        // The id of each ask, modulo the number of clients, is the index of its client.
         Ok(Self { connection, endpoint, clients, value, asks: 1, waiting: 0 })
     }
 
@@ -292,7 +287,7 @@ impl Driver {
         client.number += 1;
         client.asked = now;
         let (session, number, value) = (client.session, client.number, self.value.clone());
-        // Whatever came before has its answer.
+        // All requests before this one have their answers.
         let request = Request { session, number, answered: number, value };
         let id = self.asks * self.clients.len() as u64 + at as u64;
         self.asks += 1;

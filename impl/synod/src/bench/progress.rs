@@ -1,4 +1,4 @@
-//! How far a benchmark is.
+//! The progress bar of a benchmark.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::{self, Instant};
 
-/// How far a load is, on standard error, if that is a terminal.
+/// The progress of a load, on standard error, if that is a terminal.
 pub(super) struct Bar {
     bar: ProgressBar,
     task: JoinHandle<()>,
 }
 
 impl Bar {
-    /// Begins the bar of a load that takes so long.
+    /// Begins the bar of a load that takes this long.
     pub(super) fn begin(name: &str, takes: Duration, answered: Arc<AtomicU64>) -> Self {
         let bar = ProgressBar::new(u64::try_from(takes.as_millis()).unwrap_or(u64::MAX));
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));

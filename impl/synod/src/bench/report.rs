@@ -1,4 +1,6 @@
-//! What a benchmark says.
+//! The report of a benchmark.
+
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
@@ -13,7 +15,7 @@ pub(super) struct Report {
     pub(super) runs: Vec<Run>,
     /// How many bytes each value had.
     pub(super) value_bytes: usize,
-    /// Whether the replicas were started for this, on this machine.
+    /// Whether this command has started the replicas, on this machine.
     pub(super) own_cluster: bool,
 }
 
@@ -26,15 +28,15 @@ pub(super) struct Floors {
     pub(super) loopback_round_trip_us: f64,
     /// One value of 256 bytes through three processes that only pass it on and sync it.
     pub(super) bare_replication_us: f64,
-    /// The requests that the same clients get answered by a process that does nothing else.
+    /// The requests of the same clients, answered by a process that does nothing else.
     pub(super) echo_requests_per_second: f64,
-    /// How many clients that were.
+    /// How many clients these were.
     pub(super) echo_clients: usize,
-    /// How many connections they had.
+    /// How many connections these clients had.
     pub(super) echo_connections: usize,
 }
 
-/// One load.
+/// The measurements of one load.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Run {
     pub(super) clients: usize,
@@ -47,15 +49,15 @@ pub(super) struct Run {
     pub(super) p99_us: f64,
     pub(super) p999_us: f64,
     pub(super) max_us: f64,
-    /// Of a replica, on average.
+    /// Of one replica, on average.
     pub(super) fdatasyncs_per_commit: f64,
-    /// Of a replica's log, on average.
+    /// Of the log of one replica, on average.
     pub(super) bytes_written_per_commit: f64,
     /// Of the largest replica, at the end.
     pub(super) resident_bytes_max: u64,
-    /// Requests that were refused at once, and asked again.
+    /// Requests that were refused at once, and were submitted again.
     pub(super) not_done: u64,
-    /// Requests of which nobody knows.
+    /// Requests with an unknown outcome.
     pub(super) unknown: u64,
 }
 
@@ -138,4 +140,9 @@ impl Report {
         }
         table
     }
+}
+
+/// A duration in microseconds, to a tenth.
+pub(super) fn microseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e7).round() / 10.0
 }

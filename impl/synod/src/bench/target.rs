@@ -1,4 +1,4 @@
-//! Which of the replicas that are to be measured coordinates, or why none of them can be loaded.
+//! Which of the measured replicas coordinates, or why none of them can be loaded.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::{self, Instant};
 
 use crate::status::{Report, ask};
 
-/// How long a cluster that runs may be without a coordinator: 3 s, several elections.
+/// How long a running cluster may be without a coordinator: 3 s, several elections.
 const ELECTED_MAX: Duration = Duration::from_secs(3);
 
-/// How long a replica may take to say how it is, before anything loads it: 2 s.
+/// How long a replica may take to report its status, before anything loads it: 2 s.
 const STATUS_MAX: Duration = Duration::from_secs(2);
 
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -21,7 +21,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 ///
-/// At once if an endpoint does not answer, and soon if none of them coordinates.
+/// At once if an endpoint does not answer, and after a while if none of them coordinates.
 pub(super) async fn coordinator(endpoints: &[Endpoint]) -> anyhow::Result<Endpoint> {
     let deadline = Instant::now() + ELECTED_MAX;
     loop {

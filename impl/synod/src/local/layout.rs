@@ -1,15 +1,15 @@
-//! Where a local cluster has its files and its ports.
+//! The files and the ports of a local cluster.
 //!
 //! ```text
 //! DIR/lock        held by the `synod local` that uses it
-//! DIR/replicas    how many there are; written when all of them were made
+//! DIR/replicas    how many replicas there are; written when all of them were made
 //! DIR/r0/         the data directory of replica 0
-//! DIR/r0.log      what replica 0 has told
+//! DIR/r0.log      the log lines of replica 0
 //! ```
 //!
-//! Data directories are made once: until `replicas` is there, an interrupted `local` goes on making
-//! them, and after that none is made ever again. A replica whose directory was lost must not come
-//! back as if it were new.
+//! Data directories are made once. Until `replicas` exists, an interrupted `local` goes on making them.
+//! After that, none is ever made again: a replica whose directory was lost must not come back as if it
+//! were new.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -22,10 +22,10 @@ use synod_client::Endpoint;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// How many ports a cluster uses at most, from the base port on.
-pub(crate) const PORTS: u16 = 2 * PEERS_FROM;
+/// How many ports a cluster may use, from the base port on.
+pub(super) const PORTS: u16 = 2 * PEERS_FROM;
 
-/// How far above the ports for clients those for peers are.
+/// The distance between the ports for clients and those for peers.
 const PEERS_FROM: u16 = 10;
 
 const REPLICAS_DEFAULT: u16 = 3;
@@ -41,13 +41,13 @@ pub(crate) struct Layout {
 
 /// The lock of a directory, until this is dropped.
 ///
-/// To close the file would not be enough: a process that is just being started has it open as well.
+/// Closing the file would not be enough: a process that is being started has the file open too.
 #[derive(Debug)]
 struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // If that fails, closing it is what is left.
+        // If unlocking fails, closing the file is all that is left to do.
         let _ = self.0.unlock();
     }
 }
@@ -60,7 +60,7 @@ pub(crate) struct Place {
     pub(crate) log: PathBuf,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
-    /// Where all members, this one too, find one another.
+    /// The members and where they find each other, as `synod init --peers` takes them.
     pub(crate) peers: String,
 }
 
@@ -71,7 +71,7 @@ impl Place {
 }
 
 impl Layout {
-    /// Takes the directory, or a temporary one, makes what is not there yet, and chooses the ports.
+    /// Locks the given directory, or a temporary one, makes what is missing, and chooses the ports.
     pub(crate) async fn make(
         directory: Option<PathBuf>,
         replicas: Option<u16>,
@@ -81,19 +81,19 @@ impl Layout {
         let (directory, temporary) = if let Some(directory) = directory {
             let what = || format!("the directory {} could not be made", directory.display());
             fs::create_dir_all(&directory).with_context(what)?;
-            // The replicas are started in it, whatever it is called from here.
+            // The path that the replicas get must not depend on the current directory.
             (fs::canonicalize(&directory).with_context(what)?, None)
         } else {
             let made = tempfile::Builder::new().prefix("synod-local-").tempdir();
             let made = made.context("a temporary directory could not be made")?;
             (made.path().to_owned(), Some(made))
         };
-        // Before anything is made: where there is something else, not even a lock file is left.
+        // Before anything is made: not even a lock file is left in a directory that holds something else.
         if read_replicas(&directory)?.is_none() {
             check_names(&directory, replicas.unwrap_or(REPLICAS_DEFAULT))?;
         }
         let lock = lock(&directory)?;
-        // Again, for somebody else may have been here in between.
+        // Again, because another process may have changed the directory in between.
         let is_made = read_replicas(&directory)?;
         let count = is_made.or(replicas).unwrap_or(REPLICAS_DEFAULT);
         ensure!(
@@ -140,13 +140,14 @@ fn lock(directory: &Path) -> anyhow::Result<Lock> {
     }
 }
 
-/// How many replicas were made, if all were.
+/// How many replicas were made, if all of them were.
 fn read_replicas(directory: &Path) -> anyhow::Result<Option<u16>> {
     let path = directory.join("replicas");
     match fs::read_to_string(&path) {
         Ok(text) => {
             let count = text.trim().parse().ok().filter(|count| (1..=PEERS_FROM).contains(count));
-            let count = count.with_context(|| format!("{} holds no number", path.display()))?;
+            let count =
+                count.with_context(|| format!("{} does not hold a number", path.display()))?;
             Ok(Some(count))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -154,7 +155,7 @@ fn read_replicas(directory: &Path) -> anyhow::Result<Option<u16>> {
     }
 }
 
-/// Checks that there is nothing in the directory but what an interrupted `local` leaves.
+/// Checks that the directory holds only what an interrupted `local` leaves.
 fn check_names(directory: &Path, count: u16) -> anyhow::Result<()> {
     let what = || format!("{} could not be read", directory.display());
     for entry in fs::read_dir(directory).with_context(what)? {
@@ -162,7 +163,7 @@ fn check_names(directory: &Path, count: u16) -> anyhow::Result<()> {
         let is_ours = name == "lock" || (0..count).any(|id| name == *format!("r{id}"));
         ensure!(
             is_ours,
-            "{} holds {}, which no `synod local` has made\n  choose a directory that is empty, or not there yet",
+            "{} holds {}, which no `synod local` has made\n  choose a directory that is empty, or does not exist",
             directory.display(),
             name.display()
         );
@@ -170,9 +171,9 @@ fn check_names(directory: &Path, count: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ports of each replica, for clients and for peers: all free at this moment.
+/// The ports of each replica, for clients and for peers. All of them are free at this moment.
 fn ports(base_port: u16, count: u16) -> anyhow::Result<Vec<(u16, u16)>> {
-    // Kept until all are known, so that none is found twice.
+    // The listeners are kept until all ports are known, so no port is found twice.
     let mut listeners = Vec::new();
     let mut take = |offset: u16| {
         let port = if base_port == 0 { 0 } else { base_port + offset };
@@ -184,7 +185,7 @@ fn ports(base_port: u16, count: u16) -> anyhow::Result<Vec<(u16, u16)>> {
                  was killed;\n  stop it, or choose other ports with --base-port ({base_port} now; 0 \
                  stands for any that are free)"
             ),
-            _ => anyhow::Error::new(error).context(format!("port {port} cannot be listened on")),
+            _ => anyhow::Error::new(error).context(format!("cannot listen on port {port}")),
         })?;
         let port = listener.local_addr()?.port();
         listeners.push(listener);
@@ -210,7 +211,7 @@ fn places(directory: &Path, ports: &[(u16, u16)]) -> Vec<Place> {
         .collect()
 }
 
-/// Makes the data directory of one replica, unless that was done before.
+/// Makes the data directory of one replica, unless it was made before.
 async fn init(program: &Path, place: &Place) -> anyhow::Result<()> {
     if place.data.join("identity").exists() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The processes of a local cluster: started, started again when they end, and stopped.
+//! The processes of a local cluster: starting them, restarting them when they end, and stopping them.
 
 use std::fmt;
 use std::fs::File;
@@ -18,31 +18,31 @@ use tokio::time::{self, Instant};
 
 use super::layout::Place;
 
-/// How long a replica that has ended stays down: 500 ms at first, so that a person can see it, then
-/// twice as long each time, at most 10 s. One that ran for 10 s begins anew.
+/// How long a replica that has ended stays down: 500 ms at first, so that a person can see it. The time
+/// doubles with each end, up to 10 s. After a run of 10 s, it is 500 ms again.
 const DOWN: Duration = Duration::from_millis(500);
 const DOWN_MAX: Duration = Duration::from_secs(10);
 
-/// How long a replica may take to stop before it is killed: 10 s. It answers what is in flight, and
-/// needs a few seconds for that at most.
+/// How long a replica may take to stop before it is killed: 10 s. It answers what is in flight, which
+/// takes a few seconds at most.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// What happens to a replica.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum MemberEvent {
     Started { place: Place, process_id: u32 },
     Ended { id: u16, process_id: u32, status: ExitStatus, down: Duration, log: PathBuf },
     NotStarted { id: u16, error: String, down: Duration },
 }
 
-impl Event {
-    /// Whether a replica has started; otherwise it is down.
+impl MemberEvent {
+    /// Whether a replica has started. Otherwise it is down.
     pub(crate) fn is_start(&self) -> bool {
         matches!(self, Self::Started { .. })
     }
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for MemberEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { place, process_id } => {
@@ -66,21 +66,21 @@ impl fmt::Display for Event {
     }
 }
 
-/// The replicas of a cluster. They are killed when this is dropped.
+/// The replicas of a local cluster. They are killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Members {
     stopping: watch::Sender<bool>,
     tasks: JoinSet<()>,
-    /// By id; 0 while there is none.
+    /// The process of each replica, by id; 0 while there is none.
     process_ids: Vec<Arc<AtomicU32>>,
 }
 
 impl Members {
-    /// Starts a replica at each of the places.
+    /// Starts a replica at each place.
     pub(crate) fn start(
         program: &Path,
         places: &[Place],
-        events: &mpsc::UnboundedSender<Event>,
+        events: &mpsc::UnboundedSender<MemberEvent>,
     ) -> anyhow::Result<Self> {
         let (stopping, is_stopping) = watch::channel(false);
         let mut members = Self { stopping, tasks: JoinSet::new(), process_ids: Vec::new() };
@@ -106,13 +106,13 @@ impl Members {
         self.process_ids.len()
     }
 
-    /// The process that a replica is at this moment, if any.
+    /// The present process of a replica, if there is one.
     pub(crate) fn process_id(&self, id: usize) -> Option<u32> {
         let process_id = self.process_ids.get(id)?.load(Ordering::Relaxed);
         (process_id != 0).then_some(process_id)
     }
 
-    /// Stops all of them, and waits until they are gone.
+    /// Stops all replicas, and waits until they are gone.
     pub(crate) async fn stop(mut self) {
         self.stopping.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
@@ -124,7 +124,7 @@ struct Member {
     place: Place,
     log: File,
     process_id: Arc<AtomicU32>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<MemberEvent>,
     is_stopping: watch::Receiver<bool>,
 }
 
@@ -146,9 +146,9 @@ impl Member {
             let id = self.place.id;
             self.tell(match ended {
                 Ok((process_id, status)) => {
-                    Event::Ended { id, process_id, status, down, log: self.place.log.clone() }
+                    MemberEvent::Ended { id, process_id, status, down, log: self.place.log.clone() }
                 }
-                Err(error) => Event::NotStarted { id, error, down },
+                Err(error) => MemberEvent::NotStarted { id, error, down },
             });
             tokio::select! {
                 () = time::sleep(down) => {}
@@ -165,20 +165,20 @@ impl Member {
         command.arg("node").arg("--data-dir").arg(data);
         command.args(["--listen-client", &format!("127.0.0.1:{client_port}")]);
         command.args(["--listen-peer", &format!("127.0.0.1:{peer_port}"), "--peers", peers]);
-        // If this process is killed, its end of the pipe is closed, and the replica stops.
+        // If this process is killed, its end of the pipe closes, and the replica stops.
         command.arg("--until-stdin-ends").stdin(Stdio::piped());
         command.stdout(log()?).stderr(log()?);
-        // In a group of its own, a Ctrl-C in the terminal does not reach it.
+        // Ctrl-C in the terminal does not reach a process group of its own.
         command.process_group(0).kill_on_drop(true);
         command.spawn().map_err(|error| error.to_string())
     }
 
-    /// Waits until the process ends; none if it was to be stopped, and is.
+    /// Waits until the process ends. None if it was stopped on purpose.
     async fn attend(&mut self, mut child: Child) -> Option<(u32, ExitStatus)> {
         let process_id = child.id().unwrap_or(0);
         self.process_id.store(process_id, Ordering::Relaxed);
-        self.tell(Event::Started { place: self.place.clone(), process_id });
-        // To wait for the process would close it.
+        self.tell(MemberEvent::Started { place: self.place.clone(), process_id });
+        // Waiting for the process would close its input.
         let _open = child.stdin.take();
         let ended = tokio::select! {
             ended = child.wait() => Some(ended),
@@ -187,7 +187,7 @@ impl Member {
         let status = if let Some(Ok(status)) = ended {
             Some(status)
         } else {
-            // Or it cannot be waited for: nothing is known of it then, and none is to stay behind.
+            // It is stopped on purpose, or waiting has failed. In neither case may it stay behind.
             stop(child).await;
             None
         };
@@ -195,16 +195,16 @@ impl Member {
         status.map(|status| (process_id, status))
     }
 
-    fn tell(&self, event: Event) {
-        // Whoever stops listening wants to stop.
+    fn tell(&self, event: MemberEvent) {
+        // If nobody listens, this command is about to stop.
         let _ = self.events.send(event);
     }
 }
 
-/// Asks a process to stop, and kills it if it takes too long.
+/// Stops a process, and kills it if that takes too long.
 async fn stop(mut child: Child) {
     if let Some(process_id) = child.id().and_then(|id| i32::try_from(id).ok()) {
-        // It may have ended in this moment; then nobody else has its id, for it was not waited for.
+        // If it has ended just now, no other process has its id, since nobody has waited for it.
         let _ = kill(Pid::from_raw(process_id), Signal::SIGTERM);
     }
     if time::timeout(STOP_MAX, child.wait()).await.is_err() {

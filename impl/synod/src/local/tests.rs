@@ -1,4 +1,4 @@
-//! With a stand-in for the program: a script that makes what `init` makes, and a `node` that waits.
+//! A local cluster of a stand-in: a script whose `init` makes a file, and whose `node` waits.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::layout::Layout;
-use super::member::{Event, Members};
+use super::member::{MemberEvent, Members};
 
 const TEST_MAX: Duration = Duration::from_secs(20);
 
-/// What `node` does in the script.
+/// The `node` of the script.
 const WAITS: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
 
-/// Makes the program, and the directory that it is to work in.
+/// Makes the script, and the directory for the cluster.
 fn program(node: &str) -> (TempDir, PathBuf, PathBuf) {
     let directory = TempDir::new().unwrap();
     let program = directory.path().join("synod");
@@ -103,20 +103,20 @@ async fn a_replica_that_ends_is_started_again_and_none_is_left_in_the_end() {
     let (events, mut happens) = mpsc::unbounded_channel();
     let members = Members::start(&program, &layout.places, &events).unwrap();
     let mut started = Vec::new();
-    let next = async |happens: &mut mpsc::UnboundedReceiver<Event>| {
+    let next = async |happens: &mut mpsc::UnboundedReceiver<MemberEvent>| {
         timeout(TEST_MAX, happens.recv()).await.unwrap().unwrap()
     };
     for _ in 0..3 {
-        let Event::Started { process_id, .. } = next(&mut happens).await else { panic!() };
+        let MemberEvent::Started { process_id, .. } = next(&mut happens).await else { panic!() };
         assert!(is_there(process_id));
         started.push(process_id);
     }
     let victim = members.process_id(1).unwrap();
     kill(Pid::from_raw(victim.try_into().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
     let event = next(&mut happens).await;
-    assert!(matches!(event, Event::Ended { id: 1, process_id, .. } if process_id == victim));
+    assert!(matches!(event, MemberEvent::Ended { id: 1, process_id, .. } if process_id == victim));
     assert!(event.to_string().contains("has ended (signal: 9 (SIGKILL)); starts again in 0.5 s"));
-    let Event::Started { place, process_id } = next(&mut happens).await else { panic!() };
+    let MemberEvent::Started { place, process_id } = next(&mut happens).await else { panic!() };
     assert_eq!(place, layout.places[1]);
     assert_eq!(members.process_id(1), Some(process_id));
     started.push(process_id);
@@ -134,12 +134,12 @@ async fn one_that_cannot_run_is_tried_again_later_and_later() {
     let mut downs = Vec::new();
     while downs.len() < 3 {
         match timeout(TEST_MAX, happens.recv()).await.unwrap().unwrap() {
-            Event::Ended { down, status, .. } => {
+            MemberEvent::Ended { down, status, .. } => {
                 assert_eq!(status.code(), Some(3));
                 downs.push(down.as_millis());
             }
-            Event::Started { .. } => {}
-            event @ Event::NotStarted { .. } => panic!("{event}"),
+            MemberEvent::Started { .. } => {}
+            event @ MemberEvent::NotStarted { .. } => panic!("{event}"),
         }
     }
     assert_eq!(downs, [500, 1000, 2000]);

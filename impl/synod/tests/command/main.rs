@@ -1,18 +1,18 @@
-//! The commands that talk to a cluster: what they print, and what they exit with.
+//! The commands that talk to a cluster: what they print, and their exit codes.
 
 #[allow(dead_code)]
 #[path = "../../../client/tests/client/fake.rs"]
 mod fake;
-#[allow(dead_code)]
-mod kit;
 mod outputs;
+#[allow(dead_code)]
+mod synod_command;
 
 use std::time::Duration;
 
 use synod_wire::api::NotDone;
 
 use fake::{Cluster, Manner, Running};
-use kit::{Synod, nobody, run, run_with_input};
+use synod_command::{Synod, nobody, run, run_with_input};
 use synod_model::{Entry, Slot};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -51,7 +51,7 @@ async fn each_line_of_standard_input_is_answered_as_soon_as_it_is_delivered() {
     let mut lines = BufReader::new(synod.stdout()).lines();
     for slot in 2..5 {
         synod.input().write_all(b"line\n").await.unwrap();
-        let line = kit::in_time(lines.next_line()).await.unwrap();
+        let line = synod_command::in_time(lines.next_line()).await.unwrap();
         assert_eq!(line, Some(format!("{slot}\tline")), "before the next one is given");
     }
     synod.end_input();
@@ -66,7 +66,7 @@ async fn a_long_input_is_pipelined_and_keeps_its_order() {
     let input: Vec<_> = (0..5000).map(|number: u32| number.to_string()).collect();
     let input = input.join("\n");
     let args = ["submit", "--endpoints", replica.endpoint.as_str(), "-"];
-    // One by one it would take 100 s.
+    // One after another, they would take 100 s.
     let done = run_with_input(&args, input.as_bytes()).await;
     assert_eq!(done.code, 0);
     let values: Vec<_> = done.stdout.lines().map(|line| line.split_once('\t').unwrap().1).collect();
@@ -91,15 +91,15 @@ async fn exit_codes_tell_not_done_from_unknown() {
     replica.node.behave(Manner::Refuse(NotDone::TooMany));
     assert_eq!(submit(replica.endpoint.as_str()).await.code, 3);
 
-    // The session is open before the silence begins, or nothing of the values would be taken.
+    // The session is open before the replica falls silent. Otherwise no value would be taken.
     replica.node.behave(Manner::Serve(Duration::ZERO));
     let args = ["submit", "--endpoints", replica.endpoint.as_str(), "--timeout", "500ms", "-"];
     let mut synod = Synod::start(&args);
     synod.input().write_all(b"taken and answered\n").await.unwrap();
-    kit::in_time(replica.node.has_requests(1)).await;
+    synod_command::in_time(replica.node.has_requests(1)).await;
     replica.node.behave(Manner::CommitAndSilent);
     synod.input().write_all(b"taken\n").await.unwrap();
-    kit::in_time(replica.node.has_requests(2)).await;
+    synod_command::in_time(replica.node.has_requests(2)).await;
     replica.node.behave(Manner::Refuse(NotDone::TooMany));
     synod.input().write_all(b"refused\n").await.unwrap();
     synod.end_input();
@@ -145,7 +145,7 @@ async fn a_closed_standard_output_ends_the_command_quietly() {
     let mut stdout = synod.stdout();
     stdout.read_exact(&mut [0; 10]).await.unwrap();
     drop(stdout);
-    // It notices, though it has nothing to write.
+    // It notices, although it has nothing to write.
     let done = synod.ended().await;
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
 }
@@ -159,7 +159,7 @@ async fn follow_goes_on_as_the_log_grows() {
     for slot in [2, 5] {
         let endpoints = replica.endpoint.as_str();
         assert_eq!(run(&["submit", "--endpoints", endpoints, "x"]).await.code, 0);
-        let line = kit::in_time(lines.next_line()).await.unwrap();
+        let line = synod_command::in_time(lines.next_line()).await.unwrap();
         assert_eq!(line, Some(format!("{slot}\tx")));
     }
 }

@@ -1,4 +1,4 @@
-//! Standard output that takes no more: somebody has read enough, or a disk is full.
+//! Standard output takes no more: its reader has read enough, or a disk is full.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -7,9 +7,9 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::fake::{Cluster, Running};
-use crate::kit::{Synod, in_time, run, run_into};
+use crate::synod_command::{Synod, in_time, run, run_into};
 
-/// A pipe that nobody reads from any more.
+/// A pipe that nobody reads any more.
 fn closed() -> Stdio {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
@@ -28,7 +28,7 @@ async fn what_becomes_of_values_that_nobody_is_told_of_is_unknown() {
     let mut lines = BufReader::new(synod.stdout()).lines();
     synod.input().write_all(b"first\n").await.unwrap();
     assert_eq!(in_time(lines.next_line()).await.unwrap(), Some("2\tfirst".to_owned()));
-    // As with `| head -1`.
+    // As `| head -1` does.
     drop(lines);
     synod.input().write_all(b"second\n").await.unwrap();
     let done = synod.ended().await;
@@ -49,7 +49,7 @@ async fn inspect_is_quiet_to_those_who_have_read_enough_and_says_when_a_disk_is_
     let data_dir = folder.path().join("r0").to_str().unwrap().to_owned();
     let made = run(&["init", "--data-dir", &data_dir, "--id", "0", "--peers", "0=a:1"]).await;
     assert_eq!(made.code, 0, "{}", made.stderr);
-    // The code says what it says: a replica could start from it.
+    // The exit code is not affected: a replica could start from the directory.
     let done = run_into(&["inspect", &data_dir], closed()).await;
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
     let done = run_into(&["inspect", &data_dir], full()).await;

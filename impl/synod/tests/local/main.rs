@@ -1,15 +1,15 @@
 //! `synod local` with real replicas: real processes, real sockets, real disks.
 
 #[allow(dead_code)]
-#[path = "../command/kit.rs"]
-mod kit;
+#[path = "../command/synod_command.rs"]
+mod synod_command;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kit::{Synod, in_time, run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use synod_command::{Synod, in_time, run};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
@@ -113,7 +113,7 @@ async fn replicas_do_not_outlive_one_that_is_killed() {
     send(local.synod.process_id(), Signal::SIGKILL);
     local.synod.gone().await;
     in_time(async {
-        // They are nobody's children now, so they are gone for us when they have ended.
+        // The replicas have no parent that waits for them, so they are gone when they have ended.
         while local.process_ids.iter().any(|process_id| kill(pid(*process_id), None).is_ok()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -132,7 +132,7 @@ async fn a_signal_before_it_is_ready_leaves_nothing_either() {
     let data = directory.path().to_str().unwrap().to_owned();
     for ms in [1, 30, 100, 200] {
         let synod = Synod::start(&["local", "--base-port", "0", "--data-dir", &data]);
-        // Until it listens for signals, one ends it at once, as it ends everybody.
+        // Before it listens for signals, a signal ends it at once, as it ends any program.
         tokio::time::sleep(Duration::from_millis(50 + ms)).await;
         send(synod.process_id(), Signal::SIGTERM);
         synod.gone().await;
@@ -149,7 +149,7 @@ async fn a_bench_that_is_interrupted_stops_soon_and_leaves_nothing() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().to_str().unwrap();
     let synod = Synod::start(&["bench", "--data-dir", data]);
-    // By then it has begun to measure what no node can be faster than, which takes some seconds.
+    // By then it measures the floors, which takes some seconds.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let began = Instant::now();
     send(synod.process_id(), Signal::SIGINT);

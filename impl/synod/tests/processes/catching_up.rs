@@ -1,4 +1,4 @@
-//! A replica that was away for longer than the others keep in memory: they read it the rest from disk.
+//! A replica was away for longer than the others keep in memory. They read the rest for it from disk.
 
 use synod_client::{Client, ClientOptions};
 use tokio::runtime::Runtime;
@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use crate::cluster::Cluster;
 use crate::wait::until;
 
-/// Half as many again as the newest entries that a replica keeps in memory, 4,096.
+/// One and a half times the number of newest entries that a replica keeps in memory, 4,096.
 const VALUES: usize = 6000;
 
 #[test]
@@ -27,7 +27,7 @@ fn a_replica_that_was_away_for_long_is_brought_up_to_date() {
     cluster.start(away);
     cluster.submit([away], &["afterwards"]);
     assert_eq!(cluster.same_everywhere().len(), VALUES + 2);
-    // What it was sent it has on its own disk now.
+    // What it was sent is on its own disk now.
     cluster.ids().for_each(|id| cluster.kill(id));
     cluster.start_all();
     cluster.settled();

@@ -1,5 +1,5 @@
-//! Replicas are killed, all of them at times, and stopped and continued, while clients submit through
-//! all of them. In the end all logs are the same, and say what the clients were told.
+//! Replicas are killed, sometimes all of them, and stopped and continued, while clients submit through
+//! all of them. In the end all logs are the same, and agree with what the clients were told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn endure(size: u16, how_long: Duration) {
     }
 }
 
-/// Clients that submit one value after the other, and read now and then.
+/// Clients that submit one value after another, and sometimes read.
 struct Crowd {
     history: Arc<History>,
     is_over: Arc<AtomicBool>,
@@ -54,8 +54,8 @@ impl Crowd {
 
     fn begin(runtime: &Runtime, cluster: &Cluster) -> Self {
         let (history, is_over) = (Arc::<History>::default(), Arc::<AtomicBool>::default());
-        // In less time than any fault lasts, the next replica is asked; and the last fault is over
-        // before anybody gives up.
+        // A client asks the next replica before any fault has ended, and the last fault has ended
+        // before any client gives up.
         let options = ClientOptions {
             deadline: SOON,
             connect_max: Duration::from_millis(300),
@@ -88,7 +88,7 @@ impl Crowd {
         for client in ended {
             client.unwrap();
         }
-        // Each replica alone takes a submission and has it in its log.
+        // Each replica on its own takes a submission and has it in its log.
         for id in cluster.ids() {
             let value = format!("afterwards, through {id}");
             self.history.begin(&value);
@@ -119,7 +119,7 @@ async fn submit_until(is_over: &AtomicBool, client: &Client, history: &History, 
     }
 }
 
-/// What goes wrong, and when that is over.
+/// The faults, and when each of them ends.
 struct Trouble {
     rng: Rng,
     size: u16,
@@ -134,11 +134,11 @@ impl Trouble {
         Self { rng, size, dead, stopped, faults }
     }
 
-    /// Makes trouble for so long, and ends all of it.
+    /// Causes faults for this long, and ends all of them.
     fn make(mut self, cluster: &mut Cluster, how_long: Duration) -> BTreeMap<&'static str, u32> {
         let began = Instant::now();
         let mut next = began;
-        // Once at least, and not only if chance wills.
+        // At least once, whatever the seed draws.
         let mut kills_all_at = Some(began + how_long.mul_f64(0.6));
         while began.elapsed() < how_long {
             self.mend(cluster, Instant::now());
@@ -179,7 +179,7 @@ impl Trouble {
     }
 
     fn kill(&mut self, cluster: &mut Cluster, id: u16) {
-        // A process that is stopped can be killed, too.
+        // A process that is stopped can be killed too.
         self.stopped.remove(&id);
         if !self.dead.contains_key(&id) {
             cluster.kill(id);
@@ -194,7 +194,7 @@ impl Trouble {
         *self.faults.entry("all killed").or_default() += 1;
     }
 
-    /// Ends what is to be over by then.
+    /// Ends the faults that are due by then.
     fn mend(&mut self, cluster: &mut Cluster, by: Instant) {
         for (id, _) in self.dead.extract_if(.., |_, until| *until <= by) {
             cluster.start(id);

@@ -1,6 +1,5 @@
-//! The clock on the wall may be set back or forward at any time. Nothing that a node does depends on
-//! it: what it counts is monotonic time. Only the lines of its log begin with the time of day, and
-//! nobody reads it back.
+//! The time of day may be set back or forward at any time. Nothing that a node does depends on it: a
+//! node counts monotonic time. Only its log lines begin with the time of day, and nothing reads that.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,8 +8,8 @@ use std::process::Command;
 
 use crate::cluster::Cluster;
 
-/// What has to be loaded into a process so that its clock on the wall can be set by itself. Without,
-/// where there is no `faketime`.
+/// The library to preload into a process, so that its time of day can be set by itself. None if there
+/// is no `faketime`.
 fn clock_of_its_own() -> Option<String> {
     let asked =
         Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]).output();
@@ -18,13 +17,13 @@ fn clock_of_its_own() -> Option<String> {
     if library.is_none() {
         let test = std::thread::current();
         let test = test.name().unwrap_or_default();
-        // Past the test harness, which keeps what a test that passes has printed.
+        // Not through the test harness, which hides the output of a test that passes.
         let _ = writeln!(io::stderr(), "NOT TESTED: {test}: `faketime` is not installed");
     }
     Some(String::from_utf8(library?.stdout).unwrap().trim().to_owned())
 }
 
-/// The year in which the last line was written that has this in it.
+/// The year in the last log line that contains this.
 fn year_of(told: &str, part: &str) -> i32 {
     let line = told.lines().rfind(|line| line.contains(part));
     let line = line.unwrap_or_else(|| panic!("{part}: {told}"));
@@ -57,7 +56,7 @@ fn a_clock_that_is_set_back_or_forward_changes_nothing() {
         values.push(value);
         assert_eq!(cluster.settled(), before, "{set}");
     }
-    // One that starts with the clock far back goes on where it was.
+    // A node that starts with its time far back goes on where it was.
     let restarted = (before.id + 1) % 3;
     cluster.kill(restarted);
     cluster.start(restarted);

@@ -1,4 +1,4 @@
-//! A cluster of processes, with a folder and an address of loopback of its own.
+//! A cluster of processes, with a folder and a loopback address of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,41 +19,41 @@ use crate::command::synod;
 use crate::process::Node;
 use crate::wait::until;
 
-/// The smallest that the limits of the cluster allow for, more or less: a segment fills after 512
-/// batches at the latest, and a data directory is made in no time.
+/// About the smallest sizes that the limits of the cluster allow. A segment fills after at most 512
+/// batches, and making a data directory takes no time.
 pub(crate) const SMALL_LOG: LogLimits =
     LogLimits { segment_bytes: 2 << 20, batch_bytes_max: 5 << 18 };
 
-/// Waits for a coordinator five times as long as by default: for tests that count on it that none is
+/// Waits for a coordinator five times as long as by default, for tests that rely on no coordinator being
 /// suspected only because the machine is busy.
 const CALM: &str = "[timing]\nsuspect_after_ms = 1000\nstand_spread_ms = 300\n";
 
-/// Who coordinates, and under which number.
+/// The coordinator, and its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Coordination {
     pub(crate) id: u16,
     pub(crate) number: u64,
 }
 
-/// The data directories of a cluster, and the nodes that run.
+/// The data directories of a cluster, and its running nodes.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) name: String,
     pub(crate) size: u16,
     pub(crate) nodes: BTreeMap<u16, Node>,
-    /// What a node is given besides where everything is.
+    /// Further arguments of every node.
     pub(crate) more_args: BTreeMap<u16, Vec<String>>,
-    /// What is in the environment of every node besides.
+    /// Further environment variables of every node.
     pub(crate) environment: BTreeMap<&'static str, String>,
-    /// Where data directories are that are elsewhere.
+    /// Data directories that are in other places.
     pub(crate) elsewhere: BTreeMap<u16, PathBuf>,
     folder: TempDir,
     host: Ipv4Addr,
     first_port: u16,
 }
 
-/// An address that no other process uses, and ports on it that no other cluster of this process uses.
-/// They are below those that the system gives to callers, so no caller is ever in the way.
+/// A loopback address that no other process uses, and ports that no other cluster of this process uses.
+/// The ports lie below those that the system gives to callers, so no caller takes one of them.
 fn place() -> (Ipv4Addr, u16) {
     static CLUSTERS: AtomicU16 = AtomicU16::new(0);
     let [_, high, mid, low] = std::process::id().to_be_bytes();
@@ -62,7 +62,7 @@ fn place() -> (Ipv4Addr, u16) {
 }
 
 impl Cluster {
-    /// A cluster of which nothing is there yet.
+    /// A cluster without any data directory.
     pub(crate) fn new(size: u16) -> Self {
         let (host, first_port) = place();
         Self {
@@ -78,7 +78,7 @@ impl Cluster {
         }
     }
 
-    /// A cluster whose data directories are made.
+    /// A cluster with its data directories.
     pub(crate) fn made(size: u16) -> Self {
         let cluster = Self::new(size);
         cluster.ids().for_each(|id| cluster.make(id));
@@ -93,7 +93,7 @@ impl Cluster {
         (cluster, coordination)
     }
 
-    /// As [`running`](Self::running), and nobody is suspected in haste.
+    /// Like [`running`](Self::running), with a patient failure detector.
     pub(crate) fn running_calmly(size: u16) -> (Self, Coordination) {
         let mut cluster = Self::made(size);
         cluster.calm();
@@ -102,7 +102,7 @@ impl Cluster {
         (cluster, coordination)
     }
 
-    /// Nobody is suspected in haste.
+    /// Makes the failure detectors patient.
     pub(crate) fn calm(&mut self) {
         let file = self.file("calm.toml", CALM);
         for id in self.ids() {
@@ -119,7 +119,7 @@ impl Cluster {
             cluster_name: self.name.clone(),
             cluster: ClusterConstants::new(1 << 16, first, Limits::default()).unwrap(),
             replica: ReplicaId(id),
-            // As from `synod init`: no two data directories have the same.
+            // As `synod init` does: no two data directories have the same.
             incarnation: Incarnation(u128::from(fastrand::u64(..))),
             log: SMALL_LOG,
             peers: peers.collect(),
@@ -136,7 +136,7 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// Makes a file, and says where it is.
+    /// Makes a file, and returns its path.
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.path().join(name);
         fs::write(&path, content).unwrap();
@@ -148,12 +148,12 @@ impl Cluster {
         self.elsewhere.get(&id).cloned().unwrap_or_else(usual)
     }
 
-    /// Where a replica listens for its peers.
+    /// The address where a replica listens for its peers.
     pub(crate) fn peer_address(&self, id: u16) -> String {
         format!("{}:{}", self.host, self.first_port + id)
     }
 
-    /// Where a replica listens for clients.
+    /// The address where a replica listens for clients.
     pub(crate) fn endpoint(&self, id: u16) -> String {
         format!("{}:{}", self.host, self.first_port + 10 + id)
     }
@@ -163,20 +163,20 @@ impl Cluster {
         endpoints.join(",")
     }
 
-    /// For the client library: all endpoints, this one first.
+    /// All endpoints for the client library, this one first.
     pub(crate) fn endpoints_from(&self, first: u16) -> Vec<Endpoint> {
         let turned = self.ids().map(|id| (id + first) % self.size);
         turned.map(|id| self.endpoint(id).parse().unwrap()).collect()
     }
 
-    /// All members, as `synod init --peers` takes them.
+    /// All members, in the form of `synod init --peers`.
     pub(crate) fn peers(&self) -> String {
         let peers: Vec<_> =
             self.ids().map(|id| format!("{id}={}", self.peer_address(id))).collect();
         peers.join(",")
     }
 
-    /// What `synod node` is given for a replica.
+    /// The arguments of `synod node` for a replica.
     pub(crate) fn node_args(&self, id: u16) -> Vec<String> {
         let data_dir = self.data_dir(id).to_str().unwrap().to_owned();
         let mut args = vec!["--data-dir".to_owned(), data_dir];
@@ -207,12 +207,12 @@ impl Cluster {
         self.nodes.get_mut(&id).unwrap_or_else(|| panic!("replica {id} does not run"))
     }
 
-    /// `kill -9`; it is gone when this returns.
+    /// `kill -9`. The process is gone when this returns.
     pub(crate) fn kill(&mut self, id: u16) {
         self.nodes.remove(&id).unwrap_or_else(|| panic!("replica {id} does not run")).kill();
     }
 
-    /// SIGTERM, and the end that it leads to.
+    /// SIGTERM, and waiting for the end.
     pub(crate) fn stop(&mut self, id: u16) {
         let mut node =
             self.nodes.remove(&id).unwrap_or_else(|| panic!("replica {id} does not run"));
@@ -220,7 +220,7 @@ impl Cluster {
         assert_eq!(node.ended(), 0, "{}", node.told());
     }
 
-    /// How these replicas are, as `synod status --json` says.
+    /// The status of these replicas, from `synod status --json`.
     pub(crate) fn status(&self, ids: impl IntoIterator<Item = u16>) -> Vec<Json> {
         let done = synod(&["status", "--json", "--endpoints", &self.endpoints(ids)]);
         let Json::Array(reports) = serde_json::from_str(&done.stdout).unwrap() else {
@@ -229,7 +229,7 @@ impl Cluster {
         reports
     }
 
-    /// Waits until all nodes that run follow one coordinator.
+    /// Waits until all running nodes follow one coordinator.
     pub(crate) fn settled(&self) -> Coordination {
         let ids: Vec<_> = self.nodes.keys().copied().collect();
         self.settled_among(&ids)
@@ -249,7 +249,7 @@ impl Cluster {
         )
     }
 
-    /// Puts values in the log, and says in which slots.
+    /// Submits values, and returns their slots.
     pub(crate) fn submit(&self, ids: impl IntoIterator<Item = u16>, values: &[&str]) -> Vec<u64> {
         let endpoints = self.endpoints(ids);
         let mut args = vec!["submit", "--endpoints", &endpoints];
@@ -259,7 +259,7 @@ impl Cluster {
         lines.into_iter().map(|it| it.0).collect()
     }
 
-    /// Where the log ends, whichever of these is asked.
+    /// The slot where the log ends, by a read at these replicas.
     pub(crate) fn read(&self, ids: impl IntoIterator<Item = u16>) -> u64 {
         let stdout = synod(&["read", "--endpoints", &self.endpoints(ids)]).stdout();
         stdout.trim().parse().unwrap()
@@ -272,18 +272,18 @@ impl Cluster {
         lines(&synod(&args).stdout())
     }
 
-    /// Everything in the log of a replica, with its slots.
+    /// All entries in the log of a replica, with their slots.
     pub(crate) fn everything(&self, id: u16) -> Vec<(u64, String)> {
         let endpoint = self.endpoint(id);
         let args = ["follow", "--until-caught-up", "--everything", "--endpoints", &endpoint];
         lines(&synod(&args).stdout())
     }
 
-    /// All replicas have the same in every slot; returns the values.
+    /// Checks that all replicas have the same in every slot. Returns the values.
     pub(crate) fn same_everywhere(&self) -> Vec<(u64, String)> {
         let end = self.read(self.ids());
         let up_to_end = |mut lines: Vec<(u64, String)>| {
-            // What comes after may have come while the others were asked.
+            // Later entries may have come while the other replicas were asked.
             lines.retain(|it| it.0 <= end);
             lines
         };
@@ -312,7 +312,7 @@ impl Drop for Cluster {
     }
 }
 
-/// The coordinator, if all reports are there and name the same one.
+/// The coordinator, if all reports are there and agree on it.
 fn coordination(reports: &[Json]) -> Option<Coordination> {
     let coordinator = reports.iter().find(|it| it["role"] == "coordinator")?;
     let id = &coordinator["replica"];
@@ -321,7 +321,7 @@ fn coordination(reports: &[Json]) -> Option<Coordination> {
     Some(Coordination { id, number: coordinator["sequence_number"].as_u64()? })
 }
 
-/// SLOT, a tab, and the rest.
+/// Splits a line into the slot, a tab, and the rest.
 fn lines(text: &str) -> Vec<(u64, String)> {
     let line = |line: &str| {
         let (slot, rest) = line.split_once('\t').unwrap();

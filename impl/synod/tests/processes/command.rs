@@ -1,4 +1,4 @@
-//! `synod`, run to its end, which is never far.
+//! Runs `synod` to its end, which always comes soon.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::process::Running;
 use crate::wait::until;
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: i32,
@@ -16,13 +16,13 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// It is done, and has complained of nothing.
+    /// Checks that the command succeeded and reported no error.
     pub(crate) fn stdout(self) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{self:?}");
         self.stdout
     }
 
-    /// It could not be done, and this is why.
+    /// Checks that the command failed, with these parts in its error.
     #[track_caller]
     pub(crate) fn failed_with(&self, parts: &[&str]) {
         assert_eq!(self.code, 1, "{self:?}");

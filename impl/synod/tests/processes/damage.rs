@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::cluster::Cluster;
 use crate::command::synod;
 
-/// Batches begin at multiples of this.
+/// Batches begin at multiples of this offset.
 const BLOCK: u64 = 4096;
 
 const DAMAGE: [&str; 2] = ["this replica will not vote", "docs/storage.md#damage"];
 
-/// A cluster of which replica 0 is down, with some batches in its log.
+/// A cluster with some batches in the log of replica 0, which is down.
 fn stopped() -> (Cluster, PathBuf) {
     let (mut cluster, _) = Cluster::running(3);
     for value in ["a", "b", "c", "d"] {
@@ -24,8 +24,8 @@ fn stopped() -> (Cluster, PathBuf) {
     (cluster, segment)
 }
 
-/// The replica does not start, says these things, opens no port and changes nothing; inspecting says
-/// it, too. The others go on.
+/// The replica does not start, reports these things, opens no port and changes nothing. `synod inspect`
+/// reports the same. The other replicas go on.
 fn refuses(cluster: &mut Cluster, says: &[&str]) {
     let data_dir = cluster.data_dir(0);
     let before = contents(&data_dir);
@@ -45,7 +45,7 @@ fn refuses(cluster: &mut Cluster, says: &[&str]) {
     cluster.submit([1, 2], &["without replica 0"]);
 }
 
-/// Mended, it goes on where it was.
+/// Repaired, it goes on where it was.
 fn goes_on(cluster: &mut Cluster) {
     let data_dir = cluster.data_dir(0);
     let inspected = synod(&["inspect", data_dir.to_str().unwrap()]).stdout();
@@ -60,7 +60,7 @@ fn goes_on(cluster: &mut Cluster) {
 #[test]
 fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off() {
     let (mut cluster, segment) = stopped();
-    // In the second batch, which has others behind it: in what it holds, then in its header.
+    // In the second batch, which has others behind it: first in its records, then in its header.
     for at in [BLOCK + 100, BLOCK + 3] {
         flip(&segment, at);
         let place = format!("{}: at byte 4,096: ", segment.display());
@@ -71,7 +71,7 @@ fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off()
     goes_on(&mut cluster);
 }
 
-/// It is found when somebody reads there, if only a client that follows the log.
+/// Damage is found when somebody reads the place, even if only a client follows the log.
 #[test]
 fn damage_that_is_found_while_the_log_is_read_ends_the_replica() {
     let (mut cluster, _) = Cluster::running(3);
@@ -129,7 +129,7 @@ fn flip(path: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }
 
-/// All that is in a data directory, but for the process id in the lock file, which is for people.
+/// The content of a data directory, without the process id in the lock file, which is for people.
 fn contents(data_dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
     let all = files(data_dir.to_owned()).chain(files(data_dir.join("log")));

@@ -1,4 +1,4 @@
-//! Idle clients cost a replica nothing but a file descriptor each, of which there are not many.
+//! Idle clients cost a replica nothing but a file descriptor each, and descriptors are few.
 
 use std::fs;
 use std::net::TcpStream;
@@ -11,10 +11,10 @@ use crate::cluster::Cluster;
 use crate::process::Node;
 use crate::wait::{SOON, until};
 
-/// How many files the replica may have open: 128 for clients, and what is kept for everything else.
+/// How many files the replica may have open: 128 for clients, and those that are reserved.
 const FILES_MAX: usize = 128 + 256;
 
-/// Starts replica 0, with a limit as `ulimit` takes it.
+/// Starts replica 0, with a limit in the form of `ulimit`.
 fn start_limited(cluster: &mut Cluster, limit: &str) {
     let (args, log) = (cluster.node_args(0), cluster.log(0));
     let node = Node::start_limited(limit, &args, &cluster.environment, &log);
@@ -33,11 +33,11 @@ fn more_idle_clients_than_there_are_descriptors_do_not_end_a_replica() {
     let endpoint = cluster.endpoint(0).parse().unwrap();
     let connect = || runtime.block_on(Connection::connect(&endpoint, Duration::from_secs(2))).ok();
     let idle: Vec<_> = std::iter::from_fn(connect).take(FILES_MAX).collect();
-    // Others go on trying, and would take whatever became free.
+    // Other connections keep trying, and would take any place that becomes free.
     let address = cluster.endpoint(0).parse().unwrap();
     let silent = (0..40).map(|_| TcpStream::connect_timeout(&address, SOON).unwrap());
     let silent: Vec<_> = silent.collect();
-    // One segment is there, one is being made, and this is more than both hold: about 100 KiB each.
+    // One segment is there and one is being made. This is more than both hold: about 100 KiB each.
     let values: Vec<_> = (0..60).map(|count| format!("{count} {}", "x".repeat(100_000))).collect();
     for value in &values {
         cluster.submit([1, 2], &[value]);

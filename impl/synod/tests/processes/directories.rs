@@ -1,4 +1,4 @@
-//! Data directories that are in use, not there, somebody else's, or not to be written to.
+//! Data directories that are in use, missing, of another replica, or not writable.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::command::{Done, synod};
 use crate::mount::Mount;
 use crate::process::Node;
 
-/// Runs a node that is not to run.
+/// Runs a node that must not start.
 fn node(cluster: &Cluster, id: u16) -> Done {
     let mut args = cluster.node_args(id);
     args.insert(0, "node".to_owned());
@@ -36,7 +36,7 @@ fn what_init_makes_a_node_runs_and_init_never_makes_again() {
     init(&cluster, &data_dir).failed_with(&["is the data directory of a replica already"]);
     let status = &cluster.status([0])[0];
     assert_eq!(status["forming"]["forming"]["missing"], serde_json::json!([1, 2]), "{status}");
-    // Until the others have come, it takes nothing, and says why.
+    // Until the other members have come, it takes nothing, and says why.
     let endpoint = cluster.endpoint(0);
     let done = synod(&["submit", "--timeout", "300ms", "--endpoints", &endpoint, "early"]);
     assert_eq!(done.code, 3, "{done:?}");
@@ -80,10 +80,10 @@ fn a_second_process_on_a_data_directory_is_told_which_one_has_it() {
     let inspected = synod(&["inspect", &data_dir]).stdout();
     let holder = format!("process {} has it open", cluster.node(0).pid());
     assert!(inspected.contains(&holder), "{inspected}");
-    // The first one has not noticed anything.
+    // The first node has not noticed anything.
     assert_eq!(cluster.node(0).lines_with("WARN"), cluster.node(0).lines_with("cannot be reached"));
     assert_eq!(cluster.status([0])[0]["reachable"], true);
-    // After `kill -9` nobody has it, whatever the lock file says.
+    // After `kill -9` nobody holds the lock, whatever the lock file says.
     cluster.kill(0);
     cluster.start(0).tells("listens for clients");
 }
@@ -96,7 +96,7 @@ fn a_node_makes_no_data_directory() {
     node(&cluster, 0).failed_with(&[&advice[..], &[data_dir.to_str().unwrap()]].concat());
     assert!(!data_dir.exists());
 
-    // As a disk that is not mounted looks.
+    // This is what a disk looks like that is not mounted.
     fs::create_dir(&data_dir).unwrap();
     node(&cluster, 0).failed_with(&advice);
     assert_eq!(fs::read_dir(&data_dir).unwrap().count(), 0);
@@ -140,8 +140,8 @@ fn something_else_in_the_place_of_a_file_is_named_and_not_waited_for() {
         assert!(says.iter().all(|part| inspected.stdout.contains(part)), "{inspected:?}");
         fs::remove_dir(&path).unwrap();
 
-        // A disk that has gone away is told from a file by nothing but that it does not answer, and
-        // so is a pipe in the place of a segment: a start can be stopped while it waits.
+        // A disk that has gone away differs from a file only in that it does not answer. So does a pipe
+        // in the place of a segment. A start can be stopped while it waits for either.
         if !name.starts_with("log/") {
             mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
             let says = [path.to_str().unwrap(), "there should be a file, and something else is"];
@@ -172,7 +172,7 @@ fn a_data_directory_that_cannot_be_written_to_is_not_used() {
     init(&cluster, other.to_str().unwrap()).failed_with(&["/r1", "Read-only file system"]);
 }
 
-/// Both greet the others with the same incarnation, and take turns to be the one that is heard.
+/// Both nodes greet the others with the same incarnation, and take turns in being heard.
 #[test]
 fn two_processes_with_copies_of_one_data_directory_are_found_out() {
     let (mut cluster, _) = Cluster::running_calmly(3);
@@ -182,7 +182,7 @@ fn two_processes_with_copies_of_one_data_directory_are_found_out() {
     assert!(copied.unwrap().success());
     cluster.start(1);
     let mut args = vec!["--data-dir".to_owned(), copy.to_str().unwrap().to_owned()];
-    // Where nobody looks for a replica of this cluster.
+    // At an address where nobody looks for a replica of this cluster.
     args.extend(["--listen-client".to_owned(), cluster.endpoint(8)]);
     args.extend(["--listen-peer".to_owned(), cluster.peer_address(8)]);
     let log = cluster.path().join("copy.log");

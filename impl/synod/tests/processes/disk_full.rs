@@ -1,10 +1,10 @@
-//! A full disk stops the replica that it belongs to, and nobody else; with room, it comes back.
+//! A full disk stops the replica that it belongs to, and no other. With room, the replica comes back.
 
 use crate::cluster::Cluster;
 use crate::command::synod;
 use crate::mount::Mount;
 
-/// Four segments: two for the log as it begins, and room for a filler.
+/// Four segments: two for the log in the beginning, and room for a filler.
 const DISK_BYTES: u64 = 8 << 20;
 
 const FULL: [&str; 2] = ["No space left on device", "the disk is full: make room on it"];
@@ -22,10 +22,10 @@ fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
     let mut values = vec!["with room".to_owned()];
     cluster.submit([1, 2], &["with room"]);
 
-    // The segment that it writes and the one after it have their room already, and no third has.
+    // The present segment and the next one have their room already. There is no room for a third.
     mount.fill();
     while cluster.node(0).exit_status().is_none() {
-        // About 100 KiB: forty of them are more than two segments hold.
+        // Each takes about 100 KiB. Forty of them are more than two segments hold.
         values.push(format!("{} {}", values.len(), "x".repeat(100_000)));
         assert!(values.len() < 60, "it goes on for ever:\n{}", cluster.node(0).told());
         cluster.submit([1, 2], &[values.last().unwrap()]);
@@ -33,7 +33,7 @@ fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
     cluster.node(0).fails_with(&FULL);
     cluster.node(0).fails_with(&["/r0/log/00000003.wal"]);
 
-    // The others go on; and as long as there is no room, it does not begin.
+    // The others go on. As long as there is no room, the replica does not start.
     cluster.nodes.remove(&0);
     values.push("without it".to_owned());
     cluster.submit([1, 2], &["without it"]);
@@ -62,7 +62,7 @@ fn an_init_on_a_full_disk_says_so_and_is_finished_when_there_is_room() {
     mount.fill();
     init().failed_with(&FULL);
 
-    // It is no replica yet, and its operator learns how it becomes one.
+    // The directory is unfinished, and the error says how to finish it.
     let mut args = cluster.node_args(0);
     args.insert(0, "node".to_owned());
     args[2] = data_dir.to_owned();

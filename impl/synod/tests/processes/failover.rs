@@ -1,4 +1,4 @@
-//! A coordinator that dies is replaced; a replica that was only stopped for a while replaces nobody.
+//! A coordinator that dies is replaced. A replica that was only stopped for a while replaces nobody.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::cluster::Cluster;
 
-/// Longer than it takes until a replica suspects that there is no coordinator, and stands.
+/// Longer than a replica takes to suspect that there is no coordinator, and to stand.
 const LONG: Duration = Duration::from_millis(2500);
 
 #[test]
@@ -17,7 +17,7 @@ fn another_coordinates_soon_after_the_coordinator_is_killed() {
     let others: Vec<_> = cluster.ids().filter(|id| *id != before.id).collect();
     cluster.kill(before.id);
     let killed = Instant::now();
-    // The command gives up, and the test fails, after ten seconds.
+    // If the command waits longer than ten seconds, it gives up, and the test fails.
     cluster.submit(others.clone(), &["after"]);
     println!("answered {} ms after the coordinator was killed", killed.elapsed().as_millis());
 

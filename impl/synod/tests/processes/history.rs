@@ -1,4 +1,4 @@
-//! What clients were told, and whether the log agrees.
+//! What clients were told, and whether the log agrees with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -6,20 +6,20 @@ use std::sync::{Mutex, MutexGuard};
 use synod_client::SubmitFailed;
 use synod_model::Slot;
 
-/// What clients have submitted so far, and what they were told.
+/// What clients have submitted so far, and the answers that they got.
 #[derive(Debug, Default)]
 pub(crate) struct History(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The highest slot that any client was told, or read.
+    /// The highest slot in any answer or read.
     floor: u64,
     submissions: BTreeMap<String, Submission>,
 }
 
 #[derive(Debug)]
 struct Submission {
-    /// Whatever was told before it was submitted is below it in the log.
+    /// Everything that was answered before this value was submitted has a lower slot.
     floor: u64,
     told: Option<Told>,
 }
@@ -31,7 +31,7 @@ enum Told {
     Unknown,
 }
 
-/// How many submissions came to which end.
+/// How many submissions had which outcome.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) done: usize,
@@ -40,14 +40,14 @@ pub(crate) struct Counts {
 }
 
 impl History {
-    /// A client begins to submit `value`, which nobody has submitted before.
+    /// A client submits `value`, which no client has submitted before.
     pub(crate) fn begin(&self, value: &str) {
         let mut inner = self.inner();
         let submission = Submission { floor: inner.floor, told: None };
         assert!(inner.submissions.insert(value.to_owned(), submission).is_none(), "{value} twice");
     }
 
-    /// The client was told what became of it.
+    /// A client has got an answer.
     pub(crate) fn end(&self, value: &str, outcome: &Result<Slot, SubmitFailed>) {
         let mut inner = self.inner();
         let told = match outcome {
@@ -61,7 +61,7 @@ impl History {
         inner.submissions.get_mut(value).expect("it was begun").told = Some(told);
     }
 
-    /// Nothing that was told so far is above this slot: what a read that begins now covers at least.
+    /// No answer so far has a higher slot. A read that begins now covers at least this one.
     pub(crate) fn floor(&self) -> u64 {
         self.inner().floor
     }
@@ -69,12 +69,12 @@ impl History {
     /// A client has read that the log ends here.
     pub(crate) fn read(&self, floor: u64, slot: Slot) {
         assert!(slot.0 >= floor, "slot {floor} was told before, and a read then said {slot}");
-        // Whatever is submitted from now on stands behind it.
+        // Whatever is submitted from now on has a higher slot.
         let mut inner = self.inner();
         inner.floor = inner.floor.max(slot.0);
     }
 
-    /// The log, as slots and values, is what the clients were told.
+    /// Checks that the log, as slots and values, agrees with what the clients were told.
     pub(crate) fn check(&self, log: &[(u64, String)]) -> Counts {
         let inner = self.inner();
         let mut counts = Counts::default();

@@ -1,4 +1,4 @@
-//! A replica whose network is cut, and mended.
+//! A replica whose network is cut, and repaired.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::command::synod;
 use crate::proxy::Network;
 use crate::wait::until;
 
-/// Longer than it takes until a replica suspects that there is no coordinator, and stands.
+/// Longer than a replica takes to suspect that there is no coordinator, and to stand.
 const LONG: Duration = Duration::from_millis(2500);
 
 fn running() -> (Cluster, Network, Coordination) {
@@ -49,8 +49,8 @@ fn an_isolated_coordinator_tells_nothing_that_is_not_so_and_follows_when_it_is_b
     cluster.submit([before.id], &["before"]);
     network.isolate(before.id);
 
-    // It cannot know whether the log has grown elsewhere, so it does not say where it ends; and what
-    // it takes it does not claim to be in the log.
+    // It cannot know whether the log has grown elsewhere, so it does not say where the log ends. What
+    // it takes, it does not report as being in the log.
     let endpoint = cluster.endpoint(before.id);
     let asks = |command: &[&str]| {
         synod(&[command, &["--endpoints", &endpoint, "--timeout", "700ms"]].concat())
@@ -70,7 +70,7 @@ fn an_isolated_coordinator_tells_nothing_that_is_not_so_and_follows_when_it_is_b
     assert_eq!(cluster.settled(), after);
     cluster.submit([before.id], &["afterwards"]);
     let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
-    // What the isolated replica took may have come late, which its client was not told otherwise.
+    // What the isolated replica took may have come late. Its client was not told anything else.
     let values: Vec<_> = values.iter().filter(|it| *it != "cut off").collect();
     assert_eq!(values, ["before", "meanwhile", "afterwards"]);
 }

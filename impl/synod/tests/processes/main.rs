@@ -1,11 +1,10 @@
-//! Nodes as they are deployed: real processes, real files, real sockets, and what goes wrong with them.
+//! Nodes as they are deployed, with their failures: real processes, real files, real sockets.
 //!
-//! Every test has its own cluster, at an address of loopback and in a folder that nobody else has, and
-//! takes its processes and its folder with it when it ends, also when it fails. Then it prints what
-//! the nodes have told. What is drawn at random is drawn from a seed, which is printed; `SYNOD_SEED`
-//! sets another.
+//! Every test has its own cluster, at a loopback address and in a folder of its own. When the test ends,
+//! even if it fails, its processes and its folder are removed. A test that fails prints the log lines of
+//! its nodes. Random choices are drawn from a seed, which is printed. `SYNOD_SEED` sets another.
 //!
-//! Only Linux gives every process a few million addresses of loopback; so only there this runs.
+//! These tests need a few million loopback addresses for every process, which only Linux has.
 #![cfg(target_os = "linux")]
 
 mod application;

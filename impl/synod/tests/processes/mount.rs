@@ -1,4 +1,4 @@
-//! A small file system of its own, in memory: one that can be full, or read-only.
+//! A small file system in memory, which can be full or read-only.
 
 use std::ffi::CString;
 use std::fs;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::wait::until;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
-/// A mounted tmpfs; unmounted when this is dropped.
+/// A mounted tmpfs. It is unmounted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts `bytes` of memory at `path`, which is made. Without, where that is not allowed: who is
-    /// not root cannot, nor can root in many containers.
+    /// Mounts `bytes` of memory at `path`, which is made. None where that is not allowed: to users other
+    /// than root, and even to root in many containers.
     pub(crate) fn new(path: PathBuf, bytes: u64) -> Option<Self> {
         fs::create_dir(&path).unwrap();
         let options = CString::new(format!("size={bytes}")).unwrap();
@@ -22,7 +22,7 @@ impl Mount {
         if let Err(error) = mounted {
             let test = std::thread::current();
             let test = test.name().unwrap_or_default();
-            // Past the test harness, which keeps what a test that passes has printed.
+            // Not through the test harness, which hides the output of a test that passes.
             let _ = writeln!(io::stderr(), "NOT TESTED: {test}: nothing can be mounted: {error}");
             return None;
         }
@@ -34,7 +34,7 @@ impl Mount {
     }
 
     pub(crate) fn make_read_only(&self) {
-        // Busy, as long as a process that has just been killed still holds a file open for writing.
+        // It is busy as long as a process that was just killed has a file open for writing.
         until("a read-only mount", || mount_remount(&self.0, MountFlags::RDONLY, "").ok());
     }
 
@@ -57,7 +57,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Also if a process still has a file open there: it is killed in its turn.
+        // Also if a process has a file open there. That process is killed as well.
         let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }

@@ -1,4 +1,4 @@
-//! A `synod node`, and what it tells.
+//! A `synod node`, and its log lines.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -12,8 +12,8 @@ use crate::wait::until;
 
 /// Does something while no process of these tests is being started.
 ///
-/// A process begins as a copy of the one that starts it, and for a moment has its sockets open, also
-/// one that another test closes. What is closed in here is closed.
+/// A process begins as a copy of the one that starts it. For a moment it has all sockets of that one
+/// open, even one that another test closes. What is closed within this function is closed.
 pub(crate) fn with_nobody_starting<T>(work: impl FnOnce() -> T) -> T {
     static STARTING: Mutex<()> = Mutex::new(());
     let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,7 +34,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended; then neither does anything.
+        // It may have ended. Then neither call does anything.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -45,17 +45,17 @@ impl Drop for Running {
 pub(crate) struct Node {
     process: Running,
     log: PathBuf,
-    /// Where in the file what this run tells begins: the runs before have told their share.
+    /// Where the log lines of this run begin in the file. Earlier runs wrote to it too.
     log_from: usize,
 }
 
 impl Node {
-    /// Starts `synod node` with these arguments. What it tells is added to the file `log`.
+    /// Starts `synod node` with these arguments. Its log lines are appended to the file `log`.
     pub(crate) fn start(args: &[String], environment: &BTreeMap<&str, String>, log: &Path) -> Self {
         Self::begin(Command::new(env!("CARGO_BIN_EXE_synod")), args, environment, log)
     }
 
-    /// The same, with a limit that the shell sets as `ulimit` takes it.
+    /// The same, with a limit that the shell sets, in the form of `ulimit`.
     pub(crate) fn start_limited(
         limit: &str,
         args: &[String],
@@ -91,7 +91,7 @@ impl Node {
         kill_process(Pid::from_child(&self.process.0), signal).unwrap();
     }
 
-    /// `kill -9`; it is gone when this returns.
+    /// `kill -9`. The process is gone when this returns.
     pub(crate) fn kill(mut self) {
         assert!(self.exit_status().is_none(), "it had ended by itself:\n{}", self.told());
         self.process.0.kill().unwrap();
@@ -102,32 +102,32 @@ impl Node {
         self.process.0.try_wait().unwrap()
     }
 
-    /// Waits until it has ended; says with which code.
+    /// Waits until it has ended, and returns its exit code.
     pub(crate) fn ended(&mut self) -> i32 {
         let what = format!("the end of process {}, which tells {}", self.pid(), self.log.display());
         let status = until(&what, || self.exit_status());
         status.code().unwrap_or_else(|| panic!("it was killed: {status}"))
     }
 
-    /// Everything that it has told in this run.
+    /// All log lines of this run.
     pub(crate) fn told(&self) -> String {
         let bytes = fs::read(&self.log).unwrap();
         String::from_utf8(bytes[self.log_from..].to_vec()).unwrap()
     }
 
-    /// Waits until it has told of something.
+    /// Waits for a log line that contains `part`.
     pub(crate) fn tells(&self, part: &str) {
         until(&format!("{} tells: {part}", self.log.display()), || {
             self.told().contains(part).then_some(())
         });
     }
 
-    /// How many lines of what it has told have this in them.
+    /// How many log lines contain this.
     pub(crate) fn lines_with(&self, part: &str) -> usize {
         self.told().lines().filter(|line| line.contains(part)).count()
     }
 
-    /// It does not go on, and this is why: after the lines of its log, the error and what to do.
+    /// Checks that the node has stopped with an error: after its log lines, what happened and what to do.
     #[track_caller]
     pub(crate) fn fails_with(&mut self, parts: &[&str]) {
         let code = self.ended();

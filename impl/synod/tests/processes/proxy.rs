@@ -1,8 +1,8 @@
-//! The network between replicas, so that it can be cut: every way from one to another leads through
-//! here.
+//! The network between replicas, so that it can be cut: every link from one replica to another leads
+//! through here.
 //!
-//! What is sent over a cut way is held back, as TCP does when packets get lost, and goes on its way
-//! when the cut is mended. So neither end learns of it other than by silence.
+//! What is sent over a cut link is held back, as TCP does when packets get lost. It goes on when the
+//! link is restored. So both ends notice only silence.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -15,11 +15,11 @@ use crate::cluster::Cluster;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// All ways between the replicas of a cluster.
+/// All links between the replicas of a cluster.
 #[derive(Debug)]
 pub(crate) struct Network(Vec<Way>);
 
-/// The way from one replica to another.
+/// The link from one replica to another.
 #[derive(Debug)]
 struct Way {
     from: u16,
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Network {
-    /// Leads the ways of a cluster through here. Nothing of it runs yet.
+    /// Leads the links of a cluster through here, before any replica runs.
     pub(crate) fn between(cluster: &mut Cluster) -> Self {
         let mut ways = Vec::new();
         for from in cluster.ids() {
@@ -52,12 +52,12 @@ impl Network {
         Self(ways)
     }
 
-    /// Nothing reaches this replica, and nothing that it says reaches anybody.
+    /// Cuts all links to and from this replica.
     pub(crate) fn isolate(&self, replica: u16) {
         self.set_cut(replica, true);
     }
 
-    /// The ways of this replica are open again.
+    /// Restores all links of this replica.
     pub(crate) fn mend(&self, replica: u16) {
         self.set_cut(replica, false);
     }
@@ -75,7 +75,7 @@ impl Drop for Network {
     }
 }
 
-/// Takes connections and leads each of them to `target`.
+/// Accepts connections, and forwards each to `target`.
 fn lead(listener: &TcpListener, target: &str, state: &Arc<State>) {
     listener.set_nonblocking(true).unwrap();
     while !state.is_over.load(Ordering::Relaxed) {
@@ -100,7 +100,7 @@ fn lead(listener: &TcpListener, target: &str, state: &Arc<State>) {
     }
 }
 
-/// Carries what comes from one end to the other, until either is closed.
+/// Forwards bytes from one end to the other, until either is closed.
 fn carry(mut from: TcpStream, mut to: TcpStream, state: &State) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
@@ -111,7 +111,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, state: &State) {
             break;
         }
     }
-    // Whichever end is still open learns that the other is not.
+    // The end that is still open learns that the other is closed.
     for socket in [from, to] {
         let _ = socket.shutdown(std::net::Shutdown::Both);
     }

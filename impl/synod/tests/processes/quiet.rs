@@ -1,4 +1,4 @@
-//! A cluster that is left alone, and one that is killed as a whole.
+//! A cluster that is left alone, and a cluster that is killed as a whole.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn a_healthy_cluster_that_nobody_asks_tells_nothing_and_keeps_no_more() {
     };
     let memory = resident(&cluster);
     let told: Vec<_> = cluster.ids().map(|id| cluster.node(id).told()).collect();
-    // Dozens of heartbeats.
+    // This takes dozens of heartbeats.
     sleep(Duration::from_secs(3));
     for id in cluster.ids() {
         let now = cluster.node(id).told();

@@ -1,5 +1,5 @@
-//! A data directory that is lost and made anew under the same id has forgotten what it promised. It
-//! never takes part again.
+//! A data directory that was lost and made anew under the same id has forgotten its promises. It never
+//! takes part again.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn a_replica_that_is_made_anew_stops_and_the_others_go_on() {
     cluster.settled();
     cluster.submit([0, 1], &["after"]);
     assert!(cluster.values(0).into_iter().map(|it| it.1).eq(["before", "after"]));
-    // Whoever turned it away says so; once, not with each attempt. One of them is enough to stop it.
+    // A replica that turned it away says so once, not for each attempt. One such replica stops it.
     let lines = [0, 1].map(|id| cluster.node(id).lines_with("has another data directory"));
     assert!(lines.iter().sum::<usize>() >= 1 && lines.iter().all(|it| *it <= 1), "{lines:?}");
 }

@@ -1,5 +1,5 @@
-//! Whoever reads what a node tells may stall, as a log collector does whose disk is full: that is no
-//! reason for a replica to stand still.
+//! The reader of a node's log lines may stall, as a log collector with a full disk does. That must not
+//! stop the replica.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -12,19 +12,19 @@ use crate::cluster::Cluster;
 use crate::process::Node;
 use crate::wait::{SOON, until};
 
-/// Each is a line of more than a hundred bytes, and a pipe takes 65,536.
+/// How many strangers. Each makes a line of more than a hundred bytes, and a pipe takes 65,536.
 const STRANGERS: usize = 1000;
 
-/// A pipe whose reader is there, and does not read. The end that keeps it open must outlive the node.
+/// A pipe whose reader exists and does not read. The end that keeps it open must outlive the node.
 fn stalled(folder: &Path) -> (PathBuf, File) {
     let path = folder.join("stalled");
     mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
-    // For both, opening it waits for nobody.
+    // Opening a pipe for reading and writing waits for nobody.
     let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     (path, reader)
 }
 
-/// A cluster of one, which tells of every stranger, to somebody who does not read it.
+/// A cluster of one, which logs every stranger, to a reader that does not read.
 fn unread() -> (Cluster, File) {
     let mut cluster = Cluster::made(1);
     cluster.environment.insert("SYNOD_LOG", "debug".to_owned());
@@ -36,7 +36,7 @@ fn unread() -> (Cluster, File) {
     let endpoint = cluster.endpoint(0).parse().unwrap();
     for _ in 0..STRANGERS {
         let mut stranger = TcpStream::connect_timeout(&endpoint, SOON).unwrap();
-        // It may be closed by then.
+        // The connection may be closed by then.
         let _ = stranger.write_all(b"GET / HTTP/1.1\r\n\r\n");
     }
     (cluster, reader)

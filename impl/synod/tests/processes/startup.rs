@@ -1,4 +1,4 @@
-//! What a node is told that it cannot do.
+//! A node that is told to do something impossible.
 
 use std::net::TcpListener;
 
@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::command::{Done, synod};
 use crate::process::with_nobody_starting;
 
-/// Runs replica 0, with this besides.
+/// Runs replica 0 with these further arguments.
 fn node(cluster: &Cluster, more: &[&str]) -> Done {
     let mut args = cluster.node_args(0);
     args.insert(0, "node".to_owned());
@@ -36,7 +36,9 @@ fn a_port_in_use_is_named_with_the_flag_that_chooses_another() {
     let cluster = Cluster::made(3);
     let failed = |at: &str, done: Done, parts: [&str; 2]| {
         assert_eq!(done.code, 1, "{done:?}");
-        for part in [at, "Address already in use", "see what uses that port"].iter().chain(&parts) {
+        for part in
+            [at, "Address already in use", "find out what uses that port"].iter().chain(&parts)
+        {
             assert!(done.stderr.contains(part), "not in it: {part}\n{}", done.stderr);
         }
         assert_eq!(done.stderr.matches("Address already in use").count(), 1, "{}", done.stderr);

@@ -1,4 +1,4 @@
-//! SIGTERM: what was taken is answered, and the end comes soon, whatever else is going on.
+//! SIGTERM: what was taken is answered, and the end comes soon, whatever else is under way.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::command::synod;
 use crate::wait::{SOON, until};
 
-/// As many as one session may have in flight.
+/// As many requests as one session may have in flight.
 const REQUESTS: u64 = 1000;
 
 /// A connection on which many requests are in flight.
@@ -41,7 +41,7 @@ impl InFlight {
         Self { connection, runtime }
     }
 
-    /// Waits for one answer, so that the others are under way.
+    /// Waits for one answer. The others are under way then.
     fn first(&mut self) -> (u64, Answer) {
         let answer = self.runtime.block_on(self.connection.answer()).unwrap();
         (answer.id, answer.answer)
@@ -70,7 +70,7 @@ fn ask(session: SessionId, number: u64) -> Ask {
 #[test]
 fn a_node_that_is_told_to_stop_answers_what_it_has_taken() {
     let (mut cluster, coordination) = Cluster::running(3);
-    // One that forwards what it is asked, and then the one that has to see to it.
+    // First a replica that forwards its requests, and then the one that coordinates.
     for (round, id) in [(coordination.id + 1) % 3, coordination.id].into_iter().enumerate() {
         let mut in_flight = InFlight::begin(&cluster.endpoint(id));
         let first = in_flight.first();
@@ -81,8 +81,8 @@ fn a_node_that_is_told_to_stop_answers_what_it_has_taken() {
         assert_eq!(node.ended(), 0, "{}", node.told());
         assert_eq!(node.lines_with("stops"), 1, "{}", node.told());
 
-        // What was answered with a slot is there, for everybody. What was not taken is nowhere. Nothing
-        // is unknown: a healthy cluster is faster than a node that stops is patient.
+        // What was answered with a slot is there, on all replicas. What was not taken is nowhere. Nothing
+        // is unknown: a healthy cluster finishes before the stopping node loses patience.
         let log = cluster.values((id + 1) % 3);
         let mut done = 0;
         for (number, answer) in answers {
@@ -114,7 +114,7 @@ fn a_node_without_a_majority_stops_soon_and_says_that_the_rest_is_unknown() {
     cluster.ids().filter(|other| *other != id).for_each(|other| cluster.kill(other));
     cluster.node(id).signal(Signal::TERM);
     assert_eq!(cluster.node(id).ended(), 0, "{}", cluster.node(id).told());
-    // It is gone, and whoever was not answered sees that the connection is closed.
+    // It is gone. A client without an answer sees that the connection is closed.
     let waiting = in_flight.runtime.block_on(async {
         let all = async { while in_flight.connection.answer().await.is_ok() {} };
         tokio::time::timeout(SOON, all).await
@@ -142,7 +142,7 @@ fn a_node_stops_at_once_while_its_disk_does_not_answer() {
     let mut cluster = Cluster::made(3);
     let segment = cluster.data_dir(0).join("log/00000001.wal");
     std::fs::remove_file(&segment).unwrap();
-    // A pipe that nobody writes to: whoever opens it waits, as for a disk that has gone away.
+    // A pipe without a writer: opening it waits, as for a disk that has gone away.
     mkfifoat(CWD, &segment, Mode::RUSR | Mode::WUSR).unwrap();
     let pid = cluster.start(0).pid();
     let lock = cluster.data_dir(0).join("LOCK");
@@ -164,7 +164,7 @@ fn clients_that_only_listen_do_not_hold_up_a_node_that_stops() {
     let follower = cluster.endpoint(id);
     let following =
         std::thread::spawn(move || synod(&["follow", "--endpoints", &follower, "--timeout", "1s"]));
-    // A follower is there once it has a connection; that takes it less than this.
+    // A follower needs a connection, which takes less time than this.
     std::thread::sleep(Duration::from_millis(300));
     cluster.stop(id);
     drop(idle);
@@ -173,8 +173,8 @@ fn clients_that_only_listen_do_not_hold_up_a_node_that_stops() {
     assert!(done.stderr.contains("the log could not be followed"), "{done:?}");
 }
 
-/// A client of a replica that has asked for more than the buffers of a socket take in, and does not
-/// read it.
+/// A client of a replica that has asked for more than the buffers of a socket hold, and does not read
+/// the answers.
 struct Deaf {
     _connection: Connection,
     _runtime: Runtime,
@@ -195,9 +195,9 @@ impl Deaf {
             let mut deaf = Connection::connect(&endpoint, SOON).await.unwrap();
             let follow = Follow { from: Slot(1), until_caught_up: false, everything: true };
             deaf.put(1, Ask::Follow(follow)).unwrap();
-            // The first answer comes, and the others are never taken.
+            // It reads the first answer and none of the others.
             assert!(matches!(deaf.answer().await.unwrap().answer, Answer::Deliveries { .. }));
-            // Time for all buffers on the way to fill.
+            // All buffers on the way have time to fill.
             tokio::time::sleep(Duration::from_millis(500)).await;
             deaf
         });
@@ -212,11 +212,11 @@ fn a_client_that_does_not_read_does_not_hold_up_a_node_that_stops() {
     cluster.stop(coordination.id);
 }
 
-/// Whoever presses Ctrl-C once more does not want to wait for what can still be answered.
+/// A second Ctrl-C means that the user does not want to wait for further answers.
 #[test]
 fn a_node_that_is_told_twice_to_stop_ends_at_once() {
     let (mut cluster, coordination) = Cluster::running(3);
-    // It would be waited for, for some seconds.
+    // Without the second signal, the node would wait for this for some seconds.
     let _deaf = Deaf::begin(&cluster, coordination.id);
     let node = cluster.node(coordination.id);
     node.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! What comes over the network from those who do not belong: noise, and replicas in the wrong place.
+//! Connections of those who do not belong here: noise, and replicas in the wrong place.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -9,16 +9,16 @@ use fastrand::Rng;
 use crate::cluster::Cluster;
 use crate::wait::{SOON, chance, until};
 
-/// What a node says of a connection that it closes, of a client and of a peer.
+/// What a node logs when it closes a connection of a client, and of a peer.
 const CLOSED: [&str; 2] = ["closed a connection", "a caller from"];
 
-/// How many lines it has said of connections that it has closed.
+/// How many log lines it has written about connections that it closed.
 fn closed(cluster: &mut Cluster) -> usize {
     CLOSED.iter().map(|part| cluster.node(0).lines_with(part)).sum()
 }
 
-/// What no client and no replica says; and whether it may be the beginning of what one says, which
-/// ended too soon.
+/// What no client and no replica sends, and whether it may be the beginning of what one sends, cut off
+/// too soon.
 fn noise(rng: &mut Rng) -> Vec<(Vec<u8>, bool)> {
     let whole = |bytes: Vec<u8>| (bytes, false);
     let mut noise = Vec::from([
@@ -29,7 +29,7 @@ fn noise(rng: &mut Rng) -> Vec<(Vec<u8>, bool)> {
         // An empty frame, and one whose checksum is wrong.
         whole(vec![0; 8]),
         whole([&8u32.to_le_bytes()[..], &[1; 4], &[0; 8]].concat()),
-        // Half of a header, and of a frame.
+        // Half of a header, and half of a frame.
         (vec![8, 0, 0], true),
         ([&8u32.to_le_bytes()[..], &[1; 4], &[0; 4]].concat(), true),
     ]);
@@ -71,7 +71,8 @@ fn noise_on_either_port_ends_its_connection_and_nothing_else() {
     assert!(now < memory + (16 << 20), "{memory} bytes were resident, and now {now}");
 }
 
-/// Whoever can reach a port can have a line for every connection, or ten a second, and a number.
+/// Anybody who can reach a port can cause a log line for each connection, up to ten a second. Then there
+/// is one line with a number.
 #[test]
 fn many_strangers_are_told_in_a_few_lines() {
     const STRANGERS: usize = 200;
@@ -100,11 +101,11 @@ fn number(line: &str) -> usize {
     line.rsplit('=').next().unwrap().trim().parse().unwrap()
 }
 
-/// Says something, and then nothing more; waits until the connection is closed.
+/// Sends something and then nothing more, and waits until the connection is closed.
 fn say(address: &str, bytes: &[u8]) {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
-    // It may be closed before all is said.
+    // The connection may be closed before everything is sent.
     let _ = socket.write_all(bytes).and_then(|()| socket.shutdown(Shutdown::Write));
     match socket.read_to_end(&mut Vec::new()) {
         Ok(_) => {}
@@ -116,7 +117,7 @@ fn say(address: &str, bytes: &[u8]) {
 fn strangers_who_say_nothing_are_not_kept() {
     let mut cluster = Cluster::made(3);
     cluster.start(0).tells("listens for clients");
-    // As many as it takes to fill all places for those who have not said who they are, and more.
+    // More than there are places for callers that have not said who they are.
     let connect = |address: String| (0..80).map(move |_| TcpStream::connect(&address).unwrap());
     let mut sockets: Vec<_> =
         connect(cluster.peer_address(0)).chain(connect(cluster.endpoint(0))).collect();
@@ -134,7 +135,7 @@ fn strangers_who_say_nothing_are_not_kept() {
 #[test]
 fn a_replica_of_another_cluster_is_turned_away() {
     let (mut cluster, before) = Cluster::running_calmly(3);
-    // The same members at the same addresses, and another name.
+    // The same members at the same addresses, with another name.
     let mut other = Cluster::new(3);
     other.name = "another".to_owned();
     other.make(2);
@@ -149,7 +150,7 @@ fn a_replica_of_another_cluster_is_turned_away() {
     let status = &other.status([2])[0];
     assert_eq!(status["forming"]["forming"]["missing"], serde_json::json!([0, 1]), "{status}");
     assert_eq!(status["promised"], 0);
-    // It has tried again and again; that is told now and then, if not only once.
+    // It has tried again and again. That is logged now and then, not each time.
     assert!(other.node(2).lines_with("is of cluster") <= 2, "{}", other.node(2).told());
     for id in [0, 1] {
         let node = cluster.node(id);
@@ -160,7 +161,7 @@ fn a_replica_of_another_cluster_is_turned_away() {
 #[test]
 fn an_address_that_leads_into_a_cluster_of_the_same_name_is_told_as_a_possibility() {
     let (cluster, before) = Cluster::running_calmly(3);
-    // Made by somebody else, who has kept to the default name as well, with one address mistyped.
+    // Another cluster with the default name, made by somebody else, with one address mistyped.
     let mut other = Cluster::made(3);
     let address = cluster.peer_address(1);
     other.more_args.insert(2, vec!["--peers".to_owned(), format!("1={address}")]);
@@ -198,7 +199,7 @@ fn an_address_that_leads_to_the_wrong_replica_is_named_and_can_be_mended() {
     cluster.more_args.insert(0, vec!["--peers".to_owned(), right]);
     cluster.start(0);
     cluster.settled();
-    // What was mended is kept.
+    // The corrected address is stored.
     cluster.stop(0);
     cluster.more_args.clear();
     cluster.start(0);

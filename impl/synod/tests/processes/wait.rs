@@ -1,14 +1,14 @@
-//! Waiting, never for ever; and chance, from a seed.
+//! Waiting with a limit, and random choices from a seed.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// How long anything may take that takes a fraction of a second where nothing else runs.
+/// The limit for anything that takes a fraction of a second on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Looks again and again until there is something; fails with what it looked for if there never is.
+/// Polls until there is something. Fails with its description if there never is.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -20,7 +20,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Chance for one test: the same in every run, unless `SYNOD_SEED` is set.
+/// Random choices for one test: the same in every run, unless `SYNOD_SEED` is set.
 pub(crate) fn chance() -> Rng {
     let seed = std::env::var("SYNOD_SEED").map_or(Ok(1), |seed| seed.parse());
     let seed = seed.expect("SYNOD_SEED is a number");

@@ -1,4 +1,4 @@
-//! What is encoded comes back, and whatever else comes is refused.
+//! What is encoded comes back, and everything else is refused.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ fn what_is_encoded_comes_back() {
     check(2_000, &vec(any_record(), 0..6), |records| {
         let bytes = encoded(&records);
         assert_eq!(decoded(&bytes).as_ref(), Ok(&records));
-        // Cut anywhere, it is fewer records, or an error.
+        // Cut anywhere, it yields fewer records, or an error.
         for cut in 0..bytes.len() {
             if let Ok(fewer) = decoded(&bytes[..cut]) {
                 assert_eq!(fewer, records[..fewer.len()]);
@@ -56,8 +56,8 @@ fn what_is_encoded_comes_back() {
     });
 }
 
-/// Nothing panics, and nothing takes more memory than its bytes can account for: a test that
-/// allocated what these lengths say would not come to its end.
+/// Nothing panics, and memory stays in proportion to the input. A test that allocated what these lengths
+/// say would not end.
 #[test]
 fn mutations_are_decoded_or_refused() {
     let changes = vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
@@ -68,7 +68,7 @@ fn mutations_are_decoded_or_refused() {
             bytes[place] = byte;
         }
         if let Ok(records) = decoded(&bytes) {
-            // An entry takes a byte at least.
+            // An entry takes at least a byte.
             let entries = records.iter().filter_map(|it| it.content.slots());
             assert!(entries.map(SlotRange::count).sum::<u64>() <= bytes.len() as u64);
         }
@@ -82,7 +82,7 @@ fn mutations_are_decoded_or_refused() {
 
 #[test]
 fn lengths_are_not_believed() {
-    // A number that takes eight bytes, then none of what it counts.
+    // A number of eight bytes, and none of what it counts.
     let length: &[u8] = &[253, 255, 255, 255, 255, 255, 255, 255, 255];
     let request = [&[0, 1, 1, 1, 1, 1, 1, 1, 1], length].concat();
     let entries = [&[0, 1, 1, 1], length].concat();
@@ -94,7 +94,7 @@ fn lengths_are_not_believed() {
     assert_eq!(decode_small::<u8>(&[1, 2]), Err(DecodeError::BytesLeft(1)));
 }
 
-/// A member twice makes no configuration, also where its checksum is right.
+/// A configuration that names a member twice is refused, even if its checksum is right.
 #[test]
 fn what_cannot_be_is_refused() {
     let configuration = [0, 1, 1, 1, 1, 4, 7, 2, 5, 5];

@@ -32,7 +32,7 @@ fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(vec(any::<u8>(), 0..MAX), 1..6)
 }
 
-/// A connection that brings what it is given in pieces of these lengths, and then ends.
+/// A connection that delivers its bytes in pieces of these lengths, and then ends.
 struct Pieces {
     bytes: Vec<u8>,
     lengths: Vec<usize>,
@@ -56,7 +56,7 @@ impl AsyncRead for Pieces {
 
 type AllRead = (Vec<Vec<u8>>, Result<(), FrameReadError>, usize);
 
-/// Everything that can be read, how it ended, and how much room was ever made.
+/// Everything that can be read, how it ended, and how much room was allocated at most.
 fn read(bytes: Vec<u8>, lengths: Vec<usize>, payload_bytes_max: usize) -> AllRead {
     let source = Pieces { bytes, lengths, largest_room_bytes: 0 };
     let mut reader = FrameReader::new(source, payload_bytes_max);
@@ -96,7 +96,7 @@ fn a_cut_off_frame_is_incomplete() {
     });
 }
 
-/// Frames before the change come out as they were, and none from there on.
+/// Frames before the change come out unchanged, and none after it.
 #[test]
 fn a_changed_frame_is_never_misread() {
     let changes = vec((any::<Index>(), 1..=u8::MAX), 1..5);

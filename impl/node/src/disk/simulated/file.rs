@@ -5,14 +5,14 @@ use std::io;
 
 use fastrand::Rng;
 
-/// What a disk writes whole or not at all.
+/// A sector: a disk writes all of it or nothing.
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct File {
     durable: Vec<u8>,
     cached: Vec<u8>,
-    /// For each sector that was written since the last sync, its content after each write.
+    /// For each sector that was written since the last sync, its content after each of the writes.
     dirty: BTreeMap<usize, Vec<[u8; SECTOR_BYTES]>>,
     /// Each length that the file has had since the last sync.
     lengths: Vec<usize>,
@@ -39,7 +39,7 @@ impl File {
         if bytes.is_empty() {
             return;
         }
-        // What does not fit in memory cannot be resized to, and that says so.
+        // An offset that does not fit in memory makes the resize below fail, with its own message.
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let to = from.saturating_add(bytes.len());
         if to > self.cached.len() {
@@ -61,7 +61,7 @@ impl File {
         self.lengths.clear();
     }
 
-    /// Each sector reached the disk or did not, and all are taken for clean.
+    /// Each sector reached the disk or did not, and the cache marks all of them as clean.
     pub(super) fn fail_sync(&mut self, random: &mut Rng) {
         self.durable = self.after_power_loss(random);
         self.dirty.clear();
@@ -75,7 +75,7 @@ impl File {
         self.lengths.clear();
     }
 
-    /// Changes both what is durable and what is cached.
+    /// Changes the durable content and the cached one.
     pub(super) fn replace(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
         change(&mut self.cached);
         self.durable.clone_from(&self.cached);
@@ -106,15 +106,15 @@ fn sector_of(content: &[u8], sector: usize) -> [u8; SECTOR_BYTES] {
     bytes
 }
 
-/// What lies beyond the end of the file is lost.
+/// Bytes beyond the end of the file are lost.
 fn put(content: &mut [u8], sector: usize, bytes: &[u8; SECTOR_BYTES]) {
     let from = (sector * SECTOR_BYTES).min(content.len());
     let to = (from + SECTOR_BYTES).min(content.len());
     content[from..to].copy_from_slice(&bytes[..to - from]);
 }
 
-/// How a power loss goes. If every sector were drawn by itself, nothing would ever be lost whole or
-/// kept whole.
+/// How a power loss goes. If each sector were drawn by itself, a power loss would never lose
+/// everything, and never keep everything.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Oldest,
@@ -127,7 +127,7 @@ impl Outcome {
         [Self::Oldest, Self::Newest, Self::Any, Self::Any][random.usize(..4)]
     }
 
-    /// One of `count` states, ordered from old to new.
+    /// One of `count` states, which are ordered from old to new.
     pub(super) fn draw_one_of(self, count: usize, random: &mut Rng) -> usize {
         match self {
             Self::Oldest => 0,

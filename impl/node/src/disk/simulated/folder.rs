@@ -1,4 +1,4 @@
-//! A folder of the simulated disk: which files are in it, durably and as a process sees it.
+//! A folder of the simulated disk: which files are in it, durably and in the cache.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,38 +7,38 @@ use fastrand::Rng;
 
 use super::file::Outcome;
 
-/// What a name stands for: an index into all files or all folders.
+/// What a name refers to: an index into all files or all folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(super) enum Inode {
     File(usize),
     Folder(usize),
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Folder {
-    durable: BTreeMap<String, Node>,
-    cached: BTreeMap<String, Node>,
-    /// What happened since the last sync.
+    durable: BTreeMap<String, Inode>,
+    cached: BTreeMap<String, Inode>,
+    /// The changes since the last sync.
     changes: Vec<Change>,
 }
 
 #[derive(Clone, Debug)]
 enum Change {
-    Insert { name: String, node: Node },
-    Rename { from: String, to: String, node: Node },
-    Remove { name: String, node: Node },
+    Insert { name: String, node: Inode },
+    Rename { from: String, to: String, node: Inode },
+    Remove { name: String, node: Inode },
 }
 
 impl Folder {
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&String, &Node)> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&String, &Inode)> {
         self.cached.iter()
     }
 
-    pub(super) fn get(&self, name: &str) -> io::Result<Node> {
+    pub(super) fn get(&self, name: &str) -> io::Result<Inode> {
         self.cached.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    pub(super) fn insert(&mut self, name: &str, node: Node) -> io::Result<()> {
+    pub(super) fn insert(&mut self, name: &str, node: Inode) -> io::Result<()> {
         if self.cached.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -59,13 +59,13 @@ impl Folder {
     }
 
     pub(super) fn sync(&mut self) {
-        // Only what is left to be synced: what a failed sync lost stays lost.
+        // Only the changes since then: a failed sync has lost earlier ones for good.
         for change in std::mem::take(&mut self.changes) {
             change.apply(&mut self.durable);
         }
     }
 
-    /// Part of what happened reached the disk, and nothing is left to be synced.
+    /// Part of the changes reached the disk, and the cache marks all of them as synced.
     pub(super) fn fail_sync(&mut self, random: &mut Rng) {
         self.durable = self.after_power_loss(random);
         self.changes.clear();
@@ -82,7 +82,7 @@ impl Folder {
         self.changes.push(change);
     }
 
-    fn after_power_loss(&self, random: &mut Rng) -> BTreeMap<String, Node> {
+    fn after_power_loss(&self, random: &mut Rng) -> BTreeMap<String, Inode> {
         let outcome = Outcome::draw(random);
         let mut entries = self.durable.clone();
         let mut changes: Vec<&Change> = self.changes.iter().collect();
@@ -99,9 +99,9 @@ impl Folder {
 }
 
 impl Change {
-    /// Whatever else has happened: a rename may survive where the creation before it did not.
-    fn apply(&self, entries: &mut BTreeMap<String, Node>) {
-        let mut forget = |name: &String, node: &Node| {
+    /// Applies to any state of the folder: a rename may survive where the creation before it did not.
+    fn apply(&self, entries: &mut BTreeMap<String, Inode>) {
+        let mut forget = |name: &String, node: &Inode| {
             if entries.get(name) == Some(node) {
                 entries.remove(name);
             }

@@ -1,4 +1,4 @@
-//! Everything that there is on a simulated disk, and what becomes of an operation on it.
+//! The state of a simulated disk, and the fate of each operation on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -6,8 +6,8 @@ use std::io;
 use fastrand::Rng;
 
 use super::file::File;
-use super::folder::{Folder, Node};
-use crate::disk::ROOT;
+use super::folder::{Folder, Inode};
+use crate::disk::interface::ROOT;
 
 /// The name of the data directory in the folder that holds it.
 pub(super) const ROOT_ENTRY: &str = "data";
@@ -19,7 +19,7 @@ pub(super) struct World {
     pub(super) random: Rng,
     pub(super) folders: Vec<Folder>,
     pub(super) files: Vec<File>,
-    /// The process that runs.
+    /// The number of the process that runs.
     pub(super) process: u64,
     pub(super) operations: u64,
     pub(super) bytes_read: u64,
@@ -60,7 +60,7 @@ impl World {
         Ok(())
     }
 
-    /// Counts an operation that changes something, and says what becomes of it.
+    /// Counts an operation that changes something, and decides its fate.
     pub(super) fn begin(&mut self, process: u64) -> io::Result<Fate> {
         self.check_runs(process)?;
         self.operations += 1;
@@ -71,7 +71,7 @@ impl World {
         Ok(self.fail_at.remove(&self.operations).map_or(Fate::Done, Fate::Failed))
     }
 
-    /// Like [`begin`](Self::begin), for what happens whole or not at all.
+    /// Like [`begin`](Self::begin), for an operation that happens whole or not at all.
     pub(super) fn begin_whole(&mut self, process: u64) -> io::Result<Fate> {
         match self.begin(process)? {
             Fate::Failed(os_error) => Err(io::Error::from_raw_os_error(os_error)),
@@ -80,10 +80,10 @@ impl World {
         }
     }
 
-    pub(super) fn find(&self, name: &str) -> io::Result<Node> {
+    pub(super) fn find(&self, name: &str) -> io::Result<Inode> {
         let mut node = self.folders[PARENT].get(ROOT_ENTRY)?;
         for part in name.split('/').filter(|part| !part.is_empty()) {
-            let Node::Folder(folder) = node else {
+            let Inode::Folder(folder) = node else {
                 return Err(io::ErrorKind::NotADirectory.into());
             };
             node = self.folders[folder].get(part)?;
@@ -93,26 +93,26 @@ impl World {
 
     pub(super) fn folder(&self, name: &str) -> io::Result<usize> {
         match self.find(name)? {
-            Node::Folder(folder) => Ok(folder),
-            Node::File(_) => Err(io::ErrorKind::NotADirectory.into()),
+            Inode::Folder(folder) => Ok(folder),
+            Inode::File(_) => Err(io::ErrorKind::NotADirectory.into()),
         }
     }
 
     pub(super) fn file(&self, name: &str) -> io::Result<usize> {
         match self.find(name)? {
-            Node::File(file) => Ok(file),
-            Node::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
+            Inode::File(file) => Ok(file),
+            Inode::Folder(_) => Err(io::ErrorKind::IsADirectory.into()),
         }
     }
 
-    /// The folder that `name` is in, and its name there.
+    /// The folder of `name`, and the name within it.
     pub(super) fn place<'a>(&self, name: &'a str) -> io::Result<(usize, &'a str)> {
         let (folder, name) = name.rsplit_once('/').unwrap_or((ROOT, name));
         Ok((self.folder(folder)?, name))
     }
 }
 
-/// What becomes of an operation.
+/// Whether an operation happens.
 pub(super) enum Fate {
     Done,
     Stopped,
@@ -120,7 +120,7 @@ pub(super) enum Fate {
 }
 
 impl Fate {
-    /// The answer of an operation that has happened.
+    /// The result of an operation that has happened.
     pub(super) fn answer(&self) -> io::Result<()> {
         match *self {
             Self::Done => Ok(()),

@@ -1,11 +1,11 @@
-//! A new cluster on real sockets, and one that somebody wants back into.
+//! A new cluster on real sockets, and replicas that were made anew.
 
 use std::time::Duration;
 
 use synod_model::{ReplicaId, To};
 use tokio::time::{sleep, timeout};
 
-use super::kit::{Node, Port, Setup, addresses, ask, identity, test, until};
+use super::harness::{Node, Port, Setup, addresses, ask, identity, test, until};
 use crate::forming::Store;
 use crate::peers::PeersError;
 
@@ -59,7 +59,7 @@ fn nothing_passes_until_the_last_member_has_come() {
     });
 }
 
-/// A replica that is not formed yet drops what others, who are, send it.
+/// A replica that is not formed yet drops the messages of others that are.
 #[test]
 fn nothing_is_taken_in_before_this_replica_is_formed() {
     test(async {
@@ -118,7 +118,7 @@ fn who_was_made_anew_is_refused_and_stops() {
         ));
         assert!(error.to_string().contains("so it must not take part: "), "{error}");
         zero.error_with(2, "has another data directory than the one this cluster knows").await;
-        // It may have met somebody, but nothing passes.
+        // It may have met the others, but no message passes.
         anew.peers.send(To::Others, &ask(1));
         assert!(!*anew.peers.formed().borrow() && !cluster.setups[2].store.is_formed());
         // The others go on.
@@ -130,7 +130,7 @@ fn who_was_made_anew_is_refused_and_stops() {
     });
 }
 
-/// The first replica 2 was met by one member only when its disk was lost.
+/// Only one member had met the first replica 2 when its disk was lost.
 #[test]
 fn who_was_made_anew_while_the_cluster_formed_is_found_out() {
     test(async {
@@ -146,7 +146,7 @@ fn who_was_made_anew_while_the_cluster_formed_is_found_out() {
         zero.error_with(2, "has another data directory").await;
         zero.until_connected(&[1]).await;
         one.until_connected(&[0]).await;
-        // These two may be formed: each has met some replica 2, and no replica 2 ever takes part.
+        // These two may be formed: each has met a replica 2, and no replica 2 ever takes part.
         assert!(!*anew.peers.formed().borrow());
     });
 }
@@ -160,7 +160,7 @@ fn a_replica_that_cannot_store_stops() {
         let error = zero.peers.fatal().await;
         assert!(matches!(error, PeersError::Store(_)));
         assert!(error.to_string().ends_with("\n  the disk is full"), "{error}");
-        // It was never welcome there, for it was never stored.
+        // It was not welcomed, because it was not stored.
         sleep(Duration::from_millis(50)).await;
         assert_eq!(one.peers.missing(), [ReplicaId(0), ReplicaId(2)]);
     });

@@ -1,4 +1,4 @@
-//! Who is talked to, and what the others are told.
+//! Which callers a replica talks to, and what the others are told.
 
 use std::time::Duration;
 
@@ -9,15 +9,18 @@ use synod_wire::frame;
 use synod_wire::{ClusterId, Incarnation};
 use tokio::time::{Instant, sleep};
 
-use super::kit::{Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until};
+use super::harness::{
+    Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until,
+};
 use crate::forming::Store;
+use crate::identity::Identity;
 use crate::peers::PeersError;
-use crate::peers::handshake::{Answer, Hello, Introduction, Refusal, to_frame};
+use crate::peers::handshake::to_frame;
+use crate::peers::introduction::{Hello, HelloReply, Introduction, Refusal};
 use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
-use crate::storage::Identity;
 
-/// A replica 1 on its own, with which others try their luck.
-fn one() -> (Port, Setup, super::kit::Node) {
+/// A replica 1 on its own, which others call.
+fn one() -> (Port, Setup, super::harness::Node) {
     let (port, nobody) = (Port::new(), Port::new());
     let setup = Setup::of_three(1);
     let node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
@@ -50,7 +53,7 @@ fn whoever_is_welcome_is_stored_first() {
     test(async {
         let (port, setup, node) = one();
         let (wire, answer) = Wire::greet(&port, &Setup::of_three(0).hello(1)).await;
-        assert_eq!(answer, Answer::Welcome(setup.introduction()));
+        assert_eq!(answer, HelloReply::Welcome(setup.introduction()));
         assert_eq!(setup.store.incarnations(), [(ReplicaId(0), Incarnation(10))].into());
         until(|| node.status_of(0).is_heard).await;
         assert_eq!(node.status_of(0).run, Some(Run(1)));
@@ -80,11 +83,11 @@ fn who_does_not_belong_here_is_told_why() {
         ];
         for (hello, refusal) in cases {
             let (wire, answer) = Wire::greet(&port, &hello).await;
-            assert_eq!(answer, Answer::Refused(setup.introduction(), refusal));
+            assert_eq!(answer, HelloReply::Refused(setup.introduction(), refusal));
             wire.until_closed().await;
         }
         assert_eq!(setup.store.incarnations().len(), 1);
-        // Who belongs here is still welcome.
+        // A member is still welcome.
         Wire::welcomed(&port, &hello_of(&identity(2, 3, 12), 1)).await;
     });
 }
@@ -147,7 +150,7 @@ fn who_stays_silent_is_closed() {
     test(async {
         let (port, nobody) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(1);
-        setup.timing.handshake_ms = 100;
+        setup.timing.handshake_max = Duration::from_millis(100);
         let _node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
         let begin = Instant::now();
         let silent = Wire::dial(&port).await;
@@ -163,7 +166,7 @@ fn silent_strangers_keep_nobody_out() {
     test(async {
         let (port, nobody) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(1);
-        setup.timing.handshake_ms = 1_000_000;
+        setup.timing.handshake_max = Duration::from_secs(1_000);
         let _node = setup.start(&port, addresses(&[&nobody, &port, &nobody]));
         let oldest = Wire::dial(&port).await;
         let mut others = Vec::new();
@@ -171,7 +174,7 @@ fn silent_strangers_keep_nobody_out() {
             others.push(Wire::dial(&port).await);
         }
         oldest.until_closed().await;
-        // A member takes the place of another one, and gives it back.
+        // A member takes the place of a stranger, and gives it back.
         let member = Wire::welcomed(&port, &Setup::of_three(0).hello(1)).await;
         others.remove(0).until_closed().await;
         let last = Wire::dial(&port).await;
@@ -183,7 +186,7 @@ fn silent_strangers_keep_nobody_out() {
     });
 }
 
-/// What a dialer makes of those who answer.
+/// What a dialer makes of each reply.
 #[test]
 fn a_dialer_says_what_is_wrong() {
     test(async {
@@ -192,7 +195,8 @@ fn a_dialer_says_what_is_wrong() {
         let setup = Setup::of_three(0);
         let node = setup.start(&port, addresses(&[&port, &other, &nobody]));
         let right = identity(1, 3, 11);
-        let welcome = |identity: &Identity| Answer::Welcome(Introduction::new(identity, Run(1)));
+        let welcome =
+            |identity: &Identity| HelloReply::Welcome(Introduction::new(identity, Run(1)));
         let fewer_reads = Limits { reads_max: 7, ..Limits::default() };
         let cases = [
             (
@@ -212,7 +216,7 @@ fn a_dialer_says_what_is_wrong() {
             (welcome(&identity(2, 3, 12)), "is replica 2, and replica 1 was looked for\n"),
             (welcome(&setup.identity), "is replica 0, and replica 1 was looked for\n"),
             (
-                Answer::Refused(Introduction::new(&right, Run(1)), Refusal::NoPeer),
+                HelloReply::Refused(Introduction::new(&right, Run(1)), Refusal::NoPeer),
                 "refuses this replica, which is none of its peers",
             ),
         ];
@@ -224,7 +228,8 @@ fn a_dialer_says_what_is_wrong() {
         }
         let mut wire = Wire::accept(&listener).await;
         wire.send(b"SSH-2.0-OpenSSH_9.6\r\n").await;
-        node.error_with(1, "sends what is no message of a replica: a frame says").await;
+        node.error_with(1, "sends something that is not a message of a replica: a frame says")
+            .await;
         let mut wire = Wire::accept(&listener).await;
         wire.send(&framed(b"hello, hello")).await;
         node.error_with(1, "does not speak as a replica does\n").await;
@@ -234,7 +239,7 @@ fn a_dialer_says_what_is_wrong() {
         node.error_with(1, "has closed the connection").await;
         assert!(setup.store.incarnations().is_empty());
 
-        // And a right one, at last.
+        // At last, the right reply.
         let (_wire, _) = Wire::answer(&listener, &welcome(&right)).await;
         node.until_connected(&[1]).await;
         assert_eq!(node.status_of(1).last_error, None);
@@ -247,7 +252,7 @@ fn a_dialer_waits_for_nobody_for_ever() {
     test(async {
         let (port, silent) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(0);
-        setup.timing.handshake_ms = 50;
+        setup.timing.handshake_max = Duration::from_millis(50);
         let gone = Port::new().address().to_string();
         let mut members = addresses(&[&port, &silent]);
         members.insert(ReplicaId(2), gone);
@@ -267,7 +272,7 @@ fn an_address_may_be_a_name() {
         members.insert(ReplicaId(1), format!("localhost:{}", other.address().port()));
         members.insert(ReplicaId(2), "no-such-host.invalid:1".into());
         let node = setup.start(&port, members);
-        let welcome = Answer::Welcome(Setup::of_three(1).introduction());
+        let welcome = HelloReply::Welcome(Setup::of_three(1).introduction());
         let (_wire, _) = Wire::answer(&listener, &welcome).await;
         node.until_connected(&[1]).await;
         until(|| node.status_of(2).last_error.is_some()).await;
@@ -293,7 +298,7 @@ fn a_member_needs_an_address() {
     });
 }
 
-/// Replica 1 was made anew. It is not talked to; but nothing is wrong with this replica.
+/// Replica 1 was made anew. Nobody talks to it, and nothing is wrong with this replica.
 #[test]
 fn a_peer_with_another_data_directory_is_not_talked_to() {
     test(async {
@@ -303,8 +308,8 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
         let node = setup.start(&port, addresses(&[&port, &other, &nobody]));
         let anew = Introduction::new(&identity(1, 3, 66), Run(1));
         let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
-        // Whatever it says, even that it knows replica 0 otherwise.
-        for answer in [Answer::Welcome(anew.clone()), Answer::Refused(anew, refusal)] {
+        // Whatever it says, even that it has met another replica 0.
+        for answer in [HelloReply::Welcome(anew.clone()), HelloReply::Refused(anew, refusal)] {
             let (wire, _) = Wire::answer(&listener, &answer).await;
             let text = "has another data directory than the one this cluster knows replica 1 by: \
                         incarnation 00000000000000000000000000000042, and not \
@@ -313,7 +318,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
             wire.until_closed().await;
         }
         let right = Setup::of_three(1).introduction();
-        let (mut wire, _) = Wire::answer(&listener, &Answer::Welcome(right)).await;
+        let (mut wire, _) = Wire::answer(&listener, &HelloReply::Welcome(right)).await;
         node.until_connected(&[1]).await;
         node.ask(1, 5);
         let payload = wire.frames.next().await.expect("a frame").expect("a message");
@@ -322,7 +327,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
     });
 }
 
-/// Replica 0 was made anew: a peer, which is the one that it should be, knows it otherwise.
+/// Replica 0 was made anew. A peer that is the right one has met another replica 0.
 #[test]
 fn a_replica_that_is_known_otherwise_stops() {
     test(async {
@@ -330,7 +335,7 @@ fn a_replica_that_is_known_otherwise_stops() {
         let listener = other.listener();
         let node = Setup::of_three(0).start(&port, addresses(&[&port, &other, &nobody]));
         let refusal = Refusal::OtherIncarnation { known: Incarnation(77) };
-        let answer = Answer::Refused(Setup::of_three(1).introduction(), refusal);
+        let answer = HelloReply::Refused(Setup::of_three(1).introduction(), refusal);
         let (wire, _) = Wire::answer(&listener, &answer).await;
         let error = node.peers.fatal().await;
         assert!(matches!(
@@ -347,7 +352,7 @@ fn a_replica_that_is_known_otherwise_stops() {
         // It does not dial that peer any more.
         tokio::select! {
             _ = Wire::answer(&listener, &answer) => panic!("it goes on"),
-            () = sleep(Duration::from_millis(10 * TIMING.backoff_max_ms)) => {}
+            () = sleep(10 * TIMING.backoff_max) => {}
         }
     });
 }

@@ -1,4 +1,4 @@
-//! The largest messages that a core can send under its limits, of each kind that has a list.
+//! The largest message that a core can send under its limits, of each kind that has a list.
 
 use synod_model::{
     Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order, Promise,
@@ -23,7 +23,7 @@ fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
     let change = Configuration::new(ConfigurationId(MOST), members).expect("they differ");
     let open = Entry::Open(Opening { origin: ReplicaId(u16::MAX), run: Run(MOST), count: MOST });
     let count = usize::try_from(limits.frame_entries_max).expect("small");
-    // As many bytes as a frame may carry, and what does not count for them. The core counts more.
+    // As many bytes as a frame may carry, with the fewest bytes that count. The core counts more.
     let mut many = vec![request(0); count - 1];
     many.push(request(limits.frame_bytes_max));
     vec![

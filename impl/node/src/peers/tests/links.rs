@@ -1,4 +1,4 @@
-//! Messages on their way, and what gets in it.
+//! Messages on their way, and what stops them.
 
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use synod_wire::testing::entry;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use super::kit::{Node, Port, Setup, Wire, addresses, ask, identity, identity_with, test, until};
-use crate::peers::handshake::Answer;
+use super::harness::{
+    Node, Port, Setup, Wire, addresses, ask, identity, identity_with, test, until,
+};
+use crate::peers::introduction::HelloReply;
 use crate::peers::limits::{message_bytes_max, queue_bytes_max};
 
 fn framed(message: &Message<crate::Value>) -> Vec<u8> {
@@ -90,7 +92,7 @@ fn large_messages_pass_whole() {
     });
 }
 
-/// A replica 0 of two, and what calls itself replica 1.
+/// A replica 0 of two, and a connection that acts as replica 1.
 async fn zero_and_a_wire(setup: &Setup) -> (Node, TcpListener, Wire, Port) {
     let (port, other) = (Port::new(), Port::new());
     let listener = other.listener();
@@ -104,8 +106,8 @@ fn zero() -> Setup {
     Setup::new(identity(0, 2, 10)).formed()
 }
 
-fn welcome() -> Answer {
-    Answer::Welcome(Setup::new(identity(1, 2, 11)).introduction())
+fn welcome() -> HelloReply {
+    HelloReply::Welcome(Setup::new(identity(1, 2, 11)).introduction())
 }
 
 #[test]
@@ -135,7 +137,7 @@ fn what_a_peer_sends_by_mistake_closes_its_connection_only() {
             assert_eq!(node.receive().await, (1, ask(7)));
         }
         assert!(node.inbox.try_recv().is_err());
-        // The other way was not concerned.
+        // The other direction was not affected.
         node.ask(1, 3);
         assert_eq!(to_wire.frames.next().await.expect("a frame"), Some(&framed(&ask(3))[8..]));
     });
@@ -147,7 +149,7 @@ fn an_acceptor_that_speaks_is_hung_up_on() {
         let (node, listener, mut wire, _port) = zero_and_a_wire(&zero()).await;
         wire.send(&framed(&ask(1))).await;
         wire.until_closed().await;
-        node.error_with(1, "sends something where nothing is to be sent").await;
+        node.error_with(1, "sends something on a connection on which it should only receive").await;
         let (_wire, _) = Wire::answer(&listener, &welcome()).await;
         node.until_connected(&[1]).await;
     });
@@ -171,7 +173,7 @@ fn a_newer_connection_takes_the_place_of_the_older_one() {
     });
 }
 
-/// Even if the older one waits for the replica, which is busy.
+/// Even if the older one waits for a busy replica.
 #[test]
 fn a_connection_that_waits_for_a_full_inbox_can_be_replaced() {
     test(async {
@@ -188,26 +190,26 @@ fn a_connection_that_waits_for_a_full_inbox_can_be_replaced() {
         older.until_closed().await;
         newer.send(&framed(&ask(7))).await;
         assert_eq!(node.receive().await, (1, ask(0)));
-        // What waited is lost with its connection, which TCP might have done as well.
+        // What waited is lost with its connection, as it can be in TCP.
         assert_eq!(node.receive().await, (1, ask(7)));
     });
 }
 
-/// Stopped, swapped out, or at the other end of half a link: it takes nothing more.
+/// A peer that is stopped, swapped out, or behind half a link takes nothing more.
 #[test]
 fn a_peer_that_never_reads_holds_nobody_up() {
     test(async {
         let (port, stuck, fine) = (Port::new(), Port::new(), Port::new());
         let all = addresses(&[&port, &stuck, &fine]);
         let mut setup = Setup::of_three(0).formed();
-        setup.timing.write_ms = 1_000;
+        setup.timing.write_max = Duration::from_secs(1);
         let node = setup.start(&port, all);
-        // It does not call the one that is stuck, for only replica 0 is to do that.
+        // It does not call the stuck one: only replica 0 does that.
         let nobody = Port::new();
         let other = addresses(&[&port, &nobody, &fine]);
         let mut other = Setup::of_three(2).formed().start(&fine, other);
         let listener = stuck.listener();
-        let welcome = Answer::Welcome(Setup::of_three(1).introduction());
+        let welcome = HelloReply::Welcome(Setup::of_three(1).introduction());
         let (wire, _) = Wire::answer(&listener, &welcome).await;
         node.until_connected(&[1, 2]).await;
 
@@ -221,7 +223,7 @@ fn a_peer_that_never_reads_holds_nobody_up() {
         }
         assert!(node.status_of(1).queued_bytes > queue_bytes_max / 2, "newest are dropped");
         assert_eq!(node.status_of(2).dropped_frames, 0);
-        // Whichever clock runs out first, the system's or the writer's.
+        // The limit of the system or that of the writer, whichever ends first.
         until(|| !node.status_of(1).is_connected).await;
         let status = node.status_of(1);
         assert_eq!((status.queued_frames, status.queued_bytes), (0, 0));
@@ -230,7 +232,7 @@ fn a_peer_that_never_reads_holds_nobody_up() {
         assert_eq!(other.receive().await, (0, ask(1)));
         assert!(node.status_of(1).dropped_frames >= dropped_frames);
         drop(wire);
-        // When it reads again, it is told what is new, and not what was.
+        // When it reads again, it gets what is new.
         let (mut wire, _) = Wire::answer(&listener, &welcome).await;
         node.until_connected(&[1]).await;
         node.ask(1, 5);
@@ -250,7 +252,7 @@ fn a_full_inbox_holds_the_sender_up_and_nobody_else() {
         let mut node = zero().start(&ports[0], all);
         node.until_connected(&[1]).await;
         slow.until_connected(&[0]).await;
-        // Until the system takes no more. If it only was slow, there is less to hold up.
+        // Until the system takes no more. A system that is only slow has less to hold back.
         let mut sent = 0;
         let mut is_held_up = false;
         while !is_held_up {
@@ -317,7 +319,7 @@ fn stopping_ends_everything() {
             }
             assert!(begin.elapsed() < Duration::from_secs(2));
             tokio::join!(to_wire.until_closed(), from_wire.until_closed());
-            // It may still wait to be accepted, by nobody.
+            // It may still wait to be accepted.
             drop(silent);
             let fatal = timeout(Duration::from_millis(20), fatal).await;
             assert!(fatal.is_err(), "it is no error to stop");

@@ -1,14 +1,14 @@
-//! What inspecting finds, as text: what belongs to something is indented under it.
+//! The text of findings. What belongs to something is indented below it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use synod_model::ReplicaId;
 
-use super::{Finding, Identity, LogEnd, RecordFound, RecordKind};
-use crate::storage::segment::segment_name;
-use crate::storage::survey::Place;
-use crate::storage::trouble::Grouped;
+use super::{Finding, LogEnd, RecordFound, RecordKind};
+use crate::identity::Identity;
+use crate::storage::disk_error::Grouped;
+use crate::storage::layout::IdentityFile;
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Display for Finding {
                     Err(error) => write!(f, "{error}"),
                 }
             }
-            Self::Identity(Ok(identity)) => write_identity(f, identity),
+            Self::Identity(Ok(file)) => write_identity(f, file),
             Self::Incarnations(Ok(known)) => {
                 write!(f, "members met so far:")?;
                 write_members(f, &known.incarnations)?;
@@ -73,8 +73,9 @@ impl fmt::Display for Finding {
     }
 }
 
-fn write_identity(f: &mut fmt::Formatter<'_>, identity: &Identity) -> fmt::Result {
-    let Identity { cluster_name, cluster_id, replica, incarnation, cluster, log } = identity;
+fn write_identity(f: &mut fmt::Formatter<'_>, file: &IdentityFile) -> fmt::Result {
+    let IdentityFile { identity, log } = file;
+    let Identity { cluster_name, cluster_id, replica, incarnation, cluster } = identity;
     write!(
         f,
         "replica {replica} of cluster {cluster_name:?}\n  \
@@ -127,11 +128,5 @@ impl fmt::Display for LogEnd {
                 it.from, it.to
             )
         })
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "byte {} of {}", Grouped(self.offset), segment_name(self.segment))
     }
 }

@@ -1,4 +1,4 @@
-//! From records to batches, when nothing goes wrong but what the caller does.
+//! From records to batches, when nothing fails but the caller.
 
 use nix::errno::Errno;
 use proptest::collection::vec;
@@ -6,7 +6,7 @@ use synod_model::Record;
 use synod_wire::Value;
 use synod_wire::testing::records;
 
-use super::kit::{LOG, accepted, append, check, new_disk, open, recover, try_recover_with};
+use super::fixtures::{LOG, accepted, append, check, new_disk, open, recover, try_recover_with};
 use crate::storage::{AppendError, Finding, Log, Preparation, inspect};
 
 fn append_all(log: &mut Log, records: &[Record<Value>]) {
@@ -18,7 +18,7 @@ fn append_all(log: &mut Log, records: &[Record<Value>]) {
     }
 }
 
-/// However many records there are at once, and over however many restarts.
+/// With any number of records at once, and over any number of restarts.
 #[test]
 fn what_was_appended_is_recovered() {
     check(200, &vec(vec(records(), 0..40), 1..5), |runs| {
@@ -53,7 +53,7 @@ fn a_batch_is_filled() {
     let disk = new_disk(1);
     let (mut log, _) = recover(&disk);
     let records: Vec<_> = (0..20).map(|slot| accepted(slot, 1, 1000)).collect();
-    // Eight of them and their header fill two blocks nearly, and nine would not go in.
+    // Eight records and the header nearly fill two blocks, and nine would not fit.
     assert_eq!(log.append(&records).expect("room"), 8);
     assert_eq!(log.append(&records[..3]).expect("room"), 3);
     assert_eq!(log.append(&[]).expect("nothing"), 0);
@@ -89,11 +89,11 @@ fn an_append_is_two_calls() {
     }
 }
 
-/// What is made ahead of use may fail long before it is needed, and for want of a file descriptor, or
-/// of room, which may be there by then.
+/// Making a segment ahead of use may fail long before the segment is needed, because of too few file
+/// descriptors or too little room. Both may be there when it is needed.
 #[test]
 fn a_segment_that_could_not_be_begun_ahead_of_use_is_made_when_it_is_needed() {
-    /// The segment after it is begun after one write and one sync: its file is created, and filled.
+    /// The next segment is begun after one write and one sync. It is created, and then filled.
     const CREATE: u64 = 3;
     const WRITE: u64 = 4;
     let records: Vec<_> = (0..12).map(|slot| accepted(slot, 1, 3000)).collect();

@@ -1,4 +1,4 @@
-//! The core itself on a simulated disk: what it has delivered, it delivers again.
+//! The core itself on a simulated disk: what it has delivered, it delivers again after a restart.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use synod_model::{
 };
 use synod_wire::Value;
 
-use super::kit::{check, new_replica};
+use super::fixtures::{check, new_replica};
 use crate::disk::SimulatedDisk;
 use crate::storage::{DataDirectory, Log, NewReplica, Preparation};
 
 const ME: ReplicaId = ReplicaId(1);
 
-/// A replica that is all of its cluster, and the shell around it.
+/// The only replica of its cluster, with the shell around it.
 struct Node {
     cluster: Arc<ClusterConstants>,
     replica: Replica<Value>,
@@ -27,7 +27,7 @@ struct Node {
 }
 
 impl Node {
-    /// Recovers, and has the application begin anew.
+    /// Recovers, with an application that has nothing.
     fn start(disk: &SimulatedDisk, run: u64) -> Self {
         let directory = DataDirectory::open(Arc::new(disk.clone())).expect("a data directory");
         let cluster = Arc::new(directory.identity().cluster.clone());
@@ -46,7 +46,7 @@ impl Node {
         node
     }
 
-    /// Gives an input, and does what comes of it, until the disk fails.
+    /// Gives an input, and does what the output says, until the disk fails.
     fn step(&mut self, input: Input<Value>) -> Option<()> {
         self.replica.step(input, &mut self.out);
         loop {
@@ -105,8 +105,8 @@ fn new_disk(seed: u64) -> SimulatedDisk {
     disk.kill()
 }
 
-/// Over any number of restarts, wherever the machine is stopped; and each slot reads from the log as
-/// it was delivered.
+/// Over any number of restarts, wherever the machine stops. Each slot reads from the log as it was
+/// delivered.
 #[test]
 fn what_was_delivered_is_delivered_again() {
     check(150, &(proptest::collection::vec(20..160_u64, 1..5), any::<u64>()), |(stops, seed)| {
@@ -114,8 +114,8 @@ fn what_was_delivered_is_delivered_again() {
         let mut delivered: Vec<(Slot, Entry<Value>)> = Vec::new();
         for (stop, run) in stops.iter().zip(1..) {
             let mut node = Node::start(&disk, run);
-            // That the last entries were committed may not have been written yet: then they are
-            // delivered once it is found out again.
+            // The record that the last entries are committed may not have been written. They are
+            // delivered again once that is known again.
             assert!(delivered.starts_with(&node.delivered));
             assert_eq!(*node.cluster.first_configuration().members(), [ME]);
             disk.stop_at(disk.operations() + stop);

@@ -1,4 +1,4 @@
-//! The process or the machine is stopped, anywhere.
+//! The process or the machine stops, anywhere.
 
 use std::sync::Arc;
 
@@ -6,18 +6,18 @@ use proptest::prelude::*;
 use synod_model::Record;
 use synod_wire::Value;
 
-use super::kit::{
+use super::fixtures::{
     accepted, append, batches, check, disk_with, flat, new_disk, new_replica, open, recover,
     try_recover, try_recover_with,
 };
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::batch::{HEADER_BYTES, Header};
-use crate::storage::survey::Place;
+use crate::storage::segment::Place;
 use crate::storage::{AppendError, BLOCK_BYTES, DataDirectory, InitError, OpenError, Preparation};
 
 type Records = Vec<Record<Value>>;
 
-/// Where the last batch is, and how long.
+/// The place of the last batch, and its length.
 fn last_batch(disk: &SimulatedDisk) -> (String, Place, u64) {
     let files = disk.files();
     let mut last = None;
@@ -33,8 +33,8 @@ fn last_batch(disk: &SimulatedDisk) -> (String, Place, u64) {
     last.expect("a batch")
 }
 
-/// What is recovered is `written` up to the end of some batch, and has the first `durable` batches.
-/// Says how many batches there are.
+/// Checks that `recovered` is `written` up to the end of some batch, and has the first `durable`
+/// batches. Returns how many batches it has.
 fn is_prefix(recovered: &[Record<Value>], written: &[Records], durable: usize) -> usize {
     for count in durable..=written.len() {
         if recovered == flat(&written[..count]) {
@@ -49,8 +49,8 @@ fn is_prefix(recovered: &[Record<Value>], written: &[Records], durable: usize) -
     );
 }
 
-/// After a recovery everything that it has handed out is durable, and what it cut off never comes
-/// back, whatever is written over it.
+/// After a recovery, everything that it handed out is durable, and what it cut off never comes back,
+/// whatever is written over it.
 fn stays_recovered(disk: &SimulatedDisk, recovered: &[Record<Value>]) {
     let after = disk.fork(3).lose_power();
     assert_eq!(recover(&after).1, recovered, "after a power loss");
@@ -65,7 +65,7 @@ fn stays_recovered(disk: &SimulatedDisk, recovered: &[Record<Value>]) {
     }
 }
 
-/// The last write came as far as a certain byte.
+/// The last write reached the disk up to some byte.
 #[test]
 fn cut_at_every_byte() {
     // The last batch has two blocks. In the second log it is the first of its segment.
@@ -90,7 +90,7 @@ fn cut_at_every_byte() {
             });
             let (log, recovered) = recover(&disk);
             let count = is_prefix(&recovered, &written, before);
-            // The records are there to their last byte, or the batch is not.
+            // Either the batch is there with its last byte, or it is not there.
             let is_whole = whole.files()[&name] == disk.files()[&name];
             assert_eq!(count == written.len(), is_whole, "cut at {cut}");
             assert_eq!(log.recovered().interrupted.is_some(), cut > 0 && !is_whole);
@@ -102,7 +102,7 @@ fn cut_at_every_byte() {
     }
 }
 
-/// Of the last write, only some sectors reached the disk.
+/// Only some sectors of the last write reached the disk.
 #[test]
 fn any_sectors_of_the_last_batch_are_lost() {
     check(400, &(batches(1..8), any::<u16>(), any::<u64>()), |(written, lost, seed)| {
@@ -141,7 +141,7 @@ impl End {
     }
 }
 
-/// Runs until all of `written` is appended or the disk fails. Says how many batches were recovered
+/// Runs until all of `written` is appended or the disk fails. Returns how many batches were recovered
 /// and are durable, and whether the disk failed.
 fn run(disk: &SimulatedDisk, written: &[Records], durable: usize) -> (usize, bool) {
     run_with(Preparation::InLine, disk, written, durable)
@@ -169,7 +169,7 @@ fn run_with(
     (count, false)
 }
 
-/// Runs of a replica are stopped, each in some operation, until one comes to its end.
+/// Each run of a replica is stopped in some operation, until one run reaches its end.
 #[test]
 fn stopped_anywhere_again_and_again() {
     let stops = proptest::collection::vec((1..60_u64, ends()), 1..6);
@@ -187,7 +187,8 @@ fn stopped_anywhere_again_and_again() {
     });
 }
 
-/// The same, while another thread makes the segments. What happens first is not up to the seed here.
+/// The same, while another thread makes the segments. Here the order of operations does not come from
+/// the seed.
 #[test]
 fn stopped_while_a_segment_is_made() {
     let stops = proptest::collection::vec((15..90_u64, ends()), 1..4);
@@ -216,7 +217,7 @@ fn three_segments() -> (Vec<Records>, u64) {
     (written, disk.operations() - before)
 }
 
-/// Every operation of a run is stopped in turn, and then those of the run after it.
+/// Each operation of a run is stopped in turn, and then each operation of the run after it.
 #[test]
 fn stopped_in_every_operation() {
     let (written, operations) = three_segments();
@@ -240,8 +241,8 @@ fn stopped_in_every_operation() {
     }
 }
 
-/// Every operation of a run fails in turn. The next process sees what is in the page cache, and what
-/// it makes of it survives a power loss.
+/// Each operation of a run fails in turn. The next process sees what is in the page cache, and what it
+/// recovers from that survives a power loss.
 #[test]
 fn every_operation_fails_once() {
     let (written, operations) = three_segments();
@@ -258,9 +259,9 @@ fn every_operation_fails_once() {
     }
 }
 
-/// The last block of a segment holds what is left of an interrupted write. A start writes zeros over
-/// it and fails to sync them, so that the next one sees zeros where the disk has none. Then a batch
-/// is written that does not fit there. If what was left came back, it would lie below that batch.
+/// The last block of a segment holds the remains of an interrupted write. A start writes zeros over
+/// them and fails to sync the zeros, so the next start sees zeros where the disk has none. Then a
+/// batch is written that does not fit there. If the remains came back, they would lie below that batch.
 #[test]
 fn what_was_not_cut_off_does_not_come_back() {
     let written: Vec<Records> = (0..7).map(|it| vec![accepted(it, 7, 100)]).collect();
@@ -271,7 +272,7 @@ fn what_was_not_cut_off_does_not_come_back() {
         disk.damage("log/00000001.wal", |content| content[7 * 4096 + 600] ^= 1);
         let disk = disk.fork(seed).kill();
         let directory = open(&disk);
-        // The last batch again, the zeros, and the sync.
+        // These are the last batch again, the zeros, and the sync.
         disk.fail_at(disk.operations() + 3, 5);
         let error = try_recover(&directory).expect_err("the sync fails").to_string();
         assert!(error.starts_with("cannot sync data/log/00000001.wal: "), "{error}");
@@ -285,8 +286,8 @@ fn what_was_not_cut_off_does_not_come_back() {
     }
 }
 
-/// A sync fails, wherever it may. The next process recovers what it reads, and what it has handed
-/// out survives a power loss, although the page cache showed more than the disk had.
+/// A sync fails, in any place. The next process recovers what it reads, and what it hands out survives
+/// a power loss, although the page cache showed more than the disk had.
 #[test]
 fn a_failed_sync_ends_the_log() {
     let failures = (1..60_u64, ends(), 1..20_u64, ends());
@@ -307,7 +308,7 @@ fn a_failed_sync_ends_the_log() {
     });
 }
 
-/// `init` is stopped in every operation, and whatever is left of it is finished by another.
+/// `init` is stopped in each operation, and another `init` finishes its remains.
 #[test]
 fn init_is_stopped_in_every_operation() {
     let operations = {
@@ -324,9 +325,12 @@ fn init_is_stopped_in_every_operation() {
             let end = if seed % 3 == 0 { End::Kill } else { End::PowerLoss };
             let disk = end.of(&disk);
             match DataDirectory::open(Arc::new(disk.clone())) {
-                // Once it was opened, it stays.
+                // Once it was opened, it stays as it is.
                 Ok(directory) => {
-                    assert_eq!(*directory.identity(), new_replica().identity().expect("possible"));
+                    assert_eq!(
+                        *directory.identity(),
+                        new_replica().identity_file().expect("possible").identity
+                    );
                     drop(directory);
                     assert!(matches!(init(&disk), Err(InitError::AlreadyMade { .. })));
                     recover(&disk.lose_power());
@@ -349,7 +353,7 @@ fn init(disk: &SimulatedDisk) -> Result<DataDirectory, InitError> {
     DataDirectory::init(Arc::new(disk.clone()), &new_replica())
 }
 
-/// A power loss right after `init`, or an append, has returned changes nothing.
+/// A power loss right after `init` or an append has returned changes nothing.
 #[test]
 fn what_has_returned_is_durable() {
     check(100, &(batches(1..12), any::<u64>()), |(written, seed)| {
@@ -372,7 +376,7 @@ fn a_full_disk_is_told() {
     for batch in &written[..8] {
         append(&mut log, batch);
     }
-    // Creating the next segment, then filling it.
+    // The first operation creates the next segment, and the second fills it.
     disk.fail_at(disk.operations() + 2, 28);
     let error = log.append(&written[8]).expect_err("the disk is full").to_string();
     assert!(error.starts_with("cannot fill data/log/00000002.wal.new: No space left"), "{error}");

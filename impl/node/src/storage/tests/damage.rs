@@ -1,11 +1,13 @@
-//! Somebody has changed what was durable: it is told, and nothing on the disk is changed.
+//! Something has changed what was durable. Recovery reports it, and changes nothing on the disk.
 
 use proptest::prelude::*;
 use synod_model::Record;
 use synod_wire::Incarnation;
 use synod_wire::Value;
 
-use super::kit::{accepted, append, batches, check, disk_with, flat, open, recover, try_recover};
+use super::fixtures::{
+    accepted, append, batches, check, disk_with, flat, open, recover, try_recover,
+};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::RecoverError;
 use crate::storage::batch::{HEADER_BYTES, Header, seal};
@@ -29,7 +31,7 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Recovery refuses the log, and leaves it as it is, with what was being made.
+/// Recovery refuses the log, and changes nothing, not even a segment that was being made.
 fn refuses(disk: &SimulatedDisk) -> RecoverError {
     let directory = open(disk);
     let _ = disk.create("log/00000009.wal.new");
@@ -69,7 +71,7 @@ fn every_flipped_byte_below_the_last_batch_is_told() {
     append(&mut log, &[accepted(1, 1, 1)]);
 }
 
-/// Anything may happen to one place below the last batch.
+/// Any change in one place below the last batch.
 #[test]
 fn overwritten_places_are_told() {
     let bytes = proptest::collection::vec(any::<u8>(), 1..700);
@@ -105,7 +107,7 @@ fn overwritten_places_are_told() {
     });
 }
 
-/// A batch is where another should be: whole, sound, and wrong.
+/// A batch in the place of another: whole, sound, and wrong.
 #[test]
 fn batches_out_of_place_are_told() {
     let told = |change: &dyn Fn(&SimulatedDisk)| {
@@ -159,7 +161,7 @@ fn reseal(disk: &SimulatedDisk, name: &str, change: impl FnOnce(&mut Header)) {
     });
 }
 
-/// Behind the end of the log there are zeros, further than an interrupted write reaches.
+/// There are zeros behind the end of the log, further than an interrupted write reaches.
 #[test]
 fn what_is_written_far_behind_the_end_is_told() {
     let written = vec![vec![accepted(1, 1, 100)]];
@@ -210,7 +212,7 @@ fn segments_that_are_missing_or_cut_are_told() {
     assert!(error.starts_with("data/log/00000002.wal holds no batch, and yet"), "{error}");
 }
 
-/// This cannot be told from an interrupted write, and docs/storage.md says so.
+/// This case looks like an interrupted write, and docs/storage.md says so.
 #[test]
 fn damage_in_the_last_batch_is_cut_off() {
     let (written, disk) = three_segments();

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use synod_model::{Configuration, ConfigurationId, Limits, ReplicaId};
 use synod_wire::{ClusterId, Incarnation};
 
-use super::kit::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
+use super::fixtures::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{
-    DataDirectory, IncarnationError, InitError, LogLimits, Met, NewReplica, OpenError,
+    DataDirectory, IncarnationError, InitError, KnownMembers, LogLimits, NewReplica, OpenError,
     SmallFileError,
 };
 
@@ -30,13 +30,13 @@ fn what_was_made_is_opened() {
     assert_eq!(identity.cluster_name, "test");
     assert_eq!(identity.replica, ReplicaId(1));
     assert_eq!(identity.cluster, new_replica().cluster);
-    assert_eq!(identity.log, LOG);
+    assert_eq!(*directory.log_limits(), LOG);
     assert_eq!(directory.peers(), &new_replica().peers);
-    assert!(*directory.met() == Met::default());
-    assert!(!directory.met().is_formed, "there are others to meet");
+    assert!(*directory.known_members() == KnownMembers::default());
+    assert!(!directory.known_members().is_formed, "there are others to meet");
 }
 
-/// Nothing is made by a node, so that an emptied directory is not mistaken for a first start.
+/// A node makes nothing, so nobody mistakes an emptied directory for a first start.
 #[test]
 fn open_makes_nothing() {
     let told = |disk: &SimulatedDisk| {
@@ -55,7 +55,7 @@ fn open_makes_nothing() {
     drop(disk.create("notes.txt").expect("room"));
     assert!(told(&disk).contains("there is no file `identity` in it"));
 
-    // Emptied, but for what nobody sees.
+    // Everything is removed, except for what cannot be seen.
     let disk = new_disk(1);
     for name in ["identity", "incarnations", "peers", "log/00000001.wal"] {
         disk.remove(name).expect("a file");
@@ -94,7 +94,7 @@ fn init_changes_nothing_that_is_there() {
     disk.remove("identity").expect("a file");
     let error = told(&disk);
     assert!(error.starts_with("data/log/00000001.wal holds records, and the file `identity`"));
-    // A node says the same, and does not send its operator to `init`.
+    // A node reports the same, and does not send its operator to `init`.
     assert_eq!(try_open(&disk).expect_err("no identity").to_string(), error);
     drop(disk.create("log/notes.txt").expect("room"));
     assert!(told(&disk).starts_with("data/ is not empty: there is log/notes.txt\n"));
@@ -107,14 +107,14 @@ fn one_process_at_a_time() {
     let error = try_open(&disk).expect_err("it is open").to_string();
     assert!(error.starts_with("data directory data/ is in use by process 2\n"), "{error}");
     // The log holds the lock too.
-    let (log, _) = super::kit::try_recover(&directory).expect("an empty log");
+    let (log, _) = super::fixtures::try_recover(&directory).expect("an empty log");
     drop(directory);
     assert!(matches!(try_open(&disk), Err(OpenError::InUse(_))));
     drop(log);
     open(&disk);
 }
 
-/// Under an id that is known no other incarnation is ever stored.
+/// For an id that is known, no other incarnation is ever stored.
 #[test]
 fn an_incarnation_is_for_ever() {
     let disk = new_disk(1);
@@ -133,11 +133,11 @@ fn an_incarnation_is_for_ever() {
         ));
     }
     let disk = disk.lose_power();
-    assert_eq!(open(&disk).met().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
+    assert_eq!(open(&disk).known_members().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
 }
 
-/// A small file that is being replaced is there in one of its contents, whole; in the new one, once
-/// that was reported.
+/// A small file that is being replaced has its old content or the new one, whole. Once the replacement
+/// was reported, it has the new one.
 #[test]
 fn small_files_are_replaced_atomically() {
     let ends = (any::<bool>(), any::<bool>());
@@ -158,17 +158,21 @@ fn small_files_are_replaced_atomically() {
             assert!(error.to_string().contains("an earlier change"), "{error}");
         }
         let disk = if is_killed { disk.kill() } else { disk.lose_power() };
-        let found = open(&disk).met().incarnations.clone();
+        let found = open(&disk).known_members().incarnations.clone();
         let expected =
             |last| (0..=last).filter(|it| *it != 1).map(|it| (ReplicaId(it), Incarnation(5)));
         let is_new = found.contains_key(&ReplicaId(stored));
         let last = if is_new { Some(stored) } else { stored.checked_sub(1) };
         assert_eq!(found, last.into_iter().flat_map(expected).collect());
-        assert_eq!(open(&disk.lose_power()).met().incarnations, found, "what was read is durable");
+        assert_eq!(
+            open(&disk.lose_power()).known_members().incarnations,
+            found,
+            "what was read is durable"
+        );
     });
 }
 
-/// The identity is there, as far as the page cache knows, and syncing its name has failed.
+/// The identity is in the page cache, and syncing its name has failed.
 #[test]
 fn an_identity_that_was_opened_stays() {
     let operations = {
@@ -241,7 +245,7 @@ fn what_no_replica_can_be_is_refused() {
     assert!(error.contains("is impossible"), "{error}");
 }
 
-/// Two replicas that disagree on anything do not talk; where they are is not among it.
+/// Two replicas that disagree on anything have different cluster ids. Addresses do not count.
 #[test]
 fn a_cluster_id_is_of_all_that_must_agree() {
     let cluster = |stride, configuration, members: &[u16], limits| {

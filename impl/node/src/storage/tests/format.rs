@@ -1,11 +1,11 @@
-//! The format, byte by byte: what docs/storage.md says, and what an older program has written.
+//! The format, byte by byte, as docs/storage.md has it and an older program has written it.
 
 use synod_model::{
     Content, Entry, Opening, Record, ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
 };
 use synod_wire::Value;
 
-use super::kit::{append, new_disk, recover};
+use super::fixtures::{append, new_disk, recover};
 use crate::disk::SimulatedDisk;
 
 fn records() -> Vec<Record<Value>> {

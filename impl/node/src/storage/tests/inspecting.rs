@@ -1,6 +1,6 @@
 //! A data directory as people see it.
 
-use super::kit::{accepted, append, new_disk, open, recover};
+use super::fixtures::{accepted, append, new_disk, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{Finding, inspect};
 
@@ -70,7 +70,7 @@ fn an_interrupted_write_is_told() {
     );
 }
 
-/// What is behind the damage is told too.
+/// What lies behind the damage is reported too.
 #[test]
 fn damage_is_told() {
     let disk = disk();
@@ -89,7 +89,7 @@ fn damage_is_told() {
     }
 }
 
-/// Whatever is missing or damaged, the rest is told.
+/// Whatever is missing or damaged, the rest is reported.
 #[test]
 fn nothing_stops_an_inspection() {
     for name in ["identity", "incarnations", "peers", "LOCK", "log/00000001.wal"] {

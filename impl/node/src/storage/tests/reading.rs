@@ -7,16 +7,16 @@ use proptest::prelude::*;
 use synod_model::{Entry, Record, Slot, SlotRange};
 use synod_wire::Value;
 
-use super::kit::{LOG, VALUE_BYTES_MAX, accepted, append, batches, check, new_disk, recover};
+use super::fixtures::{LOG, VALUE_BYTES_MAX, accepted, append, batches, check, new_disk, recover};
 use crate::storage::index::Index;
-use crate::storage::survey::Place;
+use crate::storage::segment::Place;
 use crate::storage::{LogReader, ReadError};
 
 fn range(first: u64, last: u64) -> SlotRange {
     SlotRange { first: Slot(first), last: Slot(last) }
 }
 
-/// What the reader must say, from all that was written.
+/// What the reader must return, by all that was written.
 fn expected(written: &[Record<Value>], slots: SlotRange, entries_max: usize) -> Vec<Entry<Value>> {
     let mut all = BTreeMap::new();
     for record in written {
@@ -45,8 +45,8 @@ fn read(
     }
 }
 
-/// Whatever was written in whatever order, each slot reads as its last record has it: while the log
-/// is appended to, and after a restart.
+/// Each slot reads as its last record says, in whatever order the records were written, while the log
+/// is appended to and after a restart.
 #[test]
 fn slots_read_as_last_written() {
     let reads = vec((1..60_u64, 0..20_u64, 1..9_u64), 1..12);
@@ -73,7 +73,7 @@ fn slots_read_as_last_written() {
     });
 }
 
-/// A peer that lags asks for as much as a message may have, and of large values that is one.
+/// A peer that lags asks for as much as a message may hold. Of large values, that is one.
 #[test]
 fn no_more_of_the_log_is_read_than_is_served() {
     const BATCHES: u64 = 80;
@@ -119,7 +119,7 @@ fn damage_is_told() {
     append(&mut log, &[accepted(1, 1, 100)]);
     append(&mut log, &[accepted(1, 2, 100)]);
     let reader = log.reader();
-    assert_eq!(read(&reader, range(1, 1), 1, 1), [super::kit::entry(2, 100)]);
+    assert_eq!(read(&reader, range(1, 1), 1, 1), [super::fixtures::entry(2, 100)]);
     for offset in [4096, 4096 + 90] {
         let flip = |content: &mut Vec<u8>| content[offset] ^= 1;
         disk.damage("log/00000001.wal", flip);
@@ -157,7 +157,7 @@ fn the_index_finds_what_is_there() {
                 && (stretch.place.offset..end).contains(&place.offset)
         };
         assert!(has_slots.iter().all(|place| found.iter().any(|it| holds(it, place))));
-        // From its lowest slot to its highest, a stretch may lack some.
+        // A stretch may lack some of the slots between its lowest and its highest.
         found.retain(|stretch| !has_slots.iter().any(|place| holds(stretch, place)));
         assert!(
             found.iter().all(|it| it.slots.first < wanted.first && it.slots.last > wanted.last)
@@ -165,7 +165,7 @@ fn the_index_finds_what_is_there() {
     });
 }
 
-/// A fraction of a per mille of the log, and a search that does not go through all of it.
+/// The index takes a fraction of a per mille of the log, and a search does not read all of it.
 #[test]
 fn the_index_is_small() {
     let mut index = Index::new(super::super::index::STRETCH_BYTES);

@@ -10,7 +10,7 @@ use synod_model::{Record, Slot, SlotRange};
 use synod_wire::Value;
 use tempfile::{TempDir, tempdir};
 
-use super::kit::{accepted, append, entry, new_replica};
+use super::fixtures::{accepted, append, entry, new_replica};
 use crate::disk::RealDisk;
 use crate::storage::{DataDirectory, InitError, Log, OpenError, Preparation, ReadError, inspect};
 
@@ -39,7 +39,7 @@ fn recover(path: &Path) -> (Log, Vec<Record<Value>>) {
     (log.unwrap_or_else(|error| panic!("{error}")), records)
 }
 
-/// Over many segments, which a thread makes while others fill, and read by a third all the while.
+/// Over many segments. One thread makes them while another fills them and a third one reads.
 #[test]
 fn appended_read_and_recovered() {
     let (_holder, path) = new_directory();
@@ -110,12 +110,12 @@ fn a_second_process_is_told_who_has_the_directory() {
     })
     .expect("a directory");
     assert!(first.expect("a finding").contains(&format!("process {}", std::process::id())));
-    // It is asked for, and not waited for; and once it is free, its text means nothing.
+    // The lock is asked for, and not waited for. Once it is free, the text in the file means nothing.
     drop(log);
     open(&path).expect("nobody has it");
 }
 
-/// Root may write anywhere, and tests are often run by it: nobody may below a file, nor in `/proc`.
+/// Root may write anywhere, and often runs the tests. But nobody may write below a file, or in `/proc`.
 #[test]
 fn an_unwritable_directory_is_told() {
     let holder = tempdir().expect("a temporary directory");

@@ -1,9 +1,9 @@
-//! Telling what happens, without waiting for whoever reads it.
+//! A writer for log lines that never waits for their reader.
 //!
-//! A pipe that nobody reads takes 64 KiB, and then whoever writes to it waits. A node does everything
-//! on one thread, and that thread must never wait for a reader. So lines go into a queue, and a thread
-//! of its own writes them. What there is no room for is left out; how much that was is told as soon as
-//! there is room again.
+//! A pipe that nobody reads takes 64 KiB, and then a process that writes to it waits. A node does
+//! everything on one thread, which must never wait for a reader. So lines go into a queue, and a thread
+//! of its own writes them. Lines that find no room are left out, and as soon as there is room again, a
+//! line says how many.
 
 use std::io::{self, Write};
 use std::mem::take;
@@ -11,17 +11,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How many bytes of lines wait for the reader; more are left out. Default 1 MiB: some thousand lines,
-/// which is more than a healthy node tells in a day.
+/// How many bytes of lines may wait for the reader. More are left out. Default 1 MiB: some thousand
+/// lines, more than a healthy node logs in a day.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
-/// How long the reader may take for the last lines, when the process ends. Default 1 s: whoever reads
-/// at all has read them long before, and whoever does not must not keep the process.
+/// How long the reader may take for the last lines when the process ends. Default 1 s: an active reader
+/// has read them long before, and any other must not delay the end of the process.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
-/// Takes lines, and never waits. Cloning it gives another handle on the same queue.
+/// Takes lines, and never waits. A clone is another handle on the same queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Teller(Arc<Queue>);
+pub(crate) struct LogWriter(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -32,7 +32,7 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// How many lines there was no room for, since that was told last.
+    /// How many lines found no room since that was last reported.
     left_out: u64,
     is_writing: bool,
 }
@@ -43,29 +43,29 @@ impl Waiting {
     }
 }
 
-impl Teller {
-    /// Starts the thread that writes to `output`. It calls `tell_left_out` with the number of lines
-    /// that there was no room for, once there is room.
+impl LogWriter {
+    /// Starts the thread that writes to `output`. Once there is room again, it calls `report_left_out`
+    /// with the number of lines that were left out.
     ///
     /// # Errors
     ///
-    /// If there can be no thread.
+    /// If no thread can be started.
     pub(crate) fn start(
         output: impl Write + Send + 'static,
-        tell_left_out: impl Fn(u64) + Send + 'static,
+        report_left_out: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        let teller = Self(Arc::default());
-        let queue = Arc::clone(&teller.0);
-        let thread = thread::Builder::new().name("teller".to_owned());
-        thread.spawn(move || queue.write_to(output, tell_left_out))?;
-        Ok(teller)
+        let log_writer = Self(Arc::default());
+        let queue = Arc::clone(&log_writer.0);
+        let thread = thread::Builder::new().name("log writer".to_owned());
+        thread.spawn(move || queue.write_to(output, report_left_out))?;
+        Ok(log_writer)
     }
 
-    /// Tells what comes last, and waits until everything is told: [`LAST_LINES_MAX`] at most. False if
-    /// that was too short.
+    /// Adds the last lines, and waits until everything is written, for [`LAST_LINES_MAX`] at most.
+    /// Returns whether everything was written.
     pub(crate) fn end_with(&self, text: &str) -> bool {
         let mut waiting = self.0.lock();
-        // However much waits: this says why the process ends.
+        // In any case, however much waits: these lines say why the process ends.
         waiting.lines.extend_from_slice(text.as_bytes());
         self.0.changed.notify_all();
         let told = self.0.changed.wait_timeout_while(waiting, LAST_LINES_MAX, |it| !it.is_told());
@@ -73,8 +73,8 @@ impl Teller {
     }
 }
 
-/// What is written at once is a line, or several: it is taken whole or not at all.
-impl Write for Teller {
+/// One write is one line or several. It is taken whole or not at all.
+impl Write for LogWriter {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let mut waiting = self.0.lock();
         if waiting.lines.len() + lines.len() > WAITING_BYTES_MAX {
@@ -92,7 +92,7 @@ impl Write for Teller {
 }
 
 impl Queue {
-    fn write_to(&self, mut output: impl Write, tell_left_out: impl Fn(u64)) {
+    fn write_to(&self, mut output: impl Write, report_left_out: impl Fn(u64)) {
         loop {
             let waiting = self.lock();
             let waiting = self.changed.wait_while(waiting, |it| it.lines.is_empty());
@@ -100,18 +100,19 @@ impl Queue {
             let (lines, left_out) = (take(&mut waiting.lines), take(&mut waiting.left_out));
             waiting.is_writing = true;
             drop(waiting);
-            // Now, while there is certainly room; it comes after these lines.
+            // Reported now, while there is certainly room. The report follows these lines.
             if left_out > 0 {
-                tell_left_out(left_out);
+                report_left_out(left_out);
             }
-            // If the reader is gone, there is nobody whom that could be told.
+            // If the reader is gone, nobody is left to report that to.
             let _ = output.write_all(&lines).and_then(|()| output.flush());
             self.lock().is_writing = false;
             self.changed.notify_all();
         }
     }
 
-    /// What waits is whole also where somebody who held it has panicked: it is changed in one go.
+    /// A thread that panicked while it held the lock cannot have left a partial change: each change is
+    /// one call.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,19 +146,20 @@ mod tests {
     fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_has_missed() {
         let ((wake, wakes), (read, reads)) = (channel(), channel());
         let (left_out, told) = channel();
-        let tell_left_out = move |lines| left_out.send(lines).expect("the test listens");
-        let mut teller = Teller::start(Stalled { wakes, read }, tell_left_out).expect("a thread");
+        let report_left_out = move |lines| left_out.send(lines).expect("the test listens");
+        let mut log_writer =
+            LogWriter::start(Stalled { wakes, read }, report_left_out).expect("a thread");
         let line = [b'x'; 1024];
-        // The thread waits for the reader with one line, or with as many as it found.
-        teller.write_all(&line).expect("never fails");
-        while !teller.0.lock().is_writing {
+        // The thread waits for the reader with one line, or with all that it found.
+        log_writer.write_all(&line).expect("never fails");
+        while !log_writer.0.lock().is_writing {
             thread::yield_now();
         }
         let room = WAITING_BYTES_MAX / line.len();
         for _ in 0..room + 7 {
-            teller.write_all(&line).expect("never fails");
+            log_writer.write_all(&line).expect("never fails");
         }
-        assert!(!teller.end_with("the end\n"), "nobody has read it");
+        assert!(!log_writer.end_with("the end\n"), "nobody has read it");
         assert!(told.try_recv().is_err(), "there is no room yet");
 
         drop(wake);
@@ -167,6 +169,6 @@ mod tests {
         }
         assert_eq!(text.len(), (room + 1) * line.len() + "the end\n".len());
         assert_eq!(told.recv(), Ok(7));
-        assert!(teller.end_with(""), "all is read");
+        assert!(log_writer.end_with(""), "all is read");
     }
 }

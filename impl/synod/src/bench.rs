@@ -1,10 +1,11 @@
-//! `synod bench`: how fast a cluster is, next to what it could be at best.
+//! `synod bench`: how fast a cluster is, and how fast this machine could be at best.
 //!
-//! A number means little by itself: it depends on the disk, the machine and the day. So the floors are
-//! taken in the same run: what one fdatasync costs, what one round trip costs, how long a value takes
-//! through three processes that only pass it on and sync it, and how many requests the same clients
-//! get answered by a process that does nothing but answer.
+//! A number says little by itself: it depends on the disk, the machine and the day. So a run measures
+//! floors as well: the time of one fdatasync, the time of one round trip, the time of a value through
+//! three processes that only pass it on and sync it, and the number of requests that a process answers
+//! to the same clients if it does nothing else.
 
+mod args;
 mod bare;
 mod echo;
 mod floors;
@@ -26,19 +27,19 @@ use synod_wire::api::ReplicaStatus;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
-use super::args::BenchArgs;
-use super::exit::{Exit, Nonsense};
+use super::exit::{Exit, UsageError};
 use super::local::{Layout, Members, Place, Signals, coordinator};
 use super::output::Output;
 use super::status::ask;
-pub(crate) use bare::bare;
+pub(crate) use args::{ABOUT, BenchArgs, CODES};
+pub(crate) use bare::{BareArgs, bare};
 pub(crate) use echo::echo;
 use load::{Clients, Load, Measured};
 use progress::Bar;
-use report::{Floors, Report, Run};
+use report::{Floors, Report, Run, microseconds};
 
 /// How long a load runs before it is measured: 1 s, or as long as it is measured if that is shorter.
-/// Connections are warm then, and so are caches.
+/// After that, connections and caches are warm.
 const WARM_UP_MAX: Duration = Duration::from_secs(1);
 
 /// How long the echo server is measured: 2 s, or as long as a run if that is shorter.
@@ -47,17 +48,17 @@ const ECHO_MAX: Duration = Duration::from_secs(2);
 /// How long the replicas may take to elect a coordinator: 30 s.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// How long a replica may take to say how it is: 5 s; it is busy.
+/// How long a replica may take to report its status: 5 s, because it is busy.
 const STATUS_MAX: Duration = Duration::from_secs(5);
 
-/// What is measured if nothing is asked for: clients, on as many connections.
+/// The loads that are measured by default: this many clients, on as many connections.
 const CLIENTS: [usize; 2] = [1, 256];
 
 pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<Exit> {
     if let (Some(clients), Some(connections)) = (args.clients, args.connections)
         && clients < connections
     {
-        return Err(Nonsense(format!(
+        return Err(UsageError(format!(
             "--connections {connections} is more than --clients {clients}\n  \
              a client has one connection, alone or with others"
         ))
@@ -95,7 +96,7 @@ struct Bench {
 impl Bench {
     async fn on_endpoints(&self) -> anyhow::Result<Report> {
         let directory = self.temporary()?;
-        // Before the floors, which take a while: whoever has mistyped something learns it at once.
+        // First, because the floors take a while, and a mistyped endpoint should be reported at once.
         target::coordinator(&self.args.endpoints).await?;
         let floors = self.floors(directory.path()).await?;
         let report = self.runs(&self.args.endpoints, directory.path(), floors).await?;
@@ -103,13 +104,13 @@ impl Bench {
         Ok(report)
     }
 
-    /// On three replicas of its own; none if a signal came.
+    /// Measures three replicas of its own. None if a signal came.
     async fn on_own_cluster(&self, signals: &mut Signals) -> anyhow::Result<Option<Report>> {
         let directory = self.temporary()?;
         let data = directory.path().join("cluster");
         let begun = async {
             let layout = Layout::make(Some(data), Some(3), 0, &self.program).await?;
-            // Before there are processes that use the disk, too.
+            // Measured before there are other processes that use the disk.
             let floors = self.floors(&layout.directory).await?;
             anyhow::Ok((layout, floors))
         };
@@ -144,8 +145,8 @@ impl Bench {
         report.transpose()
     }
 
-    /// A directory to sync in: in the one that was given, or where this program may write for a
-    /// while, if that is a disk.
+    /// A directory to sync in: in the given one, or else in the directory for temporary files, or in the
+    /// current one if that one is in memory.
     fn temporary(&self) -> anyhow::Result<tempfile::TempDir> {
         let parent = match &self.args.data_dir {
             Some(parent) => parent.clone(),
@@ -162,7 +163,7 @@ impl Bench {
         made.with_context(|| format!("no directory could be made in {}", parent.display()))
     }
 
-    /// What to measure: clients and connections.
+    /// The numbers of clients and connections to measure.
     fn shapes(&self) -> Vec<(usize, usize)> {
         let BenchArgs { clients, connections, .. } = self.args;
         match (clients, connections) {
@@ -183,10 +184,10 @@ impl Bench {
     }
 
     async fn floors(&self, directory: &Path) -> anyhow::Result<Floors> {
-        let fdatasync_us = floors::fdatasync_us(directory).await?;
+        let fdatasync = floors::fdatasync(directory).await?;
         let echo = echo::Echo::start(&self.program).await?;
-        let loopback_round_trip_us = floors::round_trip_us(&echo.raw).await?;
-        let bare_replication_us = bare::replication_us(&self.program, directory).await?;
+        let loopback_round_trip = floors::round_trip(&echo.raw).await?;
+        let bare_replication = bare::replication(&self.program, directory).await?;
         let shape = self.shapes().into_iter().max().unwrap_or((1, 1));
         let load = self.load(std::slice::from_ref(&echo.endpoint), shape);
         let clients = Clients::connect(&load).await?;
@@ -197,9 +198,9 @@ impl Bench {
         drop(bar);
         echo.stop().await;
         Ok(Floors {
-            fdatasync_us,
-            loopback_round_trip_us,
-            bare_replication_us,
+            fdatasync_us: microseconds(fdatasync),
+            loopback_round_trip_us: microseconds(loopback_round_trip),
+            bare_replication_us: microseconds(bare_replication),
             echo_requests_per_second: measured.per_second().round(),
             echo_clients: shape.0,
             echo_connections: shape.1,
@@ -215,13 +216,13 @@ impl Bench {
         let mut runs = Vec::new();
         for shape in self.shapes() {
             let coordinator = self.coordinator(endpoints).await?;
-            // A replica that does not coordinate only passes requests on.
+            // A replica that does not coordinate would only pass requests on.
             let targets =
                 if self.args.spread { endpoints } else { std::slice::from_ref(&coordinator) };
             runs.push(self.run(endpoints, &self.load(targets, shape)).await?);
         }
-        // A disk has better and worse moments, and a floor is the better one.
-        let again = floors::fdatasync_us(directory).await?;
+        // The speed of a disk varies, and a floor is the best that it does.
+        let again = microseconds(floors::fdatasync(directory).await?);
         floors.fdatasync_us = floors.fdatasync_us.min(again);
         let own_cluster = self.args.endpoints.is_empty();
         Ok(Report { floors, runs, value_bytes: self.args.value_bytes, own_cluster })
@@ -231,7 +232,7 @@ impl Bench {
         if !self.args.endpoints.is_empty() {
             return target::coordinator(endpoints).await;
         }
-        // They have only just been started.
+        // The replicas have only just been started.
         let ready = time::timeout(READY_MAX, coordinator(endpoints)).await;
         let late = || format!("no replica coordinates after {} s", READY_MAX.as_secs());
         ready.map(|(_, endpoint)| endpoint).with_context(late)
@@ -264,14 +265,14 @@ impl Bench {
     }
 }
 
-/// What to say of a replica that ended, with the end of what each has told: it goes with the data.
+/// The error when a replica has ended, with the last lines of each log, which goes with the data.
 fn what_ended(layout: &Layout, ended: &str) -> String {
     let mut text = format!("a replica has ended\n  {ended}");
     for place in &layout.places {
         let told = fs::read_to_string(&place.log).unwrap_or_default();
         let lines: Vec<_> = told.lines().rev().take(3).collect();
         for line in lines.into_iter().rev() {
-            // A string takes whatever it is given.
+            // Writing to a string cannot fail.
             let _ = write!(text, "\n  r{}: {line}", place.id);
         }
     }
@@ -280,7 +281,7 @@ fn what_ended(layout: &Layout, ended: &str) -> String {
 
 fn summary(load: &Load, measured: &Measured, before: &Counters, after: &Counters) -> Run {
     let per_commit = |of: fn(&Counters) -> u64| {
-        // What the replicas did on average, for what they committed in the same time.
+        // The average of the replicas, per entry that was committed in the same time.
         let count = after.replicas * after.committed.saturating_sub(before.committed).max(1);
         precise(of(after).saturating_sub(of(before))) / precise(count)
     };
@@ -290,11 +291,11 @@ fn summary(load: &Load, measured: &Measured, before: &Counters, after: &Counters
         seconds: measured.elapsed.as_secs_f64(),
         commits: measured.latencies.len(),
         commits_per_second: measured.per_second().round(),
-        p50_us: measured.quantile_us(0.5),
-        p90_us: measured.quantile_us(0.9),
-        p99_us: measured.quantile_us(0.99),
-        p999_us: measured.quantile_us(0.999),
-        max_us: measured.max_us(),
+        p50_us: microseconds(measured.quantile(0.5)),
+        p90_us: microseconds(measured.quantile(0.9)),
+        p99_us: microseconds(measured.quantile(0.99)),
+        p999_us: microseconds(measured.quantile(0.999)),
+        max_us: microseconds(measured.max()),
         fdatasyncs_per_commit: (per_commit(|it| it.fdatasyncs) * 1e4).round() / 1e4,
         bytes_written_per_commit: per_commit(|it| it.bytes_written).round(),
         resident_bytes_max: after.resident_bytes_max,
@@ -303,19 +304,19 @@ fn summary(load: &Load, measured: &Measured, before: &Counters, after: &Counters
     }
 }
 
-/// A count as a number to divide. No count here comes near to 2^53, where this would begin to round.
+/// A count as a divisor. No count here comes near 2^53, above which this would round.
 #[allow(clippy::cast_precision_loss)]
 fn precise(count: u64) -> f64 {
     count as f64
 }
 
-/// What the replicas have counted, all together.
+/// The counters of all replicas together.
 #[derive(Debug, Default)]
 struct Counters {
     replicas: u64,
     fdatasyncs: u64,
     bytes_written: u64,
-    /// Of the one that has committed most.
+    /// The highest of all replicas.
     committed: u64,
     resident_bytes_max: u64,
 }

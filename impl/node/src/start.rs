@@ -11,25 +11,25 @@ use crate::storage::{DataDirectory, Log, Preparation, RecoverError};
 /// Why a replica cannot start from its data directory.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// Its log cannot be read.
+    /// The log cannot be read.
     #[error(transparent)]
     Log(Box<RecoverError>),
-    /// Its first record is nothing that this core could start from.
+    /// The base that the replica starts from is impossible.
     #[error("the replica cannot start: {0}")]
     Base(RecordError),
 }
 
-/// A committed slot of the log that is read.
+/// A committed slot, found while the log is read.
 #[derive(Debug)]
 pub(crate) enum Committed {
-    /// The application has not got it.
+    /// The application has not applied it.
     ToDeliver(Delivered<Value>),
-    /// The application has it; the verdict is for those who follow the log.
+    /// The application has applied it. Those who follow the log need the verdict.
     HadAlready(Slot, Verdict),
 }
 
-/// Recovers the log of `directory` and the replica that wrote it. What is committed goes to
-/// `committed` as it is read, in order; the application has everything up to `applied`.
+/// Recovers the log of `directory`, and the replica that wrote it. Committed slots go to `committed` as
+/// they are read, in order. The application has applied everything up to `applied`.
 pub(crate) fn start(
     directory: &DataDirectory,
     preparation: Preparation,

@@ -1,4 +1,4 @@
-//! Why a data directory is not made, not opened, or does not take what it is to remember.
+//! Why a data directory is not made, is not opened, or does not store what it should.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,11 @@ use synod_model::ReplicaId;
 use synod_wire::Incarnation;
 use thiserror::Error;
 
+use super::disk_error::DiskError;
+use super::log_limits::LogLimitsError;
+use super::small_file::SmallFileError;
 use crate::disk::Holder;
-use crate::storage::identity::IdentityError;
-use crate::storage::small_file::SmallFileError;
-use crate::storage::trouble::{DiskError, LOST};
+use crate::identity::{IdentityError, REPLACEMENT_ADVICE};
 
 /// Why a data directory could not be locked.
 #[derive(Debug, Error)]
@@ -29,7 +30,7 @@ pub enum InUse {
     /// There is nothing to lock.
     #[error(
         "{} is not there, so nobody can tell whether a process has the data directory open\n  \
-         it is made with the directory and never removed, so somebody else did that\n  \
+         it is made with the directory and never removed, so something else removed it\n  \
          if no process has the directory open, make an empty file of that name",
         path.display()
     )]
@@ -42,13 +43,13 @@ pub enum InUse {
     Disk(DiskError),
 }
 
-/// A log holds something, and whose log it is nobody knows any more.
+/// A log holds records, and it is unknown which replica wrote them.
 #[derive(Debug, Error)]
 #[error(
     "{} holds records, and the file `identity` of its data directory is gone\n  \
-     a replica that starts anew under its old id would forget what it has promised: nothing was \
+     a replica that starts anew under its old id would forget its promises: nothing was \
      changed\n  \
-     {LOST}",
+     {REPLACEMENT_ADVICE}",
     path.display()
 )]
 pub struct IdentityGone {
@@ -59,10 +60,13 @@ pub struct IdentityGone {
 /// Why a data directory was not made.
 #[derive(Debug, Error)]
 pub enum InitError {
-    /// The replica cannot be what it is to be.
+    /// A replica cannot have this identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// There is one already.
+    /// A log cannot have these sizes.
+    #[error(transparent)]
+    LogLimits(#[from] LogLimitsError),
+    /// The directory is made already.
     #[error(
         "{} is the data directory of a replica already\n  \
          `synod node` runs it; a new replica needs another directory, and an id that no replica of \
@@ -73,7 +77,7 @@ pub enum InitError {
         /// The directory.
         path: PathBuf,
     },
-    /// Something else is there.
+    /// The directory holds something else.
     #[error(
         "{} is not empty: there is {name}\n  \
          nothing was changed; a data directory is made where there is nothing yet",
@@ -82,10 +86,10 @@ pub enum InitError {
     NotEmpty {
         /// The directory.
         path: PathBuf,
-        /// A name that is in it.
+        /// A name in the directory.
         name: String,
     },
-    /// It was a data directory, and who it was is lost.
+    /// It was a data directory, and its identity is lost.
     #[error(transparent)]
     IdentityGone(#[from] IdentityGone),
     /// Another process has the directory.
@@ -102,22 +106,22 @@ pub enum InitError {
 /// Why a data directory was not opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// There is nothing.
+    /// The directory is empty.
     #[error(
         "{} is empty, or not there\n  \
          if this replica is new, `synod init` makes its data directory\n  \
          if it is not, see whether its disk is mounted; a replica whose disk is lost never comes back \
          under its old id\n  \
-         {LOST}",
+         {REPLACEMENT_ADVICE}",
         path.display()
     )]
     Empty {
         /// The directory.
         path: PathBuf,
     },
-    /// It was never finished.
+    /// Making the directory was interrupted.
     #[error(
-        "{} is the data directory of no replica yet: making it was interrupted\n  \
+        "{} is an unfinished data directory: making it was interrupted\n  \
          run `synod init` again, with the same arguments, to finish it",
         path.display()
     )]
@@ -125,13 +129,13 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// It was a data directory, and who it was is lost.
+    /// It was a data directory, and its identity is lost.
     #[error(transparent)]
     IdentityGone(#[from] IdentityGone),
-    /// It is something else.
+    /// It is not a data directory.
     #[error(
         "{} is not the data directory of a replica: there is no file `identity` in it\n  \
-         if this replica is new, `synod init` makes its data directory where nothing is yet",
+         if this replica is new, `synod init` makes its data directory where there is nothing yet",
         path.display()
     )]
     NotADataDirectory {
@@ -152,20 +156,20 @@ pub enum OpenError {
 /// Why an incarnation was not stored.
 #[derive(Debug, Error)]
 pub enum IncarnationError {
-    /// The replica is known under another one.
+    /// The replica is known with another incarnation.
     #[error(
         "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
-         its data directory was made anew under an id that was in use, so that what it has promised \
-         is forgotten; or it is of another cluster, with the same name and the same ids: the cluster \
+         either its data directory was made anew under an id that was in use, so its promises are \
+         forgotten, or it belongs to another cluster with the same name and the same ids; the cluster \
          does not talk to it\n  \
-         {LOST}"
+         {REPLACEMENT_ADVICE}"
     )]
     Other {
         /// Which replica.
         replica: ReplicaId,
         /// The incarnation it was first met with.
         known: Incarnation,
-        /// The one it comes with now.
+        /// The incarnation it has now.
         found: Incarnation,
     },
     /// It could not be written.

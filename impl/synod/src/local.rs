@@ -1,9 +1,9 @@
 //! `synod local`: a whole cluster on one machine, to try things out.
 //!
-//! It does what a person would do by hand: `synod init` for each replica, then `synod node` for each,
-//! started again when it ends. The processes are real and so are their disks: killing one is a fair
-//! experiment. They run in process groups of their own, so that Ctrl-C reaches this command alone,
-//! which stops them one and all and waits until they are gone.
+//! It does what a person would do by hand: `synod init` for each replica, and then `synod node` for
+//! each, which it starts again when it ends. The processes are real, and so are their disks: killing
+//! one is a fair experiment. They run in process groups of their own, so Ctrl-C reaches this command
+//! only. It stops all of them and waits until they are gone.
 
 mod layout;
 mod member;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use synod_client::Endpoint;
 use synod_model::ReplicaId;
 use synod_wire::api::{Forming, Role};
@@ -25,16 +26,42 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::args::LocalArgs;
 use super::exit::Exit;
 use super::output::{self, Output};
 use super::status;
-pub(crate) use layout::{Layout, PORTS, Place};
-use member::Event;
+use layout::PORTS;
+pub(crate) use layout::{Layout, Place};
+use member::MemberEvent;
 pub(crate) use member::Members;
 
 /// How often the replicas are asked whether they have a coordinator yet.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+pub(crate) const HELP: &str = "\
+It makes a data directory for each replica (`synod init`), starts the replicas (`synod node`), and
+prints for each its process, the address where it takes clients, and the file of its log lines.
+A replica that ends, or is killed, is started again after a moment. Ctrl-C or SIGTERM stops all.
+
+Exit codes:
+  0  it was stopped, and so was every replica
+  1  the command could not be carried out
+  2  the command line is invalid";
+
+/// The arguments of `local`.
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    /// Where to keep the replicas' data, in r0, r1, ...; if an earlier `local` has made a cluster
+    /// there, it is started again. By default, a temporary directory, which is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How many replicas, 3 or 5 [default: 3, or as many as there are in DIR]
+    #[arg(long, value_name = "N", value_parser = replicas)]
+    pub(crate) replicas: Option<u16>,
+    /// The first port. Replica N takes clients at PORT + N and its peers at PORT + 10 + N, on
+    /// 127.0.0.1; 0 stands for any free ports
+    #[arg(long, value_name = "PORT", default_value_t = 7100, value_parser = base_port)]
+    pub(crate) base_port: u16,
+}
 
 pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
@@ -50,7 +77,7 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
         () = signals.next() => return Ok(Exit::Done),
     };
     let shown = show(&layout, is_temporary, &members, &mut happens, &mut signals).await;
-    // Whatever ended it, no process stays behind.
+    // However it ended, no process stays behind.
     members.stop().await;
     let removed = layout.end();
     match shown {
@@ -61,13 +88,28 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What tells this command to stop.
+fn replicas(text: &str) -> Result<u16, String> {
+    match text {
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("a local cluster has 3 or 5 replicas".to_owned()),
+    }
+}
+
+fn base_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port <= u16::MAX - PORTS);
+    port.ok_or_else(|| {
+        format!("that is not a port, or is too high: the highest is {}", u16::MAX - PORTS)
+    })
+}
+
+/// The signals that stop this command.
 pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
 
 impl Signals {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be waited for");
-        // The last comes when the terminal is closed.
+        // The last one comes when the terminal is closed.
         Ok(Self([
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
@@ -85,12 +127,12 @@ impl Signals {
     }
 }
 
-/// Tells what happens until a signal comes.
+/// Prints what happens until a signal comes.
 async fn show(
     layout: &Layout,
     is_temporary: bool,
     members: &Members,
-    happens: &mut mpsc::UnboundedReceiver<Event>,
+    happens: &mut mpsc::UnboundedReceiver<MemberEvent>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let mut output = Output::new();
@@ -109,7 +151,7 @@ async fn show(
                 return Ok(output.flush()?);
             }
             event = happens.recv() => match event {
-                Some(Event::Started { place, process_id }) if starting.len() < members.count() => {
+                Some(MemberEvent::Started { place, process_id }) if starting.len() < members.count() => {
                     starting.insert(place.id, started(&place, process_id));
                     if starting.len() == members.count() {
                         starting.values().try_for_each(|line| output.line(line))?;
@@ -126,7 +168,7 @@ async fn show(
     }
 }
 
-/// Waits until one of the replicas coordinates, and says which, and where it is.
+/// Waits until a replica coordinates. Returns its id and its endpoint.
 pub(crate) async fn coordinator(endpoints: &[Endpoint]) -> (ReplicaId, Endpoint) {
     loop {
         let reports = status::ask(endpoints, Duration::from_secs(1)).await;
@@ -170,7 +212,7 @@ fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> 
         format!("follow --endpoints {all} --from 1"),
         format!("status --endpoints {all}"),
     ] {
-        // That a string takes no more is not something that happens.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "  {program} {rest}");
     }
     if let Some(process_id) = members.process_id(0) {
@@ -180,7 +222,7 @@ fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> 
     text
 }
 
-/// A path as it can be pasted into a shell, if it is not too odd.
+/// A path that can be pasted into a shell, unless it is very unusual.
 fn shown(path: &Path) -> String {
     let text = path.display().to_string();
     if text.contains([' ', '\'', '"', '$']) {

@@ -1,4 +1,4 @@
-//! Values from standard input, one a line.
+//! Values from standard input, one on each line.
 
 use std::io::{self, BufRead, Read as _};
 use std::thread;
@@ -6,30 +6,30 @@ use std::thread;
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
-/// How long a line may be: 16 MiB. What is longer is more than a cluster takes as one value, and
-/// reading it would only fill the memory.
+/// The length of the longest line: 16 MiB. No cluster takes a longer value, and reading it would only
+/// fill the memory.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// How many lines are read ahead: 16. Enough to keep a pipeline full, few of the largest size.
+/// How many lines are read ahead: 16. That keeps a pipeline full, and is few of the longest lines.
 const AHEAD: usize = 16;
 
-/// A line, or why it is none.
+/// A line, or why it is not a value.
 pub(crate) type Line = Result<Value, LineError>;
 
 /// A line that cannot be a value.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LineError {
-    /// The rest of it is skipped.
+    /// The line is too long. The rest of it is skipped.
     #[error("it has more than {} MiB", LINE_BYTES_MAX >> 20)]
     TooLong,
-    /// No more lines come.
+    /// Reading has failed. No more lines come.
     #[error("standard input could not be read: {0}")]
     Io(#[from] io::Error),
 }
 
-/// The lines of standard input, read by a thread of their own: waiting for a terminal cannot be
-/// interrupted, and a thread can be left behind.
-pub(crate) fn stdin() -> mpsc::Receiver<Line> {
+/// The lines of standard input. A thread of their own reads them, because waiting for a terminal cannot
+/// be interrupted, and a thread can be left behind.
+pub(crate) fn lines() -> mpsc::Receiver<Line> {
     let (lines, receiver) = mpsc::channel(AHEAD);
     thread::spawn(move || {
         let mut input = io::stdin().lock();
@@ -43,13 +43,13 @@ pub(crate) fn stdin() -> mpsc::Receiver<Line> {
     receiver
 }
 
-/// Waits until standard input ends, whatever comes before.
+/// Waits until standard input ends, and discards its lines.
 pub(crate) async fn ended() {
-    let mut input = stdin();
+    let mut input = lines();
     while input.recv().await.is_some() {}
 }
 
-/// The next line, without its line feed. The last one need not have any.
+/// The next line, without its line feed. The last line may lack one.
 fn next(input: &mut impl BufRead, line_bytes_max: usize) -> Option<Line> {
     let mut line = Vec::new();
     let limit = u64::try_from(line_bytes_max).unwrap_or(u64::MAX).saturating_add(1);
@@ -70,7 +70,7 @@ fn next(input: &mut impl BufRead, line_bytes_max: usize) -> Option<Line> {
 mod tests {
     use super::*;
 
-    fn lines(mut input: &[u8]) -> Vec<String> {
+    fn texts(mut input: &[u8]) -> Vec<String> {
         let text = |line: Line| match line {
             Ok(value) => value.0.escape_ascii().to_string(),
             Err(error) => format!("error: {error}"),
@@ -80,16 +80,16 @@ mod tests {
 
     #[test]
     fn lines_are_bytes_between_line_feeds() {
-        assert_eq!(lines(b""), [""; 0]);
-        assert_eq!(lines(b"\n"), [""]);
-        assert_eq!(lines(b"a\n\nb"), ["a", "", "b"]);
-        assert_eq!(lines(b"a\r\n\xff\n"), [r"a\r", r"\xff"]);
+        assert_eq!(texts(b""), [""; 0]);
+        assert_eq!(texts(b"\n"), [""]);
+        assert_eq!(texts(b"a\n\nb"), ["a", "", "b"]);
+        assert_eq!(texts(b"a\r\n\xff\n"), [r"a\r", r"\xff"]);
     }
 
     #[test]
     fn a_line_that_is_too_long_is_skipped_and_the_next_is_not() {
-        assert_eq!(lines(b"12345\n123456\n1\n"), ["12345", "error: it has more than 16 MiB", "1"]);
-        assert_eq!(lines(b"1234567890"), ["error: it has more than 16 MiB"]);
-        assert_eq!(lines(b"12345"), ["12345"]);
+        assert_eq!(texts(b"12345\n123456\n1\n"), ["12345", "error: it has more than 16 MiB", "1"]);
+        assert_eq!(texts(b"1234567890"), ["error: it has more than 16 MiB"]);
+        assert_eq!(texts(b"12345"), ["12345"]);
     }
 }

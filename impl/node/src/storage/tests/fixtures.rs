@@ -1,4 +1,4 @@
-//! What the tests share: a small replica, records for it, and the way from one run to the next.
+//! What the tests share: a small replica, records for it, and restarts.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -79,7 +79,7 @@ pub(super) fn recover(disk: &SimulatedDisk) -> (Log, Vec<Record<Value>>) {
     try_recover(&open(disk)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Appends all of `records` in one batch, for which they are short enough.
+/// Appends all of `records` in one batch. They must fit into it.
 pub(super) fn append(log: &mut Log, records: &[Record<Value>]) {
     let taken = log.append(records).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(taken, records.len());

@@ -1,4 +1,4 @@
-//! What every error of storage has in common: which file, what was being done, and what to do.
+//! What all errors of storage have in common: which file, which operation, and what to do.
 
 use std::fmt;
 use std::io;
@@ -9,24 +9,20 @@ use thiserror::Error;
 
 use crate::disk::Disk;
 
-/// What every error says of a replica whose data directory is lost or damaged.
-pub(crate) const LOST: &str =
-    "a replica cannot be replaced yet; docs/storage.md#damage says what can be done now";
-
-/// A call to the disk that failed.
+/// A call to the disk that has failed.
 #[derive(Debug, Error)]
 #[error("cannot {doing} {}: {error}\n  {}", path.display(), advice(doing, error))]
 pub struct DiskError {
-    /// What was being done: "write", "sync".
+    /// The operation: "write", "sync".
     pub doing: &'static str,
-    /// To which file or folder.
+    /// The file or folder.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// The error of the operating system.
     pub error: io::Error,
 }
 
 impl DiskError {
-    /// For `map_err`: `name` could not be ... what `doing` says.
+    /// For `map_err`: the operation `doing` on the file `name` has failed.
     pub(super) fn at(
         disk: &dyn Disk,
         name: &str,
@@ -35,13 +31,13 @@ impl DiskError {
         move |error| Self { doing, path: disk.path(name), error }
     }
 
-    /// Whether there was no room.
+    /// Whether the disk was full.
     pub(super) fn is_full(&self) -> bool {
         is_full(&self.error)
     }
 
-    /// Whether it failed because this process, or the machine, has too many files open. That says
-    /// nothing of the disk.
+    /// Whether this process, or the machine, had too many files open. Such an error says nothing about
+    /// the disk.
     pub(super) fn is_want_of_descriptors(&self) -> bool {
         is_want_of_descriptors(&self.error)
     }
@@ -57,12 +53,12 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
 }
 
 fn advice(doing: &str, error: &io::Error) -> &'static str {
-    // Only of what was being changed is it unknown what is on the disk now.
+    // Only an operation that changes something leaves the content of the disk unknown.
     let changes = matches!(doing, "write" | "sync" | "fill" | "rename" | "replace" | "remove");
     match error.kind() {
         _ if is_want_of_descriptors(error) => {
-            "too many files are open: let this process have more, with LimitNOFILE= in its unit or \
-             `ulimit -n`"
+            "too many files are open: raise the limit of this process, with LimitNOFILE= in its unit \
+             or `ulimit -n`"
         }
         _ if is_full(error) => "the disk is full: make room on it, then start the replica again",
         io::ErrorKind::PermissionDenied if doing == "make" => {
@@ -73,7 +69,7 @@ fn advice(doing: &str, error: &io::Error) -> &'static str {
             "the user that runs synod must own the data directory and everything in it"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "a replica must be able to write: see whether the file system was made read-only after an error"
+            "a replica must be able to write: see whether the file system became read-only after an error"
         }
         io::ErrorKind::NotFound => "the file, or the folder that it should be in, is not there",
         io::ErrorKind::NotADirectory => {
@@ -81,25 +77,25 @@ fn advice(doing: &str, error: &io::Error) -> &'static str {
              name another data directory"
         }
         io::ErrorKind::IsADirectory => {
-            "there should be a file, and a directory is in its place: synod did not make that, so \
-             see who did"
+            "there should be a file, and a directory is in its place: synod did not make it, so find \
+             out who did"
         }
         io::ErrorKind::InvalidInput if !changes => {
-            "there should be a file, and something else is in its place: synod did not make that, \
-             so see who did"
+            "there should be a file, and something else is in its place: synod did not make it, so \
+             find out who did"
         }
         _ if changes => {
-            "nothing more is written after this, since what is on the disk now is unknown: \
-             see what the system's log says of the drive, then start the replica again"
+            "nothing more is written, since what is on the disk now is unknown: see what the \
+             system's log says about the drive, then start the replica again"
         }
         io::ErrorKind::UnexpectedEof => {
-            "the file is shorter than it was a moment ago: see what else writes to it"
+            "the file is shorter than it was a moment ago: find out what else writes to it"
         }
         _ => "nothing was written; the system's log may say more",
     }
 }
 
-/// A number of bytes for people: 81920 is 81,920.
+/// A number of bytes with its digits in groups: 81920 is 81,920.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grouped(pub(super) u64);
 

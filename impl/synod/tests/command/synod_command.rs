@@ -1,4 +1,4 @@
-//! Runs the command, never for long.
+//! Runs the command `synod`, with a time limit.
 
 use std::future::Future;
 use std::process::Stdio;
@@ -8,14 +8,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// No command in these tests takes longer.
+/// The time limit. No command in these tests takes longer.
 const COMMAND_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) async fn in_time<T>(it: impl Future<Output = T>) -> T {
     tokio::time::timeout(COMMAND_MAX, it).await.expect("it takes too long")
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: i32,
@@ -50,12 +50,12 @@ impl Synod {
         self.0.id().expect("it was not waited for")
     }
 
-    /// Waits until it has ended, whatever ended it.
+    /// Waits until it has ended, for any reason.
     pub(crate) async fn gone(mut self) {
         in_time(self.0.wait()).await.unwrap();
     }
 
-    /// Waits until it has ended. What it prints is in the answer, unless it was taken before.
+    /// Waits until it has ended. Its output is in the result, unless a test has taken it before.
     pub(crate) async fn ended(mut self) -> Done {
         in_time(async {
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -106,7 +106,7 @@ pub(crate) async fn run_with_input(args: &[&str], input: &[u8]) -> Done {
     tokio::join!(synod.ended(), feed).0
 }
 
-/// An endpoint at which nobody is.
+/// An endpoint where nobody listens.
 pub(crate) async fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()

@@ -1,4 +1,4 @@
-//! Nodes that have a transport and nothing else, and strangers who speak by hand.
+//! Nodes that have a transport and nothing else, and connections that are used by hand.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,21 +16,22 @@ use tokio::time::{sleep, timeout};
 
 use crate::forming::kit::MemoryStore;
 pub(super) use crate::forming::kit::{identity, identity_with};
-use crate::peers::handshake::{Answer, Hello, Introduction, from_payload, to_frame};
+use crate::identity::Identity;
+use crate::peers::handshake::{from_payload, to_frame};
+use crate::peers::introduction::{Hello, HelloReply, Introduction};
 use crate::peers::limits::LinkTiming;
 use crate::peers::{PeerStatus, Peers, PeersConfig};
-use crate::storage::Identity;
 
 /// Far longer than any of these tests takes.
 const TEST_MAX: Duration = Duration::from_mins(1);
 
-/// Short, so that tests end soon; but the handshake has time on a machine that is busy.
+/// Short, so that tests end soon. But the handshake has time on a busy machine.
 pub(super) const TIMING: LinkTiming = LinkTiming {
-    dial_ms: 5_000,
-    handshake_ms: 5_000,
-    write_ms: 10_000,
-    backoff_min_ms: 5,
-    backoff_max_ms: 50,
+    dial_max: Duration::from_secs(5),
+    handshake_max: Duration::from_secs(5),
+    write_max: Duration::from_secs(10),
+    backoff_min: Duration::from_millis(5),
+    backoff_max: Duration::from_millis(50),
 };
 
 /// Runs a test, which fails if it does not end.
@@ -41,7 +42,7 @@ pub(super) fn test(it: impl Future<Output = ()>) {
     runtime.shutdown_timeout(TEST_MAX);
 }
 
-/// Waits for what only looking can tell.
+/// Waits until a condition holds that can only be polled.
 pub(super) async fn until(mut it: impl FnMut() -> bool) {
     while !it() {
         sleep(Duration::from_millis(1)).await;
@@ -74,7 +75,7 @@ pub(super) fn addresses(ports: &[&Port]) -> BTreeMap<ReplicaId, String> {
     (0..).map(ReplicaId).zip(addresses).collect()
 }
 
-/// A run of a replica, without a replica.
+/// The transport of a replica, without the replica.
 pub(super) struct Node {
     pub(super) peers: Peers,
     pub(super) inbox: mpsc::Receiver<(ReplicaId, Message<Value>)>,
@@ -101,7 +102,7 @@ impl Setup {
         Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000 }
     }
 
-    /// Of which everybody knows everybody else already.
+    /// In a cluster that is formed already.
     pub(super) fn formed(mut self) -> Self {
         self.store = MemoryStore::formed(&self.identity);
         self
@@ -121,7 +122,7 @@ impl Setup {
         Node { peers, inbox }
     }
 
-    /// Who it says that it is.
+    /// What it says of itself.
     pub(super) fn introduction(&self) -> Introduction {
         Introduction::new(&self.identity, Run(self.run))
     }
@@ -145,7 +146,7 @@ impl Node {
         self.peers.formed().wait_for(|formed| *formed).await.expect("it runs");
     }
 
-    /// Waits until this is the last error with that peer, and says all of it.
+    /// Waits until the last error with that peer begins so, and returns all of it.
     pub(super) async fn error_with(&self, peer: u16, beginning: &str) -> String {
         loop {
             match self.status_of(peer).last_error {
@@ -165,7 +166,7 @@ impl Node {
     }
 }
 
-/// A message that is easily told from others.
+/// A message that is easy to recognize.
 pub(super) fn ask(slot: u64) -> Message<Value> {
     Message::Ask { from: Slot(slot) }
 }
@@ -181,7 +182,7 @@ impl Wire {
         Self::new(TcpStream::connect(port.address()).await.expect("somebody listens"))
     }
 
-    /// Waits for somebody to call.
+    /// Waits for a caller.
     pub(super) async fn accept(listener: &TcpListener) -> Self {
         Self::new(listener.accept().await.expect("a socket").0)
     }
@@ -191,13 +192,13 @@ impl Wire {
         Self { frames: FrameReader::new(from, 1 << 20), out }
     }
 
-    /// It may have been closed already.
+    /// Sends bytes. The connection may have been closed already.
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.out.write_all(bytes).await;
     }
 
     /// Dials as the replica of `setup`, and says who it is.
-    pub(super) async fn greet(port: &Port, hello: &Hello) -> (Self, Answer) {
+    pub(super) async fn greet(port: &Port, hello: &Hello) -> (Self, HelloReply) {
         let mut wire = Self::dial(port).await;
         wire.send(&to_frame(hello).expect("short")).await;
         let answer = wire.frames.next().await.expect("a frame").expect("an answer");
@@ -208,15 +209,15 @@ impl Wire {
     /// Dials, and is welcomed.
     pub(super) async fn welcomed(port: &Port, hello: &Hello) -> Self {
         let (wire, answer) = Self::greet(port, hello).await;
-        assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");
+        assert!(matches!(answer, HelloReply::Welcome(_)), "{answer:?}");
         wire
     }
 
     /// Takes a call and answers it.
-    pub(super) async fn answer(listener: &TcpListener, answer: &Answer) -> (Self, Hello) {
+    pub(super) async fn answer(listener: &TcpListener, answer: &HelloReply) -> (Self, Hello) {
         loop {
             let mut wire = Self::accept(listener).await;
-            // Others may have called before, and given up.
+            // Earlier callers may have given up.
             if let Ok(Some(hello)) = wire.frames.next().await {
                 let hello = from_payload(hello).expect("a hello");
                 wire.send(&to_frame(answer).expect("short")).await;
@@ -225,7 +226,7 @@ impl Wire {
         }
     }
 
-    /// Waits until the other end closes the connection, having said nothing more.
+    /// Waits until the other end closes the connection without a further word.
     pub(super) async fn until_closed(mut self) {
         match self.frames.next().await {
             Ok(None) | Err(_) => {}

@@ -1,0 +1,75 @@
+//! Who a replica is: what is fixed when its data directory is made, and never changes.
+//!
+//! Two parts of it have a meaning outside of the node, and are defined in [`synod_wire::identity`]: the
+//! id of the cluster, and the incarnation.
+
+use serde::{Deserialize, Serialize};
+use synod_model::{ClusterConstants, ReplicaId};
+use synod_wire::{ClusterId, Incarnation};
+use thiserror::Error;
+
+/// The length of the longest name of a cluster: 64 bytes, so that it fits in a line of any message.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// What every error about a lost or damaged data directory says in the end.
+pub(crate) const REPLACEMENT_ADVICE: &str =
+    "a replica cannot be replaced yet; docs/storage.md#damage says what can be done now";
+
+/// Who a replica is, from `synod init` on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster's name, for people.
+    pub cluster_name: String,
+    /// A hash of what all replicas of the cluster agree on.
+    pub cluster_id: ClusterId,
+    /// Which replica of the cluster this is.
+    pub replica: ReplicaId,
+    /// Which of the data directories that were made under this id this is.
+    pub incarnation: Incarnation,
+    /// The stride, the first members, and the limits that all replicas keep.
+    pub cluster: ClusterConstants,
+}
+
+impl Identity {
+    /// Checks the name of the cluster, and that the replica is a member of it.
+    pub(crate) fn check(&self) -> Result<(), IdentityError> {
+        let name = &self.cluster_name;
+        if name.is_empty()
+            || name.len() > CLUSTER_NAME_BYTES_MAX
+            || name.chars().any(char::is_control)
+        {
+            return Err(IdentityError::Name { name: name.clone() });
+        }
+        let members = self.cluster.first_configuration();
+        if !members.contains(self.replica) {
+            let members = members.members().to_vec();
+            return Err(IdentityError::NotAMember { replica: self.replica, members });
+        }
+        Ok(())
+    }
+}
+
+/// Why a replica cannot have an identity.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IdentityError {
+    /// The name is empty, too long, or not printable.
+    #[error(
+        "{name:?} cannot be the name of a cluster\n  \
+         it takes 1 to {CLUSTER_NAME_BYTES_MAX} bytes, all of them printable"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The replica is not a member of its cluster.
+    #[error(
+        "replica {replica} is not among the members of its cluster, which are {members:?}\n  \
+         every replica is made with the same members, and its own id is one of them"
+    )]
+    NotAMember {
+        /// The replica.
+        replica: ReplicaId,
+        /// The members.
+        members: Vec<ReplicaId>,
+    },
+}

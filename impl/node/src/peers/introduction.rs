@@ -1,0 +1,54 @@
+//! What two replicas say to each other before any message.
+
+use serde::{Deserialize, Serialize};
+use synod_model::{ReplicaId, Run};
+use synod_wire::{ClusterId, Incarnation};
+use thiserror::Error;
+
+/// The version of everything that replicas say to each other. A change to the meaning of any message,
+/// here or in the core, needs a new version.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Who a replica is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Introduction {
+    pub(super) cluster_id: ClusterId,
+    /// The name and the members are in the cluster id already. They tell people why two ids differ.
+    pub(super) cluster_name: String,
+    pub(super) members: Vec<ReplicaId>,
+    pub(super) replica: ReplicaId,
+    pub(super) incarnation: Incarnation,
+    pub(super) run: Run,
+}
+
+/// What the dialer says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) from: Introduction,
+    /// The replica that the dialer looks for.
+    pub(super) to: ReplicaId,
+}
+
+/// What the acceptor answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum HelloReply {
+    /// "I have stored who you are, and this is who I am."
+    Welcome(Introduction),
+    /// "I do not talk to you, and this is who I am."
+    Refused(Introduction, Refusal),
+}
+
+/// Why an acceptor does not talk to a dialer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub(super) enum Refusal {
+    #[error("which is of another cluster")]
+    OtherCluster,
+    #[error("which looks for somebody else")]
+    WrongReplica,
+    #[error("which is none of its peers")]
+    NoPeer,
+    #[error("which it knows as incarnation {known}")]
+    OtherIncarnation { known: Incarnation },
+    #[error("which speaks another version of the protocol")]
+    OtherVersion,
+}

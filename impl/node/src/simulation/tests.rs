@@ -1,0 +1,62 @@
+//! Clusters that crash, and the promises that they keep.
+
+use std::time::Duration;
+
+use synod_model::{Delivered, Entry, Request, RoleName, Verdict};
+use synod_wire::Value;
+
+use super::clients::value_of;
+use super::{Running, Simulation, ms};
+
+/// Runs a seed, and checks every promise. Returns the digest and the number of crashes.
+fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
+    println!("seed {seed}");
+    let mut simulation = Simulation::new(seed, replicas, 4, trouble);
+    let digest = simulation.run(trouble + ms(5_000));
+
+    let longest = simulation.replicas.iter().map(|node| node.delivered.len()).max().unwrap_or(0);
+    for (at, node) in simulation.replicas.iter().enumerate() {
+        let others = simulation.replicas.iter().find(|it| it.delivered.len() == longest);
+        let others = &others.expect("there is a longest").delivered;
+        assert!(node.running.is_some(), "r{at} runs");
+        assert!(longest - node.delivered.len() < 64, "r{at} has nearly everything");
+        assert_eq!(node.delivered[..], others[..node.delivered.len()], "r{at} has the same log");
+    }
+    let log = &simulation.replicas.iter().max_by_key(|node| node.delivered.len());
+    let log = &log.expect("there are replicas").delivered;
+    for (client, it) in simulation.clients.iter().enumerate() {
+        assert!(it.number > 10, "client {client} gets on: {}", it.number);
+        for (&number, &slot) in &it.acknowledged {
+            let wanted = value_of(client, number);
+            let is_first = |delivered: &&Delivered<Value>| {
+                delivered.verdict == Some(Verdict::First)
+                    && matches!(&delivered.entry, Entry::Request(Request { value, .. }) if *value == wanted)
+            };
+            let slots: Vec<_> = log.iter().filter(is_first).map(|it| it.slot).collect();
+            assert_eq!(slots, [slot], "request {number} of client {client} is there once");
+        }
+    }
+    let coordinators = simulation.replicas.iter().filter_map(|node| node.running.as_ref());
+    let coordinates =
+        |it: &&Running| matches!(it.shell.status().role, RoleName::Coordinator { .. });
+    assert_eq!(coordinators.filter(coordinates).count(), 1, "in peace there is one coordinator");
+    (digest, simulation.crashes)
+}
+
+/// A cluster of three that crashes all the time, run twice. The digests are equal, so the shell and
+/// storage depend on nothing but their inputs.
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1..=4 {
+        let (first, crashes) = check(seed, 3, ms(10_000));
+        assert!(crashes > 10, "there were crashes: {crashes}");
+        assert_eq!(check(seed, 3, ms(10_000)).0, first, "seed {seed}");
+    }
+}
+
+#[test]
+fn five_replicas_keep_their_promises() {
+    for seed in 11..=13 {
+        check(seed, 5, ms(6_000));
+    }
+}

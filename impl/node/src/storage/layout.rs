@@ -1,0 +1,70 @@
+//! The layout of a data directory: the names of its files, the contents of the small ones, and its lock.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use synod_model::{ClusterConstants, ReplicaId};
+use synod_wire::Incarnation;
+
+use super::directory_error::InUse;
+use super::disk_error::DiskError;
+use super::log_limits::LogLimits;
+use super::segment::LOG;
+use super::small_file::SmallFile;
+use crate::disk::{Disk, DiskLock, LockError, ROOT};
+use crate::identity::Identity;
+
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const IDENTITY: SmallFile =
+    SmallFile { name: "identity", new_name: "identity.new", letters: *b"SYNODidn" };
+pub(super) const INCARNATIONS: SmallFile =
+    SmallFile { name: "incarnations", new_name: "incarnations.new", letters: *b"SYNODinc" };
+pub(super) const PEERS: SmallFile =
+    SmallFile { name: "peers", new_name: "peers.new", letters: *b"SYNODper" };
+
+/// The small files, in the order in which they are made.
+const SMALL_FILES: [SmallFile; 3] = [PEERS, INCARNATIONS, IDENTITY];
+
+/// What the file `identity` holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityFile {
+    /// Who the replica is.
+    pub identity: Identity,
+    /// The sizes of the log in this directory. They may differ between replicas.
+    pub log: LogLimits,
+}
+
+/// What the file `incarnations` holds: which of the other members a replica has met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownMembers {
+    /// Which data directory each was first met with.
+    pub incarnations: BTreeMap<ReplicaId, Incarnation>,
+    /// Whether all of them know this replica too. Then the cluster is formed, and stays so.
+    pub is_formed: bool,
+}
+
+impl KnownMembers {
+    /// What a new replica of `cluster` has met. The only replica of a cluster has nobody to meet.
+    pub(super) fn nobody_yet(cluster: &ClusterConstants) -> Self {
+        let is_formed = cluster.first_configuration().members().len() == 1;
+        Self { incarnations: BTreeMap::new(), is_formed }
+    }
+}
+
+/// Whether something of this name belongs in a data directory.
+pub(super) fn is_known(name: &str) -> bool {
+    let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
+    is_small_file || name == LOCK || name == LOG
+}
+
+/// Takes the lock of the directory.
+pub(super) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>, InUse> {
+    disk.lock(LOCK).map_err(|error| match error {
+        LockError::Held(holder) => InUse::Held { path: disk.path(ROOT), holder },
+        LockError::Disk(error) if error.kind() == io::ErrorKind::NotFound => {
+            InUse::NoLockFile { path: disk.path(LOCK) }
+        }
+        LockError::Disk(error) => InUse::Disk(DiskError::at(disk, LOCK, "lock")(error)),
+    })
+}
