@@ -1,4 +1,4 @@
-//! The command as people and scripts meet it: output, errors, exit codes.
+//! The command as people and scripts use it: output, errors, exit codes.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ fn output(args: &[&str]) -> Output {
     synod_check(args).output().expect("the program starts")
 }
 
-/// What a command that cannot be carried out says on standard error.
+/// The standard error of a command that cannot be carried out.
 fn refusal(args: &[&str]) -> String {
     let output = output(args);
     assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -155,7 +155,7 @@ fn the_explorer_serves_its_page_and_its_states() {
 fn get(address: &str, path: &str) -> String {
     use std::io::Write as _;
     let start = Instant::now();
-    // It says where it is just before it listens there.
+    // The explorer prints its address just before it listens there.
     let mut stream = loop {
         match std::net::TcpStream::connect(address) {
             Ok(stream) => break stream,

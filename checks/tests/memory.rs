@@ -1,4 +1,4 @@
-//! In a process of its own, for memory is measured of a whole process.
+//! The peak of memory. It is measured of a whole process, so this test has a process of its own.
 
 use synod_checks::memory::PeakMemory;
 
