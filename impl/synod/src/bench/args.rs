@@ -68,5 +68,5 @@ fn count(text: &str) -> Result<usize, String> {
 fn value_bytes(text: &str) -> Result<usize, String> {
     let most = Limits::default().value_bytes_max;
     let bytes = text.parse().ok().filter(|bytes| u64::try_from(*bytes).is_ok_and(|it| it <= most));
-    bytes.ok_or_else(|| format!("that is not a number from 0 to {most}, the longest value"))
+    bytes.ok_or_else(|| format!("that is not a number from 0 to {most}, the most that a value has"))
 }
