@@ -251,7 +251,10 @@ async fn bench_says_why_it_cannot_measure() {
 async fn bench_refuses_what_no_cluster_takes() {
     for (args, says) in [
         (["--value-bytes", "1048577", "--clients", "1"], "not a number from 0 to 1048576"),
-        (["--value-bytes", "99999999999999999", "--clients", "1"], "not a number from 0 to 1048576"),
+        (
+            ["--value-bytes", "99999999999999999", "--clients", "1"],
+            "not a number from 0 to 1048576",
+        ),
         (["--clients", "2", "--connections", "5"], "--connections 5 is more than --clients 2"),
     ] {
         let done = run(&[&["bench"], &args[..]].concat()).await;
