@@ -4,18 +4,16 @@ use std::future::{self, Future};
 use std::pin::Pin;
 use std::time::Duration;
 
-use synod_model::Slot;
 use synod_wire::ClusterId;
 use synod_wire::Value;
-use synod_wire::protocol::Ask;
-use tokio::sync::{mpsc, oneshot};
+use synod_wire::protocol::{Ask, Query};
+use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
 use super::ClientOptions;
 use super::connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost};
 use super::endpoint::Endpoint;
-use super::outcome::{ReadFailed, SubmitFailed};
-use super::requests::{Advice, Requests};
+use super::requests::{Advice, QueryReply, ReadReply, Requests, SubmitReply};
 use super::rotation::Rotation;
 
 /// How many bytes are put before some of them are sent: 256 KiB.
@@ -33,8 +31,9 @@ const GOODBYE_MAX: Duration = Duration::from_millis(500);
 /// What the handles tell the task. When the last handle is gone, it finishes what it has.
 #[derive(Debug)]
 pub(super) enum Command {
-    Submit { value: Value, deadline: Instant, reply: oneshot::Sender<Result<Slot, SubmitFailed>> },
-    Read { deadline: Instant, reply: oneshot::Sender<Result<Slot, ReadFailed>> },
+    Submit { value: Value, deadline: Instant, reply: SubmitReply },
+    Read { deadline: Instant, reply: ReadReply },
+    Query { query: Query, deadline: Instant, reply: QueryReply },
 }
 
 /// What is said of a replica that is left because it said so.
@@ -136,6 +135,9 @@ impl Driver {
                 self.requests.submit(value, now, deadline, reply);
             }
             Command::Read { deadline, reply } => self.requests.read(now, deadline, reply),
+            Command::Query { query, deadline, reply } => {
+                self.requests.query(query, now, deadline, reply);
+            }
         }
     }
 

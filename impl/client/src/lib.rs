@@ -1,10 +1,10 @@
 //! Clients of a cluster, over TCP.
 //!
-//! A [`Client`] submits values to a cluster. It knows some replicas by their endpoints, asks one of
+//! A [`Client`] submits commands to a cluster, and asks its state machine. It knows some replicas by their endpoints, asks one of
 //! them, and goes on to the next when that one cannot be reached, is silent or stops. Since every
 //! submission has a number in the client's session and keeps it, asking twice is not submitting
-//! twice: each value is delivered at most once. What the client says in the end is what is known:
-//! done, with the slot; not done; or unknown ([`SubmitFailed`]).
+//! twice: each command is applied at most once. What the client says in the end is what is known:
+//! done, with the slot and the response ([`Applied`]); not done; or unknown ([`SubmitFailed`]).
 //!
 //! Below it, a [`Connection`] carries the asks and answers of [`synod_wire::protocol`] to one replica.
 
@@ -26,8 +26,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use synod_wire::api::ReplicaStatus;
-use synod_wire::protocol::{Answer, Ask};
+use synod_wire::api::{QUERY_BYTES_MAX, QueryError, ReplicaStatus};
+use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -36,9 +36,10 @@ pub use connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost, N
 use driver::{Command, Driver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use follow::{FollowFailed, Following};
-pub use outcome::{NotDone, ReadFailed, SubmitFailed, Unknown};
+pub use outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 // What the interface of this package is made of besides.
 pub use synod_model::Slot;
+pub use synod_wire::api::{Answered, Applied, Consistency, Response};
 pub use synod_wire::{Value, api, protocol};
 
 /// What a client allows for.
@@ -96,23 +97,45 @@ impl Client {
         Ok(Self { commands, driver, deadline })
     }
 
-    /// Submits a value, and waits for its slot.
+    /// Submits a command, and waits until a replica has applied it. Returns its slot and its response.
+    /// It is applied once, however often the client had to ask.
     ///
     /// # Errors
     ///
-    /// If there is none in time; see there for what that means.
-    pub async fn submit(&self, value: impl Into<Value>) -> Result<Slot, SubmitFailed> {
+    /// If there is no answer in time; [`SubmitFailed`] says what that means.
+    pub async fn submit(&self, value: impl Into<Value>) -> Result<Applied, SubmitFailed> {
         self.start(value).await.await
     }
 
-    /// Begins to submit a value: waits only until there is room for it. Submissions that are in
-    /// flight together may be delivered in any order.
+    /// Begins to submit a command: waits only until there is room for it. Submissions that are in
+    /// flight together may be applied in any order.
     pub async fn start(&self, value: impl Into<Value>) -> Submission {
         let (reply, outcome) = oneshot::channel();
         let (value, deadline) = (value.into(), Instant::now() + self.deadline);
         // If the task is gone the reply goes with it, and the outcome says so.
         let _ = self.commands.send(Command::Submit { value, deadline, reply }).await;
         Submission(outcome)
+    }
+
+    /// Asks the state machine of one replica. The answer says in which state it was asked.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time.
+    pub async fn query(
+        &self,
+        request: impl Into<Value>,
+        consistency: Consistency,
+    ) -> Result<Answered, QueryFailed> {
+        let request = request.into();
+        // No replica would read further on a connection on which a longer one comes.
+        if request.0.len() > QUERY_BYTES_MAX {
+            return Err(QueryFailed::Refused(QueryError::TooLarge));
+        }
+        let (reply, outcome) = oneshot::channel();
+        let (query, deadline) = (Query { request, consistency }, Instant::now() + self.deadline);
+        let _ = self.commands.send(Command::Query { query, deadline, reply }).await;
+        outcome.await.unwrap_or(Err(QueryFailed::Closed))
     }
 
     /// Finds out where the log ends, linearizably.
@@ -143,10 +166,10 @@ pub struct NoEndpoint;
 
 /// A submission in flight; a future of its outcome. It goes on if this is dropped.
 #[derive(Debug)]
-pub struct Submission(oneshot::Receiver<Result<Slot, SubmitFailed>>);
+pub struct Submission(oneshot::Receiver<Result<Applied, SubmitFailed>>);
 
 impl Future for Submission {
-    type Output = Result<Slot, SubmitFailed>;
+    type Output = Result<Applied, SubmitFailed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.0).poll(context));

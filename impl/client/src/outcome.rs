@@ -66,6 +66,25 @@ pub enum Unknown {
     Closed,
 }
 
+/// Why a query has no answer. It changed nothing, so it can be asked again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum QueryFailed {
+    /// No replica would answer it.
+    #[error("it was refused: {0}")]
+    Refused(api::QueryError),
+    /// There was no answer in time.
+    #[error("no answer within {} ms: {trouble}", .waited.as_millis())]
+    NoAnswer {
+        /// How long it was tried.
+        waited: Duration,
+        /// What went wrong last.
+        trouble: String,
+    },
+    /// The client was closed before there was an answer.
+    #[error("the client was closed before there was an answer")]
+    Closed,
+}
+
 /// Why a read has no slot.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadFailed {

@@ -20,12 +20,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use synod_model::{DeliveryRefused, SessionId, Slot, Value as _};
 use synod_wire::Value;
-use synod_wire::api::{self, About, ReadError, Request, SubmitError};
-use synod_wire::protocol::{Answer, Ask};
+use synod_wire::api::{
+    self, About, Answered, Applied, QueryError, ReadError, Request, SubmitError,
+};
+use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::outcome::{NotDone, ReadFailed, SubmitFailed, Unknown};
+use super::outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 use super::session::{AGAIN, Session};
 
 /// What a client has asked for and has no answer to.
@@ -66,6 +68,10 @@ struct Job {
     what: What,
 }
 
+pub(super) type SubmitReply = oneshot::Sender<Result<Applied, SubmitFailed>>;
+pub(super) type ReadReply = oneshot::Sender<Result<Slot, ReadFailed>>;
+pub(super) type QueryReply = oneshot::Sender<Result<Answered, QueryFailed>>;
+
 #[derive(Debug)]
 enum What {
     Submit {
@@ -75,10 +81,14 @@ enum What {
         /// Whether some attempt has ended without a word.
         may_be_taken: bool,
         refused: Option<api::NotDone>,
-        reply: oneshot::Sender<Result<Slot, SubmitFailed>>,
+        reply: SubmitReply,
     },
     Read {
-        reply: oneshot::Sender<Result<Slot, ReadFailed>>,
+        reply: ReadReply,
+    },
+    Query {
+        query: Query,
+        reply: QueryReply,
     },
 }
 
@@ -106,7 +116,7 @@ impl Requests {
         value: Value,
         now: Instant,
         deadline: Instant,
-        reply: oneshot::Sender<Result<Slot, SubmitFailed>>,
+        reply: SubmitReply,
     ) {
         let numbered = None;
         let what = What::Submit { value, numbered, may_be_taken: false, refused: None, reply };
@@ -114,13 +124,19 @@ impl Requests {
     }
 
     /// Takes a read.
-    pub(super) fn read(
+    pub(super) fn read(&mut self, now: Instant, deadline: Instant, reply: ReadReply) {
+        self.add(now, deadline, What::Read { reply });
+    }
+
+    /// Takes a query.
+    pub(super) fn query(
         &mut self,
+        query: Query,
         now: Instant,
         deadline: Instant,
-        reply: oneshot::Sender<Result<Slot, ReadFailed>>,
+        reply: QueryReply,
     ) {
-        self.add(now, deadline, What::Read { reply });
+        self.add(now, deadline, What::Query { query, reply });
     }
 
     fn add(&mut self, now: Instant, deadline: Instant, what: What) {
@@ -184,6 +200,7 @@ impl Requests {
         let session = &mut self.session;
         let (value, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
             What::Read { .. } => return Some(Ask::Read),
+            What::Query { query, .. } => return Some(Ask::Query(query.clone())),
             What::Submit { value, numbered, .. } => (value, numbered),
         };
         let value_bytes = value.size_bytes();
@@ -228,12 +245,21 @@ impl Requests {
             return Advice::Stay;
         };
         match (&job.what, answer) {
-            (What::Submit { .. }, Answer::Done(slot))
-            | (What::Read { .. }, Answer::ReadAt(slot)) => {
-                match self.end(ticket).map(|job| job.what) {
-                    Some(What::Submit { reply, .. }) => drop(reply.send(Ok(slot))),
-                    Some(What::Read { reply }) => drop(reply.send(Ok(slot))),
-                    None => {}
+            (What::Submit { .. }, Answer::Done(applied)) => {
+                if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Ok(applied)));
+                }
+                Advice::Stay
+            }
+            (What::Read { .. }, Answer::ReadAt(slot)) => {
+                if let Some(Job { what: What::Read { reply }, .. }) = self.end(ticket) {
+                    drop(reply.send(Ok(slot)));
+                }
+                Advice::Stay
+            }
+            (What::Query { .. }, Answer::Answered(answered)) => {
+                if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Ok(answered)));
                 }
                 Advice::Stay
             }
@@ -242,6 +268,15 @@ impl Requests {
                 self.trouble = Some(error.to_string());
                 self.again(ticket, now);
                 if error == ReadError::Stopping { Advice::MoveOn } else { Advice::Stay }
+            }
+            (What::Query { .. }, Answer::NotAnswered(error)) => {
+                self.trouble = Some(error.to_string());
+                if error.may_pass() {
+                    self.again(ticket, now);
+                } else if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Err(QueryFailed::Refused(error))));
+                }
+                if error == QueryError::Stopping { Advice::MoveOn } else { Advice::Stay }
             }
             (_, _) => {
                 self.not_an_answer(ticket, now);
@@ -391,6 +426,13 @@ impl Requests {
                 }
                 return;
             }
+            What::Query { .. } => {
+                let failed = QueryFailed::NoAnswer { waited, trouble: trouble() };
+                if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Err(failed)));
+                }
+                return;
+            }
         };
         self.end_submission(ticket, because);
     }
@@ -409,6 +451,7 @@ impl Requests {
                     drop(reply.send(Err(SubmitFailed::NotDone(NotDone::Closed))));
                 }
                 What::Read { reply } => drop(reply.send(Err(ReadFailed::Closed))),
+                What::Query { reply, .. } => drop(reply.send(Err(QueryFailed::Closed))),
             }
         }
     }

@@ -4,7 +4,8 @@
 //! there is room for them, hands them to the backend, gathers the answers that are ready and sends
 //! them in one write. Where there is no room, since too much is in flight or the client does not
 //! read, it takes no more; TCP tells the client to wait. So a connection costs the node a bounded
-//! amount of memory, whatever the client does, and so do all of them together ([`budget`]).
+//! amount of memory, whatever the client does, and so do all of them together ([`budget`]). The same
+//! holds for the responses that the client does not read as fast as they come ([`unsent`]).
 //!
 //! Whatever arrives that no client of Synod sends closes the connection it came on, with one line in
 //! the log, or a number where there are many, and touches nothing else.
@@ -17,6 +18,7 @@ mod budget;
 mod connection;
 mod follower;
 mod handshake;
+mod unsent;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -47,16 +49,19 @@ pub struct ServerLimits {
     /// How many asks of one connection are in flight; more wait in TCP. Default 1,024: as many
     /// requests as one session may have.
     pub asks_in_flight_max: usize,
-    /// How many bytes of values those asks have, unless a single one has more. Default 8 MiB: enough
-    /// to keep a disk busy, and little even for many connections.
+    /// How many bytes of values those asks have, and of the responses that are expected to them, unless
+    /// a single one has more. As many bytes of responses may wait for a client that does not read.
+    /// Default 8 MiB: enough to keep a disk busy, and little even for many connections.
     pub in_flight_bytes_max: u64,
     /// How many bytes of messages the node has of all clients together, from when it begins to read one
     /// to its answer, but for the first 16 KiB of each connection; and a single message may have more.
+    /// Responses that wait for their clients count as well.
     /// Default 256 MiB: as much as thirty-two connections may have in flight, and four times what the
     /// replica takes.
     pub values_bytes_max: u64,
-    /// How long a message with a part of that may take to arrive. Default 30 s: 1 MiB does at 35 KiB/s.
-    /// A client that stops amid a message would keep others from theirs.
+    /// How long a message with a part of that may take to arrive, and how long a client may read nothing
+    /// while responses with a part of that wait for it. Default 30 s: 1 MiB arrives at 35 KiB/s. A client
+    /// that stops would keep others from theirs.
     pub message_max: Duration,
     /// How many bytes of answers wait until the client reads; past that no more asks are taken, and
     /// no more of the log. Default 256 KiB: a follower gets one message while the next is gathered.
@@ -164,7 +169,9 @@ async fn attend<B: Backend>(
         Err(Broken::Io(error)) => return debug!(%from, "a connection broke: {error}"),
         Err(Broken::Garbage(garbage)) => ("on which came what no client sends", garbage),
         Err(Broken::NoClient(stranger)) => ("to something that is no client", stranger),
-        Err(late @ Broken::Late(_)) => ("that kept others waiting", late),
+        Err(late @ (Broken::Late(_) | Broken::DoesNotRead(_))) => {
+            ("that kept others waiting", late)
+        }
         Err(Broken::Unsayable(error)) => ("since an answer cannot be sent", error),
     };
     if lines.allows_line() {

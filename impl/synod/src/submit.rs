@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use clap::Args;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
-use synod_client::{Client, Submission, SubmitFailed};
+use synod_client::{Applied, Client, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
@@ -19,7 +19,6 @@ use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, UsageError};
 use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
-use synod_model::Slot;
 
 /// How many values are in flight at once: 512. That is half of what a session may have, so a slow value
 /// does not stop the others soon.
@@ -139,7 +138,7 @@ struct InFlight {
 }
 
 enum Outcome {
-    Submitted(Result<Slot, SubmitFailed>),
+    Submitted(Result<Applied, SubmitFailed>),
     NoValue(Option<LineError>),
 }
 
@@ -194,7 +193,7 @@ impl OrderedAnswers {
     fn print(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
         self.count += 1;
         match outcome {
-            Outcome::Submitted(Ok(slot)) => {
+            Outcome::Submitted(Ok(Applied { slot, .. })) => {
                 self.unwritten += 1;
                 return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
             }

@@ -10,12 +10,18 @@
 //!   there later. The client may ask again with the same session and number: that is the same
 //!   request, and is delivered at most once, however often it was taken.
 
+mod response;
+
 use serde::{Deserialize, Serialize};
 use synod_model::{
     DeliveryRefused, Entry, Position, ReplicaId, RoleName, Run, SequenceNumber, Slot,
     SubmitRefused, Verdict,
 };
 use thiserror::Error;
+
+pub use response::{
+    Answered, Applied, Consistency, QUERY_BYTES_MAX, QueryError, RESPONSE_BYTES_MAX, Response,
+};
 
 use crate::{ClusterId, Value};
 
@@ -161,9 +167,9 @@ pub enum SubscribeError {
         /// The first slot that it tells.
         log_starts_at: Slot,
     },
-    /// There are as many subscriptions as the limit allows.
-    #[error("as many clients as the limit allows follow this replica already")]
-    TooMany,
+    /// The client follows the log on this connection already.
+    #[error("the log is followed on this connection already")]
+    AlreadyFollowing,
     /// What is no longer in memory could not be read.
     #[error("the log could not be read: {0}")]
     Disk(String),

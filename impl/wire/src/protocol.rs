@@ -18,11 +18,15 @@ use serde::{Deserialize, Serialize};
 use synod_model::{SessionId, Slot};
 use thiserror::Error;
 
-use crate::api::{About, Delivery, ReadError, ReplicaStatus, Request, SubmitError, SubscribeError};
+use crate::Value;
+use crate::api::{
+    About, Answered, Applied, Consistency, Delivery, QUERY_BYTES_MAX, QueryError,
+    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SubmitError, SubscribeError,
+};
 
 /// The version of everything in this module and in [`api`](crate::api). The two ends of a connection
 /// have the same one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What tells a client of Synod from anybody else who finds the port.
 pub const MAGIC: [u8; 8] = *b"SYNODcli";
@@ -31,8 +35,8 @@ pub const MAGIC: [u8; 8] = *b"SYNODcli";
 /// end allocate.
 pub const HANDSHAKE_BYTES_MAX: u64 = 256;
 
-/// How many bytes a message may have besides a value of the largest size. 64 KiB: a few numbers, or
-/// the status of a replica with many peers.
+/// How many bytes a message may have besides a value, a query or a response of the largest size. 64 KiB:
+/// a few numbers, or the status of a replica with many peers.
 pub const BESIDES_VALUE_BYTES_MAX: u64 = 64 << 10;
 
 /// How many bytes of entries one message carries to a follower, unless a single entry has more.
@@ -41,7 +45,9 @@ pub const DELIVERIES_BYTES_MAX: u64 = 256 << 10;
 
 /// How many bytes a message may have after the handshake.
 pub fn message_bytes_max(value_bytes_max: u64) -> u64 {
-    value_bytes_max.max(DELIVERIES_BYTES_MAX).saturating_add(BESIDES_VALUE_BYTES_MAX)
+    let [query, response] = [QUERY_BYTES_MAX as u64, RESPONSE_BYTES_MAX as u64];
+    let largest = value_bytes_max.max(query).max(response).max(DELIVERIES_BYTES_MAX);
+    largest.saturating_add(BESIDES_VALUE_BYTES_MAX)
 }
 
 /// The first message on a connection: the client's. Its shape never changes.
@@ -98,10 +104,12 @@ pub struct ToNode {
 pub enum Ask {
     /// Open a session: [`Answer::Opened`] or [`Answer::NoSlot`].
     OpenSession,
-    /// Put this in the log: [`Answer::Done`] or [`Answer::NoSlot`].
+    /// Apply this command: [`Answer::Done`] or [`Answer::NoSlot`].
     Request(Request),
-    /// End a session: [`Answer::Done`] or [`Answer::NoSlot`].
+    /// End a session: [`Answer::Ended`] or [`Answer::NoSlot`].
     EndSession(SessionId),
+    /// Ask the state machine: [`Answer::Answered`] or [`Answer::NotAnswered`].
+    Query(Query),
     /// Where does the log end? [`Answer::ReadAt`] or [`Answer::NotRead`].
     Read,
     /// Tell what was and will be delivered: any number of [`Answer::Deliveries`], then
@@ -109,6 +117,15 @@ pub enum Ask {
     Follow(Follow),
     /// How are you? [`Answer::Status`].
     Status,
+}
+
+/// A question to the state machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// What the state machine is given.
+    pub request: Value,
+    /// How fresh the state must be.
+    pub consistency: Consistency,
 }
 
 /// What a follower wants to hear.
@@ -138,10 +155,16 @@ pub struct ToClient {
 pub enum Answer {
     /// The session is open.
     Opened(SessionId),
-    /// The submission was delivered first at this slot.
-    Done(Slot),
+    /// The command was applied.
+    Done(Applied),
+    /// The session was ended at this slot.
+    Ended(Slot),
     /// The submission has no slot, as far as the node knows.
     NoSlot(SubmitError),
+    /// The state machine has answered.
+    Answered(Answered),
+    /// The state machine was not asked.
+    NotAnswered(QueryError),
     /// The log ends here, or later.
     ReadAt(Slot),
     /// The read was not made.

@@ -132,6 +132,13 @@ impl<'a> Share<'a> {
         self.part.take()
     }
 
+    /// A part for a response, if there is one to be had without waiting.
+    pub(super) fn try_part(&self, response_bytes: usize) -> Option<Part<'a>> {
+        let Budget { room, .. } = self.budget;
+        let permit = room.try_acquire_many(self.budget.bytes_for(response_bytes)).ok()?;
+        Some(Part { free_bytes: 0, _permit: Some(permit) })
+    }
+
     /// The message is answered.
     pub(super) fn give_back(&mut self, part: Option<Part<'a>>) {
         self.free_bytes -= part.map_or(0, |part| part.free_bytes);

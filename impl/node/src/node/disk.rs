@@ -13,7 +13,7 @@ use synod_wire::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
-use super::asked::Asked;
+use super::catch_up_queue::CatchUpQueue;
 use super::shared::Counters;
 use super::{NodeError, Notice};
 use crate::storage::{Log, ReadError};
@@ -90,13 +90,13 @@ fn gather(
 pub(super) fn spawn_server(
     read: impl Fn(SlotRange) -> Result<Vec<Entry<Value>>, ReadError> + Send + 'static,
     send: impl Fn(To, &Message<Value>) + Send + 'static,
-    asked: Arc<Asked>,
+    queue: Arc<CatchUpQueue>,
     notices: UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
         let _watch = Watch { thread: "catch-up", notices: notices.clone() };
         let mut is_told = false;
-        while let Some(Serve { to, slots, log_starts_at, watermark }) = asked.next() {
+        while let Some(Serve { to, slots, log_starts_at, watermark }) = queue.next() {
             match read(slots) {
                 Ok(entries) => {
                     let first = slots.first;
@@ -150,14 +150,14 @@ mod tests {
         let (told, tells) = channel();
         let send = move |to, _: &Message<Value>| told.send(to).expect("the test listens");
         let (notices, mut seen) = tokio::sync::mpsc::unbounded_channel();
-        let asked = Arc::new(Asked::default());
-        let server = spawn_server(read, send, Arc::clone(&asked), notices).expect("a thread");
+        let queue = Arc::new(CatchUpQueue::default());
+        let server = spawn_server(read, send, Arc::clone(&queue), notices).expect("a thread");
         let slots = SlotRange { first: Slot(1), last: Slot(1) };
         let (log_starts_at, watermark) = (Slot(1), Slot(1));
         let to = ReplicaId(2);
         while !server.is_finished() {
             // As a peer that hears nothing does.
-            asked.push(Serve { to, slots, log_starts_at, watermark });
+            queue.push(Serve { to, slots, log_starts_at, watermark });
             thread::yield_now();
         }
         server.join().expect("it ends");

@@ -9,14 +9,17 @@ use synod_wire::Value;
 use synod_wire::api::Delivery;
 use tokio::sync::watch;
 
-use super::verdicts::Verdicts;
+use super::recent::RecentDeliveries;
+use super::verdict_history::VerdictHistory;
 use crate::storage::{Log, LogSize};
 
 /// What is known about a running replica.
 #[derive(Debug)]
 pub(super) struct Shared {
     published: watch::Sender<Published>,
-    verdicts: RwLock<Verdicts>,
+    verdicts: RwLock<VerdictHistory>,
+    /// What was committed last.
+    pub(super) recent: RecentDeliveries,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -31,7 +34,7 @@ pub(super) struct Published {
 }
 
 impl Shared {
-    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: Verdicts) -> Self {
+    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: VerdictHistory) -> Self {
         Self {
             published: watch::Sender::new(Published {
                 known_watermark: status.watermark,
@@ -39,6 +42,7 @@ impl Shared {
                 ended: false,
             }),
             verdicts: RwLock::new(verdicts),
+            recent: RecentDeliveries::default(),
             counters,
         }
     }
@@ -46,7 +50,8 @@ impl Shared {
     /// Tells how the replica is. Whoever waits for the log wakes up if it can be read further.
     pub(super) fn publish(&self, status: &Status, known_watermark: Slot) {
         self.published.send_if_modified(|published| {
-            let wakes = published.status.durable != status.durable;
+            let before = (published.status.watermark, published.status.durable);
+            let wakes = before != (status.watermark, status.durable);
             published.status.clone_from(status);
             published.known_watermark = known_watermark;
             wakes
@@ -100,9 +105,20 @@ pub(super) struct Counters {
     bytes_written: AtomicU64,
     log_bytes: AtomicU64,
     segments: AtomicU64,
+    /// How often the disk was read for a follower of the log.
+    follower_reads: AtomicU64,
 }
 
 impl Counters {
+    pub(super) fn note_follower_read(&self) {
+        self.follower_reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn follower_reads(&self) -> u64 {
+        self.follower_reads.load(Ordering::Relaxed)
+    }
+
     pub(super) fn note(&self, log: &Log) {
         let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
         self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 /// An open session, and which of its requests are under way.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
+pub(crate) struct LocalSession {
     id: SessionId,
     requests_max: u64,
     numbers: Arc<Mutex<Numbers>>,
@@ -32,7 +32,7 @@ impl Numbers {
     }
 }
 
-impl Session {
+impl LocalSession {
     pub(crate) fn new(id: SessionId, requests_max: u64) -> Self {
         let numbers = Numbers { next: 1, under_way: BTreeSet::new() };
         Self { id, requests_max, numbers: Arc::new(Mutex::new(numbers)), ended: Arc::default() }
@@ -43,7 +43,7 @@ impl Session {
     }
 
     /// Begins a request, once there is room for it.
-    pub(crate) async fn begin(&self) -> Begun {
+    pub(crate) async fn begin(&self) -> LocalRequest {
         loop {
             let ended = self.ended.notified();
             if let Some(begun) = self.try_begin() {
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    fn try_begin(&self) -> Option<Begun> {
+    fn try_begin(&self) -> Option<LocalRequest> {
         let mut numbers = self.numbers();
         let number = numbers.next;
         if number - numbers.answered() >= self.requests_max {
@@ -63,7 +63,7 @@ impl Session {
         numbers.under_way.insert(number);
         let answered = numbers.answered();
         drop(numbers);
-        Some(Begun { session: self.clone(), number, answered })
+        Some(LocalRequest { session: self.clone(), number, answered })
     }
 
     /// They are changed in one go, so they are whole also where somebody has panicked.
@@ -74,13 +74,13 @@ impl Session {
 
 /// A request under way. When it is dropped, it is answered, or given up.
 #[derive(Debug)]
-pub(crate) struct Begun {
-    session: Session,
+pub(crate) struct LocalRequest {
+    session: LocalSession,
     number: u64,
     answered: u64,
 }
 
-impl Begun {
+impl LocalRequest {
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -90,7 +90,7 @@ impl Begun {
     }
 }
 
-impl Drop for Begun {
+impl Drop for LocalRequest {
     fn drop(&mut self) {
         self.session.numbers().under_way.remove(&self.number);
         self.session.ended.notify_waiters();
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_under_way_is_not_answered() {
-        let session = Session::new(SessionId(7), 8);
+        let session = LocalSession::new(SessionId(7), 8);
         let first = session.try_begin().expect("there is room");
         let second = session.try_begin().expect("there is room");
         assert_eq!((first.number(), first.answered()), (1, 1));
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_lowest_holds_up_what_is_too_far_ahead() {
-        let session = Session::new(SessionId(7), 3);
+        let session = LocalSession::new(SessionId(7), 3);
         let lowest = session.begin().await;
         for number in [2, 3] {
             assert_eq!(session.begin().await.number(), number);

@@ -18,20 +18,20 @@ const VERDICTS_MAX: usize = 1 << 20;
 
 /// The verdicts that are no "first", and from where on all of them are known.
 #[derive(Debug)]
-pub(super) struct Verdicts {
+pub(super) struct VerdictHistory {
     /// By slot, ascending.
     others: VecDeque<(Slot, Verdict)>,
     others_max: usize,
     known_from: Slot,
 }
 
-impl Default for Verdicts {
+impl Default for VerdictHistory {
     fn default() -> Self {
         Self::with_max(VERDICTS_MAX)
     }
 }
 
-impl Verdicts {
+impl VerdictHistory {
     fn with_max(others_max: usize) -> Self {
         Self { others: VecDeque::new(), others_max, known_from: Slot(1) }
     }
@@ -83,7 +83,7 @@ mod tests {
     const AGAIN: Verdict = Verdict::Duplicate { first_slot: Slot(1) };
 
     /// Whether each of these slots is told as a second copy, in a log of requests.
-    fn are_copies(verdicts: &Verdicts, first: u64, count: usize) -> Result<Vec<bool>, Slot> {
+    fn are_copies(verdicts: &VerdictHistory, first: u64, count: usize) -> Result<Vec<bool>, Slot> {
         let request = Entry::Request(Request {
             session: SessionId(1),
             number: 1,
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_no_first_is_told_wherever_one_begins() {
-        let mut verdicts = Verdicts::default();
+        let mut verdicts = VerdictHistory::default();
         for slot in 1..=10 {
             let is_copy = [3, 4, 8].contains(&slot);
             verdicts.note(Slot(slot), if is_copy { AGAIN } else { Verdict::First });
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn of_too_many_the_oldest_are_forgotten_and_the_log_is_told_from_there_on() {
-        let mut verdicts = Verdicts::with_max(2);
+        let mut verdicts = VerdictHistory::with_max(2);
         for slot in [3, 5, 9] {
             verdicts.note(Slot(slot), AGAIN);
         }
