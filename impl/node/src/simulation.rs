@@ -177,12 +177,12 @@ impl Simulation {
         match happening {
             Happening::Message { from, to, message } => {
                 let from = ReplicaId(u16::try_from(from).expect("few replicas"));
-                self.tell(to, ShellEvent::Peer(from, *message));
+                self.give(to, ShellEvent::Peer(from, *message));
             }
             Happening::Synced { at, run, through } => {
                 if let Some(running) = self.running(at, run) {
                     running.is_syncing = false;
-                    self.tell(at, ShellEvent::Synced(through));
+                    self.give(at, ShellEvent::Synced(through));
                 }
             }
             Happening::Alarm { at, run } => {
@@ -212,7 +212,7 @@ impl Simulation {
     }
 
     /// Gives an event to a replica, if it runs.
-    fn tell(&mut self, at: usize, event: ShellEvent<ClientRequest, ()>) {
+    fn give(&mut self, at: usize, event: ShellEvent<ClientRequest, ()>) {
         let now = self.now;
         if let Some(running) = &mut self.replicas[at].running {
             running.shell.handle(event, now);
@@ -381,7 +381,7 @@ impl Simulation {
         let at = self.rng.usize(..self.replicas.len());
         let submission = it.submission(client);
         self.after(ms(150), Happening::Submit { client, number });
-        self.tell(at, ShellEvent::Submit(submission, (client, number)));
+        self.give(at, ShellEvent::Submit(submission, (client, number)));
     }
 
     /// A client is answered, and submits its next request at once.
