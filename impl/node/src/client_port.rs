@@ -16,6 +16,7 @@
 
 mod budget;
 mod connection;
+mod desk;
 mod follower;
 mod handshake;
 mod unsent;
