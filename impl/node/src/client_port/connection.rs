@@ -23,7 +23,7 @@ use super::desk::{Desk, Job};
 use super::handshake::greet;
 use crate::backend::Backend;
 
-/// How long a client has to take its last answers and close the connection in its turn.
+/// How long a client has to read its last answers and to close the connection.
 pub(super) const FAREWELL_MAX: Duration = Duration::from_millis(250);
 
 /// Why a connection ends before its client ended it.
@@ -43,7 +43,7 @@ pub(super) enum Broken {
     Unsayable(#[from] EncodeError),
 }
 
-/// Serves one client until it has enough, or the node stops.
+/// Serves one client until it closes the connection, or the node stops.
 pub(super) async fn run<B: Backend>(
     mut socket: TcpStream,
     backend: &B,
@@ -58,7 +58,7 @@ pub(super) async fn run<B: Backend>(
     let mut desk = Desk::new(backend, limits, outbox);
     let mut share = Share::new(budget);
     let mut in_flight = FuturesUnordered::new();
-    // Only drawn up when the node stops, or the client has nothing more to say.
+    // It counts only from the time when the node stops, or the client has closed its side.
     let cut_off = time::sleep(Duration::ZERO);
     let mut cut_off = std::pin::pin!(cut_off);
     loop {
@@ -99,7 +99,7 @@ pub(super) async fn run<B: Backend>(
             Some((done, part)) = in_flight.next(), if !in_flight.is_empty() => {
                 desk.answer(done, &share)?;
                 share.give_back(part);
-                // Whatever else is ready leaves in the same write.
+                // Other answers that are ready leave in the same write.
                 while let Some(Some((done, part))) = in_flight.next().now_or_never() {
                     desk.answer(done, &share)?;
                     share.give_back(part);
@@ -135,7 +135,7 @@ async fn take_asks<'a, B: Backend, F: Future>(
     in_flight: &mut FuturesUnordered<F>,
     begin: impl Fn(Job, Option<Part<'a>>) -> F,
 ) -> Result<bool, Broken> {
-    // One that has its part of the budget does not sit on it, whatever else there is no room for.
+    // A message that has its part of the budget is taken, even if there is no room for another ask.
     while !desk.is_told_all && (share.has_part() || desk.has_room(in_flight.len())) {
         let announced = inbox.next_message().map_err(Garbage::from)?;
         if let Some(Announced { bytes, is_here }) = announced
@@ -152,8 +152,8 @@ async fn take_asks<'a, B: Backend, F: Future>(
             Some(job) => in_flight.push(begin(job, part)),
             None => share.give_back(part),
         }
-        // What is answered here waits for nothing, and the replica is on the same thread: a client
-        // that asks without end has its turn like everybody.
+        // Some asks are answered at once, and the replica may be on the same thread. So a client that
+        // asks without end gives others their turn.
         consume_budget().await;
     }
     Ok(false)

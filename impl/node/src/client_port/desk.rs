@@ -23,27 +23,27 @@ pub(super) struct Desk<'a, B: Backend> {
     pub(super) follower: Option<Follower<B::Subscription>>,
     /// Responses that find the outbox full.
     pub(super) unsent: Unsent<'a>,
-    /// How many bytes of values are in flight, and are expected as responses to them.
+    /// How many bytes the asks in flight have, with the responses that are expected to them.
     in_flight_bytes: u64,
     /// Whether the node is stopping.
     pub(super) is_draining: bool,
     /// Whether the client has closed its side. It may still wait for answers.
     pub(super) is_told_all: bool,
-    /// When the follower was last told anything.
+    /// When the follower last got a message.
     pub(super) told_at: Instant,
     /// Since when responses wait and the client reads nothing.
     pub(super) unread_since: Option<Instant>,
 }
 
-/// Something for the backend to do.
+/// An ask for the backend.
 pub(super) struct Job {
     id: u64,
-    /// Of its value and of the response that is expected.
+    /// The bytes of its value, and of the response that is expected.
     bytes: u64,
     ask: Ask,
 }
 
-/// What came of it.
+/// The outcome of a job.
 pub(super) struct Done {
     id: u64,
     bytes: u64,
@@ -125,20 +125,20 @@ impl<'a, B: Backend> Desk<'a, B> {
         self.unread_since
     }
 
-    /// Whether nothing comes any more, and all that has come is answered.
+    /// Whether no more asks come, and all answers are sent.
     pub(super) fn is_done(&self, in_flight: usize) -> bool {
         let ends = self.is_draining || (self.is_told_all && self.follower.is_none());
         ends && in_flight == 0 && self.unsent.is_empty() && self.outbox.waiting_bytes() == 0
     }
 
-    /// The client has closed its side, or is gone altogether: what it has asked for is answered. A
-    /// follow without an end is none that could be.
+    /// The client has closed its side, or is gone. What it has asked is answered. A follow without an
+    /// end is dropped, because it could never be done.
     pub(super) fn hear_no_more(&mut self) {
         self.is_told_all = true;
         self.follower = self.follower.take().filter(Follower::has_end);
     }
 
-    /// Takes an ask: answers it, or says what the backend is to do for it.
+    /// Takes an ask. Answers it, or returns the job for the backend.
     pub(super) fn take(&mut self, id: u64, ask: Ask) -> Result<Option<Job>, EncodeError> {
         let mut bytes = 0;
         match &ask {
@@ -242,8 +242,8 @@ impl<'a, B: Backend> Desk<'a, B> {
         Ok(())
     }
 
-    /// Tells the follower what there is to tell, as long as it reads; if it is `quiet`, at least that
-    /// there is nothing.
+    /// Sends the follower what there is, as long as the client reads. If `quiet`, sends an empty
+    /// delivery when there is nothing.
     pub(super) fn tell_follower(&mut self, mut quiet: bool) -> Result<(), EncodeError> {
         while self.outbox.waiting_bytes() < self.limits.waiting_bytes_max {
             let Some(follower) = &mut self.follower else {
