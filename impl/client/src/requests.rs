@@ -1,17 +1,18 @@
-//! What a client has asked for and has no answer to: the bookkeeping, without any I/O.
+//! The unanswered requests of a client: the bookkeeping, without any I/O.
 //!
-//! A submission gets a number in the session when it is first sent, and keeps it however often it is
-//! sent again: that is what makes it delivered once. Three rules:
+//! A submission gets a number in the session when it is first sent, and keeps the number however often
+//! it is sent again. So it is applied once. Three rules:
 //!
-//! - `answered`, which goes with every request, is the lowest number without an answer. So a number
-//!   is below it only when its submission is done with, by an answer or by being given up.
-//! - A number is given out only within `session_requests_max` of `answered`, or delivery would refuse
-//!   it. So one slow submission holds back those far behind it.
-//! - "Not done" is claimed only for what was never sent, or was refused at once every time. Whatever
-//!   was on a connection that broke, or was answered by what is no answer, may have been taken.
+//! - Every request carries `answered`, the lowest number without an answer. A number is below it only
+//!   when its submission is answered or given up.
+//! - A number is given out only within `session_requests_max` of `answered`; beyond that, delivery
+//!   would refuse it. So one slow submission holds back those far behind it.
+//! - "Not done" is claimed only for what was never sent, or was refused at once every time. What was on
+//!   a connection that broke may have been taken. So may what was answered with something that is no
+//!   answer to it.
 //!
-//! A session is opened when it is first needed, and another one when a replica says that it has gone.
-//! What was sent under the old one keeps it: under another it would be another request.
+//! A session is opened when it is first needed. Another one is opened when a replica says that it is
+//! gone. What was sent in the old session stays in it: in another session it would be another request.
 
 #[cfg(test)]
 mod tests;
@@ -20,29 +21,31 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use synod_model::{DeliveryRefused, SessionId, Slot, Value as _};
 use synod_wire::Value;
-use synod_wire::api::{self, About, ReadError, Request, SubmitError};
-use synod_wire::protocol::{Answer, Ask};
+use synod_wire::api::{
+    self, About, Answered, Applied, QueryError, ReadError, Request, SubmitError,
+};
+use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::outcome::{NotDone, ReadFailed, SubmitFailed, Unknown};
+use super::outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 use super::session::{AGAIN, Session};
 
-/// What a client has asked for and has no answer to.
+/// The unanswered requests of a client.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     session: Session,
     jobs: BTreeMap<Ticket, Job>,
-    /// What is to be sent, oldest first.
+    /// To be sent, oldest first.
     to_send: BTreeSet<Ticket>,
-    /// What was refused and is to be sent again at its time.
+    /// Refused, and to be sent again at its time.
     later: BTreeSet<(Instant, Ticket)>,
-    /// What was sent on the present connection, by the id of the ask.
+    /// Sent on the present connection, by the id of the ask.
     sent: HashMap<u64, Sent>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     tickets: u64,
     asks: u64,
-    /// What went wrong last, for those whose time is up.
+    /// What went wrong last. Requests that time out report it.
     trouble: Option<String>,
 }
 
@@ -66,23 +69,31 @@ struct Job {
     what: What,
 }
 
+pub(super) type SubmitReply = oneshot::Sender<Result<Applied, SubmitFailed>>;
+pub(super) type ReadReply = oneshot::Sender<Result<Slot, ReadFailed>>;
+pub(super) type QueryReply = oneshot::Sender<Result<Answered, QueryFailed>>;
+
 #[derive(Debug)]
 enum What {
     Submit {
         value: Value,
-        /// What it is known by, once it was sent.
+        /// Its identity, once it was sent.
         numbered: Option<Numbered>,
-        /// Whether some attempt has ended without a word.
+        /// Whether some attempt ended without an answer.
         may_be_taken: bool,
         refused: Option<api::NotDone>,
-        reply: oneshot::Sender<Result<Slot, SubmitFailed>>,
+        reply: SubmitReply,
     },
     Read {
-        reply: oneshot::Sender<Result<Slot, ReadFailed>>,
+        reply: ReadReply,
+    },
+    Query {
+        query: Query,
+        reply: QueryReply,
     },
 }
 
-/// What a request is known by.
+/// The identity of a request.
 #[derive(Clone, Copy, Debug)]
 struct Numbered {
     session: SessionId,
@@ -91,7 +102,7 @@ struct Numbered {
     answered: u64,
 }
 
-/// Whether the replica that gave an answer is still the right one to ask.
+/// Whether the client stays with the replica that gave an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advice {
     Stay,
@@ -106,7 +117,7 @@ impl Requests {
         value: Value,
         now: Instant,
         deadline: Instant,
-        reply: oneshot::Sender<Result<Slot, SubmitFailed>>,
+        reply: SubmitReply,
     ) {
         let numbered = None;
         let what = What::Submit { value, numbered, may_be_taken: false, refused: None, reply };
@@ -114,13 +125,19 @@ impl Requests {
     }
 
     /// Takes a read.
-    pub(super) fn read(
+    pub(super) fn read(&mut self, now: Instant, deadline: Instant, reply: ReadReply) {
+        self.add(now, deadline, What::Read { reply });
+    }
+
+    /// Takes a query.
+    pub(super) fn query(
         &mut self,
+        query: Query,
         now: Instant,
         deadline: Instant,
-        reply: oneshot::Sender<Result<Slot, ReadFailed>>,
+        reply: QueryReply,
     ) {
-        self.add(now, deadline, What::Read { reply });
+        self.add(now, deadline, What::Query { query, reply });
     }
 
     fn add(&mut self, now: Instant, deadline: Instant, what: What) {
@@ -132,12 +149,12 @@ impl Requests {
         self.to_send.insert(ticket);
     }
 
-    /// How many have no answer.
+    /// How many requests have no answer.
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Whether an answer is waited for on the present connection.
+    /// Whether the present connection owes an answer.
     pub(super) fn is_waiting(&self) -> bool {
         !self.sent.is_empty()
     }
@@ -147,8 +164,8 @@ impl Requests {
         self.session.id()
     }
 
-    /// Goes through what is to be asked now, oldest first. `put` sends an ask under its id, and says
-    /// whether there is room for another.
+    /// Sends what can be sent now, oldest first. `put` sends an ask under its id, and returns whether
+    /// there is room for another.
     pub(super) fn ask(&mut self, about: &About, mut put: impl FnMut(u64, Ask) -> bool) {
         let mut from = Ticket(0);
         while let Some(&ticket) = self.to_send.range(from..).next() {
@@ -179,11 +196,12 @@ impl Requests {
         }
     }
 
-    /// What to ask for a job; none if it has to wait, or has just ended.
+    /// The ask of a job. None if the job has to wait, or has just ended.
     fn ask_of(&mut self, ticket: Ticket, about: &About) -> Option<Ask> {
         let session = &mut self.session;
         let (value, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
             What::Read { .. } => return Some(Ask::Read),
+            What::Query { query, .. } => return Some(Ask::Query(query.clone())),
             What::Submit { value, numbered, .. } => (value, numbered),
         };
         let value_bytes = value.size_bytes();
@@ -200,7 +218,7 @@ impl Requests {
             }
             (None, None) => return session.begin_opening().then_some(Ask::OpenSession),
         };
-        // Of a session that has gone no more is known than when it was sent first.
+        // The numbers of a session that is gone are not kept, so its `answered` stays as it was.
         if session.id() == Some(known_as.session) {
             known_as.answered = session.answered();
         }
@@ -217,7 +235,7 @@ impl Requests {
         match sent {
             Some(Sent::Opening) => self.opened(&answer, now),
             Some(Sent::Job(ticket)) => self.answered(ticket, answer, now),
-            // Nothing of ours.
+            // The client has not asked this.
             None => Advice::Stay,
         }
     }
@@ -228,12 +246,21 @@ impl Requests {
             return Advice::Stay;
         };
         match (&job.what, answer) {
-            (What::Submit { .. }, Answer::Done(slot))
-            | (What::Read { .. }, Answer::ReadAt(slot)) => {
-                match self.end(ticket).map(|job| job.what) {
-                    Some(What::Submit { reply, .. }) => drop(reply.send(Ok(slot))),
-                    Some(What::Read { reply }) => drop(reply.send(Ok(slot))),
-                    None => {}
+            (What::Submit { .. }, Answer::Done(applied)) => {
+                if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Ok(applied)));
+                }
+                Advice::Stay
+            }
+            (What::Read { .. }, Answer::ReadAt(slot)) => {
+                if let Some(Job { what: What::Read { reply }, .. }) = self.end(ticket) {
+                    drop(reply.send(Ok(slot)));
+                }
+                Advice::Stay
+            }
+            (What::Query { .. }, Answer::Answered(answered)) => {
+                if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Ok(answered)));
                 }
                 Advice::Stay
             }
@@ -243,6 +270,15 @@ impl Requests {
                 self.again(ticket, now);
                 if error == ReadError::Stopping { Advice::MoveOn } else { Advice::Stay }
             }
+            (What::Query { .. }, Answer::NotAnswered(error)) => {
+                self.trouble = Some(error.to_string());
+                if error.may_pass() {
+                    self.again(ticket, now);
+                } else if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Err(QueryFailed::Refused(error))));
+                }
+                if error == QueryError::Stopping { Advice::MoveOn } else { Advice::Stay }
+            }
             (_, _) => {
                 self.not_an_answer(ticket, now);
                 Advice::Stay
@@ -250,8 +286,7 @@ impl Requests {
         }
     }
 
-    /// What came is no answer to what was asked: the replica has the ask, and has not said what
-    /// became of it.
+    /// The answer does not fit the ask. The replica has the ask, and has not said what became of it.
     fn not_an_answer(&mut self, ticket: Ticket, now: Instant) {
         self.trouble = Some("the replica answered what it was not asked".to_owned());
         if let Some(Job { what: What::Submit { may_be_taken, .. }, .. }) =
@@ -317,7 +352,7 @@ impl Requests {
         }
     }
 
-    /// The connection is over: whatever was sent on it may have been taken.
+    /// The connection is over. What was sent on it may have been taken.
     pub(super) fn connection_lost(&mut self, trouble: String) {
         self.trouble = Some(trouble);
         for (_, sent) in self.sent.drain() {
@@ -342,20 +377,20 @@ impl Requests {
         self.trouble = Some(trouble);
     }
 
-    /// When [`Requests::expire`] has something to do. Once it is called, that lies ahead.
+    /// When [`Requests::expire`] has something to do next. After a call of it, that is in the future.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let later = self.later.first().map(|(at, _)| *at);
         [deadline, later, self.session.opens_at()].into_iter().flatten().min()
     }
 
-    /// Does what has its time: gives up those whose time is up, and sends those again that waited.
+    /// Gives up the requests that have timed out, and sends those again that have waited.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(&(at, ticket)) = self.later.first()
             && at <= now
         {
             self.later.pop_first();
-            // Its time may be up meanwhile.
+            // It may have timed out meanwhile.
             if self.jobs.contains_key(&ticket) {
                 self.to_send.insert(ticket);
             }
@@ -391,11 +426,18 @@ impl Requests {
                 }
                 return;
             }
+            What::Query { .. } => {
+                let failed = QueryFailed::NoAnswer { waited, trouble: trouble() };
+                if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
+                    drop(reply.send(Err(failed)));
+                }
+                return;
+            }
         };
         self.end_submission(ticket, because);
     }
 
-    /// The client is closed: what has no answer gets none.
+    /// The client is closed. What has no answer gets none.
     pub(super) fn close(&mut self) {
         for ticket in self.jobs.keys().copied().collect::<Vec<_>>() {
             let Some(job) = self.end(ticket) else {
@@ -409,6 +451,7 @@ impl Requests {
                     drop(reply.send(Err(SubmitFailed::NotDone(NotDone::Closed))));
                 }
                 What::Read { reply } => drop(reply.send(Err(ReadFailed::Closed))),
+                What::Query { reply, .. } => drop(reply.send(Err(QueryFailed::Closed))),
             }
         }
     }
@@ -432,12 +475,12 @@ impl Requests {
 
     fn end_submission(&mut self, ticket: Ticket, failed: SubmitFailed) {
         if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
-            // Whoever does not wait any longer does not want to know.
+            // The caller may have stopped waiting.
             drop(reply.send(Err(failed)));
         }
     }
 
-    /// Forgets a job, which has its answer or is given up.
+    /// Forgets a job that is answered or given up.
     fn end(&mut self, ticket: Ticket) -> Option<Job> {
         let job = self.jobs.remove(&ticket)?;
         self.deadlines.remove(&(job.deadline, ticket));

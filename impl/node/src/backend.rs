@@ -1,14 +1,16 @@
-//! What a node does for its clients, whoever carries the words.
+//! The interface of a node for its clients, independent of any transport.
 //!
-//! The node implements [`Backend`]; the [client port](crate::client_port) serves one to all who
-//! connect, and an application in the same process can call it as it is. Nothing here knows of sockets
-//! or of tokio. What is asked and answered is in [`synod_wire::api`].
+//! [`Node`](crate::Node) implements [`Backend`]. The [client port](crate::client_port) serves a backend
+//! to all clients that connect. Nothing here knows of sockets or of tokio. What is asked and answered
+//! is in [`synod_wire::api`].
 
 use std::future::Future;
 
 use synod_model::{SessionId, Slot};
+use synod_wire::Value;
 use synod_wire::api::{
-    About, Delivery, ReadError, ReplicaStatus, Request, SubmitError, SubscribeError,
+    About, Answered, Applied, Consistency, Delivery, QueryError, ReadError, ReplicaStatus, Request,
+    SubmitError, SubscribeError,
 };
 
 /// What clients may ask of a node.
@@ -16,15 +18,18 @@ pub trait Backend: Send + Sync + 'static {
     /// What [`Backend::subscribe`] gives.
     type Subscription: Subscription;
 
-    /// What a client must know before it asks for anything.
+    /// What the node says of itself before a client asks for anything.
     fn about(&self) -> About;
 
-    /// Opens a session; answered when it is delivered, here.
+    /// Opens a session. Answered when this replica has applied the opening.
     fn open_session(&self) -> impl Future<Output = Result<SessionId, SubmitError>> + Send;
 
-    /// Wants `value` in the log; answered when it is delivered, here, with the slot at which it was
-    /// delivered first.
-    fn request(&self, request: Request) -> impl Future<Output = Result<Slot, SubmitError>> + Send;
+    /// Submits a command. Answered when this replica has applied it, with the slot and the response of
+    /// its first copy.
+    fn request(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Applied, SubmitError>> + Send;
 
     /// Ends a session.
     fn end_session(
@@ -32,11 +37,18 @@ pub trait Backend: Send + Sync + 'static {
         session: SessionId,
     ) -> impl Future<Output = Result<Slot, SubmitError>> + Send;
 
+    /// Asks the state machine.
+    fn query(
+        &self,
+        request: Value,
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<Answered, QueryError>> + Send;
+
     /// Finds out where the log ends, linearizably: the slot covers everything that any replica had
-    /// committed when the read arrived. Answered when this replica's application has it.
+    /// committed when the read arrived. Answered when this replica has applied it.
     fn read(&self) -> impl Future<Output = Result<Slot, ReadError>> + Send;
 
-    /// Everything that was and will be delivered from slot `from` on. Slot 0 is the same as 1.
+    /// Follows the log from slot `from` on. Slot 0 is the same as 1.
     ///
     /// # Errors
     ///
@@ -47,12 +59,12 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> ReplicaStatus;
 }
 
-/// The log from some slot on, as fast as it is asked for.
+/// The log from some slot on. The follower decides how fast.
 pub trait Subscription: Send + 'static {
-    /// Waits for the next deliveries: at least one, in slot order, without gaps. Nothing is lost if
-    /// the wait is dropped: the next one begins where this one did.
+    /// Waits for the next deliveries: at least one, in slot order, without gaps. Nothing is lost if the
+    /// wait is dropped: the next wait begins where this one did.
     ///
-    /// Whoever asks slowly is never waited for, and costs no memory in proportion to the log: what
-    /// has left the memory meanwhile is read from the disk.
+    /// A slow follower is never waited for, and costs no memory in proportion to the log: the disk has
+    /// what memory does not hold any more.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Delivery>, SubscribeError>> + Send;
 }

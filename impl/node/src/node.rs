@@ -3,103 +3,100 @@
 //! ```text
 //! peers <-> transport <-> inbox --> replica's task: Shell (the core inside) --> transport
 //!                                     |     ^                  |
-//!                              records v     | Synced           | deliveries
+//!                              records v     | Synced           | committed entries, queries
 //!                                   appender thread             v
-//!                             (append + fdatasync)     application thread --> who submitted
+//!                             (append + fdatasync)     state machine's thread --> clients
 //! ```
 //!
-//! One task owns the replica ([`replica`]); threads of their own wait for the disk
-//! ([`mod@disk`]) and run the callback ([`application`]). Each of them
-//! can end with an error, and that ends the node: a replica that cannot write, or cannot tell its
-//! application, is one that is down.
+//! One task owns the replica ([`replica`]). Threads of their own wait for the disk ([`mod@disk`]) and
+//! run the state machine ([`machine`]). Each of them can end with an error, and that ends the node: a
+//! replica that cannot write, or cannot apply what is committed, is one that is down. [`open`] puts all
+//! of it together; [`Node`] is the handle on it.
 
-mod application;
-mod asked;
+mod call;
+mod catch_up_queue;
 mod disk;
-mod log;
+mod error;
+mod forming_store;
+mod local_session;
+pub(crate) mod machine;
 mod make;
-mod met;
+mod open;
+mod recent;
 mod replica;
-mod resident;
-mod session;
+mod resident_memory;
 mod shared;
-mod verdicts;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod verdict_history;
 
-use std::collections::BTreeMap;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use fastrand::Rng;
-use synod_model::{Message, Position, ReplicaId, Run, Slot};
+use synod_model::{Position, ReplicaId, Run, SessionId, Slot};
 use synod_wire::Value;
-use synod_wire::api::{ReadError, SubmitError};
-use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::info;
-
-pub use application::{Application, NoApplication};
-pub use log::{Log, LogSubscription};
-pub use make::{MakeError, make_data_directory};
-
-use crate::disk::RealDisk;
-use crate::listen::{ListenError, ListensFor};
-use crate::peers::{LinkTiming, Peers, PeersConfig, PeersError};
-use crate::shell::Shell;
-use crate::shell::detector::Timing;
-use crate::shell::waiting::Waiter;
-use crate::start::{Committed, StartError, start};
-use crate::storage::{
-    AppendError, DataDirectory, OpenError, Preparation, ReadError as DiskReadError, SmallFileError,
+use synod_wire::api::{
+    About, Answered, Applied, Consistency, DiskStatus, Forming, NotDone, PeerStatus,
+    QUERY_BYTES_MAX, QueryError, ReadError, ReplicaStatus, Request, Role, SubmitError,
+    SubscribeError, Unknown,
 };
-use application::Deliverer;
-use asked::{Asked, Asking};
-use replica::{Sinks, Sources};
-use shared::{Counters, Shared};
-use verdicts::Verdicts;
+use thiserror::Error;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
-/// How many messages of peers wait for the replica, before their connections have to. Default 128: the
-/// largest have about 2 MiB, and what waits in TCP costs nothing here.
-const INBOX_MESSAGES_MAX: usize = 128;
-/// How many wishes of clients wait for the replica, before the clients have to. Default 4,096.
-const WANTED_MAX: usize = 4096;
+pub use error::{NodeError, NodeOpenError};
+pub use make::{MakeError, make_data_directory};
+pub use open::Config;
+pub use subscription::NodeSubscription;
 
-type SubmitReply = oneshot::Sender<Result<Slot, SubmitError>>;
-type ReadReply = oneshot::Sender<Result<Slot, ReadError>>;
+use crate::backend::Backend;
+use crate::identity::Identity;
+use crate::peers::Peers;
+use crate::shell::Submission;
+use crate::state_machine::StateMachine;
+use crate::storage::{LogReader, LogSize};
+use call::{Call, Query, ReadReply};
+use local_session::LocalSession;
+use resident_memory::ResidentMemory;
+use shared::Shared;
 
-impl<T> Waiter for oneshot::Sender<T> {
-    fn is_gone(&self) -> bool {
-        self.is_closed()
-    }
-}
+/// How many followers read the disk at once. Default 16: each keeps a thread busy, and more threads do
+/// not make a disk faster. The others wait in turn.
+const FOLLOWER_READS_MAX: usize = 16;
 
-/// What a node is opened with.
+/// A running replica of a state machine: what is submitted at any replica is applied at all of them, in
+/// the same order, once.
+///
+/// Cloning a `Node` gives another handle on the same replica. The replica runs until
+/// [`stop`](Self::stop), until the last handle is gone, or until it cannot go on
+/// ([`ended`](Self::ended)).
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// The data directory, made by `synod init`.
-    pub data_dir: PathBuf,
-    /// Where it listens for its peers, as `host:port`. Without, where its peers look for it.
-    pub listen_peer: Option<String>,
-    /// Where the members are, as `host:port`, this replica among them. Those that are not named stay
-    /// where they were.
-    pub peers: BTreeMap<ReplicaId, String>,
-    /// How its failure detector counts time.
-    pub timing: Timing,
+pub struct Node {
+    inner: Arc<Inner>,
 }
 
-impl Config {
-    /// The node of this data directory, with everything as it was made.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            listen_peer: None,
-            peers: BTreeMap::new(),
-            timing: Timing::default(),
-        }
-    }
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    task: Mutex<Option<JoinHandle<Result<(), NodeError>>>>,
+    /// A permit is a follower's turn to read the disk.
+    disk_reads: Arc<Semaphore>,
+    resident_memory: ResidentMemory,
+    /// The session that [`Node::submit`] uses.
+    session: Mutex<Option<LocalSession>>,
+}
+
+/// What a node is made of once it runs.
+#[derive(Debug)]
+struct Parts {
+    shared: Arc<Shared>,
+    identity: Identity,
+    run: Run,
+    reader: LogReader,
+    peers: Arc<Peers>,
+    calls: mpsc::Sender<Call>,
+    notices: mpsc::UnboundedSender<Notice>,
+    stop: watch::Sender<bool>,
 }
 
 /// What the threads of a node tell the task of the replica.
@@ -110,315 +107,282 @@ enum Notice {
     Fatal(NodeError),
 }
 
-/// Why a node cannot be opened.
-#[derive(Debug, Error)]
-pub enum NodeOpenError {
-    /// The data directory cannot be opened.
-    #[error(transparent)]
-    Directory(#[from] OpenError),
-    /// The addresses of the members cannot be stored.
-    #[error(transparent)]
-    Addresses(#[from] SmallFileError),
-    /// The peers cannot be dialled.
-    #[error(transparent)]
-    Peers(#[from] PeersError),
-    /// The log cannot be recovered.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// An address is given for somebody who is no member.
-    #[error(
-        "{replica} is no member of this cluster, which has {members:?}\n  \
-         the members are fixed by `synod init`; an address can be given only for one of them"
-    )]
-    NoMember {
-        /// Whom the address is for.
-        replica: ReplicaId,
-        /// The members.
-        members: Vec<ReplicaId>,
-    },
-    /// A member has no address.
-    #[error(
-        "nothing says where replica {replica} is\n  give its address: --peers {replica}=HOST:PORT"
-    )]
-    NoAddress {
-        /// Which member.
-        replica: ReplicaId,
-    },
-    /// Two members have the same address.
-    #[error(
-        "replicas {} and {} would have the same address, {address}\n  \
-         each needs one of its own: --peers ID=HOST:PORT, for both if both have moved",
-        replicas[0], replicas[1]
-    )]
-    SameAddress {
-        /// Which members.
-        replicas: [ReplicaId; 2],
-        /// Where both are said to be.
-        address: String,
-    },
-    /// The port for peers cannot be had.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// There is no randomness.
-    #[error("the system gives no random numbers: {0}")]
-    Random(getrandom::Error),
-    /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
-    Thread(io::Error),
-    /// The callback has panicked.
-    #[error(
-        "the application panicked at slot {slot}, which it was given again at this start\n  \
-         it is given the same at every start: mend the application first"
-    )]
-    Application {
-        /// What it was given.
-        slot: Slot,
-    },
-}
+/// A replica stops, or has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the replica is stopping")]
+pub struct Stopping;
 
-/// Why a node ended that was not told to.
-#[derive(Debug, Error)]
-pub enum NodeError {
-    /// The log cannot be appended to.
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    /// The log cannot be read back.
-    #[error(transparent)]
-    Read(#[from] DiskReadError),
-    /// The cluster cannot take this replica.
-    #[error(transparent)]
-    Peers(#[from] PeersError),
-    /// The callback has panicked.
-    #[error(
-        "the application panicked at slot {slot}\n  \
-         every replica is given the same, so others may end likewise: mend the application first"
-    )]
-    Application {
-        /// What it was given.
-        slot: Slot,
-    },
-    /// A thread of the node has panicked.
-    #[error(
-        "the thread `{thread}` of this node panicked, and said why above\n  \
-         that is a fault of synod: please report it; nothing durable is lost"
-    )]
-    Panicked {
-        /// Its name.
-        thread: &'static str,
-    },
-}
+impl Node {
+    fn new(parts: Parts, task: JoinHandle<Result<(), NodeError>>) -> Self {
+        let inner = Inner {
+            parts,
+            task: Mutex::new(Some(task)),
+            disk_reads: Arc::new(Semaphore::new(FOLLOWER_READS_MAX)),
+            resident_memory: ResidentMemory::default(),
+            session: Mutex::new(None),
+        };
+        Self { inner: Arc::new(inner) }
+    }
 
-/// Opens the node of a data directory, and lets it run.
-pub(crate) async fn open<A: Application>(
-    config: Config,
-    application: A,
-) -> Result<Log, NodeOpenError> {
-    let opening = tokio::task::spawn_blocking(move || Opened::new(&config, application));
-    let opened = opening.await.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => resume_unwind(panic),
-        // The runtime is shutting down, and starts nothing more.
-        Err(cancelled) => Err(NodeOpenError::Thread(io::Error::other(cancelled))),
-    });
-    opened?.run().await
-}
+    /// Opens the replica of a data directory and lets it run. Every command that is committed in its
+    /// log is applied to `machine` before this returns, from the slot on where the machine
+    /// [says](StateMachine::applied) that it stopped.
+    ///
+    /// The replica runs on the runtime that this is called in. A command is answered soonest on a
+    /// runtime of a single thread, as `synod node` has: no other thread has to be woken on its way.
+    ///
+    /// # Errors
+    ///
+    /// If the data directory is in use, damaged or not there, or the port cannot be had.
+    pub async fn open<M: StateMachine>(config: Config, machine: M) -> Result<Self, NodeOpenError> {
+        open::open(config, machine).await
+    }
 
-/// A node whose log is recovered, and which nobody can reach yet.
-struct Opened<A> {
-    directory: DataDirectory,
-    replica: synod_model::Replica<Value>,
-    log: crate::storage::Log,
-    application: A,
-    /// What the application was given while the log was read.
-    applied: Slot,
-    shared: Shared,
-    members: BTreeMap<ReplicaId, String>,
-    listen_peer: String,
-    timing: Timing,
-    run: Run,
-    rng: Rng,
-}
+    /// Waits until the members of the cluster have all met. Until then, what is asked of a replica is
+    /// refused as [`NotDone::Forming`]. A cluster that has formed once never forms again.
+    ///
+    /// # Errors
+    ///
+    /// If the replica stops before.
+    pub async fn formed(&self) -> Result<(), Stopping> {
+        let Parts { peers, shared, .. } = &self.inner.parts;
+        let (mut formed, mut published) = (peers.formed(), shared.watch());
+        tokio::select! {
+            biased;
+            formed = formed.wait_for(|formed| *formed) => formed.map(drop).map_err(|_| Stopping),
+            _ = published.wait_for(|it| it.ended) => Err(Stopping),
+        }
+    }
 
-impl<A: Application> Opened<A> {
-    fn new(config: &Config, mut application: A) -> Result<Self, NodeOpenError> {
-        let disk = Arc::new(RealDisk::new(&config.data_dir));
-        let mut directory = DataDirectory::open(disk)?;
-        let me = directory.identity().replica;
-        let members = addresses(&directory, &config.peers)?;
-        directory.store_peers(members.clone())?;
-        let listen_peer = config.listen_peer.clone();
-        let listen_peer = listen_peer.or_else(|| members.get(&me).cloned());
-        let listen_peer = listen_peer.ok_or(NodeOpenError::NoAddress { replica: me })?;
-
-        let random = || getrandom::u64().map_err(NodeOpenError::Random);
-        let (run, seed) = (Run(random()?), random()?);
-        let from = application.applied();
-        let mut applied = from;
-        let mut verdicts = Verdicts::default();
-        let mut is_in_callback = false;
-        let committed = |committed| match committed {
-            Committed::ToDeliver(delivered) => {
-                delivered.verdict.iter().for_each(|it| verdicts.note(delivered.slot, *it));
-                applied = delivered.slot;
-                is_in_callback = true;
-                application.deliver(application::to_delivery(delivered));
-                is_in_callback = false;
+    /// Submits a command. Returns its slot and its response once this replica has applied it.
+    ///
+    /// # Errors
+    ///
+    /// That it is [not done](SubmitError::NotDone), or that it is [unknown](SubmitError::Unknown) what
+    /// becomes of it. Dropping the future does not take the command back.
+    pub async fn submit(&self, command: impl Into<Value>) -> Result<Applied, SubmitError> {
+        let session = self.own_session().await?;
+        let numbered = session.begin().await;
+        let request = Request {
+            session: session.id(),
+            number: numbered.number(),
+            answered: numbered.answered(),
+            value: command.into(),
+        };
+        let outcome = self.request(request).await;
+        if let Err(SubmitError::Unknown(Unknown::Refused(_))) = outcome {
+            // Evicted to make room, perhaps: the next submission opens another.
+            let mut own = self.inner.session.lock().await;
+            if own.as_ref().is_some_and(|it| it.id() == session.id()) {
+                *own = None;
             }
-            Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
-        };
-        let start = || start(&directory, Preparation::InBackground, run, from, committed);
-        let (replica, log) = match catch_unwind(AssertUnwindSafe(start)) {
-            Ok(started) => started?,
-            Err(_) if is_in_callback => return Err(NodeOpenError::Application { slot: applied }),
-            Err(panic) => resume_unwind(panic),
-        };
-        let recovered = log.recovered();
-        if let Some(interrupted) = recovered.interrupted {
-            info!(from = %interrupted.from, to = %interrupted.to, "an interrupted write was cut off");
         }
-        let status = replica.status();
-        info!(%me, %run, records = recovered.records, committed = %status.watermark, "recovered");
-        let counters = Counters::default();
-        counters.note(&log);
-        let shared = Shared::new(status, Arc::new(counters), verdicts);
-        Ok(Self {
-            directory,
-            replica,
-            log,
-            application,
-            applied,
-            shared,
-            members,
-            listen_peer,
-            timing: config.timing.clone(),
-            run,
-            rng: Rng::with_seed(seed),
-        })
+        outcome
     }
 
-    async fn run(self) -> Result<Log, NodeOpenError> {
-        let Self { directory, replica, log, application, applied, shared, .. } = self;
-        let Self { members, listen_peer, timing, run, mut rng, .. } = self;
-        let identity = directory.identity().clone();
-        let listener = ListensFor::Peers.listen(&listen_peer).await?;
-        let shared = Arc::new(shared);
-        let (inbox, from_peers) = mpsc::channel(INBOX_MESSAGES_MAX);
-        let (wanted, from_clients) = mpsc::channel(WANTED_MAX);
-        let (notices, from_threads) = mpsc::unbounded_channel();
-        let (stop, stopping) = watch::channel(false);
-        let peers = PeersConfig {
-            identity: identity.clone(),
-            run,
-            listener,
-            members,
-            timing: LinkTiming::default(),
-            seed: rng.u64(..),
-        };
-        let peers = Arc::new(Peers::start(peers, directory, inbox)?);
+    async fn own_session(&self) -> Result<LocalSession, SubmitError> {
+        let mut own = self.inner.session.lock().await;
+        if let Some(session) = &*own {
+            return Ok(session.clone());
+        }
+        let id = self.open_session().await?;
+        let requests_max = self.inner.parts.identity.cluster.limits().session_requests_max;
+        Ok(own.insert(LocalSession::new(id, requests_max)).clone())
+    }
 
-        let to_peers = Arc::clone(&peers);
-        let send = move |to, message: &Message<Value>| to_peers.send(to, message);
-        let reader = log.reader();
-        let read = {
-            let limits = identity.cluster.limits();
-            let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
-            let reader = reader.clone();
-            move |slots| reader.read(slots, entries_max, bytes_max)
+    /// Asks the state machine of this replica. The answer says in which state it was asked.
+    ///
+    /// # Errors
+    ///
+    /// If it was not asked. A query changes nothing, so it can be asked again.
+    pub async fn query(
+        &self,
+        request: impl Into<Value>,
+        consistency: Consistency,
+    ) -> Result<Answered, QueryError> {
+        let request = request.into();
+        if request.0.len() > QUERY_BYTES_MAX {
+            return Err(QueryError::TooLarge);
+        }
+        let call = |reply| {
+            let query = Query { request, reply };
+            match consistency {
+                Consistency::Linearizable => Call::Read(ReadReply::Query(query)),
+                Consistency::Stale => Call::QueryStale(query),
+            }
         };
-        let (records, to_append) = std::sync::mpsc::channel();
-        let asked = Arc::new(Asked::default());
-        let thread = NodeOpenError::Thread;
-        let (application, application_thread) =
-            Deliverer::start(application, notices.clone()).map_err(thread)?;
-        let mut threads = Vec::from([
-            disk::spawn_appender(log, to_append, notices.clone(), Arc::clone(&shared.counters))
-                .map_err(thread)?,
-            disk::spawn_server(read, send, Arc::clone(&asked), notices.clone()).map_err(thread)?,
-        ]);
-        threads.extend(application_thread);
-        // The application may have it already, from the reading of the log.
-        let _ = notices.send(Notice::Applied(applied));
+        self.call(call, QueryError::Stopping, QueryError::Stopping).await
+    }
 
-        let sources = Sources {
-            peers: from_peers,
-            clients: from_clients,
-            notices: from_threads,
-            formed: peers.formed(),
-            stop: stopping,
+    /// Waits until this replica has applied every command that any client was told is done before this
+    /// was called. Returns the slot up to which it has.
+    ///
+    /// # Errors
+    ///
+    /// If that was not found out. It can be asked again.
+    pub async fn read(&self) -> Result<Slot, ReadError> {
+        let call = |reply| Call::Read(ReadReply::Barrier(reply));
+        self.call(call, ReadError::Stopping, ReadError::Stopping).await
+    }
+
+    /// Follows the log from slot `from` on: every entry that was and will be committed, also those that
+    /// are no commands. Slot 0 is the same as 1. Any number of followers may do so.
+    #[must_use]
+    pub fn subscribe(&self, from: Slot) -> NodeSubscription {
+        NodeSubscription::new(self, from)
+    }
+
+    /// How this replica is.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        let parts = &self.inner.parts;
+        let (status, known_watermark) = parts.shared.status();
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } =
+            parts.shared.counters.get();
+        let (role, sequence_number) = Role::of(status.role);
+        let missing = parts.peers.missing();
+        ReplicaStatus {
+            replica: status.me,
+            run: status.run,
+            forming: if missing.is_empty() {
+                Forming::Formed
+            } else {
+                Forming::Forming { missing }
+            },
+            role,
+            sequence_number,
+            coordinator: status.coordinator,
+            promised: status.promised,
+            committed: status.watermark,
+            applied: status.applied,
+            lag_slots: known_watermark.above(status.applied),
+            disk: DiskStatus {
+                log_bytes,
+                segments,
+                unsynced_bytes: status.unsynced_bytes,
+                synced: status.synced,
+                fdatasyncs,
+                bytes_written,
+            },
+            resident_bytes: self.inner.resident_memory.bytes(),
+            peers: parts.peers.status().into_iter().map(PeerStatus::from).collect(),
+        }
+    }
+
+    /// The id of this replica.
+    #[must_use]
+    pub fn replica(&self) -> ReplicaId {
+        self.inner.parts.identity.replica
+    }
+
+    /// Stops the replica, and waits until it has stopped. Clients that wait for an answer hear that the
+    /// outcome is unknown.
+    ///
+    /// What is under way is waited for, however long it takes: a write and its sync, a read for a peer,
+    /// and the batch that the state machine is at. What is committed and queued behind that batch is not
+    /// applied now: it is in the log, and the next [`open`](Self::open) applies it. A state machine
+    /// may never return, and a disk may never answer. Where that can happen, give this a time limit and
+    /// then end the process, as `synod node` does: the replica forgets nothing that it has acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// If it had ended before by itself.
+    pub async fn stop(&self) -> Result<(), NodeError> {
+        self.inner.parts.stop.send_replace(true);
+        self.ended().await
+    }
+
+    /// Waits until the replica has ended. Only the first who waits for it is told why.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not go on.
+    pub async fn ended(&self) -> Result<(), NodeError> {
+        let mut task = self.inner.task.lock().await;
+        let Some(running) = &mut *task else {
+            return Ok(());
         };
-        let sinks = Sinks {
-            peers: Arc::clone(&peers),
-            records,
-            application,
-            asked: Asking(asked),
-            shared: Arc::clone(&shared),
-        };
-        let make_shell = move |now: Duration| Shell::new(replica, timing, rng, now);
-        let task = tokio::spawn(supervise(make_shell, sources, sinks, threads));
-        Ok(Log::new(log::Parts {
-            shared,
-            identity,
-            run,
-            reader,
-            peers,
-            wanted,
-            notices,
-            stop,
-            task,
-        }))
+        let ended = running.await;
+        *task = None;
+        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn call<T, E>(
+        &self,
+        call: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Call,
+        not_taken: E,
+        gone: E,
+    ) -> Result<T, E> {
+        let (reply, outcome) = oneshot::channel();
+        if self.inner.parts.calls.send(call(reply)).await.is_err() {
+            return Err(not_taken);
+        }
+        outcome.await.unwrap_or(Err(gone))
+    }
+
+    async fn submission(&self, submission: Submission) -> Result<Applied, SubmitError> {
+        let not_taken = SubmitError::NotDone(NotDone::Stopping);
+        let gone = SubmitError::Unknown(Unknown::Stopping);
+        self.call(|reply| Call::Submit(submission, reply), not_taken, gone).await
     }
 }
 
-/// Runs the replica to its end, and everything around it.
-async fn supervise(
-    make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
-    sources: Sources,
-    sinks: Sinks,
-    threads: Vec<JoinHandle<()>>,
-) -> Result<(), NodeError> {
-    let peers = Arc::clone(&sinks.peers);
-    let shared = Arc::clone(&sinks.shared);
-    let ended = tokio::select! {
-        ended = replica::run(make_shell, sources, sinks) => ended,
-        fatal = peers.fatal() => Err(NodeError::Peers(fatal)),
-    };
-    shared.end();
-    peers.stop().await;
-    // Their channels are closed. The appender ends when it has written what was given to it. The
-    // application ends with the batch that it is at, for nobody hears of it any more: whoever waits
-    // for what is queued behind hears that it is unknown, and the next start delivers it.
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            let _ = thread.join();
+impl Backend for Node {
+    type Subscription = NodeSubscription;
+
+    fn about(&self) -> About {
+        let Parts { identity, run, .. } = &self.inner.parts;
+        let limits = identity.cluster.limits();
+        About {
+            cluster_id: identity.cluster_id,
+            replica: identity.replica,
+            run: *run,
+            value_bytes_max: limits.value_bytes_max,
+            session_requests_max: limits.session_requests_max,
         }
-    });
-    let _ = joined.await;
-    ended
+    }
+
+    async fn open_session(&self) -> Result<SessionId, SubmitError> {
+        // A session is known by the slot that opened it.
+        self.submission(Submission::Open).await.map(|opened| SessionId(opened.slot.0))
+    }
+
+    async fn request(&self, request: Request) -> Result<Applied, SubmitError> {
+        self.submission(Submission::Request(request)).await
+    }
+
+    async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {
+        self.submission(Submission::End(session)).await.map(|ended| ended.slot)
+    }
+
+    async fn query(
+        &self,
+        request: Value,
+        consistency: Consistency,
+    ) -> Result<Answered, QueryError> {
+        Self::query(self, request, consistency).await
+    }
+
+    async fn read(&self) -> Result<Slot, ReadError> {
+        Self::read(self).await
+    }
+
+    fn subscribe(&self, from: Slot) -> Result<NodeSubscription, SubscribeError> {
+        Ok(Self::subscribe(self, from))
+    }
+
+    fn status(&self) -> ReplicaStatus {
+        Self::status(self)
+    }
 }
 
-/// Where all members are: as stored, but for what is given now.
-fn addresses(
-    directory: &DataDirectory,
-    given: &BTreeMap<ReplicaId, String>,
-) -> Result<BTreeMap<ReplicaId, String>, NodeOpenError> {
-    let configuration = directory.identity().cluster.first_configuration();
-    if let Some(&replica) = given.keys().find(|replica| !configuration.contains(**replica)) {
-        let members = configuration.members().to_vec();
-        return Err(NodeOpenError::NoMember { replica, members });
-    }
-    let mut addresses = directory.peers().clone();
-    addresses.extend(given.iter().map(|(replica, address)| (*replica, address.clone())));
-    let me = directory.identity().replica;
-    let missing =
-        configuration.members().iter().find(|it| **it != me && !addresses.contains_key(it));
-    if let Some(&replica) = missing {
-        return Err(NodeOpenError::NoAddress { replica });
-    }
-    let mut places = BTreeMap::new();
-    for (replica, address) in &addresses {
-        if let Some(other) = places.insert(address, *replica) {
-            let (replicas, address) = ([other, *replica], address.clone());
-            return Err(NodeOpenError::SameAddress { replicas, address });
+impl From<crate::peers::PeerStatus> for PeerStatus {
+    fn from(status: crate::peers::PeerStatus) -> Self {
+        Self {
+            replica: status.replica,
+            address: status.address,
+            connected: status.is_connected,
+            dropped: status.dropped_frames,
         }
     }
-    Ok(addresses)
 }

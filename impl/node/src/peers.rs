@@ -153,7 +153,7 @@ impl Peers {
             peers,
             inbox,
             fatal: watch::Sender::new(None),
-            told: std::sync::Mutex::default(),
+            last_errors: std::sync::Mutex::default(),
             log_rate_limit: LogRateLimit::new("connections of callers"),
         });
         let stop = watch::Sender::new(false);

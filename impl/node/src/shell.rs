@@ -62,11 +62,12 @@ pub(crate) enum Submission {
 pub(crate) struct Effects<S, R> {
     /// What the core wants written, sent, delivered and served.
     pub(crate) out: Output<Value>,
-    /// The outcomes of submissions, and their slots. The clients are answered once the application has
-    /// applied everything that is committed by now.
+    /// The outcomes of submissions; a success is the slot of the first copy. Before each stands the slot
+    /// of the state that answers it: the application has applied that slot, and nothing above. These
+    /// slots ascend.
     pub(crate) on_delivery: Vec<(Slot, S, Result<Slot, SubmitError>)>,
-    /// The outcomes of submissions that are answered at once.
-    pub(crate) submitted: Vec<(S, Result<Slot, SubmitError>)>,
+    /// Submissions that fail at once.
+    pub(crate) failed: Vec<(S, SubmitError)>,
     /// The outcomes of reads. The application has applied what they must see.
     pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
 }
@@ -76,7 +77,7 @@ impl<S, R> Default for Effects<S, R> {
         Self {
             out: Output::default(),
             on_delivery: Vec::new(),
-            submitted: Vec::new(),
+            failed: Vec::new(),
             read: Vec::new(),
         }
     }
@@ -94,6 +95,8 @@ pub(crate) struct Shell<S, R> {
     reads: Vec<ReadId>,
     /// How many sessions were opened through this run.
     opened: u64,
+    /// The last slot that went to the application since this shell was made.
+    delivered: Slot,
     /// The highest watermark in a message of a peer.
     heard_watermark: Slot,
     effects: Effects<S, R>,
@@ -112,6 +115,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             submissions: Vec::new(),
             reads: Vec::new(),
             opened: 0,
+            delivered: Slot::ZERO,
             heard_watermark: Slot::ZERO,
             effects: Effects::default(),
         }
@@ -177,8 +181,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// Ends the shell: all clients that still wait get their answer now.
     pub(crate) fn stop(&mut self) {
         let submissions = self.waiting.take_submissions();
-        let unknown = |reply| (reply, Err(SubmitError::Unknown(Unknown::Stopping)));
-        self.effects.submitted.extend(submissions.map(unknown));
+        let unknown = |reply| (reply, SubmitError::Unknown(Unknown::Stopping));
+        self.effects.failed.extend(submissions.map(unknown));
         let reads = self.waiting.take_reads();
         self.effects.read.extend(reads.map(|reply| (reply, Err(ReadError::Stopping))));
     }
@@ -199,7 +203,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         match refused {
             Ok(()) => self.submissions.push(entry),
             Err((reply, reason)) => {
-                self.effects.submitted.push((reply, Err(SubmitError::NotDone(reason))));
+                self.effects.failed.push((reply, SubmitError::NotDone(reason)));
             }
         }
     }
@@ -212,6 +216,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
         for delivered in &self.effects.out.delivered[delivered_before..] {
             let Delivered { slot, entry, verdict } = delivered;
+            self.delivered = *slot;
             if let (Some(id), Some(verdict)) = (entry.submission_id(), *verdict) {
                 for reply in self.waiting.delivered(id) {
                     let outcome = waiting::outcome(*slot, verdict);
@@ -225,7 +230,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     fn answer(&mut self, answer: &ClientAnswer) {
-        let (submission, result) = match *answer {
+        let (submission, error) = match *answer {
             ClientAnswer::Read { id, slot } => {
                 let reply = self.waiting.answered(id);
                 return self.effects.read.extend(reply.map(|reply| (reply, Ok(slot))));
@@ -234,22 +239,24 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 let refused = |reply| (reply, Err(ReadError::TooMany));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
-            // It is committed, but the application may not have applied it.
+            // It is committed, but the application may not have applied it. The core found it in the
+            // request table as that is now, so its response is looked up in the state as of now.
             ClientAnswer::Done { submission, slot } => {
                 let replies = self.waiting.delivered(submission);
-                self.effects.on_delivery.extend(replies.map(|reply| (slot, reply, Ok(slot))));
+                let now = self.delivered;
+                self.effects.on_delivery.extend(replies.map(|reply| (now, reply, Ok(slot))));
                 return;
             }
             ClientAnswer::GivenUp { submission } => {
-                (submission, Err(SubmitError::Unknown(Unknown::GivenUp)))
+                (submission, SubmitError::Unknown(Unknown::GivenUp))
             }
             // Everything that the shell submits has an id.
             ClientAnswer::Refused { submission: None, .. } => return,
             ClientAnswer::Refused { submission: Some(submission), reason } => {
-                (submission, Err(SubmitError::NotDone(reason.into())))
+                (submission, SubmitError::NotDone(reason.into()))
             }
         };
         let replies = self.waiting.delivered(submission);
-        self.effects.submitted.extend(replies.map(|reply| (reply, result)));
+        self.effects.failed.extend(replies.map(|reply| (reply, error)));
     }
 }

@@ -4,9 +4,11 @@
 //! One seed determines everything: when messages arrive and which are lost, how long a sync takes,
 //! what a crash leaves of it, and which replica a client asks. So a run can be repeated, and a seed that
 //! fails fails again. The end of a run checks what users are promised. All replicas have delivered the
-//! same. Every value that was acknowledged is there once, in the slot that was told. Nothing is there
-//! that nobody submitted.
+//! same. Every value that was acknowledged is there once, in the slot that was told. Every response that
+//! a client was told is the one that its command has when the log is applied to a state machine that
+//! never crashed. Nothing is there that nobody submitted.
 
+mod chain;
 mod clients;
 mod tests;
 
@@ -23,14 +25,17 @@ use synod_model::{
 };
 use synod_wire::Incarnation;
 use synod_wire::Value;
-use synod_wire::api::SubmitError;
+use synod_wire::api::{Applied, SubmitError};
 
+use chain::Chain;
 use clients::{Client, ClientRequest};
 
 use crate::disk::SimulatedDisk;
+use crate::node::machine;
 use crate::shell::detector::Timing;
 use crate::shell::{Shell, ShellEvent};
 use crate::start::{Committed, start};
+use crate::state_machine::Responder;
 use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Preparation};
 
 /// Something that will happen, at a time.
@@ -61,6 +66,7 @@ struct SimulatedReplica {
 
 struct Running {
     shell: Shell<ClientRequest, ()>,
+    machine: Responder<Chain>,
     log: Log,
     reader: LogReader,
     /// What the core has written and the disk has not.
@@ -171,12 +177,12 @@ impl Simulation {
         match happening {
             Happening::Message { from, to, message } => {
                 let from = ReplicaId(u16::try_from(from).expect("few replicas"));
-                self.tell(to, ShellEvent::Peer(from, *message));
+                self.give(to, ShellEvent::Peer(from, *message));
             }
             Happening::Synced { at, run, through } => {
                 if let Some(running) = self.running(at, run) {
                     running.is_syncing = false;
-                    self.tell(at, ShellEvent::Synced(through));
+                    self.give(at, ShellEvent::Synced(through));
                 }
             }
             Happening::Alarm { at, run } => {
@@ -206,7 +212,7 @@ impl Simulation {
     }
 
     /// Gives an event to a replica, if it runs.
-    fn tell(&mut self, at: usize, event: ShellEvent<ClientRequest, ()>) {
+    fn give(&mut self, at: usize, event: ShellEvent<ClientRequest, ()>) {
         let now = self.now;
         if let Some(running) = &mut self.replicas[at].running {
             running.shell.handle(event, now);
@@ -227,12 +233,14 @@ impl Simulation {
             let messages = std::mem::take(&mut effects.out.messages);
             let serve = std::mem::take(&mut effects.out.serve);
             let delivered = std::mem::take(&mut effects.out.delivered);
-            let answered = std::mem::take(&mut effects.submitted);
+            effects.failed.clear();
             let on_delivery = std::mem::take(&mut effects.on_delivery);
             assert!(effects.out.contradictions.is_empty(), "nobody lies here");
             running.writes.extend(effects.out.writes.drain(..));
             effects.out.clear();
-            let applied = delivered.last().map(|it| it.slot);
+            let mut answered = Vec::new();
+            let answer = |asked, outcome| answered.push((asked, outcome));
+            let applied = machine::apply(&mut running.machine, &delivered, on_delivery, answer);
             replica.delivered.extend(delivered);
 
             for message in messages {
@@ -251,11 +259,8 @@ impl Simulation {
             for (asked, outcome) in answered {
                 self.answer(asked, outcome);
             }
-            for (_, asked, outcome) in on_delivery {
-                self.answer(asked, outcome);
-            }
             self.write(at);
-            let Some(slot) = applied else {
+            let Some(slot) = applied.expect("it does not panic") else {
                 return;
             };
             if let Some(running) = &mut self.replicas[at].running {
@@ -344,9 +349,13 @@ impl Simulation {
         replica.delivered.clear();
         let directory = DataDirectory::open(Arc::new(replica.disk.clone())).expect("it was made");
         let delivered = &mut replica.delivered;
+        let mut machine = Responder::new(Chain::default());
         let (run, first) = (Run(replica.runs), Slot::ZERO);
         let committed = |committed| match committed {
-            Committed::ToDeliver(it) => delivered.push(it),
+            Committed::ToDeliver(it) => {
+                machine.apply(&it);
+                delivered.push(it);
+            }
             Committed::HadAlready(slot, _) => panic!("slot {slot}: the application forgets all"),
         };
         let started = start(&directory, Preparation::InLine, run, first, committed);
@@ -357,8 +366,9 @@ impl Simulation {
             shell.handle(ShellEvent::Applied(last.slot), now);
         }
         let writes = VecDeque::new();
+        let (position, is_syncing) = (0, false);
         replica.running =
-            Some(Running { shell, log, reader, writes, position: 0, is_syncing: false });
+            Some(Running { shell, machine, log, reader, writes, position, is_syncing });
         self.schedule_alarm(at);
     }
 
@@ -371,11 +381,11 @@ impl Simulation {
         let at = self.rng.usize(..self.replicas.len());
         let submission = it.submission(client);
         self.after(ms(150), Happening::Submit { client, number });
-        self.tell(at, ShellEvent::Submit(submission, (client, number)));
+        self.give(at, ShellEvent::Submit(submission, (client, number)));
     }
 
     /// A client is answered, and submits its next request at once.
-    fn answer(&mut self, (client, number): ClientRequest, outcome: Result<Slot, SubmitError>) {
+    fn answer(&mut self, (client, number): ClientRequest, outcome: Result<Applied, SubmitError>) {
         if self.clients[client].answer(number, outcome) {
             let number = number + 1;
             self.after(Duration::ZERO, Happening::Submit { client, number });

@@ -269,8 +269,8 @@ impl Bench {
 fn what_ended(layout: &Layout, ended: &str) -> String {
     let mut text = format!("a replica has ended\n  {ended}");
     for place in &layout.places {
-        let told = fs::read_to_string(&place.log).unwrap_or_default();
-        let lines: Vec<_> = told.lines().rev().take(3).collect();
+        let log = fs::read_to_string(&place.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().rev().take(3).collect();
         for line in lines.into_iter().rev() {
             // Writing to a string cannot fail.
             let _ = write!(text, "\n  r{}: {line}", place.id);

@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 
 const START: &str = "\
 To try it on one machine:
-  synod local                                  three replicas; prints their endpoints, Ctrl-C stops them
+  synod local                                  three replicas, until Ctrl-C; prints their endpoints
 and in another terminal, with those endpoints:
   synod submit --endpoints A,B,C hello world   prints a slot and the value for each
   synod follow --endpoints A --from 1          prints the log, and goes on as it grows

@@ -73,14 +73,14 @@ impl From<Exit> for ExitCode {
 pub(crate) fn error_text(error: &anyhow::Error) -> String {
     let text = error.to_string();
     let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));
-    let mut told = format!("{} {what}", "error:".red().bold());
+    let mut full = format!("{} {what}", "error:".red().bold());
     for cause in error.chain().skip(1) {
         // Writing to a string cannot fail.
-        let _ = write!(told, ": {cause}");
+        let _ = write!(full, ": {cause}");
     }
-    told.push('\n');
+    full.push('\n');
     if !advice.is_empty() {
-        let _ = writeln!(told, "{advice}");
+        let _ = writeln!(full, "{advice}");
     }
-    told
+    full
 }

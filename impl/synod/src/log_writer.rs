@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn is_told(&self) -> bool {
+    fn is_written(&self) -> bool {
         self.lines.is_empty() && !self.is_writing
     }
 }
@@ -68,8 +68,9 @@ impl LogWriter {
         // In any case, however much waits: these lines say why the process ends.
         waiting.lines.extend_from_slice(text.as_bytes());
         self.0.changed.notify_all();
-        let told = self.0.changed.wait_timeout_while(waiting, LAST_LINES_MAX, |it| !it.is_told());
-        told.unwrap_or_else(PoisonError::into_inner).0.is_told()
+        let written =
+            self.0.changed.wait_timeout_while(waiting, LAST_LINES_MAX, |it| !it.is_written());
+        written.unwrap_or_else(PoisonError::into_inner).0.is_written()
     }
 }
 
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_has_missed() {
         let ((wake, wakes), (read, reads)) = (channel(), channel());
-        let (left_out, told) = channel();
+        let (left_out, reported) = channel();
         let report_left_out = move |lines| left_out.send(lines).expect("the test listens");
         let mut log_writer =
             LogWriter::start(Stalled { wakes, read }, report_left_out).expect("a thread");
@@ -160,7 +161,7 @@ mod tests {
             log_writer.write_all(&line).expect("never fails");
         }
         assert!(!log_writer.end_with("the end\n"), "nobody has read it");
-        assert!(told.try_recv().is_err(), "there is no room yet");
+        assert!(reported.try_recv().is_err(), "there is no room yet");
 
         drop(wake);
         let mut text = Vec::new();
@@ -168,7 +169,7 @@ mod tests {
             text.extend(reads.recv().expect("it is written"));
         }
         assert_eq!(text.len(), (room + 1) * line.len() + "the end\n".len());
-        assert_eq!(told.recv(), Ok(7));
+        assert_eq!(reported.recv(), Ok(7));
         assert!(log_writer.end_with(""), "all is read");
     }
 }

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use synod_model::ReplicaId;
 use synod_node::client_port::serve;
-use synod_node::{Config, ListensFor, Log, NoApplication, Timing};
+use synod_node::{BareLog, Config, ListensFor, Node, Timing};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -191,10 +191,10 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
         }
     };
     tokio::pin!(stopping);
-    // Followers read the values from the log, so the application has nothing to do.
-    let opening = Log::open(config, NoApplication);
-    let log = tokio::select! {
-        log = opening => log?,
+    // Followers read the values from the log, so the state machine has nothing to do.
+    let opening = Node::open(config, BareLog);
+    let node = tokio::select! {
+        node = opening => node?,
         () = &mut stopping => return Ok(()),
     };
     let listener = ListensFor::Clients.listen(listen_client).await?;
@@ -204,10 +204,10 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
         // If the sender is dropped, that is a stop as well.
         let _ = stopped.await;
     };
-    let backend = Arc::new(log.clone());
+    let backend = Arc::new(node.clone());
     let serving = tokio::spawn(serve(listener, backend, limits, stopped));
     let ended = tokio::select! {
-        ended = log.ended() => ended,
+        ended = node.ended() => ended,
         () = &mut stopping => {
             info!("stops");
             Ok(())
@@ -217,7 +217,7 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     drop(stop);
     let _ = serving.await;
     ended?;
-    if let Ok(ended) = timeout(STOP_MAX, log.stop()).await {
+    if let Ok(ended) = timeout(STOP_MAX, node.stop()).await {
         return Ok(ended?);
     }
     warn!("ends with a write under way: the disk does not answer");

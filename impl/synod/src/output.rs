@@ -40,16 +40,16 @@ impl OutputError {
 
 /// Waits until the reader closes standard output. A command that writes nothing would not notice.
 pub(crate) async fn closed() {
-    let (tell, told) = oneshot::channel();
+    let (sender, result) = oneshot::channel();
     // If the reader stays, the wait has no end, so a thread is left behind.
     thread::spawn(move || {
         let stdout = io::stdout();
         // Nothing is polled for: the poll reports a closed end in any case.
         let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        let _ = tell.send(fds[0].any() == Some(true));
+        let _ = sender.send(fds[0].any() == Some(true));
     });
-    if told.await != Ok(true) {
+    if result.await != Ok(true) {
         // The poll has failed. The next write will tell.
         future::pending::<()>().await;
     }

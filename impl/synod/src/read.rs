@@ -11,8 +11,8 @@ use super::output::Output;
 pub(crate) const ABOUT: &str = "\
 Print the slot at which the log ends now, whichever replica is asked.
 
-The read is linearizable: the slot covers everything that was delivered on any replica, or answered to
-any client, before the command began. 0 means that the log is empty.";
+The read is linearizable: the slot covers everything that was delivered on any replica, or answered
+to any client, before the command began. 0 means that the log is empty.";
 
 /// The arguments of `read`.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use clap::Args;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
-use synod_client::{Client, Submission, SubmitFailed};
+use synod_client::{Applied, Client, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
@@ -19,7 +19,6 @@ use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, UsageError};
 use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
-use synod_model::Slot;
 
 /// How many values are in flight at once: 512. That is half of what a session may have, so a slow value
 /// does not stop the others soon.
@@ -60,12 +59,12 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
         Values::Given(args.values.into())
     };
     let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
-    let mut turn = Turn::new();
-    if let Err(error) = pump(&client, &mut values, &mut turn).await {
-        return turn.broken_off(error);
+    let mut answers = OrderedAnswers::new();
+    if let Err(error) = pump(&client, &mut values, &mut answers).await {
+        return answers.broken_off(error);
     }
     client.close().await;
-    Ok(turn.exit)
+    Ok(answers.exit)
 }
 
 /// The source of the values.
@@ -84,14 +83,18 @@ impl Values {
     }
 }
 
-async fn pump(client: &Client, values: &mut Values, turn: &mut Turn) -> Result<(), OutputError> {
+async fn pump(
+    client: &Client,
+    values: &mut Values,
+    answers: &mut OrderedAnswers,
+) -> Result<(), OutputError> {
     let mut in_flight_bytes = 0;
     let mut is_open = true;
-    while is_open || !turn.in_flight.is_empty() {
+    while is_open || !answers.in_flight.is_empty() {
         let has_room =
-            turn.in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+            answers.in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
         let first = async {
-            match turn.in_flight.front_mut() {
+            match answers.in_flight.front_mut() {
                 Some(first) => first.outcome().await,
                 None => std::future::pending().await,
             }
@@ -102,24 +105,24 @@ async fn pump(client: &Client, values: &mut Values, turn: &mut Turn) -> Result<(
                 let mut outcome = Some(outcome);
                 // All outcomes that are ready are written at once.
                 while let Some(it) = outcome.take() {
-                    if let Some(InFlight { value, .. }) = turn.in_flight.pop_front() {
+                    if let Some(InFlight { value, .. }) = answers.in_flight.pop_front() {
                         in_flight_bytes -= value.0.len();
-                        turn.tell(&value, it)?;
+                        answers.print(&value, it)?;
                     }
-                    outcome = turn.in_flight.front_mut().and_then(|next| next.outcome().now_or_never());
+                    outcome = answers.in_flight.front_mut().and_then(|next| next.outcome().now_or_never());
                 }
-                turn.flush()?;
+                answers.flush()?;
             }
             value = values.next(), if is_open && has_room => match value {
                 Some(Ok(value)) => {
                     in_flight_bytes += value.0.len();
                     let submission = client.start(value.clone()).await;
-                    turn.in_flight.push_back(InFlight { value, submission: Ok(submission) });
+                    answers.in_flight.push_back(InFlight { value, submission: Ok(submission) });
                 }
                 Some(Err(error)) => {
                     is_open = !matches!(error, LineError::Io(_));
                     let submission = Err(Some(error));
-                    turn.in_flight.push_back(InFlight { value: Value::default(), submission });
+                    answers.in_flight.push_back(InFlight { value: Value::default(), submission });
                 }
                 None => is_open = false,
             },
@@ -135,7 +138,7 @@ struct InFlight {
 }
 
 enum Outcome {
-    Submitted(Result<Slot, SubmitFailed>),
+    Submitted(Result<Applied, SubmitFailed>),
     NoValue(Option<LineError>),
 }
 
@@ -149,7 +152,7 @@ impl InFlight {
 }
 
 /// The values in flight, and their answers in order.
-struct Turn {
+struct OrderedAnswers {
     output: Output,
     in_flight: VecDeque<InFlight>,
     /// How many values were answered.
@@ -159,7 +162,7 @@ struct Turn {
     exit: Exit,
 }
 
-impl Turn {
+impl OrderedAnswers {
     fn new() -> Self {
         let (output, in_flight) = (Output::new(), VecDeque::new());
         Self { output, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
@@ -187,10 +190,10 @@ impl Turn {
         Ok(Exit::Unknown)
     }
 
-    fn tell(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
+    fn print(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
         self.count += 1;
         match outcome {
-            Outcome::Submitted(Ok(slot)) => {
+            Outcome::Submitted(Ok(Applied { slot, .. })) => {
                 self.unwritten += 1;
                 return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
             }

@@ -9,8 +9,11 @@ use proptest::prelude::*;
 use synod_model::{ReplicaId, Run, SessionId, Slot};
 use synod_wire::ClusterId;
 use synod_wire::Value;
-use synod_wire::api::{self, About, NotDone, ReadError, Request, SubmitError};
-use synod_wire::protocol::{Answer, Ask};
+use synod_wire::api::{
+    self, About, Answered, Applied, Consistency, NotDone, QueryError, ReadError, Request, Response,
+    SubmitError,
+};
+use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
@@ -24,6 +27,7 @@ const REQUESTS_MAX: u64 = 4;
 enum Event {
     Submit,
     Read,
+    Query,
     /// The connection has room for so many asks.
     Ask(usize),
     /// One of those that wait for it gets an answer.
@@ -55,6 +59,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => Just(Event::Submit),
         1 => Just(Event::Read),
+        1 => Just(Event::Query),
         5 => (1..6_usize).prop_map(Event::Ask),
         8 => (any::<usize>(), reply).prop_map(|(at, reply)| Event::Answer(at, reply)),
         1 => Just(Event::ConnectionLost),
@@ -65,7 +70,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// What the test knows of a submission.
 #[derive(Debug)]
 struct Submission {
-    outcome: oneshot::Receiver<Result<Slot, SubmitFailed>>,
+    outcome: oneshot::Receiver<Result<Applied, SubmitFailed>>,
     known_as: Option<(SessionId, u64)>,
     /// Asks that no "not done" has answered: any of them may have been taken.
     may_be_taken: BTreeSet<u64>,
@@ -78,6 +83,7 @@ struct Books {
     now: Instant,
     submissions: BTreeMap<Value, Submission>,
     reads: Vec<oneshot::Receiver<Result<Slot, super::ReadFailed>>>,
+    queries: Vec<oneshot::Receiver<Result<Answered, super::QueryFailed>>>,
     /// What waits for an answer on the present connection.
     asked: BTreeMap<u64, Ask>,
     last_slot: u64,
@@ -90,6 +96,7 @@ impl Books {
             now: Instant::now(),
             submissions: BTreeMap::new(),
             reads: Vec::new(),
+            queries: Vec::new(),
             asked: BTreeMap::new(),
             last_slot: 0,
         }
@@ -116,6 +123,13 @@ impl Books {
                 let (reply, outcome) = oneshot::channel();
                 self.requests.read(self.now, self.now + DEADLINE, reply);
                 self.reads.push(outcome);
+            }
+            Event::Query => {
+                let (reply, outcome) = oneshot::channel();
+                let (request, consistency) = (Value::from("q"), Consistency::Linearizable);
+                let query = Query { request, consistency };
+                self.requests.query(query, self.now, self.now + DEADLINE, reply);
+                self.queries.push(outcome);
             }
             Event::Ask(room) => self.ask(room),
             Event::Answer(at, reply) => {
@@ -197,12 +211,17 @@ impl Books {
         };
         let is_of_wrong_kind = matches!(reply, Reply::OfWrongKind);
         let answer = match (&ask, error) {
-            (Ask::Read, None) if is_of_wrong_kind => Answer::Done(slot),
+            (Ask::Read, None) if is_of_wrong_kind => Answer::Done(applied(slot)),
             (_, None) if is_of_wrong_kind => Answer::ReadAt(slot),
             (Ask::OpenSession, None) => Answer::Opened(SessionId(slot.0)),
             (Ask::Read, None) => Answer::ReadAt(slot),
             (Ask::Read, Some(_)) => Answer::NotRead(ReadError::TooMany),
-            (_, None) => Answer::Done(slot),
+            (Ask::Query(_), None) => Answer::Answered(answered(slot)),
+            (Ask::Query(_), Some(SubmitError::NotDone(api::NotDone::NotASubmission))) => {
+                Answer::NotAnswered(QueryError::TooLarge)
+            }
+            (Ask::Query(_), Some(_)) => Answer::NotAnswered(QueryError::Stopping),
+            (_, None) => Answer::Done(applied(slot)),
             (_, Some(error)) => Answer::NoSlot(error),
         };
         if let Ask::Request(request) = ask {
@@ -223,7 +242,7 @@ impl Books {
             match submission.outcome.try_recv() {
                 Err(TryRecvError::Empty) => continue,
                 Err(TryRecvError::Closed) => panic!("an outcome is missing"),
-                Ok(Ok(slot)) => assert_eq!(Some(slot), submission.slot),
+                Ok(Ok(told)) => assert_eq!(Some(told), submission.slot.map(applied)),
                 Ok(Err(SubmitFailed::NotDone(reason))) => {
                     assert!(submission.may_be_taken.is_empty(), "not done: {reason}");
                 }
@@ -232,6 +251,16 @@ impl Books {
             submission.is_over = true;
         }
     }
+}
+
+/// What a command in this slot is answered.
+fn applied(slot: Slot) -> Applied {
+    Applied { slot, response: Response::Known(format!("response of {slot}").into()) }
+}
+
+fn answered(slot: Slot) -> Answered {
+    let Applied { slot, response } = applied(slot);
+    Answered { slot, response }
 }
 
 /// All but the outcome of a submission, for `Requests::answer`.
@@ -263,7 +292,9 @@ fn an_answer_of_the_wrong_kind_leaves_a_submission_unknown_and_it_is_asked_again
 
 #[test]
 fn an_answer_of_the_wrong_kind_to_a_read_is_none() {
-    for wrong in [Answer::Done(Slot(9)), Answer::NoSlot(SubmitError::NotDone(NotDone::TooMany))] {
+    for wrong in
+        [Answer::Done(applied(Slot(9))), Answer::NoSlot(SubmitError::NotDone(NotDone::TooMany))]
+    {
         let mut books = Books::new();
         books.on(Event::Read);
         books.on(Event::Ask(1));
@@ -289,6 +320,7 @@ proptest! {
         prop_assert_eq!(books.requests.len(), 0);
         prop_assert!(books.submissions.values().all(|it| it.is_over));
         prop_assert!(books.reads.iter_mut().all(|it| it.try_recv().is_ok()));
+        prop_assert!(books.queries.iter_mut().all(|it| it.try_recv().is_ok()));
     }
 
     #[test]

@@ -1,19 +1,22 @@
-//! What all clients together may have in flight.
+//! What all clients together may have in flight, and what waits for those that do not read.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use synod_client::{Client, ClientOptions};
+use synod_client::protocol::{Answer, Ask, Query};
+use synod_client::{Client, ClientOptions, Connection, Consistency};
 use synod_node::client_port::ServerLimits;
 use synod_wire::Value;
+use synod_wire::api::QueryError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::fake::{Cluster, Manner, Running};
-use super::serving::hello;
-use super::{endpoints, in_time, options};
+use super::serving::{hello, messages};
+use super::{client, endpoints, in_time, options};
 
+const SECOND: Duration = Duration::from_secs(1);
 const LARGE: usize = 200 << 10;
 /// What each connection may have besides.
 const FREE: u64 = 16 << 10;
@@ -96,6 +99,82 @@ async fn a_client_that_leaves_amid_a_message_gives_its_part_back() {
             leaves.write_all(&vec![7; LARGE / 2]).await.unwrap();
         }
         patient(&replica).submit(large()).await.unwrap();
+    })
+    .await;
+}
+
+/// A query for a response of so many bytes.
+fn query(response_bytes: usize) -> Ask {
+    let request = response_bytes.to_string().into();
+    Ask::Query(Query { request, consistency: Consistency::Stale })
+}
+
+/// Most responses find no room while the client reads nothing, and those queries are refused. Others are
+/// served meanwhile.
+#[tokio::test]
+async fn responses_that_are_not_read_stay_within_the_limit() {
+    const QUERIES: u64 = 256;
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        let mut lazy = Connection::connect(&replica.endpoint, SECOND).await.unwrap();
+        for id in 0..QUERIES {
+            lazy.put(id, query(1 << 20)).unwrap();
+        }
+        // Sends all of them, and reads little more than the first response.
+        lazy.answer().await.unwrap();
+        replica.node.has_queries(64).await;
+        client(&[&replica]).submit("another's").await.unwrap();
+
+        let (mut answered, mut refused) = (1, 0);
+        for _ in 1..QUERIES {
+            match lazy.answer().await.unwrap().answer {
+                Answer::Answered(_) => answered += 1,
+                Answer::NotAnswered(QueryError::TooMany) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        println!("{answered} answered, {refused} refused");
+        assert!(refused > 0 && answered >= 8, "{answered} answered, {refused} refused");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_not_kept_while_responses_wait_for_it() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let message_max = Duration::from_millis(200);
+        let limits = ServerLimits { message_max, ..Default::default() };
+        let replica = Running::with(&cluster, 0, limits).await;
+        let mut socket = TcpStream::connect(replica.endpoint.as_str()).await.unwrap();
+        let mut said = hello().await;
+        said.extend(messages((0..32).map(|id| (id, query(1 << 20)))));
+        socket.write_all(&said).await.unwrap();
+        tokio::time::sleep(20 * message_max).await;
+        let mut heard = Vec::new();
+        // Whatever had left before arrives; then the connection is over, and not all was answered.
+        let _ = socket.read_to_end(&mut heard).await;
+        assert!(heard.len() < 32 << 20, "{} bytes came", heard.len());
+    })
+    .await;
+}
+
+/// The client library asks again what was refused, and the node takes no more at once than there is room
+/// for.
+#[tokio::test]
+async fn a_client_that_reads_gets_every_large_response() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        let client = patient(&replica);
+        let bytes = 256 << 10;
+        let all = (0..200).map(|_| client.query(bytes.to_string(), Consistency::Linearizable));
+        for answered in join_all(all).await {
+            assert_eq!(answered.unwrap().response.size_bytes(), bytes);
+        }
+        let queries = replica.node.queries.load(Ordering::SeqCst);
+        println!("200 queries were asked {queries} times");
     })
     .await;
 }

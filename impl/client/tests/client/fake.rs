@@ -17,8 +17,8 @@ use synod_node::{Backend, Subscription};
 use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Delivery, DiskStatus, Forming, NotDone, ReadError, ReplicaStatus, Request, Role,
-    SubmitError, SubscribeError, Unknown,
+    About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, NotDone, QueryError,
+    ReadError, ReplicaStatus, Request, Response, Role, SubmitError, SubscribeError, Unknown,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
@@ -115,6 +115,8 @@ pub(crate) struct Node {
     /// How many bytes of values it works on, and the most that ever were.
     bytes: AtomicU64,
     pub(crate) bytes_most: AtomicU64,
+    /// How many queries have arrived.
+    pub(crate) queries: AtomicUsize,
     /// How often it was asked how it is.
     pub(crate) statuses: AtomicUsize,
     /// How many batches a subscription has given.
@@ -124,6 +126,13 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn behave(&self, manner: Manner) {
         self.manner.send_replace(manner);
+    }
+
+    /// Waits until at least so many queries have arrived.
+    pub(crate) async fn has_queries(&self, count: usize) {
+        while self.queries.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Waits until at least so many requests have arrived.
@@ -163,6 +172,12 @@ impl Node {
     }
 }
 
+/// What a command in this slot is answered: with the slot.
+pub(crate) fn applied(slot: Slot) -> Applied {
+    Applied { slot, response: Response::Known(slot.to_string().into()) }
+}
+
+/// A query is a number, and its response has so many bytes.
 impl Backend for Node {
     type Subscription = Tail;
 
@@ -183,7 +198,7 @@ impl Backend for Node {
         Ok(SessionId(slot.0))
     }
 
-    async fn request(&self, request: Request) -> Result<Slot, SubmitError> {
+    async fn request(&self, request: Request) -> Result<Applied, SubmitError> {
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.arrived.notify_waiters();
         let Request { session, number, answered, value } = request;
@@ -193,7 +208,18 @@ impl Backend for Node {
         let outcome =
             self.submit(Entry::Request(Request { session, number, answered, value })).await;
         self.bytes.fetch_sub(value_bytes, Ordering::SeqCst);
-        outcome
+        outcome.map(applied)
+    }
+
+    async fn query(
+        &self,
+        request: Value,
+        _consistency: Consistency,
+    ) -> Result<Answered, QueryError> {
+        self.queries.fetch_add(1, Ordering::SeqCst);
+        let slot = self.read().await.map_err(QueryError::from)?;
+        let bytes = str::from_utf8(&request.0).unwrap().parse().unwrap();
+        Ok(Answered { slot, response: Response::Known(vec![0xff; bytes].into()) })
     }
 
     async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {
@@ -211,7 +237,7 @@ impl Backend for Node {
 
     fn subscribe(&self, from: Slot) -> Result<Tail, SubscribeError> {
         if let Manner::Refuse(_) = *self.manner.borrow() {
-            return Err(SubscribeError::TooMany);
+            return Err(SubscribeError::Stopping);
         }
         let next = Slot(from.0.max(1));
         let (cluster, end) = (self.cluster.clone(), self.cluster.end.subscribe());
@@ -285,6 +311,7 @@ impl Running {
             arrived: Notify::new(),
             bytes: AtomicU64::new(0),
             bytes_most: AtomicU64::new(0),
+            queries: AtomicUsize::new(0),
             statuses: AtomicUsize::new(0),
             batches: Arc::default(),
         });

@@ -180,12 +180,12 @@ async fn a_follower_that_is_only_refused_gives_up() {
     in_time(async {
         let cluster = Cluster::new();
         let replica = Running::start(&cluster, 0).await;
-        replica.node.behave(Manner::Refuse(NotDone::TooMany));
+        replica.node.behave(Manner::Refuse(NotDone::Stopping));
         let options = ClientOptions { deadline: Duration::from_millis(300), ..options() };
         let mut following = Following::new(endpoints(&[&replica]), options, EVERYTHING).unwrap();
         let failed = following.next().await.unwrap_err();
         assert!(matches!(failed, FollowFailed::NoReplica { .. }), "{failed}");
-        assert!(failed.to_string().contains("as many clients as the limit allows"), "{failed}");
+        assert!(failed.to_string().contains("the replica is stopping"), "{failed}");
     })
     .await;
 }

@@ -232,7 +232,7 @@ async fn a_client_that_says_no_more_is_not_kept_for_ever() {
     .await;
 }
 
-fn messages(asks: impl IntoIterator<Item = (u64, Ask)>) -> Vec<u8> {
+pub(crate) fn messages(asks: impl IntoIterator<Item = (u64, Ask)>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (id, ask) in asks {
         frame::append(&mut bytes, 1 << 20, |buffer, max| {

@@ -11,7 +11,7 @@ use synod_wire::Value;
 use synod_wire::api;
 use tokio::net::TcpListener;
 
-use super::fake::{Cluster, Manner, Running, VALUE_BYTES_MAX};
+use super::fake::{Cluster, Manner, Running, VALUE_BYTES_MAX, applied};
 use super::{client, endpoints, in_time, options};
 
 #[tokio::test]
@@ -20,8 +20,8 @@ async fn a_value_is_delivered_and_the_session_ends_with_the_client() {
         let cluster = Cluster::new();
         let replica = Running::start(&cluster, 0).await;
         let client = client(&[&replica]);
-        assert_eq!(client.submit("a").await, Ok(Slot(2)));
-        assert_eq!(client.submit("b").await, Ok(Slot(3)));
+        assert_eq!(client.submit("a").await, Ok(applied(Slot(2))));
+        assert_eq!(client.submit("b").await, Ok(applied(Slot(3))));
         assert_eq!(client.read().await, Ok(Slot(3)));
         client.close().await;
         assert_eq!(cluster.count(|entry| matches!(entry, Entry::End { .. })), 1);
@@ -40,7 +40,7 @@ async fn thousands_are_in_flight_over_one_connection_and_each_is_delivered_once(
         let client = client(&[&replica]);
         let submit = |number: u32| client.submit(number.to_be_bytes().to_vec());
         let slots = join_all((0..3000).map(submit)).await;
-        let slots: BTreeSet<_> = slots.into_iter().map(Result::unwrap).collect();
+        let slots: BTreeSet<_> = slots.into_iter().map(|it| it.unwrap().slot).collect();
         assert_eq!(slots.len(), 3000);
         assert_eq!(cluster.values().len(), 3000);
         assert_eq!(replica.node.requests.load(Ordering::SeqCst), 3000, "nothing was sent twice");
@@ -55,7 +55,7 @@ async fn a_replica_that_dies_amid_requests_is_left_for_the_next_and_nothing_is_d
         let (first, second) =
             (Running::start(&cluster, 0).await, Running::start(&cluster, 1).await);
         let client = client(&[&first, &second]);
-        assert_eq!(client.submit("before").await, Ok(Slot(2)));
+        assert_eq!(client.submit("before").await, Ok(applied(Slot(2))));
         first.node.behave(Manner::CommitAndSilent);
         let values: Vec<_> =
             (0..100).map(|number| Value::from(format!("value {number}"))).collect();
@@ -68,7 +68,7 @@ async fn a_replica_that_dies_amid_requests_is_left_for_the_next_and_nothing_is_d
         let seen = cluster.values();
         assert_eq!(seen.len(), 101);
         for (value, slot) in values.into_iter().zip(slots) {
-            assert!(seen.contains(&(slot.unwrap(), value)));
+            assert!(seen.contains(&(slot.unwrap().slot, value)));
         }
         let copies = cluster.count(|entry| matches!(entry, Entry::Request(_)));
         assert_eq!(copies, 201, "the log holds them twice, and they are delivered once");
@@ -100,7 +100,7 @@ async fn a_replica_that_stops_is_left_for_the_next() {
         let client = client(&[&first, &second]);
         client.submit("before").await.unwrap();
         first.node.behave(Manner::CommitAndStop);
-        assert_eq!(client.submit("a").await, Ok(Slot(3)), "the slot of the first copy");
+        assert_eq!(client.submit("a").await, Ok(applied(Slot(3))), "the slot of the first copy");
         assert_eq!(cluster.values().len(), 2);
         first.stop().await;
         second.node.behave(Manner::Refuse(api::NotDone::Stopping));
@@ -206,7 +206,7 @@ async fn a_refusal_that_passes_is_waited_out() {
             replica.node.behave(Manner::Serve(Duration::ZERO));
         };
         let (slot, ()) = tokio::join!(client.submit("a"), later);
-        assert_eq!(slot, Ok(Slot(2)));
+        assert_eq!(slot, Ok(applied(Slot(2))));
     })
     .await;
 }

@@ -1,8 +1,8 @@
 //! The threads that wait for the disk: one appends, one reads back.
 //!
-//! While one batch is being synced, the core's next records gather. Whatever has gathered by then
-//! goes into the next batch: one write and one `fdatasync` for all of it. So the slower the disk and
-//! the higher the load, the larger the batches, and nobody has to choose a size.
+//! While one batch is being synced, the core's next records gather. The next batch is whatever has
+//! gathered by then: one write and one `fdatasync` for all of it. So the slower the disk and the higher
+//! the load, the larger the batches, and nobody has to choose a size.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
@@ -13,14 +13,14 @@ use synod_wire::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 
-use super::asked::Asked;
+use super::catch_up_queue::CatchUpQueue;
 use super::shared::Counters;
 use super::{NodeError, Notice};
 use crate::storage::{Log, ReadError};
 
-/// Appends records until nobody sends any more, and says up to where they are durable.
+/// Appends records until the channel is closed, and reports up to where they are durable.
 ///
-/// After an error it ends, and nothing more becomes durable: a failed sync is never retried.
+/// After an error the thread ends, and nothing more becomes durable: a failed sync is never retried.
 pub(super) fn spawn_appender(
     mut log: Log,
     records: Receiver<Vec<Record<Value>>>,
@@ -54,8 +54,8 @@ pub(super) fn spawn_appender(
     })
 }
 
-/// Ends the node if the thread that holds this panics. A replica of which nothing becomes durable any
-/// more would be up, and of no use to anybody.
+/// Ends the node if the thread that holds this panics. A replica whose writes never become durable
+/// would run and be of no use.
 pub(super) struct Watch {
     pub(super) thread: &'static str,
     pub(super) notices: UnboundedSender<Notice>,
@@ -70,7 +70,7 @@ impl Drop for Watch {
     }
 }
 
-/// Waits for records, and takes all that are there.
+/// Waits for records, and takes all that have arrived.
 fn gather(
     records: &Receiver<Vec<Record<Value>>>,
     gathered: &mut Vec<Record<Value>>,
@@ -84,19 +84,19 @@ fn gather(
     }
 }
 
-/// Reads what lagging peers ask for and is no longer in memory, and sends it.
+/// Reads what lagging peers ask for and memory does not hold any more, and sends it.
 ///
-/// A peer is not served while too many files are open: it asks again. Any other error ends the node.
+/// While too many files are open a peer is not served; it asks again. Any other error ends the node.
 pub(super) fn spawn_server(
     read: impl Fn(SlotRange) -> Result<Vec<Entry<Value>>, ReadError> + Send + 'static,
     send: impl Fn(To, &Message<Value>) + Send + 'static,
-    asked: Arc<Asked>,
+    queue: Arc<CatchUpQueue>,
     notices: UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
         let _watch = Watch { thread: "catch-up", notices: notices.clone() };
         let mut is_told = false;
-        while let Some(Serve { to, slots, log_starts_at, watermark }) = asked.next() {
+        while let Some(Serve { to, slots, log_starts_at, watermark }) = queue.next() {
             match read(slots) {
                 Ok(entries) => {
                     let first = slots.first;
@@ -150,14 +150,14 @@ mod tests {
         let (told, tells) = channel();
         let send = move |to, _: &Message<Value>| told.send(to).expect("the test listens");
         let (notices, mut seen) = tokio::sync::mpsc::unbounded_channel();
-        let asked = Arc::new(Asked::default());
-        let server = spawn_server(read, send, Arc::clone(&asked), notices).expect("a thread");
+        let queue = Arc::new(CatchUpQueue::default());
+        let server = spawn_server(read, send, Arc::clone(&queue), notices).expect("a thread");
         let slots = SlotRange { first: Slot(1), last: Slot(1) };
         let (log_starts_at, watermark) = (Slot(1), Slot(1));
         let to = ReplicaId(2);
         while !server.is_finished() {
             // As a peer that hears nothing does.
-            asked.push(Serve { to, slots, log_starts_at, watermark });
+            queue.push(Serve { to, slots, log_starts_at, watermark });
             thread::yield_now();
         }
         server.join().expect("it ends");

@@ -1,8 +1,8 @@
 //! The task that owns the replica.
 //!
-//! Everything that happens comes to it: messages of peers, what clients want, what the disk and the
-//! application have done, and time. It takes in whatever is there, and then does what came of it, so
-//! that under load many values share one accept, one write and one message to each peer.
+//! Everything that happens comes to this task: messages of peers, calls of clients, news from the disk
+//! and from the state machine, and time. The task takes in all that has arrived, and then acts on the
+//! outcome. So under load many commands share one accept, one write and one message to each peer.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -10,48 +10,43 @@ use std::time::Duration;
 
 use synod_model::{ElectRefused, Message, Record, ReplicaId, Status};
 use synod_wire::Value;
-use synod_wire::api::{NotDone, ReadError, Role, SubmitError};
+use synod_wire::api::Role;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::application::{Batch, Deliverer};
-use super::asked::Asking;
-use super::{NodeError, Notice, ReadReply, Shared, SubmitReply};
+use super::call::{Call, Query, ReadReply, SubmitReply};
+use super::catch_up_queue::ClosesWhenDropped;
+use super::machine::{Batch, MachineRunner};
+use super::shared::Shared;
+use super::{NodeError, Notice};
 use crate::peers::Peers;
-use crate::shell::{Shell, ShellEvent, Submission};
+use crate::shell::{Shell, ShellEvent};
 
-/// How many events are taken in before what came of them is done. Default 1,024: enough to merge
-/// what a busy network brings within one sync, and little enough that nothing waits for long.
+/// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
+/// busy network brings within one sync, and few enough that nothing waits for long.
 const EVENTS_MAX: usize = 1024;
 
-/// What a client wants of the replica.
-#[derive(Debug)]
-pub(super) enum Wanted {
-    Submit(Submission, SubmitReply),
-    Read(ReadReply),
-}
-
-/// Where what happens comes from.
+/// Where events come from.
 pub(super) struct Sources {
     pub(super) peers: mpsc::Receiver<(ReplicaId, Message<Value>)>,
-    pub(super) clients: mpsc::Receiver<Wanted>,
+    pub(super) clients: mpsc::Receiver<Call>,
     pub(super) notices: mpsc::UnboundedReceiver<Notice>,
     pub(super) formed: watch::Receiver<bool>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// Where what is to be done goes.
+/// Where the effects go.
 pub(super) struct Sinks {
     pub(super) peers: Arc<Peers>,
     pub(super) records: Sender<Vec<Record<Value>>>,
-    pub(super) application: Deliverer,
-    pub(super) asked: Asking,
+    pub(super) machine: MachineRunner,
+    pub(super) catch_up: ClosesWhenDropped,
     pub(super) shared: Arc<Shared>,
 }
 
-/// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes it once the
-/// cluster is formed; until then nothing of the protocol passes, and no time is counted.
+/// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes the shell once the
+/// cluster is formed. Until then no message of the protocol passes, and no time is counted.
 pub(super) async fn run(
     make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
     mut sources: Sources,
@@ -63,14 +58,16 @@ pub(super) async fn run(
     }
     let mut shell = make_shell(start.elapsed());
     let mut seen = shell.status();
+    // These go to the machine with the next batch.
+    let mut queries = Vec::new();
     let ended = loop {
         let alarm = start + shell.next_alarm();
         let first = tokio::select! {
             biased;
             _ = sources.stop.changed() => break Ok(()),
-            Some(notice) = sources.notices.recv() => event_of(notice),
+            Some(notice) = sources.notices.recv() => event_of(notice).map(Some),
             Some((from, message)) = sources.peers.recv() => Ok(Some(ShellEvent::Peer(from, message))),
-            Some(wanted) = sources.clients.recv() => Ok(Some(wanted.event())),
+            Some(call) = sources.clients.recv() => Ok(event_or_query(call, &mut queries)),
             () = sleep_until(alarm) => Ok(None),
         };
         match first {
@@ -78,11 +75,11 @@ pub(super) async fn run(
             Ok(None) => {}
             Err(error) => break Err(error),
         }
-        if let Err(error) = take_in(&mut shell, &mut sources, start) {
+        if let Err(error) = take_in(&mut shell, &mut sources, &mut queries, start) {
             break Err(error);
         }
         shell.flush(start.elapsed());
-        if let Err(error) = act(&mut shell, &mut sinks, start).await {
+        if let Err(error) = act(&mut shell, &mut sinks, &mut queries, start).await {
             break Err(error);
         }
         let status = shell.status();
@@ -91,11 +88,11 @@ pub(super) async fn run(
         seen = status;
     };
     shell.stop();
-    answer(&mut shell);
+    answer(&mut shell, &mut queries);
     ended
 }
 
-/// Says when the role has changed, or whom this replica follows.
+/// Logs a change of role, or of the replica that this one follows.
 fn tell_change(before: &Status, now: &Status) {
     let (role, s) = Role::of(now.role);
     if (role, s) == Role::of(before.role) && now.coordinator == before.coordinator {
@@ -113,7 +110,7 @@ fn tell_change(before: &Status, now: &Status) {
     }
 }
 
-/// Waits until the cluster is formed; false if it is to stop before.
+/// Waits until the cluster is formed. Returns false if the replica must stop before.
 async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
     loop {
         if *sources.formed.borrow_and_update() {
@@ -128,48 +125,42 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
                 }
             }
             Some(notice) = sources.notices.recv() => {
-                event_of::<SubmitReply, ReadReply>(notice)?;
+                event_of(notice)?;
             }
-            // A peer may have met all others already: it repeats what it says.
+            // A peer may have met all others before. It repeats what it says.
             Some(_) = sources.peers.recv() => {}
-            Some(wanted) = sources.clients.recv() => wanted.refuse_while_forming(),
+            Some(call) = sources.clients.recv() => call.refuse_while_forming(),
         }
     }
 }
 
-impl Wanted {
-    fn event(self) -> ShellEvent<SubmitReply, ReadReply> {
-        match self {
-            Self::Submit(submission, reply) => ShellEvent::Submit(submission, reply),
-            Self::Read(reply) => ShellEvent::Read(reply),
-        }
-    }
+type ClientEvent = ShellEvent<SubmitReply, ReadReply>;
 
-    fn refuse_while_forming(self) {
-        // Whoever asked may have gone.
-        match self {
-            Self::Submit(_, reply) => {
-                let _ = reply.send(Err(SubmitError::NotDone(NotDone::Forming)));
-            }
-            Self::Read(reply) => {
-                let _ = reply.send(Err(ReadError::Forming));
-            }
-        }
-    }
-}
-
-fn event_of<S, R>(notice: Notice) -> Result<Option<ShellEvent<S, R>>, NodeError> {
+fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
     match notice {
-        Notice::Synced(position) => Ok(Some(ShellEvent::Synced(position))),
-        Notice::Applied(slot) => Ok(Some(ShellEvent::Applied(slot))),
+        Notice::Synced(position) => Ok(ShellEvent::Synced(position)),
+        Notice::Applied(slot) => Ok(ShellEvent::Applied(slot)),
         Notice::Fatal(error) => Err(error),
     }
 }
 
-/// Takes in what else is there, a little of each in turn.
+/// Turns a call into an event. A stale query is none: it goes to the machine.
+fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
+    match call {
+        Call::Submit(submission, reply) => Some(ShellEvent::Submit(submission, reply)),
+        Call::Read(reply) => Some(ShellEvent::Read(reply)),
+        Call::QueryStale(query) => {
+            queries.push(query);
+            None
+        }
+    }
+}
+
+/// Takes in what else has arrived, a little from each source in turn.
 fn take_in(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sources: &mut Sources,
+    queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<(), NodeError> {
     let now = start.elapsed();
@@ -177,17 +168,17 @@ fn take_in(
         let mut is_empty = true;
         if let Ok(notice) = sources.notices.try_recv() {
             is_empty = false;
-            if let Some(event) = event_of(notice)? {
-                shell.handle(event, now);
-            }
+            shell.handle(event_of(notice)?, now);
         }
         if let Ok((from, message)) = sources.peers.try_recv() {
             is_empty = false;
             shell.handle(ShellEvent::Peer(from, message), now);
         }
-        if let Ok(wanted) = sources.clients.try_recv() {
+        if let Ok(call) = sources.clients.try_recv() {
             is_empty = false;
-            shell.handle(wanted.event(), now);
+            if let Some(event) = event_or_query(call, queries) {
+                shell.handle(event, now);
+            }
         }
         if is_empty {
             break;
@@ -198,22 +189,23 @@ fn take_in(
 
 /// Does what the shell wants done.
 ///
-/// Records go first, for the disk takes longest; then who waits here is answered, before the peers
-/// are told.
+/// Records go first, because the disk takes longest. Then clients of this replica are answered, and
+/// then the peers get their messages.
 async fn act(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sinks: &mut Sinks,
+    queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<(), NodeError> {
-    while do_here(shell, sinks, start).await? {}
+    while do_here(shell, sinks, queries, start).await? {}
     let out = &mut shell.effects().out;
     for outgoing in out.messages.drain(..) {
         sinks.peers.send(outgoing.to, &outgoing.message);
     }
     for serve in out.serve.drain(..) {
-        sinks.asked.0.push(serve);
+        sinks.catch_up.0.push(serve);
     }
-    // One that coordinates alone hears nobody, so its detector wakes it for nothing.
+    // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing.
     if let Some(reason) = out.elect_refused.take().filter(|it| *it != ElectRefused::Coordinates) {
         warn!(?reason, "does not stand for election");
     }
@@ -226,41 +218,54 @@ async fn act(
     Ok(())
 }
 
-/// Writes, delivers and answers. True if the application had something at once, from which more may
-/// have come.
+/// Writes, applies and answers. Returns true if the machine has applied something at once, which may
+/// have further effects.
 async fn do_here(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sinks: &mut Sinks,
+    queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<bool, NodeError> {
-    answer(shell);
+    answer(shell, queries);
     let effects = shell.effects();
     let out = &mut effects.out;
     if !out.writes.is_empty() {
-        // The appender is gone only after an error, of which it has told.
+        // The appender ends only after an error, which it has reported.
         let _ = sinks.records.send(std::mem::take(&mut out.writes));
     }
     sinks.shared.note_verdicts(&out.delivered, &out.had_already);
     out.had_already.clear();
-    if out.delivered.is_empty() && effects.on_delivery.is_empty() {
+    if out.delivered.is_empty() && effects.on_delivery.is_empty() && queries.is_empty() {
         return Ok(false);
     }
-    let delivered = std::mem::take(&mut out.delivered);
-    let answers = std::mem::take(&mut effects.on_delivery);
-    let applied = sinks.application.take(Batch { delivered, answers }).await?;
+    let delivered = Arc::new(std::mem::take(&mut out.delivered));
+    sinks.shared.recent.publish(&delivered);
+    let batch = Batch {
+        delivered,
+        answers: std::mem::take(&mut effects.on_delivery),
+        queries: std::mem::take(queries),
+    };
+    let applied = sinks.machine.take(batch).await?;
     if let Some(through) = applied {
         shell.handle(ShellEvent::Applied(through), start.elapsed());
     }
     Ok(applied.is_some())
 }
 
-/// Tells clients what is to be told at once. Whoever asked may have gone.
-fn answer(shell: &mut Shell<SubmitReply, ReadReply>) {
+/// Answers the clients that can be answered at once. A linearizable query whose read is answered goes
+/// to the machine, which has applied what the query must see. Clients may have gone.
+fn answer(shell: &mut Shell<SubmitReply, ReadReply>, queries: &mut Vec<Query>) {
     let effects = shell.effects();
-    for (reply, outcome) in effects.submitted.drain(..) {
-        let _ = reply.send(outcome);
+    for (reply, error) in effects.failed.drain(..) {
+        let _ = reply.send(Err(error));
     }
     for (reply, outcome) in effects.read.drain(..) {
-        let _ = reply.send(outcome);
+        match (reply, outcome) {
+            (ReadReply::Barrier(reply), outcome) => {
+                let _ = reply.send(outcome);
+            }
+            (ReadReply::Query(query), Ok(_)) => queries.push(query),
+            (ReadReply::Query(query), Err(error)) => query.fail(error.into()),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What the task of the replica tells everybody else: how it is, how far the log can be read, and
-//! which entries were not the first copy of a request.
+//! What the task of the replica publishes: its status, how far the log can be read, and what was
+//! committed last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,29 +9,32 @@ use synod_wire::Value;
 use synod_wire::api::Delivery;
 use tokio::sync::watch;
 
-use super::verdicts::Verdicts;
+use super::recent::RecentDeliveries;
+use super::verdict_history::VerdictHistory;
 use crate::storage::{Log, LogSize};
 
-/// What is known about a running replica.
+/// The published state of a running replica.
 #[derive(Debug)]
 pub(super) struct Shared {
     published: watch::Sender<Published>,
-    verdicts: RwLock<Verdicts>,
+    verdicts: RwLock<VerdictHistory>,
+    /// What was committed last.
+    pub(super) recent: RecentDeliveries,
     pub(super) counters: Arc<Counters>,
 }
 
-/// What changes all the time.
+/// The part that changes with every round of events.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
     pub(super) status: Status,
-    /// Everything up to this slot is committed, as far as it is known, also by hearsay.
+    /// Everything up to this slot is committed, by what this replica knows and what its peers say.
     pub(super) known_watermark: Slot,
     /// The node has ended.
     pub(super) ended: bool,
 }
 
 impl Shared {
-    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: Verdicts) -> Self {
+    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: VerdictHistory) -> Self {
         Self {
             published: watch::Sender::new(Published {
                 known_watermark: status.watermark,
@@ -39,14 +42,16 @@ impl Shared {
                 ended: false,
             }),
             verdicts: RwLock::new(verdicts),
+            recent: RecentDeliveries::default(),
             counters,
         }
     }
 
-    /// Tells how the replica is. Whoever waits for the log wakes up if it can be read further.
+    /// Publishes the status. Followers wake up if the log has become longer.
     pub(super) fn publish(&self, status: &Status, known_watermark: Slot) {
         self.published.send_if_modified(|published| {
-            let wakes = published.status.durable != status.durable;
+            let before = (published.status.watermark, published.status.durable);
+            let wakes = before != (status.watermark, status.durable);
             published.status.clone_from(status);
             published.known_watermark = known_watermark;
             wakes
@@ -67,7 +72,7 @@ impl Shared {
         (published.status.clone(), published.known_watermark)
     }
 
-    /// Remembers what followers of the log will want to know of these commits, which come in order.
+    /// Remembers the verdicts of these commits for followers of the log. Commits come in order.
     pub(super) fn note_verdicts(
         &self,
         delivered: &[Delivered<Value>],
@@ -82,7 +87,8 @@ impl Shared {
         }
     }
 
-    /// What was delivered with these entries; the first slot of which that is known, if it is not.
+    /// Adds the verdicts to entries of the log. `Err` holds the first slot whose verdict is still
+    /// known.
     pub(super) fn deliveries(
         &self,
         first: Slot,
@@ -93,16 +99,27 @@ impl Shared {
     }
 }
 
-/// What the appender has done in this run, and how long the log is.
+/// What this run has done with the log on disk, and how long the log is.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     fdatasyncs: AtomicU64,
     bytes_written: AtomicU64,
     log_bytes: AtomicU64,
     segments: AtomicU64,
+    /// How often the disk was read for a follower of the log.
+    follower_reads: AtomicU64,
 }
 
 impl Counters {
+    pub(super) fn note_follower_read(&self) {
+        self.follower_reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn follower_reads(&self) -> u64 {
+        self.follower_reads.load(Ordering::Relaxed)
+    }
+
     pub(super) fn note(&self, log: &Log) {
         let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
         self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);

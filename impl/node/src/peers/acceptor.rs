@@ -141,9 +141,9 @@ async fn shake_hands(
     };
     let answer = handshake::to_frame(&answer).map_err(LinkError::Unencodable)?;
     // A refused dialer may have gone. The error to report is the refusal, not the failed write.
-    let told = to_peer.write_all(&answer).await.map_err(LinkError::Io);
+    let written = to_peer.write_all(&answer).await.map_err(LinkError::Io);
     let peer = outcome?;
-    told?;
+    written?;
     // The connection closes when both halves are gone, and this half sends nothing more.
     to_peer.forget();
     from_peer.allow(message_bytes_max(&shared.limits));

@@ -26,14 +26,14 @@ pub(super) struct Shared {
     /// Why this replica must stop. The first reason stays.
     pub(super) fatal: watch::Sender<Option<PeersError>>,
     /// The last error that was logged for each replica id that a refused caller has given.
-    pub(super) told: Mutex<BTreeMap<ReplicaId, String>>,
+    pub(super) last_errors: Mutex<BTreeMap<ReplicaId, String>>,
     /// Limits the log lines about callers, who can send anything.
     pub(super) log_rate_limit: Arc<LogRateLimit>,
 }
 
 /// For how many ids of refused callers the last error is remembered. Default 64: more than a cluster
 /// has members, since a stranger can give any id.
-const TOLD_MAX: usize = 64;
+const REFUSED_IDS_MAX: usize = 64;
 
 impl Shared {
     /// Whether messages may pass, in either direction.
@@ -44,14 +44,14 @@ impl Shared {
     /// Whether this error of a caller that says it is `replica` differs from its last one. A replica
     /// with a wrong address calls again and again.
     pub(super) fn is_news(&self, replica: ReplicaId, text: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.get(&replica).is_some_and(|before| before == text) {
+        let mut last_errors = self.last_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_errors.get(&replica).is_some_and(|before| before == text) {
             return false;
         }
-        if told.len() >= TOLD_MAX {
-            told.clear();
+        if last_errors.len() >= REFUSED_IDS_MAX {
+            last_errors.clear();
         }
-        told.insert(replica, text.to_owned());
+        last_errors.insert(replica, text.to_owned());
         true
     }
 

@@ -53,12 +53,12 @@ fn one_request_is_asked_for_by_so_many_and_not_more() {
         drop(request(&mut shell));
     }
     let waiting: Vec<_> = (0..WAITERS_MAX).map(|_| request(&mut shell)).collect();
-    assert!(shell.effects().submitted.is_empty(), "those who have gone take nobody's place");
+    assert!(shell.effects().failed.is_empty(), "those who have gone take nobody's place");
     let _refused = request(&mut shell);
-    let refused = shell.effects().submitted.pop().map(|(_, outcome)| outcome);
-    assert_eq!(refused, Some(Err(SubmitError::NotDone(NotDone::TooMany))));
+    let refused = shell.effects().failed.pop().map(|(_, outcome)| outcome);
+    assert_eq!(refused, Some(SubmitError::NotDone(NotDone::TooMany)));
     shell.stop();
-    assert_eq!(shell.effects().submitted.len(), waiting.len());
+    assert_eq!(shell.effects().failed.len(), waiting.len());
 }
 
 #[test]

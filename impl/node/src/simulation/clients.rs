@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use synod_model::{Request, SessionId, Slot};
+use synod_model::{Request, SessionId};
 use synod_wire::Value;
-use synod_wire::api::SubmitError;
+use synod_wire::api::{Applied, SubmitError};
 
 use crate::shell::Submission;
 use crate::shell::waiting::Waiter;
@@ -31,8 +31,8 @@ pub(super) struct Client {
     session: Option<SessionId>,
     /// The number of the request that it submits now.
     pub(super) number: u64,
-    /// The requests that were acknowledged, and their slots.
-    pub(super) acknowledged: BTreeMap<u64, Slot>,
+    /// The requests that were acknowledged, with what the client was told.
+    pub(super) acknowledged: BTreeMap<u64, Applied>,
 }
 
 impl Client {
@@ -52,17 +52,17 @@ impl Client {
 
     /// The answer to request `number`. Returns whether the client goes on to the next request: not
     /// if the request failed, or was answered before.
-    pub(super) fn answer(&mut self, number: u64, outcome: Result<Slot, SubmitError>) -> bool {
-        let Ok(slot) = outcome else {
+    pub(super) fn answer(&mut self, number: u64, outcome: Result<Applied, SubmitError>) -> bool {
+        let Ok(applied) = outcome else {
             return false;
         };
         if self.number != number {
             return false;
         }
         if number == 0 {
-            self.session = Some(SessionId(slot.0));
+            self.session = Some(SessionId(applied.slot.0));
         } else {
-            self.acknowledged.insert(number, slot);
+            self.acknowledged.insert(number, applied);
         }
         self.number += 1;
         true

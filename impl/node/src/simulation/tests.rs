@@ -1,12 +1,16 @@
 //! Clusters that crash, and the promises that they keep.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use synod_model::{Delivered, Entry, Request, RoleName, Verdict};
+use synod_model::{Delivered, Entry, Request, RoleName, Slot, Verdict};
 use synod_wire::Value;
+use synod_wire::api::{Applied, Response};
 
+use super::chain::Chain;
 use super::clients::value_of;
 use super::{Running, Simulation, ms};
+use crate::state_machine::Responder;
 
 /// Runs a seed, and checks every promise. Returns the digest and the number of crashes.
 fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
@@ -24,16 +28,20 @@ fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
     }
     let log = &simulation.replicas.iter().max_by_key(|node| node.delivered.len());
     let log = &log.expect("there are replicas").delivered;
+    let mut reference = Responder::new(Chain::default());
+    let responses: BTreeMap<Slot, Response> =
+        log.iter().map(|it| (it.slot, reference.apply(it))).collect();
     for (client, it) in simulation.clients.iter().enumerate() {
         assert!(it.number > 10, "client {client} gets on: {}", it.number);
-        for (&number, &slot) in &it.acknowledged {
+        for (&number, Applied { slot, response }) in &it.acknowledged {
             let wanted = value_of(client, number);
             let is_first = |delivered: &&Delivered<Value>| {
                 delivered.verdict == Some(Verdict::First)
                     && matches!(&delivered.entry, Entry::Request(Request { value, .. }) if *value == wanted)
             };
             let slots: Vec<_> = log.iter().filter(is_first).map(|it| it.slot).collect();
-            assert_eq!(slots, [slot], "request {number} of client {client} is there once");
+            assert_eq!(slots, [*slot], "request {number} of client {client} is there once");
+            assert_eq!(response, &responses[slot], "request {number} of client {client}");
         }
     }
     let coordinators = simulation.replicas.iter().filter_map(|node| node.running.as_ref());

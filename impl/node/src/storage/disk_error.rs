@@ -69,7 +69,7 @@ fn advice(doing: &str, error: &io::Error) -> &'static str {
             "the user that runs synod must own the data directory and everything in it"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "a replica must be able to write: see whether the file system became read-only after an error"
+            "a replica must be able to write: see whether the file system was made read-only after an error"
         }
         io::ErrorKind::NotFound => "the file, or the folder that it should be in, is not there",
         io::ErrorKind::NotADirectory => {

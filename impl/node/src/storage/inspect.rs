@@ -127,38 +127,38 @@ pub struct LogEnd {
 /// # Errors
 ///
 /// If the directory itself cannot be read. Any other failure is one of the findings.
-pub fn inspect(disk: &dyn Disk, mut tell: impl FnMut(Finding)) -> Result<(), DiskError> {
+pub fn inspect(disk: &dyn Disk, mut report: impl FnMut(Finding)) -> Result<(), DiskError> {
     let names = disk.list(ROOT).map_err(DiskError::at(disk, ROOT, "list"))?;
     let lock = disk.lock_holder(LOCK).map_err(DiskError::at(disk, LOCK, "look at"));
-    tell(Finding::Directory { path: disk.path(ROOT), lock });
+    report(Finding::Directory { path: disk.path(ROOT), lock });
 
     let identity: Result<Box<IdentityFile>, _> = IDENTITY.read(disk).map(Box::new);
     let known = identity.as_deref().ok().cloned();
-    tell(Finding::Identity(identity));
-    tell(Finding::Incarnations(INCARNATIONS.read(disk)));
-    tell(Finding::Peers(PEERS.read(disk)));
+    report(Finding::Identity(identity));
+    report(Finding::Incarnations(INCARNATIONS.read(disk)));
+    report(Finding::Peers(PEERS.read(disk)));
     for name in names.iter().filter(|name| !is_known(name)) {
-        tell(Finding::Unknown { path: disk.path(name) });
+        report(Finding::Unknown { path: disk.path(name) });
     }
     match Listing::read(disk) {
-        Err(error) => tell(Finding::Unreadable(error)),
+        Err(error) => report(Finding::Unreadable(error)),
         Ok(listing) => {
             for name in &listing.unknown {
-                tell(Finding::Unknown { path: disk.path(&format!("{LOG}/{name}")) });
+                report(Finding::Unknown { path: disk.path(&format!("{LOG}/{name}")) });
             }
             for segment in listing.segments {
-                let told = inspect_segment(
+                let inspected = inspect_segment(
                     disk,
                     segment,
                     known.as_ref().map(|it| it.identity.incarnation),
-                    &mut tell,
+                    &mut report,
                 );
-                told.unwrap_or_else(|error| tell(Finding::Unreadable(error)));
+                inspected.unwrap_or_else(|error| report(Finding::Unreadable(error)));
             }
         }
     }
     if let Some(identity) = known {
-        tell(Finding::Verdict(verdict(disk, &identity)));
+        report(Finding::Verdict(verdict(disk, &identity)));
     }
     Ok(())
 }
@@ -167,11 +167,11 @@ fn inspect_segment(
     disk: &dyn Disk,
     segment: u32,
     incarnation: Option<Incarnation>,
-    tell: &mut impl FnMut(Finding),
+    report: &mut impl FnMut(Finding),
 ) -> Result<(), DiskError> {
     let mut scanner = Scanner::open(disk, segment)?;
     let length_bytes = scanner.length_bytes;
-    tell(Finding::Segment { path: disk.path(&segment_name(segment)), length_bytes });
+    report(Finding::Segment { path: disk.path(&segment_name(segment)), length_bytes });
     // A value can look like a batch of another log. If the identity is lost, any batch may be ours.
     let is_ours = |header: &Header| incarnation.is_none_or(|it| it == header.incarnation);
     let mut offset = 0;
@@ -180,19 +180,19 @@ fn inspect_segment(
         let flaw = match scanner.any_batch(offset, length_bytes)? {
             Ok((header, span)) => {
                 let (records, error) = records_found(header.payload(span).unwrap_or_default());
-                tell(Finding::Batch { place, header, records, error });
+                report(Finding::Batch { place, header, records, error });
                 offset += header.span_bytes();
                 continue;
             }
             Err(flaw) => flaw,
         };
         if scanner.is_blank_from(offset)? {
-            tell(Finding::Blank { from: place });
+            report(Finding::Blank { from: place });
             break;
         }
         let next = scanner.next_header(offset + BLOCK_BYTES, is_ours)?;
         let to = next.unwrap_or(length_bytes);
-        tell(Finding::Flawed { place, to, flaw });
+        report(Finding::Flawed { place, to, flaw });
         offset = to;
     }
     Ok(())

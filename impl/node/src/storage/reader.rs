@@ -74,7 +74,7 @@ impl LogReader {
                 }
             };
             self.read_stretch(scanner, stretch, wanted, &mut found)?;
-            wanted.last = fits(&found, wanted, bytes_max);
+            wanted.last = last_that_fits(&found, wanted, bytes_max);
             found.split_off(&wanted.last.next());
         }
         let mut entries = Vec::new();
@@ -120,7 +120,11 @@ impl LogReader {
 
 /// The last slot that is wanted if the answer has at most `bytes_max`. Entries that were found already
 /// count, and one entry is always wanted.
-fn fits(found: &BTreeMap<Slot, Stored<Value>>, wanted: SlotRange, bytes_max: u64) -> Slot {
+fn last_that_fits(
+    found: &BTreeMap<Slot, Stored<Value>>,
+    wanted: SlotRange,
+    bytes_max: u64,
+) -> Slot {
     let mut room = FrameRoom::new(u64::MAX, bytes_max);
     let too_much = found.iter().find(|(_, stored)| !room.take(stored.entry.size_bytes()));
     // Slots below the first that does not fit are wanted, even if they are still missing.

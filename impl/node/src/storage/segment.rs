@@ -176,7 +176,7 @@ pub(super) enum Spare {
     /// It is made.
     Ready(Box<dyn DiskFile>),
     /// It is being made.
-    Coming(Maker),
+    Coming(SegmentMaker),
 }
 
 impl Spare {
@@ -186,7 +186,7 @@ impl Spare {
         let disk = Arc::clone(disk);
         let thread = Builder::new().name(format!("segment {number}"));
         let made = thread.spawn(move || begin(&*disk, number, segment_bytes));
-        made.map_or(Self::None, |thread| Self::Coming(Maker(Some(thread))))
+        made.map_or(Self::None, |thread| Self::Coming(SegmentMaker(Some(thread))))
     }
 
     /// The segment. It is made now if nobody makes it yet.
@@ -237,15 +237,15 @@ type Made = Result<Option<Box<dyn DiskFile>>, DiskError>;
 /// A thread that makes a segment. Dropping this waits for the thread, which must end before the lock
 /// of the directory is released.
 #[derive(Debug)]
-pub(super) struct Maker(Option<JoinHandle<Made>>);
+pub(super) struct SegmentMaker(Option<JoinHandle<Made>>);
 
-impl Maker {
+impl SegmentMaker {
     fn finish(&mut self) -> Option<Made> {
         self.0.take().and_then(|thread| thread.join().ok())
     }
 }
 
-impl Drop for Maker {
+impl Drop for SegmentMaker {
     fn drop(&mut self) {
         self.finish();
     }

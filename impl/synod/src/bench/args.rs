@@ -12,14 +12,14 @@ use crate::args::duration;
 pub(crate) const ABOUT: &str = "\
 Measure how fast a cluster is, and how fast this machine could be at best.
 
-Each client has a session and one request in flight. Without --endpoints, it starts three replicas on
-this machine, with real disks, and stops them at the end. Without --clients and --connections, it
+Each client has a session and one request in flight. Without --endpoints, it starts three replicas
+on this machine, with real disks, and stops them at the end. Without --clients and --connections, it
 measures two loads: one client, and 256 clients on 256 connections.
 
 It measures floors in the same run: one fdatasync of a 4 KiB batch in the data directory, one round
-trip on loopback, a bare replication (one value through three processes that only pass it on and sync
-it, without a protocol), and an echo server (the requests of the same clients, answered by a process
-that does nothing else). Times are medians.";
+trip on loopback, a bare replication (one value through three processes that only pass it on and
+sync it, without a protocol), and an echo server (the requests of the same clients, answered by a
+process that does nothing else). Times are medians.";
 
 pub(crate) const CODES: &str = "\
 Exit codes:
@@ -68,5 +68,5 @@ fn count(text: &str) -> Result<usize, String> {
 fn value_bytes(text: &str) -> Result<usize, String> {
     let most = Limits::default().value_bytes_max;
     let bytes = text.parse().ok().filter(|bytes| u64::try_from(*bytes).is_ok_and(|it| it <= most));
-    bytes.ok_or_else(|| format!("that is not a number from 0 to {most}, the longest value"))
+    bytes.ok_or_else(|| format!("that is not a number from 0 to {most}, the most that a value has"))
 }

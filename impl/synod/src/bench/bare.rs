@@ -101,7 +101,7 @@ pub(crate) async fn bare(args: BareArgs) -> anyhow::Result<Exit> {
 }
 
 /// A step of the value that is under way.
-enum Happened {
+enum Step {
     /// The client has sent it.
     Asked,
     /// This replica has synced it; 0 is the process itself.
@@ -114,30 +114,30 @@ async fn replicate(
     file: File,
     followers: &[Endpoint],
 ) -> anyhow::Result<()> {
-    let (happened, mut happens) = unbounded_channel();
+    let (step, mut steps) = unbounded_channel();
     let mut to_followers = Vec::new();
     for (id, follower) in (1..).zip(followers) {
         let (from, to) = split(TcpStream::connect(follower.to_string()).await?)?;
         to_followers.push(to);
-        tell_of_messages(from, happened.clone(), move || Happened::Synced(id));
+        forward_arrivals(from, step.clone(), move || Step::Synced(id));
     }
     let (from, mut to_client) = split(listener.accept().await?.0)?;
-    tell_of_messages(from, happened.clone(), || Happened::Asked);
-    let appender = spawn_appender(file, happened);
+    forward_arrivals(from, step.clone(), || Step::Asked);
+    let appender = spawn_appender(file, step);
 
     let message = [0xa5; MESSAGE_BYTES];
     let (mut asked, mut answered) = (0_u64, 0);
     let mut synced = vec![0_u64; 1 + followers.len()];
-    while let Some(happened) = happens.recv().await {
-        match happened {
-            Happened::Asked => {
+    while let Some(step) = steps.recv().await {
+        match step {
+            Step::Asked => {
                 asked += 1;
                 appender.send(asked)?;
                 for to_follower in &mut to_followers {
                     to_follower.write_all(&message).await?;
                 }
             }
-            Happened::Synced(by) => {
+            Step::Synced(by) => {
                 synced[by] += 1;
                 let is_synced = synced.iter().filter(|synced| **synced > answered).count();
                 if is_synced > synced.len() / 2 {
@@ -156,19 +156,19 @@ fn split(socket: TcpStream) -> std::io::Result<(OwnedReadHalf, OwnedWriteHalf)> 
 }
 
 /// Sends `what()` for each message that arrives, until the other end is gone.
-fn tell_of_messages(
+fn forward_arrivals(
     mut from: OwnedReadHalf,
-    happened: UnboundedSender<Happened>,
-    what: impl Fn() -> Happened + Send + 'static,
+    step: UnboundedSender<Step>,
+    what: impl Fn() -> Step + Send + 'static,
 ) {
     task::spawn(async move {
         let mut message = [0; MESSAGE_BYTES];
-        while from.read_exact(&mut message).await.is_ok() && happened.send(what()).is_ok() {}
+        while from.read_exact(&mut message).await.is_ok() && step.send(what()).is_ok() {}
     });
 }
 
 /// Writes and syncs a block for each number that it gets.
-fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Sender<u64> {
+fn spawn_appender(file: File, step: UnboundedSender<Step>) -> mpsc::Sender<u64> {
     let (appender, to_append) = mpsc::channel::<u64>();
     thread::spawn(move || {
         let batch = [0xa5; BATCH_BYTES];
@@ -176,7 +176,7 @@ fn spawn_appender(file: File, happened: UnboundedSender<Happened>) -> mpsc::Send
             let at = number % SAMPLES_MAX * batch.len() as u64;
             let synced = file.write_all_at(&batch, at).and_then(|()| file.sync_data());
             // Without an answer, the benchmark reports that its measurement has failed.
-            if synced.is_err() || happened.send(Happened::Synced(0)).is_err() {
+            if synced.is_err() || step.send(Step::Synced(0)).is_err() {
                 return;
             }
         }

@@ -11,7 +11,7 @@ use std::thread;
 use synod_client::Endpoint;
 use synod_model::{ReplicaId, Run, SessionId, Slot};
 use synod_wire::ClusterId;
-use synod_wire::api::About;
+use synod_wire::api::{About, Applied};
 use synod_wire::buffers::{Inbox, Outbox};
 use synod_wire::protocol::{
     Answer, Ask, HANDSHAKE_BYTES_MAX, Hello, ToClient, ToNode, Welcome, message_bytes_max,
@@ -108,8 +108,11 @@ async fn answer(mut socket: TcpStream) -> anyhow::Result<()> {
             slot += 1;
             let answer = match ask {
                 Ask::OpenSession => Answer::Opened(SessionId(slot)),
-                Ask::Request(_) | Ask::EndSession(_) => Answer::Done(Slot(slot)),
-                Ask::Read | Ask::Follow(_) | Ask::Status => Answer::ReadAt(Slot(slot)),
+                Ask::Request(_) => Answer::Done(Applied::with_empty_response(Slot(slot))),
+                Ask::EndSession(_) => Answer::Ended(Slot(slot)),
+                Ask::Read | Ask::Query(_) | Ask::Follow(_) | Ask::Status => {
+                    Answer::ReadAt(Slot(slot))
+                }
             };
             outbox.push(&ToClient { id, answer })?;
         }

@@ -30,8 +30,8 @@ pub(super) async fn coordinator(endpoints: &[Endpoint]) -> anyhow::Result<Endpoi
             reports.iter().find(|it| it.status.is_none())
         {
             bail!(
-                "{endpoint} does not say how it is: {error}\n  \
-                 each of --endpoints is to be a replica that runs, for what it syncs is counted"
+                "{endpoint} does not report its status: {error}\n  \
+                 each of --endpoints must be a running replica, because its fdatasyncs are counted"
             );
         }
         let statuses: Vec<_> = reports.into_iter().filter_map(|it| it.status).collect();

@@ -221,13 +221,13 @@ async fn init(program: &Path, place: &Place) -> anyhow::Result<()> {
     command.args(["--id", &place.id.to_string(), "--peers", &place.peers, "--cluster", "local"]);
     let made = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let made = made.with_context(|| format!("{} could not be started", program.display()))?;
-    let told = String::from_utf8_lossy(&made.stderr);
+    let stderr = String::from_utf8_lossy(&made.stderr);
     ensure!(
         made.status.success(),
         "the data directory of r{} could not be made ({})\n{}",
         place.id,
         made.status,
-        told.trim_end()
+        stderr.trim_end()
     );
     Ok(())
 }

@@ -144,7 +144,7 @@ impl Member {
                 down = DOWN;
             }
             let id = self.place.id;
-            self.tell(match ended {
+            self.send(match ended {
                 Ok((process_id, status)) => {
                     MemberEvent::Ended { id, process_id, status, down, log: self.place.log.clone() }
                 }
@@ -177,7 +177,7 @@ impl Member {
     async fn attend(&mut self, mut child: Child) -> Option<(u32, ExitStatus)> {
         let process_id = child.id().unwrap_or(0);
         self.process_id.store(process_id, Ordering::Relaxed);
-        self.tell(MemberEvent::Started { place: self.place.clone(), process_id });
+        self.send(MemberEvent::Started { place: self.place.clone(), process_id });
         // Waiting for the process would close its input.
         let _open = child.stdin.take();
         let ended = tokio::select! {
@@ -195,7 +195,7 @@ impl Member {
         status.map(|status| (process_id, status))
     }
 
-    fn tell(&self, event: MemberEvent) {
+    fn send(&self, event: MemberEvent) {
         // If nobody listens, this command is about to stop.
         let _ = self.events.send(event);
     }

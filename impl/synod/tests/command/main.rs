@@ -237,7 +237,7 @@ async fn bench_says_why_it_cannot_measure() {
     let began = std::time::Instant::now();
     let both = format!("{},{nobody}", second.endpoint);
     for (endpoints, says) in [
-        (both.as_str(), format!("{nobody} does not say how it is: no connection")),
+        (both.as_str(), format!("{nobody} does not report its status: no connection")),
         (second.endpoint.as_str(), "r0 coordinates, and is not among --endpoints".to_owned()),
     ] {
         let done = run(&["bench", "--endpoints", endpoints]).await;
@@ -250,8 +250,11 @@ async fn bench_says_why_it_cannot_measure() {
 #[tokio::test]
 async fn bench_refuses_what_no_cluster_takes() {
     for (args, says) in [
-        (["--value-bytes", "1048577", "--clients", "1"], "no number from 0 to 1048576"),
-        (["--value-bytes", "99999999999999999", "--clients", "1"], "no number from 0 to 1048576"),
+        (["--value-bytes", "1048577", "--clients", "1"], "not a number from 0 to 1048576"),
+        (
+            ["--value-bytes", "99999999999999999", "--clients", "1"],
+            "not a number from 0 to 1048576",
+        ),
         (["--clients", "2", "--connections", "5"], "--connections 5 is more than --clients 2"),
     ] {
         let done = run(&[&["bench"], &args[..]].concat()).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rustix::process::Signal;
-use synod_client::{Client, ClientOptions};
+use synod_client::{Applied, Client, ClientOptions};
 use tokio::runtime::Runtime;
 
 use crate::cluster::Cluster;
@@ -93,7 +93,7 @@ impl Crowd {
             let value = format!("afterwards, through {id}");
             self.history.begin(&value);
             let slot = cluster.submit([id], &[&value])[0];
-            self.history.end(&value, &Ok(synod_model::Slot(slot)));
+            self.history.end(&value, &Ok(Applied::with_empty_response(synod_model::Slot(slot))));
         }
         let counts = self.history.check(&cluster.same_everywhere());
         println!("{faults:?}, {counts:?}");

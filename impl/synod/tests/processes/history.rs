@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
-use synod_client::SubmitFailed;
+use synod_client::{Applied, Response, SubmitFailed};
 use synod_model::Slot;
 
 /// What clients have submitted so far, and the answers that they got.
@@ -48,10 +48,13 @@ impl History {
     }
 
     /// A client has got an answer.
-    pub(crate) fn end(&self, value: &str, outcome: &Result<Slot, SubmitFailed>) {
+    pub(crate) fn end(&self, value: &str, outcome: &Result<Applied, SubmitFailed>) {
         let mut inner = self.inner();
         let told = match outcome {
-            Ok(slot) => Told::Done(slot.0),
+            Ok(Applied { slot, response }) => {
+                assert_eq!(*response, Response::empty(), "that of a bare log");
+                Told::Done(slot.0)
+            }
             Err(SubmitFailed::NotDone(_)) => Told::NotDone,
             Err(SubmitFailed::Unknown(_)) => Told::Unknown,
         };

@@ -7,7 +7,6 @@
 //! These tests need a few million loopback addresses for every process, which only Linux has.
 #![cfg(target_os = "linux")]
 
-mod application;
 mod catching_up;
 mod chaos;
 mod clock;
@@ -25,8 +24,10 @@ mod process;
 mod proxy;
 mod quiet;
 mod remade;
+mod responses;
 mod stalled_reader;
 mod startup;
+mod state_machine;
 mod stopping;
 mod strangers;
 mod wait;

@@ -6,7 +6,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 use synod_client::{Client, ClientOptions, Connection, Endpoint};
 use synod_model::{SessionId, Slot};
-use synod_wire::api::{NotDone, Request, SubmitError};
+use synod_wire::api::{Applied, NotDone, Request, SubmitError};
 use synod_wire::protocol::{Answer, Ask, Follow};
 use tokio::runtime::Runtime;
 
@@ -88,7 +88,7 @@ fn a_node_that_is_told_to_stop_answers_what_it_has_taken() {
         for (number, answer) in answers {
             let value = format!("request {number}");
             match answer {
-                Answer::Done(Slot(slot)) => {
+                Answer::Done(Applied { slot: Slot(slot), .. }) => {
                     done += 1;
                     assert!(log.contains(&(slot, value)), "round {round}: {number} in slot {slot}");
                 }

@@ -1,8 +1,8 @@
-//! The numbers of a session's requests.
+//! The session that a node uses for submissions of its own process.
 //!
-//! The request table of the cluster remembers what it has delivered of a session from its lowest
-//! unanswered request on, and as many as a limit says. So each request tells which one that is, and
-//! waits while it is too far behind.
+//! The request table remembers the requests of a session from the lowest unanswered number on, up to a
+//! limit. So each request names the lowest number that is unanswered. A request waits while its number
+//! would be beyond the limit.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_model::SessionId;
 use tokio::sync::Notify;
 
-/// An open session, and which of its requests are under way.
+/// An open session, and its requests in flight.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
+pub(crate) struct LocalSession {
     id: SessionId,
     requests_max: u64,
     numbers: Arc<Mutex<Numbers>>,
@@ -26,13 +26,13 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Every request below this one is answered, or given up.
+    /// Every request below this number is answered, or given up.
     fn answered(&self) -> u64 {
         self.under_way.first().copied().unwrap_or(self.next)
     }
 }
 
-impl Session {
+impl LocalSession {
     pub(crate) fn new(id: SessionId, requests_max: u64) -> Self {
         let numbers = Numbers { next: 1, under_way: BTreeSet::new() };
         Self { id, requests_max, numbers: Arc::new(Mutex::new(numbers)), ended: Arc::default() }
@@ -43,7 +43,7 @@ impl Session {
     }
 
     /// Begins a request, once there is room for it.
-    pub(crate) async fn begin(&self) -> Begun {
+    pub(crate) async fn begin(&self) -> LocalRequest {
         loop {
             let ended = self.ended.notified();
             if let Some(begun) = self.try_begin() {
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    fn try_begin(&self) -> Option<Begun> {
+    fn try_begin(&self) -> Option<LocalRequest> {
         let mut numbers = self.numbers();
         let number = numbers.next;
         if number - numbers.answered() >= self.requests_max {
@@ -63,24 +63,24 @@ impl Session {
         numbers.under_way.insert(number);
         let answered = numbers.answered();
         drop(numbers);
-        Some(Begun { session: self.clone(), number, answered })
+        Some(LocalRequest { session: self.clone(), number, answered })
     }
 
-    /// They are changed in one go, so they are whole also where somebody has panicked.
+    /// Every change leaves the numbers consistent, so a panic elsewhere does not spoil them.
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request under way. When it is dropped, it is answered, or given up.
+/// A request in flight. Dropping it says that it is answered, or given up.
 #[derive(Debug)]
-pub(crate) struct Begun {
-    session: Session,
+pub(crate) struct LocalRequest {
+    session: LocalSession,
     number: u64,
     answered: u64,
 }
 
-impl Begun {
+impl LocalRequest {
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -90,7 +90,7 @@ impl Begun {
     }
 }
 
-impl Drop for Begun {
+impl Drop for LocalRequest {
     fn drop(&mut self) {
         self.session.numbers().under_way.remove(&self.number);
         self.session.ended.notify_waiters();
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_under_way_is_not_answered() {
-        let session = Session::new(SessionId(7), 8);
+        let session = LocalSession::new(SessionId(7), 8);
         let first = session.try_begin().expect("there is room");
         let second = session.try_begin().expect("there is room");
         assert_eq!((first.number(), first.answered()), (1, 1));
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_lowest_holds_up_what_is_too_far_ahead() {
-        let session = Session::new(SessionId(7), 3);
+        let session = LocalSession::new(SessionId(7), 3);
         let lowest = session.begin().await;
         for number in [2, 3] {
             assert_eq!(session.begin().await.number(), number);

@@ -1,4 +1,4 @@
-//! The data directory, as what the forming of a cluster is remembered in.
+//! The data directory stores how far the forming of its cluster has come.
 
 use std::collections::BTreeMap;
 

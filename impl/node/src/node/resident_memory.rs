@@ -1,4 +1,4 @@
-//! How much of this process is in memory, as often as anybody asks.
+//! How much resident memory this process has. It is read at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// The last reading, and when it was made.
 #[derive(Debug, Default)]
-pub(super) struct Resident(Mutex<Option<(Instant, u64)>>);
+pub(super) struct ResidentMemory(Mutex<Option<(Instant, u64)>>);
 
-impl Resident {
+impl ResidentMemory {
     /// How many bytes of this process are in memory; 0 where the system does not tell.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes_at(Instant::now(), read)
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn it_is_read_once_a_second() {
-        let resident = Resident::default();
+        let resident = ResidentMemory::default();
         let start = Instant::now();
         let after_ms = |ms| start + Duration::from_millis(ms);
         assert_eq!(resident.bytes_at(start, || 1), 1);

@@ -1,18 +1,18 @@
-//! What lagging peers have asked for, until it is read from the disk: the newest ask of each.
+//! What lagging peers have asked for, until it is read from the disk: the newest ask of each peer.
 //!
 //! A peer that hears nothing asks again, twenty times a second. If a read takes longer than that, the
-//! same ask would stand in the queue many times over, and behind all its copies the next one. So an
-//! ask takes the place of the last of the same peer, and while one is being answered the same one
-//! again is dropped: it was asked before the answer can have arrived.
+//! same ask would stand in the queue many times, and the next one behind all its copies. So a new ask
+//! replaces the last one of the same peer. While an ask is being answered, the same ask again is
+//! dropped: the peer sent it before the answer can have arrived.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{ReplicaId, Serve, Slot};
 
-/// The asks of all peers, which are served in turn.
+/// The asks of all peers. They are served in turn.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct CatchUpQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -26,7 +26,7 @@ struct State {
     is_closed: bool,
 }
 
-impl Asked {
+impl CatchUpQueue {
     /// A peer asks.
     pub(super) fn push(&self, serve: Serve) {
         let mut state = self.state();
@@ -40,7 +40,7 @@ impl Asked {
         self.changed.notify_one();
     }
 
-    /// The one before is served. Waits for the next; none once nobody asks any more.
+    /// Says that the last ask is served, and waits for the next one. None after [`close`](Self::close).
     pub(super) fn next(&self) -> Option<Serve> {
         let mut state = self.state();
         state.served = None;
@@ -56,7 +56,7 @@ impl Asked {
         }
     }
 
-    /// Nobody asks any more.
+    /// No peer asks any more.
     pub(super) fn close(&self) {
         self.state().is_closed = true;
         self.changed.notify_all();
@@ -69,9 +69,9 @@ impl Asked {
 
 /// Closes the queue when the replica's task, which fills it, ends.
 #[derive(Debug)]
-pub(super) struct Asking(pub(super) std::sync::Arc<Asked>);
+pub(super) struct ClosesWhenDropped(pub(super) std::sync::Arc<CatchUpQueue>);
 
-impl Drop for Asking {
+impl Drop for ClosesWhenDropped {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -90,35 +90,35 @@ mod tests {
 
     #[test]
     fn each_peer_is_served_in_turn_and_only_what_it_asked_last() {
-        let asked = Asked::default();
+        let queue = CatchUpQueue::default();
         for serve in [ask(1, 10), ask(2, 50), ask(1, 10), ask(1, 20), ask(2, 50)] {
-            asked.push(serve);
+            queue.push(serve);
         }
-        assert_eq!(asked.next(), Some(ask(1, 20)));
+        assert_eq!(queue.next(), Some(ask(1, 20)));
         // Asked again while it is served, and then for what comes after.
-        asked.push(ask(1, 20));
-        asked.push(ask(1, 30));
-        assert_eq!(asked.next(), Some(ask(2, 50)));
-        assert_eq!(asked.next(), Some(ask(1, 30)));
-        asked.push(ask(1, 30));
-        asked.close();
-        assert_eq!(asked.next(), None);
+        queue.push(ask(1, 20));
+        queue.push(ask(1, 30));
+        assert_eq!(queue.next(), Some(ask(2, 50)));
+        assert_eq!(queue.next(), Some(ask(1, 30)));
+        queue.push(ask(1, 30));
+        queue.close();
+        assert_eq!(queue.next(), None);
     }
 
     #[test]
     fn an_answer_that_was_lost_is_asked_for_again() {
-        let asked = Asked::default();
-        asked.push(ask(1, 10));
-        assert_eq!(asked.next(), Some(ask(1, 10)));
+        let queue = CatchUpQueue::default();
+        queue.push(ask(1, 10));
+        assert_eq!(queue.next(), Some(ask(1, 10)));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // Until it is served the second time.
-                while asked.state().served.is_some() {
+                while queue.state().served.is_some() {
                     std::thread::yield_now();
                 }
-                asked.push(ask(1, 10));
+                queue.push(ask(1, 10));
             });
-            assert_eq!(asked.next(), Some(ask(1, 10)));
+            assert_eq!(queue.next(), Some(ask(1, 10)));
         });
     }
 }

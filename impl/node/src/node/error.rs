@@ -1,0 +1,118 @@
+//! Why a node does not open, and why one ends.
+
+use std::io;
+
+use synod_model::{ReplicaId, Slot};
+use thiserror::Error;
+
+use crate::listen::ListenError;
+use crate::peers::PeersError;
+use crate::start::StartError;
+use crate::storage::{AppendError, OpenError, ReadError, SmallFileError};
+
+/// Why a node cannot be opened.
+#[derive(Debug, Error)]
+pub enum NodeOpenError {
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+    /// The addresses of the members cannot be stored.
+    #[error(transparent)]
+    Addresses(#[from] SmallFileError),
+    /// The peers cannot be dialled.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+    /// The log cannot be recovered.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// An address is given for a replica that is no member.
+    #[error(
+        "{replica} is no member of this cluster, which has {members:?}\n  \
+         the members are fixed by `synod init`; an address can be given only for one of them"
+    )]
+    NoMember {
+        /// The replica that the address is for.
+        replica: ReplicaId,
+        /// The members.
+        members: Vec<ReplicaId>,
+    },
+    /// A member has no address.
+    #[error(
+        "nothing says where replica {replica} is\n  give its address: --peers {replica}=HOST:PORT"
+    )]
+    NoAddress {
+        /// Which member.
+        replica: ReplicaId,
+    },
+    /// Two members have the same address.
+    #[error(
+        "replicas {} and {} would have the same address, {address}\n  \
+         each needs one of its own: --peers ID=HOST:PORT, for both if both have moved",
+        replicas[0], replicas[1]
+    )]
+    SameAddress {
+        /// Which members.
+        replicas: [ReplicaId; 2],
+        /// Where both are said to be.
+        address: String,
+    },
+    /// The port for peers cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
+    /// The state machine has panicked.
+    #[error(
+        "the state machine panicked at slot {slot}, which it was given again at this start\n  \
+         it is given the same at every start: mend the state machine first"
+    )]
+    StateMachine {
+        /// The slot of the command that it was given.
+        slot: Slot,
+    },
+}
+
+/// Why a node ended by itself.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The log cannot be appended to.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The log cannot be read back.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The cluster cannot take this replica.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+    /// The state machine has panicked.
+    #[error(
+        "the state machine panicked at slot {slot}\n  \
+         every replica is given the same, so others may end likewise: mend the state machine first"
+    )]
+    StateMachine {
+        /// The slot of the command that it was given.
+        slot: Slot,
+    },
+    /// The state machine has panicked in a query.
+    #[error(
+        "the state machine panicked in a query, in the state after slot {slot}\n  \
+         the client may ask other replicas the same: mend the state machine first"
+    )]
+    Query {
+        /// The last slot that the state includes.
+        slot: Slot,
+    },
+    /// A thread of the node has panicked.
+    #[error(
+        "the thread `{thread}` of this node panicked, and said why above\n  \
+         that is a fault of synod: please report it; nothing durable is lost"
+    )]
+    Panicked {
+        /// Its name.
+        thread: &'static str,
+    },
+}

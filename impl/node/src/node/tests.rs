@@ -1,0 +1,149 @@
+//! Followers of the log: those that keep up, those that are behind, and one that gives up waiting while
+//! the disk is slow.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId, Slot};
+use synod_wire::Incarnation;
+use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::{FOLLOWER_READS_MAX, Node, NodeSubscription};
+use crate::backend::Subscription as _;
+use crate::disk::RealDisk;
+use crate::node::Config;
+use crate::state_machine::BareLog;
+use crate::storage::{DataDirectory, LogLimits, NewReplica};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A cluster of one.
+async fn alone(data_dir: &Path) -> Node {
+    let me = ReplicaId(0);
+    let first = Configuration::new(ConfigurationId(1), vec![me]).unwrap();
+    let new = NewReplica {
+        cluster_name: "alone".into(),
+        cluster: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
+        replica: me,
+        incarnation: Incarnation(1),
+        log: LogLimits::default(),
+        peers: [(me, "127.0.0.1:1".into())].into(),
+    };
+    drop(DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &new).unwrap());
+    let listen_peer = Some("127.0.0.1:0".into());
+    let config = Config { listen_peer, ..Config::new(data_dir) };
+    Node::open(config, BareLog).await.unwrap()
+}
+
+/// The only thread that may read is busy until what this returns is dropped.
+fn busy() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let (until, wait) = mpsc::channel::<()>();
+    let (begins, has_begun) = mpsc::channel();
+    spawn_blocking(move || {
+        let _ = begins.send(());
+        let _ = wait.recv();
+    });
+    (until, has_begun)
+}
+
+/// Takes what the log has, up to this slot.
+async fn follow(subscription: &mut NodeSubscription, through: Slot) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    while slots.last().is_none_or(|last| *last < through) {
+        let deliveries = timeout(10 * SECOND, subscription.next()).await.expect("in time").unwrap();
+        slots.extend(deliveries.iter().map(|it| it.slot));
+    }
+    slots
+}
+
+fn all(first: u64, last: Slot) -> Vec<Slot> {
+    (first..=last.0).map(Slot).collect()
+}
+
+#[tokio::test]
+async fn a_thousand_followers_that_keep_up_cost_no_read_of_the_disk() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let head = node.submit("before").await.unwrap().slot;
+    let followers: Vec<_> = (0..1000).map(|_| node.subscribe(head.next())).collect();
+    let mut last = head;
+    for _ in 0..20 {
+        last = node.submit("a").await.unwrap().slot;
+    }
+    let following = followers.into_iter().map(|mut follower| async move {
+        assert_eq!(follow(&mut follower, last).await, all(head.0 + 1, last));
+    });
+    futures_util::future::join_all(following).await;
+    assert_eq!(node.inner.parts.shared.counters.follower_reads(), 0);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_follower_that_has_fallen_behind_reads_the_disk_until_it_has_caught_up() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let reads = || node.inner.parts.shared.counters.follower_reads();
+    let mut slow = node.subscribe(Slot(1));
+    let mut last = Slot::ZERO;
+    // More than is kept in memory.
+    for _ in 0..20 {
+        last = node.submit(vec![7; 1 << 20]).await.unwrap().slot;
+    }
+    assert_eq!(follow(&mut slow, last).await, all(1, last));
+    let made = reads();
+    assert!((1..last.0).contains(&made), "the last of it came from memory: {made} reads");
+    for _ in 0..20 {
+        let next = node.submit("a").await.unwrap().slot;
+        assert_eq!(follow(&mut slow, next).await, all(last.0 + 1, next));
+        last = next;
+    }
+    assert_eq!(reads(), made, "it keeps up now");
+    node.stop().await.unwrap();
+}
+
+/// More than may read at once, and all of them at the beginning.
+#[tokio::test]
+async fn followers_that_are_behind_wait_for_their_turn_and_are_not_refused() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let mut last = Slot::ZERO;
+    for _ in 0..20 {
+        last = node.submit("a").await.unwrap().slot;
+    }
+    let followers = (0..200).map(|_| node.subscribe(Slot(1)));
+    let following = followers.map(|mut follower| async move {
+        assert_eq!(follow(&mut follower, last).await, all(1, last));
+    });
+    futures_util::future::join_all(following).await;
+    assert_eq!(node.inner.disk_reads.available_permits(), FOLLOWER_READS_MAX);
+    node.stop().await.unwrap();
+}
+
+#[test]
+fn a_read_that_outlasts_its_wait_is_gone_on_with() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let node = alone(&data_dir.path().join("r0")).await;
+        node.submit("a").await.unwrap();
+        let mut subscription = node.subscribe(Slot(1));
+
+        // The wait for a read that takes long is given up: its read stands first in the queue.
+        let (slow, _) = busy();
+        let given_up = timeout(Duration::from_millis(20), subscription.next()).await;
+        assert!(given_up.is_err());
+        // Then the disk is busy for ever: a second read would never be made.
+        let (slow_again, has_begun) = busy();
+        drop(slow);
+        has_begun.recv_timeout(SECOND).unwrap();
+
+        let deliveries = timeout(SECOND, subscription.next()).await.expect("it is read").unwrap();
+        assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
+        drop((slow_again, subscription));
+        node.stop().await.unwrap();
+    });
+}
