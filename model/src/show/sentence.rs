@@ -67,7 +67,7 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             let verb = if is_welcome { "welcomes" } else { "says hello to" };
             format!("{from} {verb} {}", directory(local))
         }
-        Action::Lose { .. } => format!("the data directory {} is lost", directory(local)),
+        Action::Lose { .. } => format!("{} loses its data directory", directory(local)),
     }
 }
 

@@ -78,12 +78,12 @@ pub enum Action {
         from: u8,
         /// How many directories of the sender were lost before the one that it comes from.
         lost_before: u8,
-        /// Whether it answers a hello of the recipient's directory; otherwise it is a hello.
+        /// Whether it answers a hello of the recipient's directory. If not, it is a hello.
         is_welcome: bool,
     },
     /// A replica loses its data directory, and gets a new one.
     Lose {
-        /// Who.
+        /// The replica.
         at: u8,
     },
 }
@@ -157,8 +157,8 @@ impl World {
         }
     }
 
-    /// The greetings that `to` may receive: hellos of all directories that there ever were, and the
-    /// welcomes of those that would welcome its own.
+    /// The greetings that `to` may receive: a hello of each directory, lost or not, and a welcome of
+    /// each that answers its own hello with one.
     fn list_greetings(&self, to: usize, state: &ClusterState, actions: &mut Vec<Action>) {
         let Some(recipient) = &self.local(state, to).directory else {
             return;
@@ -176,8 +176,7 @@ impl World {
     }
 
     fn may_lose(&self, replica: usize, state: &ClusterState) -> bool {
-        let lost = self.replicas().filter_map(|it| self.local(state, it).directory.as_ref());
-        let lost: usize = lost.map(|it| it.lost.len()).sum();
+        let lost: usize = self.directories(state).map(|it| it.lost.len()).sum();
         lost < self.scenario.losses && self.scenario.may_lose.contains(replica)
     }
 

@@ -161,11 +161,6 @@ impl World {
 
 /// The conditions that take more than a few lines.
 impl World {
-    /// The data directories of all replicas, in a scenario with forming.
-    fn directories<'a>(&'a self, state: &'a ClusterState) -> impl Iterator<Item = &'a Directory> {
-        self.replicas().filter_map(|it| self.local(state, it).directory.as_ref())
-    }
-
     fn role(&self, state: &ClusterState, replica: usize) -> RoleKind {
         self.summary(state, replica).role
     }

@@ -33,8 +33,8 @@ fn is_over(owner: &Summary, s: SequenceNumber) -> bool {
     owner.own != s && owner.heard_floor >= s
 }
 
-/// The owner of a number whose data directory is lost. No answer reaches it, so it is as one who has
-/// heard of every number, and uses none.
+/// The sender of an order, after its data directory was lost. No answer reaches it any more. So it is
+/// like a replica that uses no number and has heard of all.
 fn lost(owner: &Summary) -> Summary {
     let (role, own) = (RoleKind::Follower, SequenceNumber::NONE);
     Summary { role, own, heard_floor: SequenceNumber(u64::MAX), ..owner.clone() }

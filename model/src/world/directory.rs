@@ -1,14 +1,14 @@
-//! The data directory of a replica, in a scenario in which the cluster must form first.
+//! The data directory of a replica, in a scenario with forming.
 //!
-//! Here a directory can be lost. It is made anew at once, under the same id and with another
-//! incarnation, and the new one knows nothing.
+//! A directory can be lost there. A new one is made at once, under the same id and with another
+//! incarnation. It knows nothing.
 //!
-//! # Greetings need not be in flight
+//! # Greetings are not in flight
 //!
-//! A replica says hello again and again. So a hello of every directory that ever was may arrive at any
-//! time. A directory that would welcome another one has done so whenever that one said hello. So its
-//! welcome may arrive at any time too, even after the directory is lost. Which greetings are in flight
-//! follows from what the directories know, and from what the lost ones knew.
+//! A replica may say hello at any time. So a hello of every directory, lost or not, may arrive at any
+//! time. A directory that knows another one answers each hello of it with a welcome. So from then on
+//! such a welcome may arrive at any time too, even after the directory that sent it is lost. What the
+//! directories know, and what the lost ones knew, says which greetings may arrive.
 
 use core::fmt;
 use std::vec::Vec;
@@ -21,15 +21,15 @@ use crate::numbers::ReplicaId;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Directory {
     replica: ReplicaId,
-    /// What the replica knows.
+    /// What the replica knows of the other members.
     pub(crate) forming: Forming,
-    /// What of it is on the disk.
+    /// The part of it that is on the disk.
     on_disk: KnownMembers,
-    /// What was known in the directories that were lost, the oldest first. No replica remembers it.
+    /// The same for each directory that was lost, the oldest first. No replica remembers it.
     pub(crate) lost: Vec<Forming>,
 }
 
-/// One of the data directories that there were under one id.
+/// The name of one data directory among all that a replica has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DirectoryName {
     pub(crate) replica: ReplicaId,
@@ -41,7 +41,7 @@ pub(crate) struct DirectoryName {
 const LOST_MAX: u128 = 100;
 
 impl DirectoryName {
-    /// No two directories have the same.
+    /// A number that no other directory has.
     pub(crate) fn incarnation(self) -> Incarnation {
         Incarnation(u128::from(self.replica.0) * LOST_MAX + self.lost_before as u128)
     }
@@ -64,7 +64,7 @@ impl fmt::Display for DirectoryName {
 }
 
 impl Directory {
-    /// A directory that nobody knows, and that knows nobody.
+    /// The first directory of a replica.
     pub(crate) fn new(replica: ReplicaId, members: &Configuration) -> Self {
         let on_disk = KnownMembers::new(members);
         let forming = Forming::new(replica, members, on_disk.clone());
@@ -85,13 +85,13 @@ impl Directory {
         known.values().map(|incarnation| DirectoryName::of(*incarnation))
     }
 
-    /// All that there were under this id: their names, and what is or was known in them.
+    /// This directory and the lost ones, each with what it knows or knew.
     pub(crate) fn all(&self) -> impl Iterator<Item = (DirectoryName, &Forming)> {
         let all = self.lost.iter().chain([&self.forming]).enumerate();
         all.map(|(lost_before, it)| (DirectoryName { lost_before, ..self.name() }, it))
     }
 
-    /// Whether a directory that took part was lost.
+    /// Whether one of the lost directories took part.
     pub(crate) fn took_part(&self) -> bool {
         self.lost.iter().any(Forming::is_formed)
     }
@@ -101,7 +101,7 @@ impl Directory {
         self.forming.passes(other.replica, other.incarnation())
     }
 
-    /// Whether this replica knows `other` with a directory that was lost.
+    /// Whether this replica knows a lost directory of `other` instead of its present one.
     pub(crate) fn knows_as_lost(&self, other: &Self) -> bool {
         self.forming.knows(other.replica).is_some_and(|known| known != other.incarnation())
     }
@@ -137,7 +137,7 @@ impl Directory {
     }
 }
 
-/// Whether the answer to a hello of `dialer` is a welcome, where `forming` is known.
+/// Whether a directory that knows `forming` answers a hello of `dialer` with a welcome.
 pub(crate) fn welcomes(forming: &Forming, dialer: &Directory) -> bool {
     let hello = Greeting::Hello;
     forming.clone().receive(dialer.replica, dialer.incarnation(), hello) == Decision::Admit

@@ -14,11 +14,11 @@ pub(crate) struct Envelope {
     pub(crate) from: ReplicaId,
     pub(crate) to: ReplicaId,
     pub(crate) message: Message<u8>,
-    /// None in a scenario without forming.
+    /// `None` in a scenario without forming.
     pub(crate) connection: Option<Connection>,
 }
 
-/// The two data directories that a message passes between.
+/// The two data directories that a connection joins. A message reaches no other one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Connection {
     pub(crate) from: Incarnation,
@@ -29,7 +29,7 @@ impl Hash for Envelope {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Self { from, to, message, connection } = self;
         (from, to, message).hash(hasher);
-        // Messages are ordered by their hash. Without forming that order does not know of it.
+        // The hash decides the order of messages in a state. Without forming, that order must not change.
         if let Some(connection) = connection {
             connection.hash(hasher);
         }

@@ -24,7 +24,7 @@ pub(crate) struct LocalState {
     pub(crate) disk: Option<Arc<Base<u8>>>,
     /// The records that are written but not durable, oldest first.
     pub(crate) unsynced: Vec<Record<u8>>,
-    /// None in a scenario without forming.
+    /// `None` in a scenario without forming.
     pub(crate) directory: Option<Directory>,
 }
 
@@ -75,13 +75,13 @@ impl LocalState {
         self.replica.common.me
     }
 
-    /// Whether it takes part in the protocol.
+    /// Whether the replica takes part in the protocol.
     pub(crate) fn takes_part(&self) -> bool {
         self.directory.as_ref().is_none_or(|it| it.forming.is_formed())
     }
 
-    /// `message` on its way to `to`, over a connection to the directory that is known. None if no
-    /// directory is.
+    /// `message`, on its way to the data directory of `to` that this replica knows. `None` if it knows
+    /// none.
     pub(crate) fn envelope(&self, to: ReplicaId, message: Message<u8>) -> Option<Envelope> {
         let connection = match &self.directory {
             None => None,

@@ -156,6 +156,14 @@ impl World {
         &self.locals.get(state.locals[replica]).derived
     }
 
+    /// The data directories of all replicas, in a scenario with forming. There are none in others.
+    pub(super) fn directories<'a>(
+        &'a self,
+        state: &'a ClusterState,
+    ) -> impl Iterator<Item = &'a Directory> {
+        self.replicas().filter_map(|it| self.local(state, it).directory.as_ref())
+    }
+
     /// A message in flight.
     pub(crate) fn envelope(&self, id: Id) -> &Envelope {
         &self.envelopes.get(id).content

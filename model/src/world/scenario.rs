@@ -266,8 +266,8 @@ impl Scenario {
     #[must_use]
     pub fn properties(&self) -> Vec<ModelProperty> {
         let is_checked = |property: &ModelProperty| match property {
-            // Messages change nothing about who takes part, so this is looked at where there are none.
-            // Elsewhere a wrong answer shows in what it leads to.
+            // Who takes part does not depend on messages, so it is checked where there are none. In
+            // other scenarios a fault of forming is found by what follows from it.
             ModelProperty::Invariant(
                 Invariant::OneDirectoryTakesPart | Invariant::FormedKnowOneAnother,
             ) => self.forming && self.numbers.is_empty(),

@@ -38,9 +38,9 @@ pub(crate) enum ReplicaEvent {
     },
     /// The replica cannot crash any more, so its disk is removed.
     Survive,
-    /// It is greeted.
+    /// A greeting arrives.
     Greet(DirectoryName, Greeting),
-    /// Its data directory is lost, and it begins anew as it did at first.
+    /// Its data directory is lost. It begins anew in this state, but for the directory.
     Lose(Box<LocalState>),
 }
 
@@ -143,7 +143,7 @@ fn step_or_panic(
     Stepped { local, sent, effects }
 }
 
-/// The replica after a greeting, which is nothing to the protocol.
+/// The replica after a greeting. The protocol does not see greetings.
 fn greeted(mut local: LocalState, from: DirectoryName, greeting: Greeting) -> Stepped {
     if let Some(directory) = &mut local.directory {
         directory.receive(from, greeting);
@@ -151,7 +151,7 @@ fn greeted(mut local: LocalState, from: DirectoryName, greeting: Greeting) -> St
     Stepped { local, sent: Vec::new(), effects: Effects::default() }
 }
 
-/// The replica with a new data directory. `first` is what it was at first.
+/// The replica with a new data directory, and for the rest as `first`.
 fn remade(before: LocalState, first: LocalState, members: &Configuration) -> Stepped {
     let directory = before.directory.map(|mut directory| {
         directory.lose(members);

@@ -1,12 +1,12 @@
 //! Which majorities must agree where a cluster must form first.
 //!
-//! A replica that is not formed needs all others, so a majority alone gets nowhere. And a directory
-//! that was made anew under a known id never takes part. So before a majority is left in peace its
-//! members greet one another. Then:
+//! A replica that is not formed needs all others, so a majority does not help it. And a new data
+//! directory under a known id never takes part. So the members of a majority greet one another before
+//! they are left in peace. Then:
 //!
-//! - a majority whose members all take part, and let one another's messages pass, must agree;
-//! - all replicas together must have come to that, unless one of them knows a directory that is lost;
-//! - of other majorities nothing is claimed.
+//! - If all of them take part, and let one another's messages pass, they must agree.
+//! - All replicas together must get that far, unless one of them knows a directory that is lost.
+//! - Nothing is claimed of other majorities.
 
 use super::FairRun;
 use crate::world::directory::{Directory, welcomes};
@@ -16,13 +16,13 @@ use crate::world::outcomes::EventKey;
 use crate::world::scenario::{REPLICAS_MAX, Replicas};
 use std::vec::Vec;
 
-/// What becomes of a majority when its members have greeted one another.
+/// The result of the greetings among a majority.
 pub(super) enum Formed {
-    /// It must agree from here.
+    /// The members let one another's messages pass. They must agree.
     Joined([Id; REPLICAS_MAX]),
-    /// It cannot be expected to agree.
+    /// They do not, and need not.
     Apart,
-    /// It should have formed.
+    /// They do not, and should.
     Stuck,
 }
 
@@ -47,7 +47,7 @@ impl World {
 }
 
 impl FairRun<'_> {
-    /// Whether `is_so` of any member and any other.
+    /// Whether `is_so` holds for any member and any other one.
     fn any_pair(&self, is_so: impl Fn(&Directory, &Directory) -> bool) -> bool {
         let directory = |it: usize| self.local(it).directory.as_ref();
         let others = |it: usize| self.members().filter(move |other| *other != it);
@@ -56,7 +56,7 @@ impl FairRun<'_> {
             .any(|(it, one)| others(it).filter_map(directory).any(|other| is_so(one, other)))
     }
 
-    /// All members say hello to one another, and then all are welcomed that are welcome.
+    /// Each member says hello to each other one, and then each welcome arrives.
     fn greet(&mut self) {
         for is_welcome in [false, true] {
             for to in self.members() {
