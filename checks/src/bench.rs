@@ -1,26 +1,25 @@
-//! How fast Synod's model is checked, beside two models that anybody can check the figure against.
+//! How fast the checker searches Synod's model, compared with two models that everybody can run.
 //!
-//! A rate alone says little: it depends on the machine, and on what a state of the model holds. So
-//! [`BenchReport`] puts three searches side by side, made on the same machine, by the same checker,
-//! with the same number of threads:
+//! A rate by itself says little: it depends on the machine and on the size of a state. So
+//! [`BenchReport`] puts three searches side by side. They run on the same machine, with the same
+//! checker and the same number of threads:
 //!
-//! - the largest scenario of the quick tier, which is what is really asked about;
-//! - [`paxos_example`]: Paxos for one decision, as one would first write it with stateright's
-//!   actors. It is the same protocol without our reductions, so it tells what they bring;
-//! - [`two_phase_commit`]: a model with hardly any work of its own. It tells what the framework
-//!   costs, which no model can get below.
+//! - The largest scenario of tier quick. This is the figure in question.
+//! - [`paxos_example`]: Paxos for one decision, as a first version with stateright's actors would be.
+//!   It is the same protocol without our reductions, so it shows what they gain.
+//! - [`two_phase_commit`]: a model that does hardly any work itself. It shows the cost of the
+//!   framework, which no model can undercut.
 //!
-//! The two [`Baseline`]s are our own renderings of examples that come with stateright, kept equal
-//! to them in what they explore and in how a state is represented. [`Baseline::run`] holds them to the
-//! exact number of states that those reach: a workload that drifts is an error, not a new figure.
+//! The two [`Baseline`]s are our own versions of examples that come with stateright. They explore the
+//! same states and represent a state in the same way. [`Baseline::run`] checks that they reach exactly
+//! as many states: a baseline that differs is an error, not a new figure.
 //!
 //! # What is measured
 //!
-//! [`measure`] searches a model depth first until nothing is left to visit, and takes wall time,
-//! processor time, and how far the resident memory rose. The last of these is only true in a
-//! process that has done nothing else: memory that an earlier search has freed would be used again,
-//! and no growth be seen. Hence [`process::run_apart`], which starts this same program anew for
-//! every workload.
+//! [`measure`] searches a model depth first until no state is left. It takes wall time, processor time
+//! and the growth of resident memory. That growth is meaningful only in a new process: an old one
+//! would use memory again that an earlier search has freed. So [`process::run_apart`] starts this
+//! program again for every workload.
 
 mod error;
 mod paxos_example;
@@ -43,7 +42,7 @@ use crate::scenarios::{self, ScenarioRow, StateCount, TABLE, Tier};
 use error::BenchError;
 use report::BenchReport;
 
-/// Searches the scenario and its peers, each in a process of its own, and prints the figures.
+/// Searches the scenario and the baselines, each in a process of its own, and prints the figures.
 ///
 /// # Errors
 ///
@@ -51,10 +50,10 @@ use report::BenchReport;
 pub fn bench(args: &BenchArgs) -> anyhow::Result<Exit> {
     let threads = Resources { threads: args.threads, memory_max: None }.threads();
     let largest = largest().context(
-        "no scenario of tier quick has its states counted, so none is the largest\n  `synod-check run` counts them: put the numbers in checks/src/scenarios.rs",
+        "no scenario of tier quick has a counted number of states, so none is the largest\n  `synod-check run` counts them: put the numbers in checks/src/scenarios.rs",
     )?;
     let measured = |name: &str| {
-        // On standard error, for it is only to say that something goes on.
+        // Standard output is for the figures.
         eprintln!("searching {name} ...");
         process::run_apart(name, threads)
     };
@@ -72,17 +71,17 @@ pub fn bench(args: &BenchArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Holds)
 }
 
-/// Searches one workload in this process, and prints the measurement as a line of JSON.
+/// Searches one workload in this process, and prints the measurement as one line of JSON.
 ///
 /// # Errors
 ///
-/// If there is no such workload, or it is not what it should be.
+/// If there is no such workload, or it does not reach the states that it must.
 pub fn workload(args: &WorkloadArgs) -> anyhow::Result<Exit> {
     let name = args.workload.as_str();
     let measurement = match (Baseline::from_name(name), scenarios::find(name)) {
         (Some(baseline), _) => baseline.run(args.threads)?,
         (None, Some(row)) => {
-            // What liveness remembers is not what a state costs.
+            // What liveness remembers would add to the memory that a state costs.
             let scenario = Scenario { liveness: false, ..(row.scenario)() };
             measure(name, World::new(scenario), args.threads)?
         }
@@ -92,7 +91,7 @@ pub fn workload(args: &WorkloadArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Holds)
 }
 
-/// The scenario of tier quick that has the most states, of those that were counted.
+/// The scenario of tier quick with the most states, among those that were counted.
 fn largest() -> Option<&'static ScenarioRow> {
     let quick = TABLE.iter().filter(|row| row.tier == Tier::Quick);
     let counted = quick.filter_map(|row| match row.states {
@@ -102,61 +101,61 @@ fn largest() -> Option<&'static ScenarioRow> {
     counted.max_by_key(|(states, _)| *states).map(|(_, row)| row)
 }
 
-/// What one exhaustive search cost. As JSON, it is what a workload's process tells its parent.
+/// The cost of one exhaustive search. The process of a workload passes it to its parent as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measurement {
-    /// The name of what was searched: a scenario, or a [`Baseline`].
+    /// The name of the scenario or [`Baseline`].
     pub(crate) scenario: String,
     /// How many threads searched.
     pub(crate) threads: NonZeroUsize,
-    /// States that differ.
+    /// The number of unique states.
     pub(crate) unique_states: usize,
-    /// States that were generated, met before or not, the initial ones among them.
+    /// The number of states that were generated: new ones, known ones and the initial ones.
     pub(crate) transitions: usize,
     /// Wall time of the search.
     pub(crate) seconds: f64,
-    /// Processor time of the search, of all threads together, in user and kernel mode.
+    /// Processor time of all threads of the search, in user and kernel mode.
     pub(crate) cpu_seconds: f64,
-    /// How far resident memory at its peak stood above where it was before the search.
+    /// The growth of resident memory, from before the search to its peak.
     pub(crate) peak_memory_growth_bytes: u64,
 }
 
 impl Measurement {
-    /// The rate that the person at the terminal sees.
+    /// The rate that a person at the terminal sees.
     pub(crate) fn transitions_per_second(&self) -> f64 {
         approximate(self.transitions) / self.seconds
     }
 
-    /// The rate that does not depend on how many threads there were, nor on who else was at work.
+    /// The rate independent of the number of threads and of other load on the machine.
     pub(crate) fn transitions_per_cpu_second(&self) -> f64 {
         approximate(self.transitions) / self.cpu_seconds
     }
 
-    /// What a state costs in memory. It bounds the largest search that fits in a machine.
+    /// The memory that a state costs. It limits the largest search that a machine can hold.
     pub(crate) fn peak_bytes_per_unique_state(&self) -> f64 {
         let bytes = usize::try_from(self.peak_memory_growth_bytes).unwrap_or(usize::MAX);
         approximate(bytes) / approximate(self.unique_states)
     }
 
-    /// One line of JSON, as [`process::run_apart`] expects it on a workload's standard output.
+    /// One line of JSON, which [`process::run_apart`] reads from the standard output of a workload.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("names and numbers can be written as JSON")
     }
 }
 
-/// Searches `model` depth first, with that many threads, until no state is left to visit.
+/// Searches `model` depth first with `threads` threads, until no state is left.
 ///
-/// The figures count only if the search was complete and proved something, so it is an error if a
-/// property does not hold, or if a state that is promised to be reachable was not reached. That no
-/// state was left out follows: nothing bounds the search but its frontier, and stateright ends
-/// early only once it has found something for *all* properties, and for one that always holds there
-/// is nothing to find.
+/// The figures count only if the search was complete and every property is as it must be. So a
+/// property that is violated, or a `sometimes` property that is not reached, is an error. The search
+/// is then complete: stateright ends a search early only after a discovery for *every* property, and
+/// an `always` property that holds has no discovery.
 ///
-/// Call it in a process of its own, or the memory figure means nothing.
+/// The memory figure is meaningful only in a process that has done nothing else.
 ///
 /// # Panics
 ///
-/// If the model has only sometimes-properties: its search might end early, and nobody could tell.
+/// If the model has only `sometimes` properties: then a search that ended early could not be told
+/// from a complete one.
 pub(crate) fn measure<M>(
     scenario: &str,
     model: M,
@@ -181,7 +180,7 @@ where
     let cpu = process::cpu_time().saturating_sub(cpu_before);
     let peak = process::peak_resident_bytes()?;
 
-    // Only now: finding out replays whole paths.
+    // Not before the measurement ends: this replays whole paths.
     let discoveries = checker.discoveries();
     for property in checker.model().properties() {
         let should_be_found = property.expectation == Expectation::Sometimes;
@@ -205,7 +204,7 @@ where
     })
 }
 
-/// A model that is not ours to make faster, and that the scenario is compared with.
+/// A model that the scenario is compared with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Baseline {
     /// Paxos for one decision, with three clients: [`paxos_example`].
@@ -215,14 +214,14 @@ pub(crate) enum Baseline {
 }
 
 impl Baseline {
-    /// The peer of that name, if there is one.
+    /// The baseline with this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::PaxosExample, Self::TwoPhaseCommit]
             .into_iter()
             .find(|baseline| baseline.name() == name)
     }
 
-    /// What it is called on the command line and in JSON.
+    /// Its name on the command line and in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::PaxosExample => "paxos_example",
@@ -230,8 +229,8 @@ impl Baseline {
         }
     }
 
-    /// The unique and the generated states of stateright's own example. It is the same work only if
-    /// both are reached exactly.
+    /// The unique and the generated states of stateright's own example. The work is the same only if
+    /// both numbers are.
     pub(crate) fn expected_states(self) -> (usize, usize) {
         match self {
             Self::PaxosExample => (1_194_428, 2_420_477),
@@ -239,7 +238,7 @@ impl Baseline {
         }
     }
 
-    /// Searches it in this process, and checks that it is still what it is to be compared with.
+    /// Searches the baseline in this process, and checks its numbers of states.
     pub(crate) fn run(self, threads: NonZeroUsize) -> Result<Measurement, BenchError> {
         let measurement = match self {
             Self::PaxosExample => measure(self.name(), paxos_example::model(3), threads),
@@ -257,7 +256,7 @@ impl Baseline {
     }
 }
 
-/// The number for a quotient: exact up to 2^53, which no search comes near.
+/// A count as a float. It is exact up to 2^53, far more states than any search has.
 #[expect(clippy::cast_precision_loss, reason = "a rate is not known to 53 bits anyway")]
 fn approximate(count: usize) -> f64 {
     count as f64
@@ -269,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts up to a limit, and claims that it stays below a bound and that it gets to a goal.
+    /// Counts up to `limit`. Its properties: it stays below `bound`, and it reaches `goal`.
     struct Count {
         limit: u32,
         bound: u32,

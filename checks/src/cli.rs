@@ -1,4 +1,4 @@
-//! The command line: what can be asked, and what the exit code answers.
+//! The command line, and the exit codes.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -11,56 +11,56 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::scenarios::{self, ScenarioRow, Tier};
 
-/// Checks the Paxos model of Synod: exhaustively, within the bounds of each scenario.
+/// Checks the Paxos model of Synod exhaustively, within the bounds of scenarios.
 ///
-/// Without a command it runs the scenarios of tier quick.
+/// Without a command, it runs the scenarios of tier quick.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do; without, `run`.
+    /// The command; `run` if there is none.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  every search emptied its frontier, and everything holds
-  1  something is wrong: a property is violated, what must be reached is not, or the number of
-     states is not the one in the table of scenarios
+  0  every search emptied its frontier, and every property holds
+  1  something is wrong: a property is violated, a state that must be reached was not, or the number
+     of states differs from the table of scenarios
   2  the command could not be carried out: an unknown scenario, an address in use, ...
-  3  incomplete: stopped by Ctrl-C, by the memory limit or by a panic of the checker, and nothing
-     wrong was found so far";
+  3  incomplete: Ctrl-C, the memory limit or a panic of the checker stopped a search, and nothing
+     wrong was found before";
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the scenarios: tier, states, and what each shows
+    /// List the scenarios: their tier, their number of states, and what they show
     List,
-    /// Check scenarios exhaustively; tier quick if none is named
+    /// Check scenarios exhaustively: those that are named, or all of tier quick
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     /// Walk through the states of a scenario in a browser
     Explore(ExploreArgs),
-    /// Show a short path to a state: how a `sometimes` is reached, or an `always` violated
+    /// Show a short path to a state that reaches a `sometimes` property or violates another one
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
     /// Measure the checker against stateright's own examples
     Bench(BenchArgs),
-    /// One workload of `bench`, in a process of its own
+    /// Measure one workload of `bench` in this process
     #[command(hide = true)]
     BenchWorkload(WorkloadArgs),
 }
 
-/// What `run` is told.
+/// The arguments of `run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// Only these scenarios
+    /// The scenarios to check
     #[arg(value_name = "SCENARIO", value_parser = scenario)]
     pub scenarios: Vec<&'static ScenarioRow>,
-    /// The scenarios of this tier; with scenarios named, they must be in it [default: quick]
+    /// Check all scenarios of this tier; scenarios that are named must belong to it [default: quick]
     #[arg(long, value_enum)]
     pub tier: Option<Tier>,
-    /// What they may use
+    /// What the searches may use
     #[command(flatten)]
     pub resources: Resources,
     /// Print one JSON document instead of the table
@@ -74,62 +74,62 @@ pub struct Resources {
     /// Threads that search [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
-    /// Stop, as incomplete, before the process holds more, such as 6GiB [default: four fifths of
-    /// what is available when the command starts]
+    /// The most memory that the process may hold, such as 6GiB; a search that would need more is
+    /// stopped as incomplete [default: four fifths of what is available at the start]
     #[arg(long, value_name = "BYTES")]
     pub memory_max: Option<ByteSize>,
 }
 
 impl Resources {
-    /// How many threads search.
+    /// How many threads search: as asked for, or one for each core.
     pub fn threads(&self) -> NonZeroUsize {
         let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.threads.unwrap_or_else(all)
     }
 }
 
-/// What `explore` is told.
+/// The arguments of `explore`.
 #[derive(Debug, Args)]
 pub struct ExploreArgs {
     /// The scenario
     #[arg(value_parser = scenario)]
     pub scenario: &'static ScenarioRow,
-    /// Where to serve the page; with port 0, on any free port
+    /// The address to serve the page at; port 0 takes any free port
     #[arg(long, default_value = DEFAULT_ADDRESS, value_parser = address)]
     pub address: SocketAddr,
 }
 
-/// Where the explorer is, unless told otherwise.
+/// The default address of the explorer.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
 
-/// What `trace` is told.
+/// The arguments of `trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
     /// The scenario
     #[arg(value_parser = scenario)]
     pub scenario: &'static ScenarioRow,
-    /// The property: its name, or a part of it that no other property has
+    /// The property: its name, or a part of its name that no other property has
     pub property: String,
-    /// Where to write the picture [default: in synod-check/ in cargo's target directory]
+    /// The file to write the picture to [default: a file in synod-check/ in cargo's target directory]
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// What it may use
+    /// What the search may use
     #[command(flatten)]
     pub resources: Resources,
 }
 
-/// What `bench` is told.
+/// The arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub json: bool,
-    /// Threads that search, the same for all [default: one for each core]
+    /// Threads that search, in every workload [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 }
 
-/// What a process of `bench` is told.
+/// The arguments of a process of `bench`.
 #[derive(Debug, Args)]
 pub struct WorkloadArgs {
     /// The workload
@@ -149,7 +149,7 @@ impl ValueEnum for Tier {
     }
 }
 
-/// What a tier is called.
+/// The name of a tier.
 pub fn tier_name(tier: Tier) -> &'static str {
     match tier {
         Tier::Quick => "quick",
@@ -166,23 +166,23 @@ fn scenario(name: &str) -> Result<&'static ScenarioRow, String> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    // A name, such as localhost, is as good as the address that it stands for.
+    // A host name, such as localhost, is resolved.
     let resolved = std::net::ToSocketAddrs::to_socket_addrs(text);
     resolved.ok().and_then(|mut all| all.next()).ok_or_else(|| {
-        format!("that is no address\n  an address is host:port, such as {DEFAULT_ADDRESS}")
+        format!("that is not an address\n  an address is host:port, such as {DEFAULT_ADDRESS}")
     })
 }
 
-/// What the exit code says.
+/// What the exit code tells the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything is complete and holds.
+    /// Every search is complete, and every property holds.
     Holds,
     /// Something is wrong.
     Violated,
-    /// It could not be done.
+    /// The command could not be carried out.
     Failed,
-    /// Nothing is wrong so far, and not everything was looked at.
+    /// Nothing wrong was found, but not every state was checked.
     Incomplete,
 }
 

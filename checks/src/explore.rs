@@ -1,8 +1,7 @@
-//! `synod-check explore`: stateright's web page, in which people walk from state to state.
+//! `synod-check explore`: serves stateright's web page, on which people walk from state to state.
 //!
-//! Two things about that page would surprise: it panics where its address is in use, and it is
-//! replaced, file by file, by what lies in a folder `ui` of the working directory. Both are looked
-//! at first.
+//! Two traits of that page would surprise its users. It panics if its address is in use; and files
+//! in a folder `ui` of the working directory replace its own. This module checks both first.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -18,21 +17,21 @@ use synod_model::world::World;
 use crate::cli::{Exit, ExploreArgs};
 use crate::scenarios::StateCount;
 
-/// The files that the page consists of.
+/// The files of the page.
 const PAGE: [&str; 4] = ["index.htm", "app.css", "app.js", "knockout-3.5.0.js"];
 
-/// Beyond so many states it takes minutes to search them all for the page.
+/// With more states than this, "Run to completion" takes minutes.
 const STATES_MANY: u64 = 500_000;
 
-/// Serves the page until the process is ended.
+/// Serves the page until the process ends.
 ///
 /// # Errors
 ///
-/// If it cannot be served there.
+/// If the page cannot be served at the address.
 pub fn explore(args: &ExploreArgs) -> anyhow::Result<Exit> {
     if let Some(file) = PAGE.iter().find(|file| Path::new("ui").join(file).exists()) {
         bail!(
-            "./ui/{file} would take the place of the explorer's own\n  start synod-check in a folder that has no ui/{file}"
+            "./ui/{file} would replace a file of the explorer's page\n  start synod-check in a folder without ui/{file}"
         );
     }
     let address = free(args.address)?;
@@ -42,31 +41,31 @@ pub fn explore(args: &ExploreArgs) -> anyhow::Result<Exit> {
     writeln!(out, "\n  http://{address}/\n")?;
     writeln!(
         out,
-        "The page says which properties hold, and leads to a state that shows each, once"
+        "Click 'Run to completion' on the page: then it says which properties hold, and links to a"
     )?;
-    writeln!(out, "you have clicked 'Run to completion' there. Ctrl-C ends it.")?;
+    writeln!(out, "state for each one that was reached or violated. Ctrl-C ends the explorer.")?;
     let (StateCount::Counted(states) | StateCount::Estimated(states)) = row.states;
     if states > STATES_MANY {
         writeln!(
             out,
-            "This scenario has {} states: that will take long, and much memory. `synod-check trace`\n\
-             leads to a single state sooner.",
+            "This scenario has {} states: to search them takes long, and much memory.\n\
+             `synod-check trace` finds the path to a single property sooner.",
             HumanCount(states)
         )?;
     }
     out.flush()?;
     drop(out);
     let world = Arc::new(World::new((row.scenario)()));
-    // By one thread, so that what the page leads to is the same every time, and near.
+    // One thread: so the states that the page links to are near, and the same every time.
     Explored::new(world).checker().serve(address);
     bail!("the explorer stopped serving http://{address}/")
 }
 
-/// The address to serve at, once it is known that one can.
+/// The address to serve at. Fails if it is in use.
 fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(address).with_context(|| {
         format!(
-            "cannot serve at {address}\n  choose another: --address 127.0.0.1:0 takes any free port"
+            "cannot serve at {address}\n  choose another address: --address 127.0.0.1:0 takes any free port"
         )
     })?;
     Ok(listener.local_addr()?)

@@ -1,17 +1,17 @@
-//! Looking for a short path to a state that shows, or breaks, one property.
+//! A hunt: the search for a short path to a state that reaches or violates one property.
 //!
-//! A breadth-first search meets states in the order of their distance, so the first that it finds
-//! is as near as any. Three things about stateright would spoil that, and so the search runs on a
-//! model of its own, [`Hunt`], which is the world with a single property:
+//! A breadth-first search visits states in the order of their distance, so no state is nearer than
+//! the first that it finds. Three traits of stateright would spoil that. So the search runs on a
+//! model of its own: [`Hunt`], which is the world with a single property.
 //!
-//! - several threads do not keep the order, so there is one;
-//! - a violation that is found again, a little later and farther away, takes the place of the first:
-//!   `Hunt` reports only the first;
-//! - a search looks only now and then whether it has found everything: with a single property, it
-//!   returns where it finds it.
+//! - Several threads do not keep the order, so the search has one thread.
+//! - A later discovery replaces the first one, and may be farther away. `Hunt` reports the first
+//!   only.
+//! - A search checks only now and then whether it has found every property. With a single property,
+//!   it returns where it finds it.
 //!
-//! It keeps a path for every state that waits, some 200 bytes. Where that is too much, a depth-first
-//! search takes its place; its path is right, and may be much longer than needed.
+//! The search keeps a path for every pending state, about 200 bytes each. If that grows too large, a
+//! depth-first search takes over. Its path is valid, but may be much longer than necessary.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,22 +21,22 @@ use synod_model::world::{Action, ClusterState, ModelProperty, PropertyKind, Scen
 
 use crate::search::{SearchEnd, SearchLimits, SearchProgress, StopReason, watch};
 
-/// A path, as the explorer names it: the number of the first state, then of an action at each state.
+/// A path as the explorer names it: the index of the first state, then of an action at each state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Indices(pub Vec<usize>);
 
 impl Indices {
-    /// From what [`stateright::Path::encode`] makes of a path.
+    /// Reads a path that was written by [`stateright::Path::encode`].
     pub fn decode(encoded: &str) -> Self {
         Self(encoded.split('/').filter_map(|index| index.parse().ok()).collect())
     }
 
-    /// How many steps it has.
+    /// The number of steps.
     pub fn steps(&self) -> usize {
         self.0.len().saturating_sub(1)
     }
 
-    /// The page of the explorer at `address` that shows where it leads.
+    /// The page that shows the last state of the path, in the explorer at `address`.
     pub fn page(&self, address: impl std::fmt::Display) -> String {
         let indices: Vec<_> = self.0.iter().map(usize::to_string).collect();
         format!("http://{address}/#/steps/{}", indices.join("/"))
@@ -48,17 +48,18 @@ impl Indices {
 pub struct Hunted {
     /// The path, if there is one.
     pub path: Option<Indices>,
-    /// Whether no path is shorter.
+    /// Whether no other path is shorter.
     pub is_shortest: bool,
-    /// Why not everything was searched, if so.
+    /// Why the search ended early, if it did.
     pub stopped: Option<StopReason>,
-    /// How many states were searched.
+    /// How far the search came.
     pub progress: SearchProgress,
 }
 
-/// Looks for a path to a state that shows `property`, if that must sometimes hold, or breaks it.
+/// Looks for a path to a state that reaches `property`, if it is a witness, or violates it.
 ///
-/// First the shortest, within `bounds`; when they are exceeded, any, within `bounds_of_any`.
+/// The first search looks for the shortest path, within `limits`. If it exceeds the limit of memory
+/// or time, a second one looks for any path, within `limits_of_any`.
 pub fn hunt(
     scenario: &Scenario,
     property: ModelProperty,
@@ -86,7 +87,7 @@ fn finish<C: Checker<Hunt>>(
 ) -> Hunted {
     let stop = |checker: &C| checker.model().is_stopped.store(true, Ordering::Relaxed);
     let SearchEnd { stopped, progress, .. } = watch(&mut checker, limits, stop, show);
-    // Or the path could not be walked again.
+    // A model that is stopped has no actions, so the path could not be replayed.
     checker.model().is_stopped.store(false, Ordering::Relaxed);
     let path = checker.discovery(ASKED).map(|path| Indices::decode(&path.encode(checker.model())));
     Hunted { path, is_shortest, stopped, progress }
@@ -95,7 +96,7 @@ fn finish<C: Checker<Hunt>>(
 /// The one property of a [`Hunt`].
 const ASKED: &str = "what is asked for";
 
-/// The world, with a single property: that what is asked for is reached.
+/// The world with a single property: the state that is asked for is reached.
 struct Hunt {
     world: World,
     property: ModelProperty,
@@ -113,9 +114,9 @@ impl Hunt {
         }
     }
 
-    /// Whether `state` is asked for, and the first.
+    /// Whether `state` is the first one that is asked for.
     fn is_first(&self, state: &ClusterState) -> bool {
-        // A witness is asked for where it shows, anything else where it is violated.
+        // A witness is asked for where it is reached, any other property where it is violated.
         let asked = self.property.kind() == PropertyKind::Sometimes;
         !self.is_found.load(Ordering::Relaxed)
             && self.world.holds(self.property, state) == asked

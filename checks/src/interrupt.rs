@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks a search to end, the second ends the process.
+//! Ctrl-C: the first one stops the search, the second one ends the process.
 
 use std::process;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-/// Whether somebody pressed Ctrl-C, or asked the process to terminate.
+/// Whether the process received Ctrl-C or a signal to terminate.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Listens from now on.
+    /// Installs the signal handler.
     ///
     /// # Errors
     ///
-    /// If the process listens already.
+    /// If the process has one already.
     pub fn listen() -> anyhow::Result<Self> {
         let interrupt = Self::default();
         let seen = interrupt.clone();
@@ -28,12 +28,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// As if Ctrl-C had been pressed.
+    /// Acts as Ctrl-C does.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was pressed.
+    /// Whether Ctrl-C was pressed.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,19 +1,20 @@
-//! What `synod-check` does: Synod's protocol, checked exhaustively within the bounds of scenarios.
+//! The command `synod-check`: it checks Synod's protocol exhaustively, within the bounds of scenarios.
 //!
-//! The model is `synod_model::world`; it knows what can happen to a cluster and what must hold. Here
-//! is the rest. In the order in which data flows:
+//! The model itself is `synod_model::world`: what can happen to a cluster, and what must hold. This
+//! crate searches it and reports what was found. The modules, in the order in which data flows:
 //!
-//! - [`cli`] says what can be asked;
-//! - [`scenarios`] is the table of what is checked;
-//! - [`run`] checks scenarios, one after another; [`search`] watches each search to its end, within
-//!   the limits of [`memory`] and until an [`interrupt`], while [`progress`] shows how far it is;
-//! - [`report`] is what came of it, as a table and as JSON;
-//! - [`trace`] looks for a short path to one property by a [`hunt`], and [`paths`] shows it;
-//! - [`explore`] serves stateright's web page; [`list`] prints the table of scenarios;
-//! - [`mod@bench`] measures the checker against stateright's own examples.
+//! - [`cli`]: the command line, and what the exit codes mean.
+//! - [`scenarios`]: the table of scenarios.
+//! - [`run`]: checks scenarios, one after another. [`search`] watches each search until it ends or is
+//!   stopped, by the limits of [`memory`] or by an [`interrupt`]. [`progress`] shows how far it is.
+//! - [`report`]: the results of a run, as a table and as JSON.
+//! - [`trace`]: shows a short path to one property. [`hunt`] finds the path, [`paths`] prints and
+//!   draws it.
+//! - [`explore`]: serves stateright's web page. [`list`] prints the table of scenarios.
+//! - [`mod@bench`]: measures the checker against stateright's own examples.
 //!
-//! One rule stands above all: only a search whose frontier was emptied is complete. Everything that
-//! ends one earlier is told, and is in the exit code.
+//! One rule stands above all: a search is complete only if its frontier was emptied. A search that
+//! ended earlier is reported as incomplete, in the text and in the exit code.
 
 #![forbid(unsafe_code)]
 

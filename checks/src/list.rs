@@ -8,11 +8,11 @@ use crate::cli::{Exit, tier_name};
 use crate::report::columns::{Alignment, line_up};
 use crate::scenarios::{StateCount, TABLE};
 
-/// Prints it.
+/// Prints the table of scenarios.
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// If standard output cannot be written to.
 pub fn list() -> anyhow::Result<Exit> {
     let mut rows = vec![["scenario", "tier", "states", "what it shows"].map(str::to_owned)];
     rows.extend(TABLE.iter().map(|row| {
@@ -29,7 +29,7 @@ pub fn list() -> anyhow::Result<Exit> {
     out.write_all(text.as_bytes())?;
     writeln!(
         out,
-        "\n~ estimated. `synod-check run NAME` checks one, `synod-check explore NAME` opens it."
+        "\n~ is an estimate. `synod-check run NAME` checks a scenario, `synod-check explore NAME` opens it."
     )?;
     Ok(Exit::Holds)
 }

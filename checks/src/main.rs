@@ -1,4 +1,4 @@
-//! `synod-check`: see the crate's library, or `synod-check --help`.
+//! The program `synod-check`. Its parts are in the library of this crate.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Some(Command::BenchWorkload(args)) => bench::workload(&args),
     };
     let exit = done.unwrap_or_else(|error| {
-        // Whoever closed the pipe, such as `head`, has read enough.
+        // A reader that closes the pipe, such as `head`, has read enough.
         let is_closed_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
         if !error.root_cause().downcast_ref().is_some_and(is_closed_pipe) {
             tell(&error);
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// Says what went wrong in one sentence, its causes behind, and below what to do about it.
+/// Prints an error: one line with what went wrong and its causes, then what to do about it.
 fn tell(error: &anyhow::Error) {
     let text = error.to_string();
     let (what, advice) = text.split_once('\n').unwrap_or((&text, ""));

@@ -1,14 +1,14 @@
 //! How much memory the process holds, and how much it may hold.
 //!
-//! A search remembers every state that it has seen, so its memory grows until it ends, and a machine
-//! that swaps never ends. So there is always a limit, and a search that comes near it is stopped and
-//! reported as incomplete.
+//! A search remembers every state that it has visited, so its memory grows until it ends; and a
+//! machine that swaps makes no progress. So there is always a limit. A search that exceeds it is
+//! stopped and reported as incomplete.
 //!
-//! What is measured is resident memory, as Linux tells it in `/proc/self/status`. Linux also keeps
-//! the highest value that there was, and that can be set back; so the peak of each scenario is
-//! exact: it is what the process held at most while that scenario ran. (Where it cannot be set back,
-//! the peak is the highest value that was seen by looking often.) What an earlier scenario of the
-//! same run left behind in the allocator is in it; run a scenario alone to measure it.
+//! The measure is resident memory, which Linux reports in `/proc/self/status`. Linux also keeps the
+//! peak, and lets a process reset it. So the peak of a scenario is exact: the most that the process
+//! held while that scenario ran. (If the reset fails, the peak is the highest of many samples.) It
+//! includes memory that the allocator kept from earlier scenarios of the same run, so measure a
+//! scenario by running it alone.
 
 use std::fs;
 use std::path::Path;
@@ -16,13 +16,14 @@ use std::path::Path;
 use anyhow::bail;
 use bytesize::ByteSize;
 
-/// Below this nothing can be said of any scenario.
+/// The least limit: no search fits in less.
 const LIMIT_MIN: u64 = 64 << 20;
 
-/// When this little of the machine is left, somebody else took it, and it is time to stop.
+/// A search stops when less than this fraction of the machine's memory is available: another process
+/// has taken the rest.
 const LEFT_FRACTION: u64 = 32;
 
-/// How much the process may hold.
+/// How much memory the process may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryLimit {
     bytes: u64,
@@ -30,24 +31,25 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// The limit that was `asked` for; without, four fifths of what is available now.
+    /// The limit that was `asked` for, or else four fifths of the memory that is available now.
     ///
     /// # Errors
     ///
-    /// If that is too little, or if it is unknown how much there is.
+    /// If the limit is too low, if more was asked for than is available, or if nothing was asked for
+    /// and it is unknown how much is available.
     pub fn new(asked: Option<ByteSize>) -> anyhow::Result<Self> {
         let available = available();
         let bytes = match (asked, available) {
             (Some(asked), _) => asked.as_u64(),
             (None, Some(available)) => held().unwrap_or(0) + available / 5 * 4,
             (None, None) => bail!(
-                "it is unknown how much memory this machine has\n  say how much may be used: --memory-max 6GiB"
+                "cannot find out how much memory this machine has\n  say how much may be used: --memory-max 6GiB"
             ),
         };
         if bytes < LIMIT_MIN {
             let (limit, least) = (ByteSize(bytes), ByteSize(LIMIT_MIN));
             bail!(
-                "too little memory: the limit is {limit}\n  every search needs some {least} to begin with: free some, or give more with --memory-max"
+                "too little memory: the limit is {limit}\n  every search needs at least {least}: free some memory, or raise --memory-max"
             );
         }
         if let Some(available) = available
@@ -55,55 +57,55 @@ impl MemoryLimit {
         {
             let (limit, available) = (ByteSize(bytes), ByteSize(available));
             bail!(
-                "too little memory: the limit is {limit}, and {available} are available\n  beyond that the machine would swap: lower --memory-max, or free some"
+                "too little memory: the limit is {limit}, but {available} are available\n  beyond that the machine would swap: lower --memory-max, or free some memory"
             );
         }
         let left_min = if asked.is_some() { 0 } else { total().unwrap_or(0) / LEFT_FRACTION };
         Ok(Self { bytes, left_min })
     }
 
-    /// In bytes.
+    /// The limit in bytes.
     pub fn bytes(self) -> u64 {
         self.bytes
     }
 
-    /// Whether the process holds more, or the machine has hardly any left.
+    /// Whether the process holds more than the limit, or the machine has hardly any memory left.
     pub fn is_exceeded(self) -> bool {
         held().is_some_and(|held| held > self.bytes)
             || self.left_min > 0 && available().is_some_and(|left| left < self.left_min)
     }
 }
 
-/// Measures the most that the process holds while something runs.
+/// Measures the peak of the memory that the process holds.
 #[derive(Debug)]
 pub struct PeakMemory {
-    /// Whether Linux counts from where this began.
+    /// Whether Linux has reset its peak at the beginning.
     is_exact: bool,
     seen: Option<u64>,
 }
 
 impl PeakMemory {
-    /// Begins to measure.
+    /// Begins a measurement.
     pub fn begin() -> Self {
-        // proc(5): writing 5 sets the highest value back to the present one.
+        // proc(5): writing 5 resets the peak to the present value.
         Self { is_exact: fs::write("/proc/self/clear_refs", "5").is_ok(), seen: held() }
     }
 
-    /// Looks how much there is now.
-    pub fn look(&mut self) -> Option<u64> {
+    /// How much the process holds now; a sample for the peak.
+    pub fn sample(&mut self) -> Option<u64> {
         let held = held();
         self.seen = self.seen.max(held);
         held
     }
 
-    /// The most that there was.
+    /// Ends the measurement: the peak.
     pub fn end(mut self) -> Option<u64> {
-        self.look();
+        self.sample();
         if self.is_exact { status("VmHWM:").max(self.seen) } else { self.seen }
     }
 }
 
-/// How much the process holds.
+/// How much memory the process holds.
 pub fn held() -> Option<u64> {
     status("VmRSS:")
 }
@@ -116,8 +118,8 @@ fn total() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
-/// How much could be taken without swapping: of the machine, and of the control group, such as a
-/// container, that the process is in.
+/// How much more the process could hold without swapping, within the machine and within its control
+/// group (a container, for example).
 fn available() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok();
     let machine = meminfo.and_then(|text| kilobytes(&text, "MemAvailable:"));
@@ -127,7 +129,7 @@ fn available() -> Option<u64> {
     }
 }
 
-/// What is left of the limit of the control group, if it has one.
+/// What the limit of the control group leaves, if the group has one.
 fn control_group() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -135,7 +137,7 @@ fn control_group() -> Option<u64> {
     let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
     let max: u64 = read("memory.max")?.trim().parse().ok()?;
     let current: u64 = read("memory.current")?.trim().parse().ok()?;
-    // Files that were read count as current, and are given back on demand.
+    // Cached files count as current, but the kernel frees them on demand.
     let files = read("memory.stat").and_then(|text| plain(&text, "inactive_file")).unwrap_or(0);
     Some(max.saturating_sub(current.saturating_sub(files)))
 }

@@ -1,4 +1,4 @@
-//! Showing a path to people: its steps as text, and a picture.
+//! A path for people: its steps as text, and a picture.
 
 use std::env;
 use std::fs;
@@ -12,12 +12,12 @@ use synod_model::world::{Action, ClusterState, ModelProperty, Scenario, World};
 use crate::cli::DEFAULT_ADDRESS;
 use crate::hunt::Indices;
 
-/// What there is of a path: each state, with the action that was taken there.
-type Course = Vec<(ClusterState, Option<Action>)>;
+/// Each state of a path, with the action that was taken there.
+type PathSteps = Vec<(ClusterState, Option<Action>)>;
 
 /// The states and actions along `indices`.
-fn walk(world: &World, indices: &Indices) -> Course {
-    let mut course = Course::new();
+fn walk(world: &World, indices: &Indices) -> PathSteps {
+    let mut steps = PathSteps::new();
     let mut indices = indices.0.iter();
     let mut state = indices.next().and_then(|&index| world.init_states().get(index).cloned());
     let mut actions = Vec::new();
@@ -26,12 +26,12 @@ fn walk(world: &World, indices: &Indices) -> Course {
         world.actions(&before, &mut actions);
         let action = indices.next().and_then(|&index| actions.get(index)).copied();
         state = action.and_then(|action| world.next_state(&before, action));
-        course.push((before, action));
+        steps.push((before, action));
     }
-    course
+    steps
 }
 
-/// Where the picture of a path to `property` goes, unless told otherwise.
+/// The default file for the picture of a path to `property`.
 pub fn default_file(scenario: &str, property: ModelProperty) -> PathBuf {
     let letters =
         property.name().chars().filter(|it| it.is_ascii_alphanumeric() || *it == ' ' || *it == '-');
@@ -39,17 +39,17 @@ pub fn default_file(scenario: &str, property: ModelProperty) -> PathBuf {
     target_directory().join("synod-check").join(format!("{scenario}-{name}.svg"))
 }
 
-/// Cargo's target directory: the one that this program was built in, wherever that is; for a program
-/// that was installed elsewhere, `target` here.
+/// The target directory of cargo that this program was built in. If the program was installed
+/// elsewhere, `target` in the working directory.
 fn target_directory() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let mut above = program.ancestors().skip(1);
-    // Cargo marks it so that backups leave it out.
+    // Cargo puts this file there, so that backups leave the directory out.
     let built_in = above.find(|directory| directory.join("CACHEDIR.TAG").is_file());
     built_in.map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
 }
 
-/// Writes a picture, and the directories that lead to it.
+/// Writes a picture, and makes its directory.
 ///
 /// # Errors
 ///
@@ -63,8 +63,8 @@ pub fn write(svg: &str, file: &Path) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write the picture to {}", file.display()))
 }
 
-/// A path for people: its steps, where its picture is (`svg`, or a place of its own), and where the
-/// explorer shows it.
+/// A path as text: its steps, the file of its picture, and its page in the explorer. The picture is
+/// written to `svg`, or else to the default file.
 ///
 /// # Errors
 ///
@@ -77,12 +77,12 @@ pub fn described(
     svg: Option<&Path>,
 ) -> anyhow::Result<String> {
     let world = World::new(scenario.clone());
-    let course = walk(&world, path);
+    let steps = walk(&world, path);
     let file = svg.map_or_else(|| default_file(scenario_name, property), Path::to_path_buf);
-    write(&show::path_svg(&world, &course), &file)?;
+    write(&show::path_svg(&world, &steps), &file)?;
     Ok(format!(
         "{}\npicture   {}\nexplorer  {}\n          while `synod-check explore {scenario_name}` runs\n",
-        show::path_text(&world, &course),
+        show::path_text(&world, &steps),
         file.display(),
         path.page(DEFAULT_ADDRESS),
     ))

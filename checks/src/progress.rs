@@ -1,5 +1,5 @@
-//! How far a run is, on standard error: a bar for the scenario that runs, if that is a terminal, and
-//! a line for each that has ended.
+//! How far a run is, on standard error: a bar for the scenario that is searched, if standard error is
+//! a terminal, and a line for each one that has ended.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::scenarios::{ScenarioRow, StateCount};
 use crate::search::SearchProgress;
 
-/// The bar of one scenario.
+/// The progress of one scenario: a bar that becomes a line.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
@@ -18,13 +18,13 @@ pub struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// Begins the bar of `row`. It is full at the number of states that the table says.
+    /// Begins the bar of `row`. It is full at the number of states in the table.
     pub fn begin(row: &ScenarioRow) -> Self {
         let (StateCount::Counted(states) | StateCount::Estimated(states)) = row.states;
         Self::with_length(row.name, states)
     }
 
-    /// Begins a bar that is full at `states`; if that is 0, nobody knows when.
+    /// Begins a bar that is full at `states`; 0 if the number is unknown.
     pub fn with_length(name: &'static str, states: u64) -> Self {
         let (bar, template) = if states > 0 {
             (ProgressBar::new(states), "{prefix:<14} {bar:20} {percent:>3}%  {msg}")
@@ -37,17 +37,17 @@ impl ProgressLine {
         Self { bar, name }
     }
 
-    /// Shows how far it is.
+    /// Shows how far the search is.
     pub fn show(&self, progress: &SearchProgress) {
         self.bar.set_position(progress.unique_states);
         self.bar.set_message(message(progress));
     }
 
-    /// Puts a line in the place of the bar.
+    /// Replaces the bar by a line.
     pub fn end(&self, progress: &SearchProgress, verdict: &str) {
         self.bar.finish_and_clear();
         let line = format!("{:<14} {}  {verdict}", self.name, message(progress));
-        // That nobody reads it is no reason to stop.
+        // A closed standard error is no reason to stop.
         let _ = writeln!(io::stderr(), "{}", line.trim_end());
     }
 }
@@ -67,7 +67,7 @@ fn message(progress: &SearchProgress) -> String {
     )
 }
 
-/// How many a second.
+/// A count per second.
 pub fn rate(count: u64, elapsed: Duration) -> u64 {
     let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
     count.saturating_mul(1000) / milliseconds

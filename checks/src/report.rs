@@ -1,4 +1,4 @@
-//! What a run found out, as data; [`table`] and [`json`] print it.
+//! The results of a run, as data. [`table`] and [`json`] print them.
 
 pub mod columns;
 pub mod json;
@@ -11,21 +11,21 @@ use crate::cli::Exit;
 use crate::scenarios::{StateCount, Tier};
 use crate::search::StopReason;
 
-/// A whole run. Its fields are the fields of its JSON document.
+/// The results of a run. Its fields are the fields of the JSON document.
 #[derive(Debug, Serialize)]
 pub struct RunReport {
-    /// The tier of all its scenarios, if it is one.
+    /// The tier, if all scenarios belong to one.
     #[serde(serialize_with = "json::tier")]
     pub tier: Option<Tier>,
     /// Whether every search emptied its frontier.
     pub complete: bool,
-    /// The chance that two states shared a fingerprint, so that one hid the other.
+    /// The probability that two states had the same fingerprint, so that one hid the other.
     pub collision_probability: f64,
-    /// One element a scenario, in the order of the table.
+    /// The scenarios, in the order in which they were run.
     pub scenarios: Vec<ScenarioReport>,
 }
 
-/// What was found out about a scenario.
+/// The results of one scenario.
 #[derive(Debug, Serialize)]
 pub struct ScenarioReport {
     /// Its name.
@@ -37,31 +37,31 @@ pub struct ScenarioReport {
     pub verdict: ScenarioVerdict,
     /// Whether the search emptied its frontier.
     pub complete: bool,
-    /// How many unique states it met.
+    /// The number of unique states.
     pub unique_states: u64,
-    /// How many transitions it took.
+    /// The number of transitions.
     pub transitions: u64,
-    /// The length, in states, of the longest path that it took.
+    /// The length of the longest path of the search, in states.
     pub max_depth: u64,
-    /// How long it took.
+    /// How long the search took.
     pub seconds: f64,
-    /// The most memory that the process held meanwhile; none if the system does not say.
+    /// The most memory that the process held during the search; `None` if the system does not tell.
     pub peak_memory_bytes: Option<u64>,
-    /// One element a property.
+    /// The properties, in the order of [`Scenario::properties`](synod_model::world::Scenario::properties).
     pub properties: Vec<PropertyReport>,
-    /// How many states the table says it has.
+    /// The number of states in the table of scenarios.
     #[serde(skip)]
     pub expected: StateCount,
-    /// Why it is incomplete, if that was not for want of time to begin.
+    /// What stopped the search, if something did.
     #[serde(skip)]
     pub stopped: Option<StopReason>,
-    /// If liveness was checked: from how many states also with messages in flight, and how many
-    /// endings are remembered.
+    /// If liveness was checked: the number of states from which it was also checked with messages in
+    /// flight, and the number of endings that are remembered.
     #[serde(skip)]
     pub liveness: Option<(u64, usize)>,
 }
 
-/// What was found out about a property.
+/// The results for one property.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PropertyReport {
     /// The property; in JSON, its name and what it claims.
@@ -69,7 +69,7 @@ pub struct PropertyReport {
     pub property: ModelProperty,
     /// Whether it holds.
     pub verdict: PropertyVerdict,
-    /// The number of steps to the state that shows it; none where there is no path.
+    /// The number of steps to the state that reaches or violates it; `None` if none was found.
     pub steps: Option<usize>,
 }
 
@@ -77,11 +77,11 @@ pub struct PropertyReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScenarioVerdict {
-    /// Everything was looked at, and is as it must be.
+    /// Every state was checked, and everything is as it must be.
     Holds,
-    /// Something is not as it must be.
+    /// A property or the number of states is not as it must be.
     Violated,
-    /// Nothing is wrong so far, but not everything was looked at.
+    /// Nothing wrong was found, but not every state was checked.
     Incomplete,
 }
 
@@ -89,21 +89,21 @@ pub enum ScenarioVerdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PropertyVerdict {
-    /// In every state.
+    /// It holds in every state.
     Holds,
-    /// Not in some state.
+    /// A state violates it.
     Violated,
-    /// In some state, as it must.
+    /// A state reaches it, as one must.
     Reached,
-    /// In no state, and it must in one.
+    /// No state reaches it, but one must.
     Unreached,
-    /// Not everything was looked at.
+    /// Not every state was checked.
     Incomplete,
 }
 
 impl PropertyVerdict {
-    /// The verdict on a property of this kind: whether a state was found that shows or breaks it,
-    /// and whether all were looked at.
+    /// The verdict on a property of this kind. `is_found` says whether a state was found that reaches
+    /// or violates it, `is_complete` whether every state was checked.
     pub fn new(kind: PropertyKind, is_found: bool, is_complete: bool) -> Self {
         match (kind, is_found, is_complete) {
             (PropertyKind::Sometimes, true, _) => Self::Reached,
@@ -114,21 +114,20 @@ impl PropertyVerdict {
         }
     }
 
-    /// Whether the scenario is not as it must be.
+    /// Whether this verdict fails the scenario.
     pub fn is_wrong(self) -> bool {
         matches!(self, Self::Violated | Self::Unreached)
     }
 }
 
 impl ScenarioReport {
-    /// Whether the number of states is the one that the table says. Only of a complete search is
-    /// that known.
+    /// Whether the number of states differs from the table. Only a complete search can tell.
     pub fn is_miscounted(&self) -> bool {
         self.complete
             && matches!(self.expected, StateCount::Counted(states) if states != self.unique_states)
     }
 
-    /// The verdict, from everything else.
+    /// Sets the verdict, from everything else.
     pub fn judge(&mut self) {
         let is_wrong = self.properties.iter().any(|property| property.verdict.is_wrong());
         self.verdict = if is_wrong || self.is_miscounted() {
@@ -152,7 +151,7 @@ impl RunReport {
         }
     }
 
-    /// What to tell the caller.
+    /// The exit code for this report.
     pub fn exit(&self) -> Exit {
         let is_any = |verdict| self.scenarios.iter().any(|it| it.verdict == verdict);
         if is_any(ScenarioVerdict::Violated) {
@@ -166,7 +165,8 @@ impl RunReport {
     }
 }
 
-/// Of n states with fingerprints of 64 bits, n²/2 pairs may each collide with probability 2⁻⁶⁴.
+/// Among n states there are about n²/2 pairs. Each pair shares a fingerprint of 64 bits with
+/// probability 2⁻⁶⁴.
 fn collision_probability(scenario: &ScenarioReport) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let states = scenario.unique_states as f64;

@@ -1,8 +1,8 @@
-//! `synod-check run`: checks scenarios one after another, each to its end.
+//! `synod-check run`: checks scenarios, one after another.
 //!
-//! A scenario is searched until its frontier is empty, or something stops it: a violation, after
-//! which there is nothing more to learn from counting; Ctrl-C; the memory limit; a panic. What is
-//! stopped is never complete, whatever was found until then.
+//! A search ends when its frontier is empty, or when something stops it: a violation, after which a
+//! count of the states would say nothing more; Ctrl-C; the memory limit; a panic. A search that was
+//! stopped is never reported as complete.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,14 +25,14 @@ use crate::report::{json, table};
 use crate::scenarios::{ScenarioRow, TABLE, Tier};
 use crate::search::{SearchEnd, SearchLimits, SearchProgress, watch};
 
-/// For so long a run looks for a shorter path to what is violated.
+/// How long a run looks for the shortest path to a violation.
 const HUNT: Duration = Duration::from_secs(20);
 
-/// Runs what was asked for and prints what came of it.
+/// Checks the scenarios that were asked for, and prints the report.
 ///
 /// # Errors
 ///
-/// If what was asked for makes no sense, or the report cannot be written.
+/// If the arguments contradict one another, or the report cannot be written.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let (tier, rows) = chosen(args)?;
     let memory = MemoryLimit::new(args.resources.memory_max)?;
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     Ok(report.exit())
 }
 
-/// The scenarios that were asked for, and their tier if they have one in common.
+/// The scenarios that were asked for, and their tier if all of them belong to one.
 fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static ScenarioRow>)> {
     if args.scenarios.is_empty() {
         let tier = args.tier.unwrap_or(Tier::Quick);
@@ -75,7 +75,7 @@ fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static Scenario
         {
             let (is, asked) = (tier_name(row.tier), tier_name(tier));
             bail!(
-                "scenario {} is in tier {is}, not in {asked}\n  leave --tier out: a scenario that is named is run",
+                "scenario {} is in tier {is}, not in {asked}\n  leave out --tier: a scenario that is named is run, whatever its tier",
                 row.name
             );
         }
@@ -88,7 +88,7 @@ fn chosen(args: &RunArgs) -> anyhow::Result<(Option<Tier>, Vec<&'static Scenario
     Ok((tier, rows))
 }
 
-/// Checks one scenario: what came of it, and the trace of each property that is violated.
+/// Checks one scenario. Returns its report, and the traces of the properties that are violated.
 pub fn check(
     row: &ScenarioRow,
     threads: NonZeroUsize,
@@ -120,7 +120,7 @@ pub fn check(
     (report, traces)
 }
 
-/// Searches everything, and returns what was found, with the paths to it.
+/// Searches one scenario. Returns its report, and a path to each property that was found.
 fn search(
     row: &ScenarioRow,
     scenario: &Scenario,
@@ -131,7 +131,7 @@ fn search(
     let world = World::new(scenario.clone());
     let checker = world.checker().threads(threads.get()).finish_when(HasDiscoveries::AnyFailures);
     let mut checker = checker.spawn_dfs();
-    // A world that was stopped has no actions, so paths cannot be walked in it any more.
+    // A world that was stopped has no actions, so the paths are read before that.
     let before_stop = RefCell::new(None);
     let SearchEnd { stopped, progress, peak } = watch(
         &mut checker,
@@ -171,7 +171,7 @@ fn search(
     (report, paths)
 }
 
-/// The paths to everything that was found.
+/// A path to each property that was found.
 fn paths_found(checker: &impl Checker<World>) -> HashMap<ModelProperty, Indices> {
     let discoveries = checker.discoveries().into_iter();
     let found = discoveries.filter_map(|(name, path)| {
@@ -181,7 +181,7 @@ fn paths_found(checker: &impl Checker<World>) -> HashMap<ModelProperty, Indices>
     found.collect()
 }
 
-/// The report of a scenario that nobody came to.
+/// The report of a scenario whose search has not begun.
 fn not_begun(row: &ScenarioRow) -> ScenarioReport {
     let properties = (row.scenario)().properties().into_iter().map(|property| PropertyReport {
         property,
@@ -205,7 +205,8 @@ fn not_begun(row: &ScenarioRow) -> ScenarioReport {
     }
 }
 
-/// The trace of a violated property: the shortest, if that is soon found, else `path`.
+/// The trace of a violated property: along the shortest path if it is found in time, else along
+/// `path`.
 fn trace(
     row: &ScenarioRow,
     scenario: &Scenario,
@@ -227,9 +228,9 @@ fn trace(
         row.name,
         property,
         path.steps(),
-        if shortest.is_some() { ", the fewest there are" } else { "" }
+        if shortest.is_some() { ", the fewest possible" } else { "" }
     );
     let described = paths::described(row.name, property, scenario, path, None);
-    // The report comes first: it must not be lost for a picture.
+    // A picture that cannot be written must not cost the report.
     heading + &described.unwrap_or_else(|error| format!("not shown: {error:#}\n"))
 }

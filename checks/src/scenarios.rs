@@ -1,8 +1,8 @@
-//! The table of scenarios: what is checked, within which bounds, and how many states that is.
+//! The table of scenarios: what each one shows, its bounds, and its number of states.
 //!
-//! A scenario is data. What one leaves out to stay small, another carries. The number of unique
-//! states is a measurement: when it changes, the protocol or a reduction did, so a run whose count
-//! differs fails.
+//! A scenario is data. What one scenario leaves out to stay small, another one has. The number of
+//! unique states is a measurement. If it changes, the protocol or a reduction has changed; so a run
+//! that counts another number fails.
 
 mod bounds;
 
@@ -16,14 +16,14 @@ use bounds::{
     in_session, open_session, request, two_values,
 };
 
-/// How long a scenario takes, and so when it is run. A tier includes none of the others.
+/// When a scenario is run, by how long it takes. The tiers do not include one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
-    /// Altogether a minute on two cores: what everybody runs.
+    /// All of these take a minute on two cores: run them at every change.
     Quick,
-    /// Altogether some twenty minutes on two cores.
+    /// All of these take about twenty minutes on two cores.
     Full,
-    /// For a big machine.
+    /// These take a big machine.
     Deep,
 }
 
@@ -32,22 +32,22 @@ pub enum Tier {
 pub enum StateCount {
     /// Counted by a search that emptied its frontier.
     Counted(u64),
-    /// Never counted; about so many.
+    /// Never counted; an estimate.
     Estimated(u64),
 }
 
 /// A row of the table.
 #[derive(Debug)]
 pub struct ScenarioRow {
-    /// Its name on the command line.
+    /// The name of the scenario, for the command line.
     pub name: &'static str,
     /// What it shows, in a few words.
     pub shows: &'static str,
     /// When it is run.
     pub tier: Tier,
-    /// How many unique states it has.
+    /// The number of unique states.
     pub states: StateCount,
-    /// Makes its bounds.
+    /// Makes the scenario.
     pub scenario: fn() -> Scenario,
 }
 

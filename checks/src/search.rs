@@ -1,8 +1,8 @@
-//! Watching a search until it ends, and saying how it ended.
+//! Watches a search until it ends, and tells how it ended.
 //!
-//! stateright's `is_done()` is true also of a search that was stopped, or whose threads panicked. So
-//! it is not asked: the threads are, one by one. Only where each of them came back by itself, nobody
-//! stopped them, and nothing that was found made them stop, has the frontier been emptied.
+//! stateright's `is_done()` is also true of a search that was stopped or whose threads panicked. So
+//! this module joins the threads, one by one. The frontier was emptied only if every thread returned
+//! by itself, no limit stopped the search, and no violation made it finish early.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use stateright::{Checker, Model};
 use crate::interrupt::Interrupt;
 use crate::memory::{MemoryLimit, PeakMemory};
 
-/// How often the threads are looked at, so that a small search is not kept waiting, ...
+/// How often the threads are polled. The interval is short, so that a small search need not wait.
 const POLL: Duration = Duration::from_millis(5);
-/// ... and every how many looks the memory is read and progress is shown.
+/// The memory is read, and progress shown, once in so many polls.
 const POLLS_A_TICK: u32 = 10;
 
-/// What can end a search before its time.
+/// What stops a search before its frontier is empty.
 #[derive(Clone, Debug)]
 pub struct SearchLimits {
     /// Ctrl-C.
     pub interrupt: Interrupt,
-    /// Too much memory.
+    /// The memory limit.
     pub memory: MemoryLimit,
-    /// Too much time.
+    /// The time at which it is stopped.
     pub deadline: Option<Instant>,
 }
 
@@ -37,7 +37,7 @@ pub enum StopReason {
     Memory,
     /// At the deadline.
     Deadline,
-    /// A thread of the checker panicked, and said this.
+    /// A thread of the checker panicked, with this message.
     Panicked(String),
 }
 
@@ -58,31 +58,31 @@ impl SearchLimits {
 /// How far a search is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SearchProgress {
-    /// How many unique states it has met.
+    /// The number of unique states so far.
     pub unique_states: u64,
-    /// How many transitions it has taken.
+    /// The number of transitions so far.
     pub transitions: u64,
-    /// The length, in states, of the longest path that it has taken.
+    /// The length of the longest path so far, in states.
     pub max_depth: u64,
-    /// For how long it has run.
+    /// How long it has run.
     pub elapsed: Duration,
     /// How much memory the process holds now.
     pub held: Option<u64>,
 }
 
-/// How a search went.
+/// How a search ended.
 #[derive(Debug)]
 pub struct SearchEnd {
-    /// Why it ended early; none if all of its threads ended by themselves.
+    /// Why it ended early; `None` if all of its threads ended by themselves.
     pub stopped: Option<StopReason>,
     /// How far it came.
     pub progress: SearchProgress,
-    /// The most memory that the process held meanwhile.
+    /// The most memory that the process held during the search.
     pub peak: Option<u64>,
 }
 
-/// Waits until `checker` has ended; asks it to, by `stop`, when a bound is exceeded. Meanwhile shows
-/// how far it is.
+/// Waits until `checker` has ended, and shows its progress meanwhile. Calls `stop` when a limit is
+/// exceeded.
 pub fn watch<M: Model, C: Checker<M>>(
     checker: &mut C,
     limits: &SearchLimits,
@@ -104,7 +104,7 @@ pub fn watch<M: Model, C: Checker<M>>(
     let mut polls = 0;
     while threads.iter().any(|thread| !thread.is_finished()) {
         if polls % POLLS_A_TICK == 0 {
-            show(&progress(checker, peak.look()));
+            show(&progress(checker, peak.sample()));
             if stopped.is_none()
                 && let Some(reason) = limits.exceeded()
             {
@@ -120,14 +120,14 @@ pub fn watch<M: Model, C: Checker<M>>(
             stopped = Some(StopReason::Panicked(said(payload.as_ref())));
         }
     }
-    let progress = progress(checker, peak.look());
+    let progress = progress(checker, peak.sample());
     show(&progress);
     SearchEnd { stopped, progress, peak: peak.end() }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn said(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without words").to_owned()
+    text.unwrap_or("a panic without a message").to_owned()
 }

@@ -1,4 +1,4 @@
-//! `synod-check trace`: how a cluster gets to a state that shows, or breaks, a property.
+//! `synod-check trace`: shows how a cluster gets to a state that reaches or violates a property.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ use crate::paths;
 use crate::progress::ProgressLine;
 use crate::search::{SearchLimits, SearchProgress, StopReason};
 
-/// For so long the shortest path is looked for; after that, any will do.
+/// How long the shortest path is looked for. After that, any path will do.
 const SHORTEST: Duration = Duration::from_mins(2);
 
-/// Looks for the path and shows it.
+/// Finds a path to the property and prints it.
 ///
 /// # Errors
 ///
-/// If there is no such property, or the picture cannot be written.
+/// If the scenario has no such property, or the picture cannot be written.
 pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     let row = args.scenario;
     let mut scenario = (row.scenario)();
     let property = find(&scenario, &args.property, row.name)?;
-    // Nothing else is asked; and to look for anything else would cost time.
+    // Liveness takes most of the time of a search, so it is checked only if it was asked for.
     scenario.liveness = property.kind() == PropertyKind::Liveness;
 
     let memory = MemoryLimit::new(args.resources.memory_max)?;
@@ -56,11 +56,11 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
             }
             (Some(StopReason::Memory), _) => {
                 format!(
-                    "not found in {searched} states, and then the memory limit was reached\n  --memory-max allows more"
+                    "not found in {searched} states: the memory limit was reached\n  --memory-max allows more"
                 )
             }
             (Some(_), _) => {
-                format!("not found in {searched} states, and not everything was searched")
+                format!("not found in {searched} states: the search was stopped before its end")
             }
         };
         writeln!(out, "{verdict}")?;
@@ -76,9 +76,9 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
         if is_sometimes { "reached" } else { "violated" },
         path.steps(),
         if hunted.is_shortest {
-            ", the fewest there are"
+            ", the fewest possible"
         } else {
-            " (there may be a shorter way: the search for it grew too large)"
+            " (a shorter path may exist: the search for it grew too large)"
         },
     )?;
     let svg = args.svg.as_deref();
@@ -87,7 +87,7 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
     Ok(if is_sometimes { Exit::Holds } else { Exit::Violated })
 }
 
-/// The property that is called `name`, or the only one with `name` in its name.
+/// The property with this name, or the only property whose name contains `name`.
 fn find(scenario: &Scenario, name: &str, scenario_name: &str) -> anyhow::Result<ModelProperty> {
     let properties = scenario.properties();
     if let Some(property) = properties.iter().find(|property| property.name() == name) {
@@ -109,7 +109,7 @@ fn find(scenario: &Scenario, name: &str, scenario_name: &str) -> anyhow::Result<
     }
 }
 
-/// Their names, one a line.
+/// Their names, one on each line.
 fn listed(properties: &[ModelProperty]) -> String {
     properties.iter().flat_map(|property| ["\n    ", property.name()]).collect()
 }

@@ -1,5 +1,4 @@
-//! What a run says about a scenario: whatever ends a search early, and whatever is not as the table
-//! says, is told.
+//! The report on a scenario: it tells what stopped a search, and what differs from the table.
 
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -107,7 +106,7 @@ fn what_is_never_reached_fails() {
 
 #[test]
 fn a_search_that_was_stopped_is_incomplete_and_says_how_far_it_came() {
-    // So large that it cannot end before it is stopped.
+    // The scenario is so large that the search cannot end before it is stopped.
     let scenario = || {
         let submissions = vec![ScenarioSubmission::request(1, b'a', Replicas::ALL)];
         Scenario { submissions, crashes: 3, ..Scenario::new(3, 2, &[1, 2, 3, 4, 5]) }

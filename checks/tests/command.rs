@@ -1,4 +1,4 @@
-//! The command as people and scripts meet it: output, errors, exit codes.
+//! The command as people and scripts use it: output, errors, exit codes.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ fn output(args: &[&str]) -> Output {
     synod_check(args).output().expect("the program starts")
 }
 
-/// What a command that cannot be carried out says on standard error.
+/// The standard error of a command that cannot be carried out.
 fn refusal(args: &[&str]) -> String {
     let output = output(args);
     assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -95,7 +95,7 @@ fn an_address_that_cannot_be_served_is_told() {
     assert!(error.starts_with(&format!("error: cannot serve at {address}: ")), "{error}");
     assert!(error.contains("in use"), "{error}");
     let error = refusal(&["explore", TABLE[0].name, "--address", "nowhere"]);
-    assert!(error.contains("that is no address"), "{error}");
+    assert!(error.contains("that is not an address"), "{error}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_folder_that_would_replace_the_page_is_told() {
     let mut command = synod_check(&["explore", TABLE[0].name, "--address", "127.0.0.1:0"]);
     let output = command.current_dir(&folder).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("./ui/app.js would take the place"));
+    assert!(text(&output.stderr).contains("./ui/app.js would replace a file"));
 }
 
 fn tempfolder(name: &str) -> std::path::PathBuf {
@@ -123,7 +123,7 @@ fn a_witness_is_traced_and_drawn() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let trace = text(&output.stdout);
     assert!(trace.starts_with("crashes: two replicas coordinate at once\nreached after "));
-    assert!(trace.contains(", the fewest there are;"), "{trace}");
+    assert!(trace.contains(", the fewest possible;"), "{trace}");
     assert!(trace.contains("http://127.0.0.1:3000/#/steps/0/"), "{trace}");
     assert!(trace.contains(&format!("picture   {file}\n")), "{trace}");
     assert!(std::fs::read_to_string(&svg).expect("a picture").contains("<svg"));
@@ -155,7 +155,7 @@ fn the_explorer_serves_its_page_and_its_states() {
 fn get(address: &str, path: &str) -> String {
     use std::io::Write as _;
     let start = Instant::now();
-    // It says where it is just before it listens there.
+    // The explorer prints its address just before it listens there.
     let mut stream = loop {
         match std::net::TcpStream::connect(address) {
             Ok(stream) => break stream,

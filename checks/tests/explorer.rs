@@ -1,12 +1,12 @@
-//! The explorer as people meet it: in a browser.
+//! The explorer as people use it: in a browser.
 //!
-//! For three scenarios, Chromium opens the page that `synod-check explore` serves, has everything
-//! searched, reads the verdicts, and steps into a state for each property that has one. What it sees
-//! there is what the model says; it can be read in a window of 1280x800 pixels; and nothing is
-//! requested of anybody but `synod-check`. What it saw is in `target/synod-check/explorer/`.
+//! For three scenarios, Chromium opens the page of `synod-check explore`, runs the search to its end,
+//! reads the verdicts, and opens a state for each property that has one. The test checks that the page
+//! shows what the model says, that it can be read in a window of 1280x800 pixels, and that it requests
+//! nothing from any other server. Its pictures are in `target/synod-check/explorer/`.
 //!
-//! The page is stateright's. Where this test fails after stateright was updated, look at those
-//! pictures first, and then at `model/src/show/explorer.css`, which knows how that page is made.
+//! The page is stateright's. If this test fails after an update of stateright, look at those pictures
+//! first, and then at `model/src/show/explorer.css`, which depends on the structure of that page.
 
 #[path = "explorer/chromium.rs"]
 mod chromium;
@@ -25,9 +25,9 @@ use synod_model::world::{ClusterState, World};
 use chromium::Chromium;
 use served::Served;
 
-/// Whatever a page does at once.
+/// The time limit for what a page does at once.
 const SOON: Duration = Duration::from_secs(20);
-/// Searching a scenario, and the page's next look at how far it is: it looks every 5 seconds.
+/// The time limit for a search. The page polls for its end every 5 seconds.
 const SEARCH: Duration = Duration::from_mins(2);
 
 #[test]
@@ -66,7 +66,7 @@ fn explore(name: &str) {
     assert!(!witnesses.is_empty(), "{name} has nothing to step into");
     for witness in &witnesses {
         step_into(row, witness, &mut page);
-        // Back to where one starts.
+        // Back to the first page.
         page.click("look.title()");
         page.wait_for("look.isAt(0) && look.isDone()", SOON);
     }
@@ -86,11 +86,11 @@ fn explore(name: &str) {
 /// A state that shows a property.
 struct Witness {
     property: &'static str,
-    /// The way to it: the index of each action.
+    /// The path to it: the index of each action.
     path: Vec<usize>,
 }
 
-/// Every property holds, or has been found, and the page says so of all of them.
+/// Asserts that every property holds or was reached, and that the page says so.
 fn verdicts(row: &ScenarioRow, shown: &Value) -> Vec<Witness> {
     let properties = World::new((row.scenario)()).properties();
     let shown = shown.as_array().expect("a list");
@@ -112,7 +112,7 @@ fn verdicts(row: &ScenarioRow, shown: &Value) -> Vec<Witness> {
     witnesses
 }
 
-/// Opens the state that shows a property, looks at it, and goes a step further.
+/// Opens the state that shows a property, checks it, and takes one step more.
 fn step_into(row: &ScenarioRow, witness: &Witness, page: &mut Chromium) {
     let Witness { property, path } = witness;
     page.click(&format!("look.property({property:?})"));
@@ -126,7 +126,7 @@ fn step_into(row: &ScenarioRow, witness: &Witness, page: &mut Chromium) {
     let condition = all.iter().find(|it| it.name == *property).expect("a property").condition;
     assert!(condition(&world, state), "{}: the state does not show that {property}", row.name);
     assert_tells_of_replicas(text(&shown), (row.scenario)().replicas);
-    // The first index is that of the state to begin with.
+    // The first index is that of the first state.
     assert_eq!(page.ask("look.lastStepSeen()"), path.len() - 1, "the last step of the picture");
     assert_legible(page, &["Lists", "State", "Picture"]);
     page.screenshot(&picture_file(
@@ -143,7 +143,7 @@ fn step_into(row: &ScenarioRow, witness: &Witness, page: &mut Chromium) {
     }
 }
 
-/// The states on the way that the page was on.
+/// The states along a path of the page.
 fn walk(world: &World, path: &[usize]) -> Vec<ClusterState> {
     let (first, rest) = path.split_first().expect("a state to begin with");
     let mut states = vec![world.init_states().remove(*first)];
@@ -157,7 +157,7 @@ fn walk(world: &World, path: &[usize]) -> Vec<ClusterState> {
     states
 }
 
-/// A state's text says what each replica is, has promised, and has in its log.
+/// Asserts that the text of a state gives the role, the promise and the log of each replica.
 fn assert_tells_of_replicas(text: &str, replicas: usize) {
     let mut lines = text.lines().map(|line| line.trim_start_matches(['»', ' '])).peekable();
     for replica in 0..replicas {
@@ -183,7 +183,7 @@ fn assert_legible(page: &mut Chromium, parts: &[&str]) {
     }
 }
 
-/// Where a picture of the page goes.
+/// The file for a picture of the page.
 fn picture_file(scenario: &str, name: &str) -> PathBuf {
     // Cargo makes this folder within the target directory.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");

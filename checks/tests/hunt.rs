@@ -1,4 +1,4 @@
-//! A hunt finds the nearest state, and the path to it can be walked.
+//! A hunt finds the nearest state, and the path to it can be replayed.
 
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -42,7 +42,7 @@ fn the_nearest_state_is_found() {
     let svg = std::fs::read_to_string(&file).expect("the picture");
     assert!(svg.contains("<svg"), "{svg}");
 
-    // Nothing is nearer: depth first, within the same bounds, does not find a shorter way either.
+    // No state is nearer: a depth-first search finds no shorter path either.
     let passed = SearchLimits { deadline: Some(Instant::now()), ..limits.clone() };
     let two = NonZeroUsize::new(2).expect("two");
     let any = hunt(&scenario(), COMMITTED, two, &passed, Some(&limits), |_| ());

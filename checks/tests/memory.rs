@@ -1,4 +1,4 @@
-//! In a process of its own, for memory is measured of a whole process.
+//! The peak of memory. It is measured of a whole process, so this test has a process of its own.
 
 use synod_checks::memory::PeakMemory;
 
@@ -10,7 +10,7 @@ fn a_peak_covers_what_was_given_back_and_not_what_was_there_before() {
     };
     touched(96 << 20);
     let mut peak = PeakMemory::begin();
-    let before = peak.look().expect("Linux");
+    let before = peak.sample().expect("Linux");
     touched(32 << 20);
     let peak = peak.end().expect("Linux");
     assert!(peak > before + (30 << 20), "{before}, then {peak}");

@@ -1,8 +1,8 @@
-//! What README and docs/ say of the checker is what it does.
+//! What README.md and docs/ say about the checker is true.
 //!
-//! The table of scenarios in README.md is made from `scenarios::TABLE`; `UPDATE_README=1 cargo test
-//! -p synod-checks --test readme` writes it anew. And every command of the checker that the pages
-//! show is one that it understands.
+//! The table of scenarios in README.md is made from `scenarios::TABLE`. To update it, run
+//! `UPDATE_README=1 cargo test -p synod-checks --test readme`. Every command of the checker on these
+//! pages is one that it understands.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
 }
 
-/// The table as README has it: a column for each tier, since a scenario is in one of them.
+/// The table for README.md, with one column for each tier.
 fn table() -> String {
     let mut table = String::from("| name | what it shows |");
     for tier in TIERS {
@@ -53,7 +53,7 @@ fn states(row: &ScenarioRow) -> String {
     }
 }
 
-/// The states of a whole tier, if those of each of its scenarios are known.
+/// The number of states of a tier, if it is known for each of its scenarios.
 fn sum(tier: Tier) -> String {
     let mut sum = 0;
     let mut mark = "";
@@ -122,11 +122,11 @@ fn commands_on_the_pages_are_understood() {
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");
         for line in text.lines() {
-            // Only blocks of code: within a sentence there may be a placeholder.
+            // Only blocks of code: a command within a sentence may have a placeholder.
             let Some(arguments) = line.strip_prefix("    cargo run --release") else {
                 continue;
             };
-            // Those of the node are tried with the node.
+            // The node's own tests check its commands.
             if arguments.starts_with(" -p synod ") {
                 continue;
             }
@@ -150,7 +150,7 @@ fn commands_on_the_pages_are_understood() {
 /// Links within the repository lead somewhere.
 #[test]
 fn links_lead_somewhere() {
-    // Made by `trace`, and kept, but not by this test.
+    // `trace` makes this file.
     let made = ["trace.svg"];
     for page in pages() {
         let text = fs::read_to_string(&page).expect("a page");

@@ -1,4 +1,4 @@
-//! However a search ends, it is known how: also where stateright would call it done.
+//! It is known how a search ended, even if stateright calls it done.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use synod_checks::interrupt::Interrupt;
 use synod_checks::memory::MemoryLimit;
 use synod_checks::search::{SearchLimits, StopReason, watch};
 
-/// Counts for ever, or until it is stopped, or until it panics.
+/// Counts until it is stopped, panics or reaches its end, if it has one.
 #[derive(Default)]
 struct Counter {
     panics_at: Option<u64>,
@@ -33,7 +33,7 @@ impl Model for Counter {
 
     fn next_state(&self, state: &u64, action: u64) -> Option<u64> {
         assert!(self.panics_at != Some(*state), "{state} is unlucky");
-        // Slowly, for a search keeps the way to each state.
+        // Slowly, because a search keeps every state.
         std::thread::sleep(std::time::Duration::from_micros(50));
         Some(state + action)
     }

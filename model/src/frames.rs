@@ -67,7 +67,7 @@ pub(crate) struct EntryRanges<V> {
     ranges: Vec<EntryRange<V>>,
 }
 
-/// The entries of consecutive slots; never empty.
+/// The entries of consecutive slots.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryRange<V> {
     /// The slot of the first entry.
@@ -105,6 +105,11 @@ impl<V> IntoIterator for EntryRanges<V> {
 }
 
 impl<V: Value> EntryRange<V> {
+    /// The slot after the last one; `first` if there are no entries.
+    pub(crate) fn after(&self) -> Slot {
+        self.first.plus(self.entries.len() as u64)
+    }
+
     /// Cuts the range into ranges of one frame each.
     pub(crate) fn in_frames(self, room: FrameRoom) -> impl Iterator<Item = Self> {
         let mut next = self.first;

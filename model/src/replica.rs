@@ -9,23 +9,28 @@
 //! - [`common`]: what every role uses: identity, acceptor, learner, unsynced records;
 //! - [`election`]: the canvass and the candidate, phase 1 of Paxos;
 //! - [`coordinator`]: opening and committing slots, phase 2 and 3;
-//! - [`rounds`]: the coordinator's heartbeat, and linearizable reads, which rest on it;
+//! - [`rounds`]: the coordinator's heartbeat, and the linearizable reads that rest on it;
 //! - [`follower`]: obeying orders;
 //! - [`catch_up`]: asking for committed slots, serving them and taking them in;
+//! - [`commit`]: what follows when a slot is committed, in any role;
+//! - [`reads`]: linearizable reads, at the replica that a client asked;
 //! - [`clients`]: submissions, on their way to the coordinator and back;
 //! - [`resend`]: repeating what is unanswered;
 //! - [`status`]: what a replica says of itself.
 
 pub(crate) mod catch_up;
 pub(crate) mod clients;
+pub(crate) mod commit;
 pub(crate) mod common;
 pub(crate) mod coordinator;
 pub(crate) mod election;
 pub(crate) mod follower;
+pub(crate) mod reads;
 pub(crate) mod resend;
 pub(crate) mod rounds;
 mod status;
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 
 pub use status::{RoleName, Status};
@@ -37,7 +42,7 @@ use crate::entry::Value;
 use crate::io::{Input, Output};
 use crate::learner::Learner;
 use crate::message::{Message, Reply};
-use crate::numbers::{Position, ReplicaId, Run, SequenceNumber};
+use crate::numbers::{Position, RangeBuilder, ReplicaId, Run, SequenceNumber, Slot};
 use clients::Clients;
 use common::Common;
 pub(crate) use coordinator::Coordinator;
@@ -165,6 +170,28 @@ impl<V: Value> Replica<V> {
         self.acknowledge(accepted, out);
         self.common.give_owed_promise(out);
         self.propose_when_durable(out);
+    }
+
+    /// Tells the owners of their numbers which entries are durably accepted here. If that is this
+    /// replica itself, its own vote counts from now on.
+    fn acknowledge(&mut self, accepted: BTreeSet<(SequenceNumber, Slot)>, out: &mut Output<V>) {
+        let common = &self.common;
+        let mut accepted = accepted.into_iter().peekable();
+        while let Some((s, slot)) = accepted.next() {
+            let mut ranges = RangeBuilder::default();
+            ranges.push(slot);
+            while let Some((_, slot)) = accepted.next_if(|(next, _)| *next == s) {
+                ranges.push(slot);
+            }
+            let ranges = ranges.finish();
+            if !common.constants.owns(common.me, s) {
+                common.reply(s, Reply::Acknowledge { ranges }, out);
+            } else if let Role::Coordinator(coordinator) = &mut self.role
+                && coordinator.s == s
+            {
+                coordinator.take_acknowledgement(common.me, &ranges, &common.configuration);
+            }
+        }
     }
 
     /// The sequence number that this replica would pick if it stood for election now.

@@ -1,17 +1,16 @@
 //! What people see of the model: text, pictures, and the states of stateright's explorer.
 //!
-//! A cluster state is a few numbers that name interned content, so it cannot be read without the
-//! [`World`](crate::world::World) that it belongs to. This module turns both into something to read.
-//! It decides nothing: the module [`world`](crate::world) defines what the model means, and does not
-//! know this one.
+//! A cluster state is a few numbers that name contents. So it can be read only with the
+//! [`World`](crate::world::World) that it belongs to, which knows the contents. This module defines
+//! nothing: the module [`world`](crate::world) defines what the model means, and does not use this one.
 //!
 //! The modules, in the order in which to read them:
 //!
 //! 1. [`words`]: entries, records and messages in words.
 //! 2. [`mod@sentence`]: an action as a sentence.
-//! 3. [`lines`]: a state as lines, each about one thing.
-//! 4. [`text`]: a state, or a path step by step, as text made of these lines.
-//! 5. [`details`]: everything in a state, as the compiler prints it.
+//! 3. [`lines`]: a state as lines, each about one topic.
+//! 4. [`text`]: a state as text, and a path as text, step by step.
+//! 5. [`details`]: everything in a state, as derived `Debug` implementations print it.
 //! 6. [`picture`]: a path as a sequence diagram in SVG.
 //! 7. [`explorer`]: the model for stateright's explorer, with states that can be read.
 

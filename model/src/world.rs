@@ -1,45 +1,45 @@
 //! A cluster of replicas as a stateright model: everything that the world can do to them.
 //!
-//! The model runs the very functions that a deployed replica runs. The world around them is as bad
-//! as it may be: messages are lost, delayed, repeated and reordered; a replica may stop between any
-//! two steps, and then forgets what was not synced; any replica may stand for election at any time.
-//! The checker tries all of it, within the bounds of a [`Scenario`].
+//! The model runs the same functions as a deployed replica. The world around them is as bad as it may
+//! be: messages are lost, delayed, repeated and reordered; a replica may stop between any two steps,
+//! and then forgets what was not synced; any replica may stand for election at any time. The checker
+//! explores all of this, within the bounds of a [`Scenario`].
 //!
 //! # The network is a set that only grows
 //!
-//! A message that was sent may be delivered at any time after, any number of times, or never. So
-//! loss, delay, repetition and reordering need no actions of their own. A replica that is down is
-//! one that receives nothing, so crash and restart is one action.
+//! A message that was sent may be delivered at any later time, any number of times, or never. So loss,
+//! delay, repetition and reordering need no actions of their own. A replica that is down simply
+//! receives nothing. So a crash and the restart after it are one action.
 //!
 //! # The modules, in the order in which to read them
 //!
 //! The bounds, and what a state consists of:
 //!
-//! 1. [`scenario`]: the bounds within which everything is explored, as data.
-//! 2. [`state`]: a state of the cluster, which is a few numbers.
-//! 3. [`intern`]: the contents that these numbers name, each kept once.
+//! 1. [`scenario`]: the bounds of a search, as data.
+//! 2. [`state`]: a state of the cluster. It is a few numbers, which name contents.
+//! 3. [`intern`]: how contents are kept once and named by numbers.
 //! 4. [`local`]: a content: one replica with its disk.
-//! 5. [`envelope`]: a content: a message on its way.
-//! 6. [`history`]: a content: what led here, which the properties must remember and no replica does.
+//! 5. [`envelope`]: a content: a message in flight.
+//! 6. [`history`]: a content: what the properties must remember and no replica does.
 //!
 //! What happens:
 //!
 //! 7. [`step`]: one step of one replica with its disk.
-//! 8. [`outcomes`]: the outcomes of these steps, each computed once.
-//! 9. [`model`]: the [`World`]: a scenario with all of these tables, and the first state.
+//! 8. [`outcomes`]: the outcomes of such steps, each computed once.
+//! 9. [`model`]: the [`World`], which is a scenario with all of these tables, and the first state.
 //! 10. [`actions`]: what may happen in a state.
 //! 11. [`transition`]: the state after an action.
-//! 12. [`dead`]: messages that can never be acted on again. They leave the state.
+//! 12. [`dead`]: which messages can never be acted on again. They leave the state.
 //!
 //! What must hold:
 //!
-//! 13. [`property`]: the properties by name.
-//! 14. [`conditions`]: what each of them says of a state.
-//! 15. [`liveness`]: a majority that is left in peace agrees.
+//! 13. [`property`]: the properties and their names.
+//! 14. [`conditions`]: the condition of each property.
+//! 15. [`liveness`]: the condition of the liveness property: a majority left in peace agrees.
 //!
-//! The modules that make the model small and fast are [`intern`], [`outcomes`] and [`dead`];
-//! [`actions`] and [`local`] have a reduction each, too. `docs/model.md` argues for each of them, and
-//! `reduction_tests` compares them with the plain model.
+//! Some of this only makes the model smaller or faster: [`intern`], [`outcomes`] and [`dead`], catch-up
+//! in [`actions`], and disks in [`local`]. `docs/model.md` argues why nothing is lost by it, and
+//! `reduction_tests` compares it with the plain model.
 
 mod actions;
 mod conditions;

@@ -13,7 +13,7 @@ use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 type Path = Vec<(ClusterState, Option<Action>)>;
 
-/// The path on which each action is the first whose sentence begins so.
+/// A path. Each action is the first one whose sentence begins with the given words.
 fn walk(world: &World, sentences: &[&str]) -> Path {
     let mut path = Vec::new();
     let mut state = world.init_states().remove(0);
@@ -29,7 +29,7 @@ fn walk(world: &World, sentences: &[&str]) -> Path {
     path
 }
 
-/// A path of so many steps, or fewer if there are no more, each of them any.
+/// A random path of at most `steps_max` steps.
 fn wander(world: &World, steps_max: usize, mut seed: u64) -> Path {
     let mut path = Vec::new();
     let mut state = world.init_states().remove(0);
@@ -57,7 +57,7 @@ fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
     }
 }
 
-/// Everything at once that a scenario can have.
+/// A scenario with everything that one can have.
 fn rich_scenario(replicas: usize) -> Scenario {
     let session = SessionId(1);
     let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 0 });
@@ -83,7 +83,7 @@ fn rich_scenario(replicas: usize) -> Scenario {
     }
 }
 
-/// r0 is elected with r1, commits `a` with r1, and r2, which crashes, hears of it by catch-up.
+/// r0 is elected by r1 and commits `a` with r1. r2 crashes, and learns of the commit by catch-up.
 const STORY: &[&str] = &[
     "r0 stands",
     "r0's oldest write",
@@ -208,7 +208,7 @@ fn a_step_marks_the_lines_that_it_changes() {
     assert_eq!(described, expected.trim_start_matches('\n'));
 }
 
-/// Whatever happens, sentences are for people: nothing in them is as the compiler would print it.
+/// Sentences are for people: nothing in them is a derived `Debug` text.
 #[test]
 fn sentences_are_words() {
     for seed in 0..300 {
@@ -279,7 +279,7 @@ fn the_text_of_a_state_is_complete() {
     let mut queue = explored.init_states();
     while let Some(shown) = queue.pop() {
         let text = format!("{shown:#?}");
-        // The digest would tell any two apart: it must not be needed.
+        // The text must be complete without the digest, which distinguishes all states.
         let (readable, _) = text.rsplit_once("digest ").expect("a digest");
         if let Some(there) = texts.get(&shown.state) {
             assert_eq!(there, readable, "a state has two texts");

@@ -1,4 +1,4 @@
-//! What can go wrong in a benchmark, and what to do about it.
+//! The errors of a benchmark, with what to do about each.
 
 use std::fmt;
 use std::io;
@@ -6,20 +6,20 @@ use std::process::ExitStatus;
 
 use stateright::Expectation;
 
-/// Why there is no figure.
+/// Why a workload could not be measured.
 #[derive(Debug)]
 pub(crate) enum BenchError {
-    /// The search was not a proof: a property is violated, or was never reached.
+    /// A property is violated, or was never reached.
     Property { scenario: String, property: &'static str, expectation: Expectation },
-    /// A peer is no longer the work that it stands for. Counts are (unique, generated).
+    /// A baseline no longer does the work that it stands for. The counts are (unique, generated).
     States { scenario: &'static str, expected: (usize, usize), found: (usize, usize) },
-    /// The kernel does not tell how much memory this process uses.
+    /// The memory of this process could not be read from the kernel.
     Memory { source: io::Error },
-    /// The process of a workload could not be started, or not be listened to.
+    /// The process of a workload could not be started, or its output could not be read.
     Start { scenario: String, source: io::Error },
-    /// The process of a workload ended without success. It has said why on standard error.
+    /// The process of a workload failed. It has printed the reason on standard error.
     Exit { scenario: String, status: ExitStatus },
-    /// The process of a workload said something else than a measurement.
+    /// The process of a workload printed something other than a measurement.
     Answer { scenario: String, source: serde_json::Error },
 }
 
@@ -29,18 +29,18 @@ impl fmt::Display for BenchError {
             Self::Property { scenario, property, expectation: Expectation::Sometimes } => write!(
                 f,
                 "{scenario}: no state was found where \"{property}\" holds\n  \
-                 a search that shows nothing is not measured: `synod-check run` tells more"
+                 only a search whose properties are as they must be is measured: `synod-check run` tells more"
             ),
             Self::Property { scenario, property, .. } => write!(
                 f,
                 "{scenario}: \"{property}\" does not hold\n  \
-                 a search that shows nothing is not measured: `synod-check run` tells more"
+                 only a search whose properties are as they must be is measured: `synod-check run` tells more"
             ),
             Self::States { scenario, expected, found } => write!(
                 f,
                 "{scenario} reached {} unique and {} generated states, not {} and {}\n  \
-                 it is no longer the same work as stateright's example, so there is nothing to \
-                 compare with: see checks/src/bench/{scenario}.rs",
+                 it no longer does the same work as stateright's example, so a comparison would mean \
+                 nothing: see checks/src/bench/{scenario}.rs",
                 found.0, found.1, expected.0, expected.1
             ),
             Self::Memory { source } => write!(
@@ -51,17 +51,17 @@ impl fmt::Display for BenchError {
             Self::Start { scenario, source } => write!(
                 f,
                 "cannot run {scenario} in a process of its own: {source}\n  \
-                 the benchmark starts its own program again: is it still where it was?"
+                 the benchmark starts its own program again: check that the file is still there"
             ),
             Self::Exit { scenario, status } => write!(
                 f,
                 "the process that searched {scenario} ended with {status}\n  \
-                 without a message above it was probably killed: is there memory enough?"
+                 if there is no message above, it was probably killed: check that there is enough memory"
             ),
             Self::Answer { scenario, source } => write!(
                 f,
                 "the process that searched {scenario} gave no measurement: {source}\n  \
-                 its standard output must carry nothing else"
+                 it must print nothing else to standard output"
             ),
         }
     }

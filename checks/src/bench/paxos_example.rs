@@ -1,21 +1,21 @@
-//! Paxos for a single decision, written as one would begin: with stateright's actors.
+//! Paxos for a single decision, written with stateright's actors: as a first version would be.
 //!
-//! Three servers agree on the one value that a register will ever hold. Three clients each ask a
-//! server of their own to write a value, and, once told that it is done, ask the next to read.
-//! Whatever the clients saw is recorded, and a tester judges in every state whether one register,
-//! used by one client at a time, could have answered so.
+//! Three servers agree on the only value that a register will ever hold. Three clients each ask a
+//! server to write a value. When that is done, they ask the next server to read. The history records
+//! what the clients saw. A tester decides in every state whether it is linearizable: whether a single
+//! register could have given the same answers.
 //!
-//! It is the protocol of `model/` at its smallest. A server that is asked to write stands for
-//! election at once under a sequence number of its own (*propose*), collects *promises* from a
-//! majority, has a value *accepted* by a majority under that number (the client's, or the one that
-//! the promises oblige it to), and tells everybody that it is *committed*. Nobody crashes, nothing
-//! is lost or repeated, and writing to disk is not a step: `ActorModel` makes the handling of a
-//! message one atomic act.
+//! It is the protocol of `model/` at its smallest. A server that is asked to write stands for election
+//! at once, under a sequence number of its own (*propose*). It collects *promises* from a majority.
+//! Then a majority *accepts* a value under that number: the client's, or the one that the promises
+//! require. At last the server tells all others that the value is *committed*. No server crashes, no
+//! message is lost or repeated, and a write to disk is not a step: in `ActorModel` the handling of a
+//! message is atomic.
 //!
-//! What matters here is that it is the same *work* as the example that comes with stateright, on
-//! which it is modelled: the same protocol step for step, the same hash maps and sets in a server's
-//! state, the same network and history. Nothing is interned, nothing is left out of the state, and
-//! nothing is remembered from one step to the next. What that costs is the question.
+//! It does the same *work* as the example of stateright that it is modelled on: the same protocol step
+//! by step, the same hash maps and sets in the state of a server, the same network and history.
+//! Nothing is interned, nothing is left out of the state, and nothing is remembered from one step to
+//! the next. The benchmark measures what that costs.
 
 use std::borrow::Cow;
 
@@ -26,16 +26,16 @@ use stateright::semantics::LinearizabilityTester;
 use stateright::semantics::register::Register;
 use stateright::util::{HashableHashMap, HashableHashSet};
 
-/// How many servers there are.
+/// The number of servers.
 const SERVERS: usize = 3;
 
-/// What a register holds that was never written.
+/// The value of a register that was never written.
 const UNWRITTEN: char = '\0';
 
-/// What the clients have asked and been told so far, and the judge of it.
+/// The requests and answers of the clients so far, with the tester that judges them.
 pub(crate) type History = LinearizabilityTester<Id, Register<char>>;
 
-/// Three servers, and that many clients that write once and then read once.
+/// Three servers, and this many clients, each of which writes once and then reads once.
 pub(crate) fn model(clients: usize) -> ActorModel<RegisterActor<Server>, (), History> {
     let servers = (0..SERVERS)
         .map(|server| RegisterActor::Server(Server { peers: model_peers(server, SERVERS) }));
@@ -57,14 +57,14 @@ pub(crate) fn model(clients: usize) -> ActorModel<RegisterActor<Server>, (), His
         })
 }
 
-/// Orders those who stand for election. Whoever stands counts one up from the highest it has heard.
+/// Orders the candidates. A candidate takes the next number above the highest it has heard of.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct SequenceNumber {
     count: u32,
     owner: Id,
 }
 
-/// What a client wants written.
+/// A client's request to write a value.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Request {
     number: u64,
@@ -72,51 +72,51 @@ pub(crate) struct Request {
     value: char,
 }
 
-/// A request that was taken, and the number it was taken under.
+/// A request that was accepted, and the number under which it was.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Accepted {
     s: SequenceNumber,
     request: Request,
 }
 
-/// What servers tell each other.
+/// A message between servers.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Message {
-    /// I want to coordinate under `s`.
+    /// The sender wants to coordinate under `s`.
     Propose { s: SequenceNumber },
-    /// I obey nobody below `s`; here is what I have accepted.
+    /// The sender obeys no number below `s`, and reports what it has accepted.
     Promise { s: SequenceNumber, accepted: Option<Accepted> },
-    /// Take this request under `s`.
+    /// Accept this request under `s`.
     Accept { s: SequenceNumber, request: Request },
-    /// I have taken it.
+    /// The sender has accepted it.
     Acknowledge { s: SequenceNumber },
-    /// A majority has taken it.
+    /// A majority has accepted it.
     Commit { s: SequenceNumber, request: Request },
 }
 
 use Message::{Accept, Acknowledge, Commit, Promise, Propose};
 use RegisterMsg::Internal;
 
-/// One of the servers. What it is told to begin with: who the others are.
+/// A server, which knows the others from the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     peers: Vec<Id>,
 }
 
-/// What a server knows.
+/// The state of a server.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct ServerState {
-    /// The highest sequence number that it has obeyed, be it another's or its own.
+    /// The highest sequence number that it has obeyed: another server's or its own.
     s: SequenceNumber,
-    /// As a coordinator: the request that it works for, from the client or from a promise.
+    /// As a coordinator: the request, from its client or from a promise.
     request: Option<Request>,
-    /// As a coordinator: what those who promised had accepted.
+    /// As a coordinator: what each promiser had accepted.
     promises: HashableHashMap<Id, Option<Accepted>>,
-    /// As a coordinator: who has taken the request.
+    /// As a coordinator: the servers that have accepted the request.
     acknowledged: HashableHashSet<Id>,
-    /// As an acceptor: the request that it took last.
+    /// As an acceptor: the request that it accepted last.
     accepted: Option<Accepted>,
-    /// The request that it accepted is the decision.
+    /// Whether the request that it accepted is the decision.
     committed: bool,
 }
 
@@ -152,8 +152,8 @@ impl Actor for Server {
             }
             return;
         }
-        // A read waits for a server that knows the decision: this one cannot tell whether there is
-        // one yet. Whatever fits no arm came too late, and is left in the network for good.
+        // A read is answered only by a server that knows the decision: any other cannot tell whether
+        // there is one. A message that fits no arm came too late, and stays in the network.
         match message {
             RegisterMsg::Put(number, value) if state.request.is_none() => {
                 let client = from;
@@ -192,7 +192,7 @@ impl Actor for Server {
 }
 
 impl Server {
-    /// Phase 1: stands for election, and votes for itself.
+    /// Phase 1: stands for election and votes for itself.
     fn propose(&self, me: Id, state: &mut ServerState, request: Request, out: &mut Out<Self>) {
         state.s = SequenceNumber { count: state.s.count + 1, owner: me };
         state.request = Some(request);
@@ -202,10 +202,11 @@ impl Server {
         out.broadcast(&self.peers, &Internal(Propose { s: state.s }));
     }
 
-    /// Phase 2, elected: has everybody take a value, and is the first to do so.
+    /// Phase 2, once elected: accepts a value and asks the others to accept it.
     ///
-    /// A value that was chosen before was accepted by some server of this majority, and the one
-    /// accepted under the highest number is it. Only where none was accepted may the client's go.
+    /// If a value was chosen before, a server of this majority has accepted it, and it is the one
+    /// that was accepted under the highest number. If none was accepted, the client's value
+    /// may be chosen.
     fn coordinate(&self, me: Id, state: &mut ServerState, out: &mut Out<Self>) {
         let bound_to = state.promises.values().max().copied().flatten();
         let request = bound_to
@@ -219,7 +220,7 @@ impl Server {
         out.broadcast(&self.peers, &Internal(Accept { s, request }));
     }
 
-    /// A majority has taken the value: it is the decision. Tells everybody, and the client.
+    /// A majority has accepted the value: it is the decision. Tells the others and the client.
     fn commit(&self, state: &mut ServerState, out: &mut Out<Self>) {
         let request = state.request.expect("a coordinator has a request");
         let s = state.s;
@@ -228,14 +229,15 @@ impl Server {
         out.send(request.client, RegisterMsg::PutOk(request.number));
     }
 
-    /// How many servers are more than half.
+    /// The number of servers that is a majority.
     fn majority(&self) -> usize {
         majority(self.peers.len() + 1)
     }
 }
 
 impl ServerState {
-    /// Takes a request under `s`, which is not below what it has obeyed, or is committed.
+    /// Accepts a request under `s`. The number is not below what it has obeyed, or the request is
+    /// committed.
     fn accept(&mut self, s: SequenceNumber, request: Request) {
         self.s = s;
         self.accepted = Some(Accepted { s, request });
@@ -249,7 +251,7 @@ mod tests {
     use super::*;
     use crate::bench::measure;
 
-    /// The unique and generated states with that many clients.
+    /// The unique and generated states with this many clients.
     fn states(clients: usize, threads: usize) -> (usize, usize) {
         let threads = NonZeroUsize::new(threads).expect("some");
         let found = measure("paxos", model(clients), threads).expect("it holds");

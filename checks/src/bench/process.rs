@@ -1,16 +1,16 @@
-//! A process for each workload, and what the kernel knows about it.
+//! One process for each workload, and the kernel's figures about it.
 //!
 //! Memory is measured as the growth of a process, from just before a search to its peak. A process
-//! that has searched before keeps freed memory for itself, and its peak may lie in the past. So the
-//! parent ([`run_apart`]) starts its own program again for every workload, under a subcommand that
-//! is left out of the help, and reads a [`Measurement`] from its standard output:
+//! that has searched before keeps freed memory, and its peak may lie in the past. So the parent
+//! ([`run_apart`]) starts its own program again for every workload, with a hidden subcommand, and
+//! reads a [`Measurement`] from its standard output:
 //!
 //! ```text
 //! synod-check bench
 //!   └─ synod-check bench-workload two_phase_commit --threads 2     prints one line of JSON
 //! ```
 //!
-//! Messages for people go to standard error, which the two share.
+//! Messages for people go to standard error, which both processes share.
 
 use std::env;
 use std::fs;
@@ -24,10 +24,10 @@ use nix::sys::time::TimeValLike;
 
 use super::{BenchError, Measurement};
 
-/// The hidden subcommand under which this program searches a single workload.
+/// The hidden subcommand that searches a single workload.
 pub(crate) const SUBCOMMAND: &str = "bench-workload";
 
-/// Starts this program again to search that one workload, waits for it, and returns what it found.
+/// Searches one workload in a new process of this program, and returns its measurement.
 pub(crate) fn run_apart(scenario: &str, threads: NonZeroUsize) -> Result<Measurement, BenchError> {
     let program = env::current_exe()
         .map_err(|source| BenchError::Start { scenario: scenario.to_owned(), source })?;
@@ -36,7 +36,7 @@ pub(crate) fn run_apart(scenario: &str, threads: NonZeroUsize) -> Result<Measure
     answer_of(command, scenario)
 }
 
-/// Runs a command to its end, and takes its standard output for a measurement.
+/// Runs a command to its end, and reads a measurement from its standard output.
 fn answer_of(mut command: Command, scenario: &str) -> Result<Measurement, BenchError> {
     let output = command
         .stdin(Stdio::null())
@@ -50,25 +50,24 @@ fn answer_of(mut command: Command, scenario: &str) -> Result<Measurement, BenchE
         .map_err(|source| BenchError::Answer { scenario: scenario.to_owned(), source })
 }
 
-/// Processor time that this process has used, in user and kernel mode, by threads that have ended
-/// too.
+/// The processor time of this process, in user and kernel mode. It includes threads that have ended.
 pub(crate) fn cpu_time() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may always ask about itself");
     let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(micros.unsigned_abs())
 }
 
-/// Memory of this process that is resident now.
+/// The resident memory of this process now.
 pub(crate) fn resident_bytes() -> Result<u64, BenchError> {
     own_status("VmRSS")
 }
 
-/// The most memory of this process that was ever resident (the high-water mark).
+/// The peak of the resident memory of this process.
 pub(crate) fn peak_resident_bytes() -> Result<u64, BenchError> {
     own_status("VmHWM")
 }
 
-/// Asks the kernel for one of the sizes that it keeps about this process.
+/// Reads one of the sizes that the kernel reports about this process.
 fn own_status(field: &str) -> Result<u64, BenchError> {
     let status = fs::read_to_string("/proc/self/status");
     status
@@ -80,7 +79,7 @@ fn own_status(field: &str) -> Result<u64, BenchError> {
         .map_err(|source| BenchError::Memory { source })
 }
 
-/// Finds a line such as `VmRSS:      5032 kB`. What the kernel calls kB are 1,024 bytes (proc(5)).
+/// Finds a line such as `VmRSS:      5032 kB`. The kernel's kB are 1,024 bytes (proc(5)).
 fn size_in(status: &str, field: &str) -> Option<u64> {
     let kibibytes = status.lines().find_map(|line| {
         let (name, size) = line.split_once(':')?;
@@ -93,7 +92,7 @@ fn size_in(status: &str, field: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A child that runs a line of shell.
+    /// A child process that runs a line of shell.
     fn shell(line: &str) -> Result<Measurement, BenchError> {
         let mut command = Command::new("sh");
         command.args(["-c", line]);

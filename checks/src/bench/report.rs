@@ -1,4 +1,4 @@
-//! The three measurements side by side, for programs as JSON and for people as a table.
+//! The three measurements side by side: as JSON for programs, as a table for people.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Measurement;
 
-/// A scenario of Synod's model, and the two peers that it is compared with.
+/// The measurements of a scenario of Synod's model and of the two baselines.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct BenchReport {
     synod: Figures,
@@ -14,7 +14,7 @@ pub(crate) struct BenchReport {
     two_phase_commit: Figures,
 }
 
-/// A measurement with the rates that are worked out from it.
+/// A measurement with the rates that follow from it.
 #[derive(Clone, Debug, Serialize)]
 struct Figures {
     #[serde(flatten)]
@@ -24,7 +24,7 @@ struct Figures {
     peak_bytes_per_unique_state: f64,
 }
 
-/// What a ratio or a size should be.
+/// A goal for a ratio or a size.
 struct Goal {
     what: &'static str,
     found: f64,
@@ -34,7 +34,7 @@ struct Goal {
 }
 
 impl BenchReport {
-    /// Puts the scenario beside its peers.
+    /// Compares the scenario with its baselines.
     pub(crate) fn new(
         synod: Measurement,
         paxos_example: Measurement,
@@ -52,7 +52,7 @@ impl BenchReport {
         serde_json::to_string_pretty(self).expect("names and numbers can be written as JSON")
     }
 
-    /// What this model is meant to reach, always- and sometimes-properties on, liveness off.
+    /// The goals for this model, with `always` and `sometimes` properties on and liveness off.
     fn goals(&self) -> [Goal; 3] {
         let (synod, paxos, commit) = (&self.synod, &self.paxos_example, &self.two_phase_commit);
         [
@@ -140,7 +140,7 @@ impl fmt::Display for Goal {
     }
 }
 
-/// Sets commas between thousands: 18,507,778.
+/// Puts commas between thousands: 18,507,778.
 fn grouped(digits: impl AsRef<str>) -> String {
     let digits = digits.as_ref();
     let mut text = String::new();

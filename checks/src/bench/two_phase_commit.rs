@@ -1,23 +1,23 @@
-//! Two-phase commit: a model that is next to nothing, so that its search shows what the checker
-//! itself costs.
+//! Two-phase commit: a model that does next to no work, so its search shows the cost of the checker.
 //!
-//! A transaction spans several resource managers (databases, say), and all must end it alike. Each
-//! manager may prepare, which binds it to go along with either decision, or abort while it has not.
-//! A transaction manager collects who has prepared. Once all have, it may decide to commit; until
-//! it has decided, it may decide to abort. Managers then do as they are told.
+//! A transaction spans several resource managers (databases, for example), and all must end it in the
+//! same way. A resource manager may prepare: then it must follow either decision. Before that, it may
+//! abort. A transaction manager learns which resource managers have prepared. Once all have, it may
+//! decide to commit. Until it has decided, it may decide to abort. The resource managers then follow
+//! the decision.
 //!
 //! This is the small specification in "Consensus on Transaction Commit" (Gray and Lamport, 2004),
-//! which stateright brings as an example too. As there, messages form a set that only grows: one
-//! can be received again and again, and one that is never received is as good as lost. Receiving
-//! it again changes nothing, so ten states are generated for each one that is new, and the time
-//! goes into cloning, hashing, and looking up. For the same reason a state is kept as plainly as
-//! there, in vectors and a `BTreeSet`: packed into bits it would be another workload.
+//! which is also an example of stateright. As there, messages are a set that only grows: a message
+//! can be received any number of times, or never. To receive one again changes nothing. So ten states
+//! are generated for each new one, and the time goes into cloning, hashing and looking up. A state is
+//! also represented as there, in vectors and a `BTreeSet`: packed into bits, it would be another
+//! workload.
 
 use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
-/// A transaction over that many resource managers.
+/// The model of a transaction over this many resource managers.
 pub(crate) fn model(managers: usize) -> Transaction {
     Transaction { managers }
 }
@@ -28,20 +28,20 @@ pub(crate) struct Transaction {
     managers: usize,
 }
 
-/// All that there is to know at one moment.
+/// A state of the system.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct State {
-    /// How far each resource manager is.
+    /// The state of each resource manager.
     managers: Vec<Progress>,
-    /// What the transaction manager has decided.
+    /// The decision of the transaction manager.
     decision: Decision,
-    /// Of which resource managers the transaction manager knows that they have prepared.
+    /// The resource managers that have prepared, as far as the transaction manager knows.
     known_prepared: Vec<bool>,
-    /// Every message ever sent.
+    /// All messages that were ever sent.
     sent: BTreeSet<Message>,
 }
 
-/// How far a resource manager is with the transaction.
+/// The state of a resource manager.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Progress {
     Working,
@@ -50,7 +50,7 @@ enum Progress {
     Aborted,
 }
 
-/// How the transaction is to end.
+/// The decision of the transaction manager.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Decision {
     Open,
@@ -58,7 +58,7 @@ enum Decision {
     Abort,
 }
 
-/// What managers tell each other.
+/// A message between managers.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Message {
     /// To the transaction manager: this resource manager has prepared.
@@ -69,22 +69,22 @@ enum Message {
     Abort,
 }
 
-/// What may happen next. A resource manager is named by its index.
+/// An action. A resource manager is named by its index.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
     /// The transaction manager decides to commit.
     DecideCommit,
     /// The transaction manager decides to abort.
     DecideAbort,
-    /// The transaction manager hears that this one has prepared.
+    /// The transaction manager learns that this resource manager has prepared.
     HearPrepared(usize),
-    /// This one binds itself to either decision.
+    /// This resource manager prepares.
     Prepare(usize),
-    /// This one aborts unasked, being bound to nothing yet.
+    /// This resource manager aborts by itself, before it has prepared.
     GiveUp(usize),
-    /// This one hears that it is to commit.
+    /// This resource manager learns that the decision is to commit.
     HearCommit(usize),
-    /// This one hears that it is to abort.
+    /// This resource manager learns that the decision is to abort.
     HearAbort(usize),
 }
 
@@ -166,12 +166,12 @@ impl Model for Transaction {
     }
 }
 
-/// Has one ended the transaction in one way, and the other in the other?
+/// Whether one resource manager has committed and another has aborted.
 fn contradict(one: &Progress, other: &Progress) -> bool {
     *one == Progress::Committed && *other == Progress::Aborted
 }
 
-/// Is every resource manager that far?
+/// Whether every resource manager is in this state.
 fn all_are(state: &State, progress: &Progress) -> bool {
     state.managers.iter().all(|manager| manager == progress)
 }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::bench::measure;
 
-    /// The unique and generated states with that many resource managers.
+    /// The unique and generated states with this many resource managers.
     fn states(managers: usize, threads: usize) -> (usize, usize) {
         let threads = NonZeroUsize::new(threads).expect("some");
         let found = measure("2pc", model(managers), threads).expect("it holds");

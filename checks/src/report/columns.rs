@@ -1,15 +1,15 @@
-//! Plain columns: words to the left, numbers to the right, nothing in between but space.
+//! Tables of plain text: columns that are aligned to the left or to the right.
 
-/// To which side the cells of a column stand.
+/// The side to which the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// Words.
+    /// For words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// Lines up `rows`, the first of which is the heading, under one another.
+/// The rows as lines of text, with their columns aligned. The first row is the heading.
 pub fn line_up<const N: usize>(sides: [Alignment; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());

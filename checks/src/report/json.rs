@@ -1,4 +1,4 @@
-//! A report as one JSON document, for machines.
+//! A report as a JSON document, for programs.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use super::RunReport;
 use crate::cli::tier_name;
 use crate::scenarios::Tier;
 
-/// Prints it.
+/// Prints the document.
 ///
 /// # Errors
 ///

@@ -10,7 +10,7 @@ use crate::progress::rate;
 use crate::scenarios::StateCount;
 use crate::search::StopReason;
 
-/// The table, the totals, and what is to be said of each scenario that does not hold.
+/// The table, the totals, and a note on each scenario that does not hold.
 pub fn text(report: &RunReport) -> String {
     let mut rows = vec![
         ["scenario", "what it shows", "states", "transitions", "depth", "time", "verdict"]
@@ -46,7 +46,7 @@ fn row(scenario: &ScenarioReport) -> [String; 7] {
     ]
 }
 
-/// The verdict in a word or two.
+/// The verdict in one or two words.
 pub fn verdict(scenario: &ScenarioReport) -> &'static str {
     let is_wrong = scenario.properties.iter().any(|property| property.verdict.is_wrong());
     match scenario.verdict {
@@ -86,7 +86,7 @@ fn totals(report: &RunReport) -> String {
         let remembered: usize = lively.iter().map(|(_, remembered)| remembered).sum();
         let _ = writeln!(
             text,
-            "liveness: from every state met; with its messages delivered first, from a sample of {}; {} endings remembered",
+            "liveness: checked from every state; from a sample of {}, also with messages in flight delivered first; {} endings remembered",
             HumanCount(sampled),
             HumanCount(remembered as u64)
         );
@@ -98,7 +98,7 @@ fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A number in three digits: 24.8 M.
+/// A number with about three digits and a unit: 24.8 M.
 fn in_short(number: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", number / unit, number % unit * 10 / unit);
     match number {
@@ -126,7 +126,7 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
     {
         let _ = writeln!(
             text,
-            "\n{name}: {} unique states, but {} in the table of scenarios\n  the protocol or a reduction changed; if that was meant, put {} in checks/src/scenarios.rs",
+            "\n{name}: {} unique states, but {} in the table of scenarios\n  the protocol or a reduction has changed; if that was the intention, put {} in checks/src/scenarios.rs",
             HumanCount(scenario.unique_states),
             HumanCount(expected),
             grouped(scenario.unique_states)
@@ -140,10 +140,10 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
             Some(StopReason::Memory) => {
                 "stopped at the memory limit\n  --memory-max allows more".to_owned()
             }
-            Some(StopReason::Deadline) => "stopped for want of time".to_owned(),
+            Some(StopReason::Deadline) => "stopped at the time limit".to_owned(),
             Some(StopReason::Panicked(said)) => format!("a thread of the checker panicked: {said}"),
             None if scenario.verdict == ScenarioVerdict::Violated => {
-                "stopped at what it found".to_owned()
+                "stopped at the violation".to_owned()
             }
             None => "not begun".to_owned(),
         };
@@ -155,7 +155,7 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
     }
 }
 
-/// A number as Rust writes it: `1_234`.
+/// A number as a literal of Rust: `1_234`.
 fn grouped(number: u64) -> String {
     HumanCount(number).to_string().replace(',', "_")
 }

@@ -1,4 +1,4 @@
-//! What the rows of the table are made of: who hears whom, what is submitted.
+//! Parts that the rows of the table share: who hears whom, and what is submitted.
 
 use synod_model::world::{
     MessageKind, MessageKinds, REPLICAS_MAX, Replicas, Scenario, ScenarioSubmission, Witness,
@@ -10,10 +10,10 @@ pub(super) const CANVASS: MessageKinds =
 
 pub(super) const NONE: Replicas = Replicas::NONE;
 
-/// Three replicas of which r1 and r2 hear r0, and not one another.
+/// r1 and r2 hear r0, but not each other.
 pub(super) const AROUND_0: [Replicas; REPLICAS_MAX] = around(0);
 
-/// Three replicas of which r0 and r2 hear r1, and not one another.
+/// r0 and r2 hear r1, but not each other.
 pub(super) const AROUND_1: [Replicas; REPLICAS_MAX] = around(1);
 
 pub(super) const fn around(middle: u16) -> [Replicas; REPLICAS_MAX] {
@@ -36,7 +36,7 @@ pub(super) fn two_values() -> Vec<ScenarioSubmission> {
     vec![request(1, &[0, 2]), request(2, &[1])]
 }
 
-/// Request `number`, whose value is a letter, at one of these replicas.
+/// Request `number`, submitted at one of these replicas. Its value is a letter.
 pub(super) fn request(number: u8, at: &[u16]) -> ScenarioSubmission {
     ScenarioSubmission::request(u64::from(number), b'a' + number - 1, Replicas::of(at))
 }
@@ -45,7 +45,7 @@ pub(super) fn submission(entry: Entry<u8>, at: &[u16]) -> ScenarioSubmission {
     ScenarioSubmission { entry, at: Replicas::of(at), places: 1, after: None }
 }
 
-/// Opens a session. The replica that is asked puts itself and its run in the entry.
+/// Opens a session. The replica that receives the submission fills in the origin and the run.
 pub(super) fn open_session(at: &[u16]) -> ScenarioSubmission {
     submission(Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 1 }), at)
 }
@@ -53,24 +53,24 @@ pub(super) fn open_session(at: &[u16]) -> ScenarioSubmission {
 /// The session that is opened in slot 1.
 pub(super) const OPENED: SessionId = SessionId(1);
 
-/// A request of the opened session, once its client knows that it is open.
+/// A request of the opened session. The client submits it once the session is open.
 pub(super) fn in_session(number: u8, at: &[u16]) -> ScenarioSubmission {
     let (number, value) = (u64::from(number), b'a' + number - 1);
     let entry = Entry::Request(Request { session: OPENED, number, answered: 1, value });
     ScenarioSubmission { after: Some(0), ..submission(entry, at) }
 }
 
-/// Ends the opened session, once its request is answered.
+/// Ends the opened session. The client does so once its request is answered.
 pub(super) fn end_session(at: &[u16]) -> ScenarioSubmission {
     ScenarioSubmission { after: Some(1), ..submission(Entry::End { session: OPENED }, at) }
 }
 
-/// The same when it is open, with no request in between.
+/// Ends the opened session as soon as it is open, without a request before.
 pub(super) fn end_opened(at: &[u16]) -> ScenarioSubmission {
     ScenarioSubmission { after: Some(0), ..end_session(at) }
 }
 
-/// The same request, of a client that wants to hear nothing of those before it any more.
+/// The same request, by a client that gives up all of its earlier requests.
 pub(super) fn giving_up(submission: ScenarioSubmission) -> ScenarioSubmission {
     let Entry::Request(Request { session, number, value, .. }) = submission.entry else {
         return submission;
@@ -79,8 +79,8 @@ pub(super) fn giving_up(submission: ScenarioSubmission) -> ScenarioSubmission {
     ScenarioSubmission { entry, ..submission }
 }
 
-/// Five replicas, of which r1 coordinates under 1 with r0 and r3, and r2 under 2 with r3 and r4, so
-/// that neither hears of the other but through r3, and r0 takes orders of r1 alone.
+/// Five replicas and two coordinators: r1 coordinates under 1 with r0 and r3, and r2 coordinates under
+/// 2 with r3 and r4. So each hears of the other through r3 alone, and r0 obeys only r1.
 pub(super) fn five(catch_up: Replicas, may_crash: Replicas) -> Scenario {
     Scenario {
         submissions: vec![request(1, &[1]), request(2, &[2])],

@@ -1,9 +1,9 @@
 //! Chromium without a window, driven over the `DevTools` protocol.
 //!
-//! The protocol is JSON in both directions, here over a pair of pipes. That takes no crate, and no
-//! port that others could connect to; and Chromium ends when its pipe does, whatever becomes of the
-//! test. (The crates that speak the protocol were weighed: `headless_chrome` brings a TLS library and
-//! a crate without a licence, `chromiumoxide` a hundred crates that take minutes to compile.)
+//! The protocol is JSON in both directions, here over a pair of pipes. So it takes no crate, and no port
+//! that others could connect to; and Chromium ends when the pipe is closed, even if the test crashes.
+//! (Two crates for the protocol were considered. `headless_chrome` brings a TLS library and a crate
+//! without a licence; `chromiumoxide` brings a hundred crates that take minutes to compile.)
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What root and a closed network ask for.
+/// Options for a process of root without a network.
 const FLAGS: [&str; 11] = [
     "--headless",
     "--no-sandbox",
@@ -32,7 +32,7 @@ const FLAGS: [&str; 11] = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-breakpad",
-    // No name leads anywhere, so that nothing can be fetched that is not told below either.
+    // No host name is resolved, so nothing can be fetched from elsewhere unnoticed.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 ];
@@ -40,7 +40,7 @@ const FLAGS: [&str; 11] = [
 /// Its pipes are file descriptors 3 and 4.
 const START: &str = r#"exec chromium "$@" 3<&0 4>&1 0</dev/null 1>&2"#;
 
-/// How large the window is.
+/// The size of the window.
 pub(crate) const WIDTH: u32 = 1280;
 pub(crate) const HEIGHT: u32 = 800;
 
@@ -55,17 +55,17 @@ pub(crate) struct Chromium {
     to: Option<ChildStdin>,
     from: Receiver<Value>,
     last_id: u64,
-    /// Names the page in what is sent; none before there is one.
+    /// The session of the page, for messages to it; `None` before there is one.
     session: Option<String>,
-    /// Every address from which the page requested something.
+    /// The addresses that the page requested.
     pub(crate) requested: BTreeSet<String>,
-    /// What went wrong in the page.
+    /// The errors in the page.
     pub(crate) errors: Vec<String>,
     profile: TempDir,
 }
 
 impl Chromium {
-    /// Starts it, with a new profile.
+    /// Starts Chromium with a new profile.
     pub(crate) fn start() -> Self {
         let profile = tempfile::Builder::new()
             .prefix("chromium-")
@@ -77,7 +77,7 @@ impl Chromium {
             .args(FLAGS)
             .arg(format!("--window-size={WIDTH},{HEIGHT}"))
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            // What it leaves in a home goes with the profile too.
+            // Files in the home directory are removed with the profile.
             .env("HOME", profile.path())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_CACHE_HOME")
@@ -126,7 +126,7 @@ impl Chromium {
             "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false
         });
         self.call("Emulation.setDeviceMetricsOverride", &size);
-        // In every document, so also after the page was loaded anew.
+        // In every document, so also after the page is loaded again.
         let look = json!({ "source": include_str!("look.js") });
         self.call("Page.addScriptToEvaluateOnNewDocument", &look);
     }
@@ -148,7 +148,7 @@ impl Chromium {
     /// Waits until an expression in the page is true.
     pub(crate) fn wait_for(&mut self, expression: &str, at_most: Duration) {
         let until = Instant::now() + at_most;
-        // A page that is just being loaded may know nothing yet of what is asked.
+        // While a page is loaded, the expression may fail.
         let expression = format!("(() => {{ try {{ return {expression} }} catch {{}} }})()");
         while self.ask(&expression) != true {
             if Instant::now() > until {
@@ -178,7 +178,7 @@ impl Chromium {
         self.call("Input.dispatchMouseEvent", &event);
     }
 
-    /// Takes a picture of the window, in which the mouse points at nothing.
+    /// Takes a picture of the window, with the mouse outside of it.
     pub(crate) fn screenshot(&mut self, file: &Path) {
         self.mouse("mouseMoved", &json!({ "x": 0, "y": 0 }));
         let taken = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
@@ -190,7 +190,7 @@ impl Chromium {
         fs::write(file, png).expect("a picture is written");
     }
 
-    /// Has Chromium do something, and says what came of it.
+    /// Calls a method of Chromium, and returns its result.
     fn call(&mut self, method: &str, params: &Value) -> Value {
         self.last_id += 1;
         let id = self.last_id;
@@ -228,7 +228,7 @@ impl Chromium {
             Some("Runtime.exceptionThrown") => self.errors.push(params.to_string()),
             Some("Log.entryAdded") => {
                 let entry = &params["entry"];
-                // Every browser asks every server for an icon; this one has none.
+                // A browser asks every server for an icon. The explorer has none.
                 let is_icon = entry["url"].as_str().is_some_and(|it| it.ends_with("/favicon.ico"));
                 if entry["level"] == "error" && !is_icon {
                     self.errors.push(entry.to_string());
@@ -238,7 +238,7 @@ impl Chromium {
         }
     }
 
-    /// Ends Chromium, and makes sure that nothing of it stays.
+    /// Ends Chromium, and asserts that none of its processes is left.
     pub(crate) fn end(self) {
         let profile = self.profile.path().to_owned();
         drop(self);
@@ -247,10 +247,10 @@ impl Chromium {
     }
 }
 
-/// However the test ends.
+/// Chromium ends however the test does.
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // It ends by itself when its pipe is closed, and leaves nothing half written.
+        // Chromium ends when its pipe is closed, and writes its files to the end.
         self.to = None;
         let until = Instant::now() + END;
         while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < until {

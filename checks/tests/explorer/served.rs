@@ -1,4 +1,4 @@
-//! `synod-check explore`, as it runs beside the test.
+//! `synod-check explore` as a process beside the test.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpStream;
@@ -13,16 +13,16 @@ const START: Duration = Duration::from_secs(30);
 /// The explorer of a scenario. It ends with this value.
 pub(crate) struct Served {
     process: Child,
-    /// Of its page: `http://127.0.0.1:1234/`.
+    /// The address of its page: `http://127.0.0.1:1234/`.
     pub(crate) address: String,
 }
 
 impl Served {
-    /// Serves a scenario at a free port.
+    /// Serves a scenario on a free port.
     pub(crate) fn start(scenario: &str) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_synod-check"))
             .args(["explore", scenario, "--address", "127.0.0.1:0"])
-            // Where there is no folder `ui`.
+            // A working directory without a folder `ui`.
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -35,12 +35,12 @@ impl Served {
         thread::spawn(move || {
             let mut lines = output.lines().map_while(Result::ok);
             _ = sender.send(lines.find(|line| line.trim().starts_with("http://")));
-            // It would end on a pipe that nobody reads.
+            // The process would end if its output were not read.
             lines.for_each(drop);
         });
         let address = receiver.recv_timeout(START).expect("synod-check says where it serves");
         served.address = address.unwrap_or_else(|| served.failed()).trim().into();
-        // It says so just before it does.
+        // It prints its address just before it listens there.
         let host = served.address.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let until = Instant::now() + START;
         while TcpStream::connect(&host).is_err() {
@@ -58,7 +58,7 @@ impl Served {
         panic!("synod-check explore serves nothing: {errors}");
     }
 
-    /// Ends it, which until now it has not done by itself.
+    /// Ends the process, and asserts that it was still running.
     pub(crate) fn end(mut self) {
         if let Ok(Some(status)) = self.process.try_wait() {
             panic!("synod-check explore ended: {status}");
@@ -66,7 +66,7 @@ impl Served {
     }
 }
 
-/// However the test ends.
+/// The process ends however the test does.
 impl Drop for Served {
     fn drop(&mut self) {
         _ = self.process.kill();

@@ -1,4 +1,4 @@
-//! The client's end of one connection.
+//! The client's side of one connection.
 
 use std::io;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// If it does not, or does not want to.
+    /// If it does not answer, or refuses.
     pub async fn connect(endpoint: &Endpoint, connect_max: Duration) -> Result<Self, ConnectError> {
         let connecting = time::timeout(connect_max, Self::shake_hands(endpoint)).await;
         let connected = connecting.unwrap_or(Err(ConnectTrouble::Silent(connect_max)));
@@ -38,7 +38,7 @@ impl Connection {
 
     async fn shake_hands(endpoint: &Endpoint) -> Result<Self, ConnectTrouble> {
         let mut socket = TcpStream::connect(endpoint.as_str()).await?;
-        // Asks leave in batches of our own making.
+        // The client batches its asks itself.
         socket.set_nodelay(true)?;
         let mut inbox = Inbox::new(HANDSHAKE_BYTES_MAX);
         let mut outbox = Outbox::new(HANDSHAKE_BYTES_MAX);
@@ -62,28 +62,26 @@ impl Connection {
         Ok(Self { socket, inbox, outbox, about })
     }
 
-    /// Who is at the other end.
+    /// What the replica says of itself.
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    /// Puts an ask behind those that are still to be sent. Its id has not been used on this
-    /// connection.
+    /// Queues an ask. Its id has not been used on this connection.
     ///
     /// # Errors
     ///
-    /// If it is longer than the replica allows; then nothing has changed.
+    /// If the ask is longer than the replica allows. Then nothing has changed.
     pub fn put(&mut self, id: u64, ask: Ask) -> Result<(), EncodeError> {
         self.outbox.push(&ToNode { id, ask })
     }
 
-    /// How many bytes are still to be sent.
+    /// How many bytes are queued.
     pub fn unsent_bytes(&self) -> usize {
         self.outbox.waiting_bytes()
     }
 
-    /// Sends what is to be sent, and waits until something arrives. Nothing is lost if the wait is
-    /// dropped.
+    /// Sends what is queued, and waits until something arrives. Nothing is lost if the wait is dropped.
     ///
     /// # Errors
     ///
@@ -101,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// Takes out the next answer, if all of it has arrived.
+    /// Takes the next answer, if it has arrived as a whole.
     ///
     /// # Errors
     ///
@@ -125,17 +123,17 @@ impl Connection {
     }
 }
 
-/// A replica could not be asked anything.
+/// A replica could not be asked.
 #[derive(Debug, Error)]
 #[error("{endpoint}: {trouble}")]
 pub struct ConnectError {
-    /// Where the replica was to be.
+    /// The endpoint of the replica.
     pub endpoint: Endpoint,
     /// What went wrong.
     pub trouble: ConnectTrouble,
 }
 
-/// What can go wrong before anything was asked.
+/// What can go wrong before the first ask.
 #[derive(Debug, Error)]
 pub enum ConnectTrouble {
     /// There is no connection.
@@ -147,7 +145,7 @@ pub enum ConnectTrouble {
     /// It closed the connection.
     #[error("it closed the connection; it may be stopping, or no synod node")]
     HungUp,
-    /// It gave a reason.
+    /// The replica said why.
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
     /// What it said makes no sense.
@@ -158,7 +156,7 @@ pub enum ConnectTrouble {
     OtherCluster,
 }
 
-/// What came is no message of a node.
+/// The bytes that came are no message of a node.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub struct NotANode(Garbage);
@@ -169,7 +167,7 @@ impl From<Garbage> for ConnectTrouble {
     }
 }
 
-/// A connection is over. What was asked on it may have been taken.
+/// A connection is over. The replica may have taken what was asked on it.
 #[derive(Debug, Error)]
 pub enum ConnectionLost {
     /// It broke.

@@ -1,4 +1,4 @@
-//! The task behind a [`Client`](super::Client): keeps a connection, and [`Requests`] going over it.
+//! The task behind a [`Client`](super::Client). It keeps a connection, and drives [`Requests`] over it.
 
 use std::future::{self, Future};
 use std::pin::Pin;
@@ -16,19 +16,19 @@ use super::endpoint::Endpoint;
 use super::requests::{Advice, QueryReply, ReadReply, Requests, SubmitReply};
 use super::rotation::Rotation;
 
-/// How many bytes are put before some of them are sent: 256 KiB.
+/// How many bytes are queued before some of them are sent: 256 KiB.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 
-/// How long a replica that is stopping may take to answer what it has, while there is another to ask:
-/// 500 ms. What it answers need not be asked again; the rest is, under the same numbers. Where there
-/// is no other, it may take as long as any.
+/// How long a replica that is stopping may take to answer what it has, if there is another replica to
+/// ask: 500 ms. What it does not answer is asked again elsewhere, under the same numbers. If there is
+/// no other replica, it has as long as usual.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 
-/// How long ending the session may take when a client is closed: 500 ms. A session that is not ended
-/// is evicted one day.
+/// How long ending the session may take when a client is closed: 500 ms. A session that is not ended is
+/// evicted in time.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
 
-/// What the handles tell the task. When the last handle is gone, it finishes what it has.
+/// The commands of the handle. When the handle is gone, the task finishes what it has.
 #[derive(Debug)]
 pub(super) enum Command {
     Submit { value: Value, deadline: Instant, reply: SubmitReply },
@@ -36,13 +36,13 @@ pub(super) enum Command {
     Query { query: Query, deadline: Instant, reply: QueryReply },
 }
 
-/// What is said of a replica that is left because it said so.
+/// The reason for leaving a replica that is stopping.
 const STOPPING: &str = "it is stopping";
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 enum Link {
-    /// None is needed, or none is to be had before this time.
+    /// No connection. The next attempt is at this time, if one is needed.
     Down(Instant),
     Connecting(Connecting),
     Up(Box<Up>),
@@ -50,14 +50,14 @@ enum Link {
 
 struct Up {
     connection: Connection,
-    /// When the replica was last heard, or began to have something to answer.
+    /// When the replica last sent something, or began to owe an answer.
     heard: Instant,
-    /// It is stopping: it is asked nothing more, and left by this time.
+    /// It is stopping. It gets no more asks, and the client leaves it at this time.
     leave_by: Option<Instant>,
 }
 
 impl Up {
-    /// By when something has to be heard.
+    /// When the client gives up on the replica, if nothing arrives.
     fn patience(&self, silent_max: Duration) -> Instant {
         let silent = self.heard + silent_max;
         self.leave_by.map_or(silent, |leave_by| leave_by.min(silent))
@@ -92,7 +92,7 @@ impl Driver {
         }
     }
 
-    /// Works until the handles are gone and everything has its answer, or its time is up.
+    /// Runs until the handle is gone and everything is answered or has timed out.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut is_open = true;
         while is_open || self.requests.len() > 0 {
@@ -111,7 +111,7 @@ impl Driver {
                 command = commands.recv(), if is_open && has_room => match command {
                     Some(command) => {
                         self.take(command);
-                        // Whatever else is there leaves in the same write.
+                        // Other commands that wait leave in the same write.
                         while self.requests.len() < self.options.in_flight_max
                             && let Ok(command) = commands.try_recv()
                         {
@@ -141,7 +141,7 @@ impl Driver {
         }
     }
 
-    /// Puts what there is to ask on the connection, or begins to make one.
+    /// Queues what there is to ask, or begins to connect.
     fn put(&mut self) {
         let now = Instant::now();
         match &mut self.link {
@@ -163,7 +163,7 @@ impl Driver {
                     *heard = now;
                 }
                 if let Some(error) = unsayable {
-                    // A value within the limit fits; so this replica is not what it said it is.
+                    // A value within the limit fits. So this replica is not what it said it is.
                     self.lose(&format!("an ask cannot be sent: {error}"));
                 }
             }
@@ -232,7 +232,7 @@ impl Driver {
         }
     }
 
-    /// The connection is over. What was sent on it goes to the next endpoint, with the same numbers.
+    /// The connection is over. What was sent on it is sent to the next endpoint, with the same numbers.
     fn lose(&mut self, trouble: &str) {
         let endpoint = &self.endpoints[self.rotation.at()];
         self.requests.connection_lost(format!("{endpoint}: {trouble}"));

@@ -1,11 +1,11 @@
-//! Where replicas take clients.
+//! The addresses of client ports.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Where one replica takes clients: a host, by name or address, and a port.
+/// The address of the client port of a replica: a host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint(String);
 

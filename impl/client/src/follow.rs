@@ -1,4 +1,4 @@
-//! Following the log, from one replica or, when that one is gone, from the next.
+//! Following the log, at one replica after the other.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use super::endpoint::Endpoint;
 use super::rotation::Rotation;
 use super::{ClientOptions, NoEndpoint};
 
-/// The log, as it is told by whichever replica there is.
+/// The log, from whichever replica can be reached.
 ///
-/// A replica that breaks off, or is silent for longer than [`ClientOptions::silent_max`], is left for
-/// the next; the log goes on there where it stopped here, for it is the same at every replica. If no
-/// replica says anything for [`ClientOptions::deadline`], the follow fails.
+/// When a replica breaks off, or is silent for longer than [`ClientOptions::silent_max`], the follow
+/// goes on at the next one, in the same slot: the log is the same at every replica. If no replica sends
+/// anything for [`ClientOptions::deadline`], the follow fails.
 #[derive(Debug)]
 pub struct Following {
     endpoints: Vec<Endpoint>,
     options: ClientOptions,
-    /// What is still wanted.
+    /// What the client still wants.
     follow: Follow,
     connection: Option<Connection>,
     cluster: Option<ClusterId>,
     rotation: Rotation,
-    /// When the log was last heard of.
+    /// When a part of the log last came.
     heard: Instant,
     told: VecDeque<Vec<Delivery>>,
-    /// With which slot it has ended.
+    /// The slot with which it has caught up.
     caught_up: Option<Slot>,
 }
 
@@ -63,12 +63,12 @@ impl Following {
         })
     }
 
-    /// Waits for more of the log: what was asked for, in slot order, at least one entry. None when it
-    /// has caught up, if it was to end there. Nothing is lost if the wait is dropped.
+    /// Waits for more of the log: at least one entry of those that were asked for, in slot order. None
+    /// when the follow has caught up, if it was to end there. Nothing is lost if the wait is dropped.
     ///
     /// # Errors
     ///
-    /// If no replica tells any more.
+    /// If no replica delivers any more.
     pub async fn next(&mut self) -> Result<Option<Vec<Delivery>>, FollowFailed> {
         self.heard = Instant::now();
         loop {
@@ -102,7 +102,7 @@ impl Following {
         self.caught_up
     }
 
-    /// The next slot that has not been told.
+    /// The next slot that has not been delivered.
     pub fn from(&self) -> Slot {
         self.follow.from
     }
@@ -162,7 +162,7 @@ impl Following {
 }
 
 enum Trouble {
-    /// Another replica may do better.
+    /// Another replica may be able to.
     Passing(String),
     Final(FollowFailed),
 }
@@ -179,18 +179,18 @@ impl From<ReadError> for Trouble {
     }
 }
 
-/// Why the log is told no further.
+/// Why the log could not be followed further.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FollowFailed {
-    /// The log no longer has what was asked for.
+    /// The log does not have that slot any more.
     #[error("slot {from} is not told any more: the log is from slot {log_starts_at} on")]
     Gone {
         /// The slot that was wanted.
         from: Slot,
-        /// The first that there is.
+        /// The first slot that can be followed.
         log_starts_at: Slot,
     },
-    /// No replica said anything for too long.
+    /// No replica sent anything for too long.
     #[error("no replica could be followed for {} ms: {trouble}", .waited.as_millis())]
     NoReplica {
         /// How long it was tried.

@@ -1,9 +1,9 @@
 //! Clients of a cluster, over TCP.
 //!
-//! A [`Client`] submits commands to a cluster, and asks its state machine. It knows some replicas by their endpoints, asks one of
-//! them, and goes on to the next when that one cannot be reached, is silent or stops. Since every
-//! submission has a number in the client's session and keeps it, asking twice is not submitting
-//! twice: each command is applied at most once. What the client says in the end is what is known:
+//! A [`Client`] submits commands to a cluster, and queries its state machine. It knows some replicas by
+//! their endpoints and asks one of them. When that one cannot be reached, is silent or stops, the
+//! client asks the next. Every submission keeps its number in the session of the client, so a retry is
+//! the same submission: each command is applied at most once. In the end the client says what is known:
 //! done, with the slot and the response ([`Applied`]); not done; or unknown ([`SubmitFailed`]).
 //!
 //! Below it, a [`Connection`] carries the asks and answers of [`synod_wire::protocol`] to one replica.
@@ -42,17 +42,18 @@ pub use synod_model::Slot;
 pub use synod_wire::api::{Answered, Applied, Consistency, Response};
 pub use synod_wire::{Value, api, protocol};
 
-/// What a client allows for.
+/// The limits and timeouts of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// How long a submission or a read may take in all. Default 10 s: an election takes about one.
+    /// How long a submission, a query or a read may take in all. Default 10 s: an election takes about
+    /// one.
     pub deadline: Duration,
     /// How long a replica may take to welcome the client. Default 1 s.
     pub connect_max: Duration,
-    /// How long a replica that has something to answer may say nothing before the next one is asked.
-    /// Default 2 s: longer than an election, so that a replica is not blamed for one.
+    /// How long a replica that owes an answer may be silent before the client asks the next one.
+    /// Default 2 s: longer than an election, so that no replica is blamed for one.
     pub silent_max: Duration,
-    /// How many submissions and reads are in flight at once; more wait before they are taken.
+    /// How many submissions, queries and reads are in flight at once. More wait before they are taken.
     /// Default 1,024: as many as a session may have.
     pub in_flight_max: usize,
 }
@@ -68,7 +69,7 @@ impl Default for ClientOptions {
     }
 }
 
-/// A client of a cluster, with a session of its own. One connection carries everything.
+/// A client of a cluster, with its own session. One connection carries everything.
 #[derive(Debug)]
 pub struct Client {
     commands: mpsc::Sender<Command>,
@@ -77,7 +78,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the cluster whose replicas, or some of them, are at `endpoints`. The first is
+    /// A client of the cluster whose replicas are at `endpoints`; some of them are enough. The first is
     /// asked first. Nothing is sent before it is needed.
     ///
     /// # Errors
@@ -112,7 +113,7 @@ impl Client {
     pub async fn start(&self, value: impl Into<Value>) -> Submission {
         let (reply, outcome) = oneshot::channel();
         let (value, deadline) = (value.into(), Instant::now() + self.deadline);
-        // If the task is gone the reply goes with it, and the outcome says so.
+        // If the task has ended, the reply is dropped with the command, and the outcome says so.
         let _ = self.commands.send(Command::Submit { value, deadline, reply }).await;
         Submission(outcome)
     }
@@ -128,7 +129,7 @@ impl Client {
         consistency: Consistency,
     ) -> Result<Answered, QueryFailed> {
         let request = request.into();
-        // No replica would read further on a connection on which a longer one comes.
+        // A replica closes a connection on which a longer request comes.
         if request.0.len() > QUERY_BYTES_MAX {
             return Err(QueryFailed::Refused(QueryError::TooLarge));
         }
@@ -150,21 +151,21 @@ impl Client {
         outcome.await.unwrap_or(Err(ReadFailed::Closed))
     }
 
-    /// Waits until everything in flight has its answer or its time is up, and ends the session.
+    /// Waits until everything in flight is answered or has timed out, and ends the session.
     pub async fn close(self) {
         let Self { commands, driver, .. } = self;
         drop(commands);
-        // That the task panicked has been said by its panic.
+        // A panic of the task has printed its message already.
         let _ = driver.await;
     }
 }
 
-/// There is nobody to ask.
+/// There is no replica to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no endpoint is given")]
 pub struct NoEndpoint;
 
-/// A submission in flight; a future of its outcome. It goes on if this is dropped.
+/// A submission in flight: a future of its outcome. The submission goes on if this is dropped.
 #[derive(Debug)]
 pub struct Submission(oneshot::Receiver<Result<Applied, SubmitFailed>>);
 
@@ -173,16 +174,16 @@ impl Future for Submission {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.0).poll(context));
-        // The task never drops a reply; if it is gone, nobody knows what it had sent.
+        // The task never drops a reply. If the task is gone, nobody knows what it had sent.
         Poll::Ready(outcome.unwrap_or(Err(SubmitFailed::Unknown(Unknown::Closed))))
     }
 }
 
-/// Asks the replica at `endpoint` how it is.
+/// Asks the replica at `endpoint` for its status.
 ///
 /// # Errors
 ///
-/// If it does not say within `answer_max`.
+/// If there is no answer within `answer_max`.
 pub async fn status(
     endpoint: &Endpoint,
     answer_max: Duration,

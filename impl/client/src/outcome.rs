@@ -1,15 +1,15 @@
-//! What became of a submission or a read, as far as the client can know.
+//! The outcomes of submissions, queries and reads, as far as the client can know.
 
 use std::time::Duration;
 
 use synod_wire::api;
 use thiserror::Error;
 
-/// Why a submission has no slot. The two are never mixed up: "not done" is said only of what no
-/// replica has ever taken.
+/// Why a submission is not done, as far as the client knows. "Not done" and "unknown" are never mixed
+/// up: "not done" is said only of what no replica has taken.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SubmitFailed {
-    /// It is in no slot and will be in none: every attempt failed to connect or was refused at once.
+    /// It is in no slot and will be in none. Every attempt failed to connect, or was refused at once.
     #[error("not done: {0}")]
     NotDone(NotDone),
     /// It may be in the log, or may get there later.
@@ -28,7 +28,7 @@ pub enum NotDone {
         /// The limit.
         value_bytes_max: u64,
     },
-    /// Those that were asked refused it, until its time was up or for good.
+    /// The replicas that were asked refused it, until its deadline or for good.
     #[error("it was refused at once: {0}")]
     Refused(api::NotDone),
     /// No replica could be asked in time.
@@ -44,7 +44,7 @@ pub enum NotDone {
     Closed,
 }
 
-/// Why nobody can tell what became of a submission.
+/// Why the client does not know what became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unknown {
     /// A replica has said so.
@@ -58,7 +58,7 @@ pub enum Unknown {
         /// What went wrong last.
         trouble: String,
     },
-    /// A first attempt may have been taken, and a later one was refused for good.
+    /// An attempt may have been taken, and a later one was refused for good.
     #[error("one attempt may have been taken, and another was refused: {0}")]
     RefusedLater(api::NotDone),
     /// The client was closed before there was an answer.

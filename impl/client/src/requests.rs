@@ -1,17 +1,18 @@
-//! What a client has asked for and has no answer to: the bookkeeping, without any I/O.
+//! The unanswered requests of a client: the bookkeeping, without any I/O.
 //!
-//! A submission gets a number in the session when it is first sent, and keeps it however often it is
-//! sent again: that is what makes it delivered once. Three rules:
+//! A submission gets a number in the session when it is first sent, and keeps the number however often
+//! it is sent again. So it is applied once. Three rules:
 //!
-//! - `answered`, which goes with every request, is the lowest number without an answer. So a number
-//!   is below it only when its submission is done with, by an answer or by being given up.
-//! - A number is given out only within `session_requests_max` of `answered`, or delivery would refuse
-//!   it. So one slow submission holds back those far behind it.
-//! - "Not done" is claimed only for what was never sent, or was refused at once every time. Whatever
-//!   was on a connection that broke, or was answered by what is no answer, may have been taken.
+//! - Every request carries `answered`, the lowest number without an answer. A number is below it only
+//!   when its submission is answered or given up.
+//! - A number is given out only within `session_requests_max` of `answered`; beyond that, delivery
+//!   would refuse it. So one slow submission holds back those far behind it.
+//! - "Not done" is claimed only for what was never sent, or was refused at once every time. What was on
+//!   a connection that broke may have been taken. So may what was answered with something that is no
+//!   answer to it.
 //!
-//! A session is opened when it is first needed, and another one when a replica says that it has gone.
-//! What was sent under the old one keeps it: under another it would be another request.
+//! A session is opened when it is first needed. Another one is opened when a replica says that it is
+//! gone. What was sent in the old session stays in it: in another session it would be another request.
 
 #[cfg(test)]
 mod tests;
@@ -30,21 +31,21 @@ use tokio::time::Instant;
 use super::outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 use super::session::{AGAIN, Session};
 
-/// What a client has asked for and has no answer to.
+/// The unanswered requests of a client.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     session: Session,
     jobs: BTreeMap<Ticket, Job>,
-    /// What is to be sent, oldest first.
+    /// To be sent, oldest first.
     to_send: BTreeSet<Ticket>,
-    /// What was refused and is to be sent again at its time.
+    /// Refused, and to be sent again at its time.
     later: BTreeSet<(Instant, Ticket)>,
-    /// What was sent on the present connection, by the id of the ask.
+    /// Sent on the present connection, by the id of the ask.
     sent: HashMap<u64, Sent>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     tickets: u64,
     asks: u64,
-    /// What went wrong last, for those whose time is up.
+    /// What went wrong last. Requests that time out report it.
     trouble: Option<String>,
 }
 
@@ -76,9 +77,9 @@ pub(super) type QueryReply = oneshot::Sender<Result<Answered, QueryFailed>>;
 enum What {
     Submit {
         value: Value,
-        /// What it is known by, once it was sent.
+        /// Its identity, once it was sent.
         numbered: Option<Numbered>,
-        /// Whether some attempt has ended without a word.
+        /// Whether some attempt ended without an answer.
         may_be_taken: bool,
         refused: Option<api::NotDone>,
         reply: SubmitReply,
@@ -92,7 +93,7 @@ enum What {
     },
 }
 
-/// What a request is known by.
+/// The identity of a request.
 #[derive(Clone, Copy, Debug)]
 struct Numbered {
     session: SessionId,
@@ -101,7 +102,7 @@ struct Numbered {
     answered: u64,
 }
 
-/// Whether the replica that gave an answer is still the right one to ask.
+/// Whether the client stays with the replica that gave an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advice {
     Stay,
@@ -148,12 +149,12 @@ impl Requests {
         self.to_send.insert(ticket);
     }
 
-    /// How many have no answer.
+    /// How many requests have no answer.
     pub(super) fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Whether an answer is waited for on the present connection.
+    /// Whether the present connection owes an answer.
     pub(super) fn is_waiting(&self) -> bool {
         !self.sent.is_empty()
     }
@@ -163,8 +164,8 @@ impl Requests {
         self.session.id()
     }
 
-    /// Goes through what is to be asked now, oldest first. `put` sends an ask under its id, and says
-    /// whether there is room for another.
+    /// Sends what can be sent now, oldest first. `put` sends an ask under its id, and returns whether
+    /// there is room for another.
     pub(super) fn ask(&mut self, about: &About, mut put: impl FnMut(u64, Ask) -> bool) {
         let mut from = Ticket(0);
         while let Some(&ticket) = self.to_send.range(from..).next() {
@@ -195,7 +196,7 @@ impl Requests {
         }
     }
 
-    /// What to ask for a job; none if it has to wait, or has just ended.
+    /// The ask of a job. None if the job has to wait, or has just ended.
     fn ask_of(&mut self, ticket: Ticket, about: &About) -> Option<Ask> {
         let session = &mut self.session;
         let (value, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
@@ -217,7 +218,7 @@ impl Requests {
             }
             (None, None) => return session.begin_opening().then_some(Ask::OpenSession),
         };
-        // Of a session that has gone no more is known than when it was sent first.
+        // The numbers of a session that is gone are not kept, so its `answered` stays as it was.
         if session.id() == Some(known_as.session) {
             known_as.answered = session.answered();
         }
@@ -234,7 +235,7 @@ impl Requests {
         match sent {
             Some(Sent::Opening) => self.opened(&answer, now),
             Some(Sent::Job(ticket)) => self.answered(ticket, answer, now),
-            // Nothing of ours.
+            // The client has not asked this.
             None => Advice::Stay,
         }
     }
@@ -285,8 +286,7 @@ impl Requests {
         }
     }
 
-    /// What came is no answer to what was asked: the replica has the ask, and has not said what
-    /// became of it.
+    /// The answer does not fit the ask. The replica has the ask, and has not said what became of it.
     fn not_an_answer(&mut self, ticket: Ticket, now: Instant) {
         self.trouble = Some("the replica answered what it was not asked".to_owned());
         if let Some(Job { what: What::Submit { may_be_taken, .. }, .. }) =
@@ -352,7 +352,7 @@ impl Requests {
         }
     }
 
-    /// The connection is over: whatever was sent on it may have been taken.
+    /// The connection is over. What was sent on it may have been taken.
     pub(super) fn connection_lost(&mut self, trouble: String) {
         self.trouble = Some(trouble);
         for (_, sent) in self.sent.drain() {
@@ -377,20 +377,20 @@ impl Requests {
         self.trouble = Some(trouble);
     }
 
-    /// When [`Requests::expire`] has something to do. Once it is called, that lies ahead.
+    /// When [`Requests::expire`] has something to do next. After a call of it, that is in the future.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let later = self.later.first().map(|(at, _)| *at);
         [deadline, later, self.session.opens_at()].into_iter().flatten().min()
     }
 
-    /// Does what has its time: gives up those whose time is up, and sends those again that waited.
+    /// Gives up the requests that have timed out, and sends those again that have waited.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(&(at, ticket)) = self.later.first()
             && at <= now
         {
             self.later.pop_first();
-            // Its time may be up meanwhile.
+            // It may have timed out meanwhile.
             if self.jobs.contains_key(&ticket) {
                 self.to_send.insert(ticket);
             }
@@ -437,7 +437,7 @@ impl Requests {
         self.end_submission(ticket, because);
     }
 
-    /// The client is closed: what has no answer gets none.
+    /// The client is closed. What has no answer gets none.
     pub(super) fn close(&mut self) {
         for ticket in self.jobs.keys().copied().collect::<Vec<_>>() {
             let Some(job) = self.end(ticket) else {
@@ -475,12 +475,12 @@ impl Requests {
 
     fn end_submission(&mut self, ticket: Ticket, failed: SubmitFailed) {
         if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
-            // Whoever does not wait any longer does not want to know.
+            // The caller may have stopped waiting.
             drop(reply.send(Err(failed)));
         }
     }
 
-    /// Forgets a job, which has its answer or is given up.
+    /// Forgets a job that is answered or given up.
     fn end(&mut self, ticket: Ticket) -> Option<Job> {
         let job = self.jobs.remove(&ticket)?;
         self.deadlines.remove(&(job.deadline, ticket));

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// How long a client rests when it has tried every endpoint in vain: 50 ms at first, twice as long
-/// each time after, at most 1 s.
+/// How long a client rests when it has tried every endpoint in vain: 50 ms at first, twice as long each
+/// time, at most 1 s.
 const REST: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(1);
 
-/// Goes round the endpoints.
+/// The endpoints in turn.
 #[derive(Debug)]
 pub(super) struct Rotation {
     endpoints: usize,
     at: usize,
-    /// How many were left since one last gave an answer.
+    /// How many endpoints were left since one last answered.
     in_vain: usize,
 }
 
@@ -21,7 +21,7 @@ impl Rotation {
         Self { endpoints, at: 0, in_vain: 0 }
     }
 
-    /// The one to ask.
+    /// The endpoint to ask.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -31,7 +31,7 @@ impl Rotation {
         self.in_vain = 0;
     }
 
-    /// Goes on to the next, and says how long to rest before.
+    /// Goes on to the next endpoint. Returns how long to rest before.
     pub(super) fn move_on(&mut self) -> Duration {
         self.at = (self.at + 1) % self.endpoints;
         self.in_vain = self.in_vain.saturating_add(1);

@@ -1,4 +1,4 @@
-//! The session of a client: which numbers it has given out, and which of them have an answer.
+//! The session of a client: the numbers that it has given out, and those without an answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use synod_model::SessionId;
 use tokio::time::Instant;
 
-/// A session, or the want of one.
+/// A session, or the wish for one.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     id: Option<SessionId>,
     is_opening: bool,
-    /// After a refusal: when to try again.
+    /// When to try again, after a refusal.
     again: Option<Instant>,
     last_number: u64,
     unanswered: BTreeSet<u64>,
@@ -23,7 +23,7 @@ impl Session {
         self.id
     }
 
-    /// Whether it is to be opened now. If so, the caller does, and says what came of it.
+    /// Whether the caller must open it now. The caller then reports the outcome.
     pub(super) fn begin_opening(&mut self) -> bool {
         let begins = self.id.is_none() && !self.is_opening && self.again.is_none();
         self.is_opening |= begins;
@@ -35,28 +35,28 @@ impl Session {
         *self = Self { id: Some(id), ..Self::default() };
     }
 
-    /// It was not opened, as far as is known. One that was nevertheless is empty, and evicted one day.
+    /// It was not opened, as far as the client knows. If it was, it is empty, and is evicted in time.
     pub(super) fn not_opened(&mut self, again: Option<Instant>) {
         self.is_opening = false;
         self.again = again;
     }
 
-    /// When it is to be opened, if that has a time.
+    /// When to open it, if that has a time.
     pub(super) fn opens_at(&self) -> Option<Instant> {
         self.again
     }
 
-    /// The time has come, if it has.
+    /// Ends the wait, if its time has come.
     pub(super) fn wait_over(&mut self, now: Instant) {
         self.again = self.again.filter(|again| *again > now);
     }
 
-    /// The cluster has no such session any more.
+    /// The cluster does not have this session any more.
     pub(super) fn gone(&mut self) {
         *self = Self::default();
     }
 
-    /// The lowest number without an answer: every one below is done with.
+    /// The lowest number without an answer. Every number below is answered or given up.
     pub(super) fn answered(&self) -> u64 {
         self.unanswered.first().copied().unwrap_or(self.last_number + 1)
     }
@@ -72,12 +72,12 @@ impl Session {
         Some(number)
     }
 
-    /// A number is done with: it has its answer, or was given up.
+    /// A number is answered or given up.
     pub(super) fn done(&mut self, number: u64) {
         self.unanswered.remove(&number);
     }
 }
 
-/// How long what was refused at once waits before it is asked again: 50 ms. The reasons that pass take
-/// about as long: a queue that empties, a replica that stops, a cluster that forms.
+/// How long a request that was refused at once waits before it is sent again: 50 ms. The reasons pass
+/// in about that time: a queue empties, a replica stops, a cluster forms.
 pub(super) const AGAIN: Duration = Duration::from_millis(50);

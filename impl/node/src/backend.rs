@@ -1,4 +1,4 @@
-//! What a node does for its clients, whoever carries the words.
+//! The interface of a node for its clients, independent of any transport.
 //!
 //! [`Node`](crate::Node) implements [`Backend`]. The [client port](crate::client_port) serves a backend
 //! to all clients that connect. Nothing here knows of sockets or of tokio. What is asked and answered
@@ -18,7 +18,7 @@ pub trait Backend: Send + Sync + 'static {
     /// What [`Backend::subscribe`] gives.
     type Subscription: Subscription;
 
-    /// What a client must know before it asks for anything.
+    /// What the node says of itself before a client asks for anything.
     fn about(&self) -> About;
 
     /// Opens a session. Answered when this replica has applied the opening.
@@ -48,7 +48,7 @@ pub trait Backend: Send + Sync + 'static {
     /// committed when the read arrived. Answered when this replica has applied it.
     fn read(&self) -> impl Future<Output = Result<Slot, ReadError>> + Send;
 
-    /// Everything that was and will be delivered from slot `from` on. Slot 0 is the same as 1.
+    /// Follows the log from slot `from` on. Slot 0 is the same as 1.
     ///
     /// # Errors
     ///
@@ -59,12 +59,12 @@ pub trait Backend: Send + Sync + 'static {
     fn status(&self) -> ReplicaStatus;
 }
 
-/// The log from some slot on, as fast as it is asked for.
+/// The log from some slot on. The follower decides how fast.
 pub trait Subscription: Send + 'static {
-    /// Waits for the next deliveries: at least one, in slot order, without gaps. Nothing is lost if
-    /// the wait is dropped: the next one begins where this one did.
+    /// Waits for the next deliveries: at least one, in slot order, without gaps. Nothing is lost if the
+    /// wait is dropped: the next wait begins where this one did.
     ///
-    /// Whoever asks slowly is never waited for, and costs no memory in proportion to the log: what
-    /// has left the memory meanwhile is read from the disk.
+    /// A slow follower is never waited for, and costs no memory in proportion to the log: the disk has
+    /// what memory does not hold any more.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Delivery>, SubscribeError>> + Send;
 }

@@ -1,21 +1,22 @@
-//! The node's end: puts a [`Backend`] on a port.
+//! The client port: serves a [`Backend`] over TCP.
 //!
 //! Each connection is one task, however many asks are in flight on it. The task takes asks as long as
-//! there is room for them, hands them to the backend, gathers the answers that are ready and sends
-//! them in one write. Where there is no room, since too much is in flight or the client does not
-//! read, it takes no more; TCP tells the client to wait. So a connection costs the node a bounded
-//! amount of memory, whatever the client does, and so do all of them together ([`budget`]). The same
-//! holds for the responses that the client does not read as fast as they come ([`unsent`]).
+//! there is room for them, hands them to the backend, gathers the answers that are ready, and sends
+//! them in one write. When too much is in flight, or the client does not read, the task takes no more
+//! asks, and back-pressure of TCP makes the client wait. So the memory of a connection is bounded,
+//! whatever the client does, and so is that of all connections together ([`budget`]). The responses
+//! that a client does not read are bounded too ([`unsent`]).
 //!
-//! Whatever arrives that no client of Synod sends closes the connection it came on, with one line in
-//! the log, or a number where there are many, and touches nothing else.
+//! Bytes that no client of Synod sends close their connection and touch nothing else. The log gets one
+//! line, or a number where there are many.
 //!
-//! When the node stops, nothing is cut off that can still be answered: no connection is taken any
-//! more, new submissions are answered with "not done: stopping", and those in flight get their
-//! answers, if they come within [`ServerLimits::drain_max`].
+//! When the node stops, it takes no more connections, and answers new submissions with "not done:
+//! stopping". Those in flight get their answers, if the answers come within
+//! [`ServerLimits::drain_max`].
 
 mod budget;
 mod connection;
+mod desk;
 mod follower;
 mod handshake;
 mod unsent;
@@ -40,40 +41,41 @@ use crate::log_rate_limit::LogRateLimit;
 use budget::Budget;
 use connection::Broken;
 
-/// What a server lets its clients use.
+/// The limits on what clients may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// How many connections there are at once. Default 4,096: sixteen times what the benchmark uses.
-    /// A process that may not have so many files open needs a lower one.
+    /// How many connections there are at once. Default 4,096: sixteen times what the benchmark uses. A
+    /// process that may open fewer files needs a lower limit.
     pub connections_max: usize,
-    /// How many asks of one connection are in flight; more wait in TCP. Default 1,024: as many
-    /// requests as one session may have.
+    /// How many asks of one connection are in flight. More wait in TCP. Default 1,024: as many requests
+    /// as one session may have.
     pub asks_in_flight_max: usize,
-    /// How many bytes of values those asks have, and of the responses that are expected to them, unless
-    /// a single one has more. As many bytes of responses may wait for a client that does not read.
-    /// Default 8 MiB: enough to keep a disk busy, and little even for many connections.
+    /// How many bytes these asks have, with the responses that are expected to them. A single ask may
+    /// have more. As many bytes of responses may wait for a client that does not read. Default 8 MiB:
+    /// enough to keep a disk busy, and little even for many connections.
     pub in_flight_bytes_max: u64,
-    /// How many bytes of messages the node has of all clients together, from when it begins to read one
-    /// to its answer, but for the first 16 KiB of each connection; and a single message may have more.
-    /// Responses that wait for their clients count as well.
+    /// How many bytes of messages the node holds for all clients together. A message counts from the
+    /// time when the node begins to read it until it is answered. Responses that wait for their clients
+    /// count too. The first 16 KiB of each connection do not count, and a single message may have more.
     /// Default 256 MiB: as much as thirty-two connections may have in flight, and four times what the
     /// replica takes.
     pub values_bytes_max: u64,
-    /// How long a message with a part of that may take to arrive, and how long a client may read nothing
-    /// while responses with a part of that wait for it. Default 30 s: 1 MiB arrives at 35 KiB/s. A client
-    /// that stops would keep others from theirs.
+    /// How long a message that counts there may take to arrive, and how long a client may read nothing
+    /// while responses that count there wait for it. Default 30 s: 1 MiB arrives at 35 KiB/s. A client
+    /// that stops would take the room of others.
     pub message_max: Duration,
-    /// How many bytes of answers wait until the client reads; past that no more asks are taken, and
-    /// no more of the log. Default 256 KiB: a follower gets one message while the next is gathered.
+    /// How many bytes of answers wait until the client reads. Beyond that, the connection takes no more
+    /// asks, and reads no more of the log. Default 256 KiB: a follower gets one message while the next
+    /// is gathered.
     pub waiting_bytes_max: usize,
     /// How long the handshake may take. Default 5 s: a stranger who says nothing is not kept.
     pub handshake_max: Duration,
-    /// How often a follower hears something, if only that there is nothing new. Default 500 ms, so
-    /// that a client who waits a second or two can tell a quiet log from a dead node.
+    /// How often a follower gets a message, if only that there is nothing new. Default 500 ms: a client
+    /// that waits a second or two can tell a quiet log from a dead node.
     pub quiet_max: Duration,
-    /// How long those in flight may take when the node stops, or when the client has closed its side
-    /// and may still read. Default 3 s: longer than a healthy cluster needs, and short enough for
-    /// whoever stops it. A client that is gone altogether looks the same, and is not kept for longer.
+    /// How long asks in flight may take when the node stops, or when the client has closed its side and
+    /// may still read. Default 3 s: longer than a healthy cluster needs, and short for an operator who
+    /// waits. A client that is gone looks the same as one that has closed its side.
     pub drain_max: Duration,
 }
 
@@ -93,14 +95,15 @@ impl Default for ServerLimits {
     }
 }
 
-/// How long the listener rests after it could not take a connection: no file descriptors are left,
-/// for example, and trying again at once would only make the machine busy.
+/// How long the listener rests after it could not take a connection: when no file descriptors are left,
+/// for example, trying again at once would only use up the processor.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves `backend` to all who connect, until `stop` is ready and what was in flight is answered.
+/// Serves `backend` to all clients that connect, until `stop` is ready and what was in flight is
+/// answered.
 ///
-/// It returns, at the latest, [`ServerLimits::drain_max`] and a little after `stop`; then no
-/// connection is left. Dropping it closes all of them at once.
+/// It returns [`ServerLimits::drain_max`] and a little after `stop` at the latest. Then no connection
+/// is left. Dropping it closes all of them at once.
 pub async fn serve<B: Backend>(
     listener: TcpListener,
     backend: Arc<B>,
@@ -139,7 +142,7 @@ pub async fn serve<B: Backend>(
     }
     drop(listener);
     stopping.send_replace(true);
-    // Each connection keeps to the limit by itself; that all of them do is not left to chance.
+    // Each connection keeps to the limit by itself. This makes sure of it.
     let longest = all.limits.drain_max + connection::FAREWELL_MAX * 2;
     let ended = async { while connections.join_next().await.is_some() {} };
     if time::timeout(longest, ended).await.is_err() {
@@ -181,16 +184,16 @@ async fn attend<B: Backend>(
     }
 }
 
-/// Tells a client why, if that can be done without waiting.
+/// Tells a client why it is turned away, if that needs no wait.
 fn turn_away(socket: &TcpStream) {
     let mut outbox = Outbox::new(synod_wire::protocol::HANDSHAKE_BYTES_MAX);
     if outbox.push(&Welcome::Unwelcome(Unwelcome::TooManyConnections)).is_ok() {
-        // That it did not get there is what a client expects of a full node anyway.
+        // If the message is lost, the client sees a closed connection, which it expects of a full node.
         let _ = socket.try_write(outbox.waiting());
     }
 }
 
-/// Whether accepting failed for a reason that ended with the connection.
+/// Whether accepting failed for a reason that concerns one connection only.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,14 +1,15 @@
-//! What clients ask of a node, and what it answers, whoever carries the words.
+//! The vocabulary between clients and nodes, independent of any transport.
 //!
-//! A client submits values, reads where the log ends, follows the log and asks how a replica is.
+//! A client submits commands, queries the state machine, reads where the log ends, follows the log, and
+//! asks for the status of a replica.
 //!
-//! Three outcomes are told apart, and no answer ever claims more than is known:
+//! A submission has one of three outcomes. No answer claims more than is known:
 //!
-//! - *done*: the value was delivered, in this slot, once and for all;
-//! - *not done*: nothing of it was ever taken, so it is in no slot and will be in none;
-//! - *unknown*: it was taken, and nobody here knows what became of it. It may be in the log, or get
-//!   there later. The client may ask again with the same session and number: that is the same
-//!   request, and is delivered at most once, however often it was taken.
+//! - *done*: the command was applied, once, in this slot;
+//! - *not done*: no replica took the command. It is in no slot and will be in none;
+//! - *unknown*: a replica took the command, and this one does not know what became of it. It may be in
+//!   the log, or may get there later. The client may ask again with the same session and number. That
+//!   is the same request, and is applied at most once, however often it was taken.
 
 mod response;
 
@@ -25,13 +26,13 @@ pub use response::{
 
 use crate::{ClusterId, Value};
 
-/// A client's request for a value in the log: the same type from the client to the entry.
+/// A client's request: the same type from the client to the entry in the log.
 pub type Request = synod_model::Request<Value>;
 
-/// What a client must know of a node before it asks for anything.
+/// What a node says of itself before a client asks for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// The cluster. Sessions and slots of one mean nothing in another.
+    /// The cluster. A session or a slot of one cluster means nothing in another.
     pub cluster_id: ClusterId,
     /// The replica.
     pub replica: ReplicaId,
@@ -43,7 +44,7 @@ pub struct About {
     pub session_requests_max: u64,
 }
 
-/// An entry that was delivered, and what became of it.
+/// A committed entry, and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The slot.
@@ -55,7 +56,8 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The client's value, if this is where an application acts on one: the first copy of a request.
+    /// The command, if this entry is the first copy of a request. A state machine applies these and
+    /// nothing else.
     pub fn first_value(&self) -> Option<&Value> {
         match (&self.entry, self.verdict) {
             (Entry::Request(Request { value, .. }), Some(Verdict::First)) => Some(value),
@@ -67,7 +69,7 @@ impl Delivery {
 /// Why a submission has no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum SubmitError {
-    /// Nothing of it was taken: it is in no slot and will be in none.
+    /// No replica took it. It is in no slot and will be in none.
     #[error("not done: {0}")]
     NotDone(NotDone),
     /// It may be in the log, or may get there.
@@ -78,17 +80,17 @@ pub enum SubmitError {
 /// Why a submission was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum NotDone {
-    /// As many submissions as the limit allows wait already, or as many clients for this one. Later,
-    /// or elsewhere, it may be taken.
+    /// Too many submissions wait, or too many clients for this one. It may be taken later, or by
+    /// another replica.
     #[error("too many submissions wait at this replica already")]
     TooMany,
-    /// The value has more bytes than the limit allows, here and everywhere else in the cluster.
+    /// The value has more bytes than the limit of the cluster.
     #[error("the value has more bytes than the cluster allows")]
     TooLarge,
-    /// It is nothing that a client may submit.
+    /// Clients may not submit this kind of entry.
     #[error("that is nothing that a client may submit")]
     NotASubmission,
-    /// The replica is stopping. Elsewhere it may be taken.
+    /// The replica is stopping. Another replica may take it.
     #[error("the replica is stopping")]
     Stopping,
     /// The cluster is new, and its members have not all met.
@@ -113,22 +115,22 @@ impl From<SubmitRefused> for NotDone {
     }
 }
 
-/// Why nobody here knows what became of a submission.
+/// Why this replica does not know what became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Unknown {
-    /// The replica that took it stops, or has stopped. Asked again elsewhere, there will be an answer.
+    /// The replica that took it stops, or has stopped. Another replica can answer.
     #[error("the replica that took it stops")]
     Stopping,
     /// A copy was delivered and refused. Another copy may have been delivered before.
     #[error("a copy was delivered and refused: {}", refusal(*.0))]
     Refused(DeliveryRefused),
-    /// The client has told of a later request that it waits for no answer to this one.
+    /// With a later request the client has said that it does not wait for this one.
     #[error("the client has given it up")]
     GivenUp,
 }
 
 impl Unknown {
-    /// Whether asking again, with the same session and number, can tell more.
+    /// Whether the client can learn more if it asks again with the same session and number.
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Stopping)
     }
@@ -143,10 +145,10 @@ fn refusal(reason: DeliveryRefused) -> &'static str {
     }
 }
 
-/// Why a read has no slot. Reads change nothing, so it can be asked again.
+/// Why a read has no slot. A read changes nothing, so it can be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum ReadError {
-    /// As many reads as the limit allows wait already.
+    /// Too many reads wait.
     #[error("too many reads wait at this replica already")]
     TooMany,
     /// The replica is stopping.
@@ -160,17 +162,16 @@ pub enum ReadError {
 /// Why the log cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum SubscribeError {
-    /// The log no longer has that slot, or it is not known any more which copies of a request are
-    /// second ones there.
+    /// The log does not have that slot any more, or the verdicts of its entries are forgotten.
     #[error("this replica tells the log from slot {log_starts_at} on only")]
     Gone {
-        /// The first slot that it tells.
+        /// The first slot that can be followed.
         log_starts_at: Slot,
     },
     /// The client follows the log on this connection already.
     #[error("the log is followed on this connection already")]
     AlreadyFollowing,
-    /// What is no longer in memory could not be read.
+    /// The disk could not be read.
     #[error("the log could not be read: {0}")]
     Disk(String),
     /// The replica is stopping.
@@ -178,7 +179,7 @@ pub enum SubscribeError {
     Stopping,
 }
 
-/// How a replica is, as it sees itself.
+/// The status of a replica, as the replica sees itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     /// Its id.
@@ -189,17 +190,18 @@ pub struct ReplicaStatus {
     pub forming: Forming,
     /// What it does besides accepting and learning.
     pub role: Role,
-    /// The number that it coordinates, or stands, under; none for a follower.
+    /// The sequence number under which it coordinates or stands for election. None for a follower.
     pub sequence_number: SequenceNumber,
-    /// Whom it takes for the coordinator.
+    /// The replica that it takes for the coordinator.
     pub coordinator: Option<ReplicaId>,
-    /// It obeys nobody below this number.
+    /// It obeys no coordinator below this number.
     pub promised: SequenceNumber,
     /// Every slot up to here is committed, as far as it knows.
     pub committed: Slot,
-    /// Its application has everything up to here.
+    /// Its state machine has applied every slot up to here.
     pub applied: Slot,
-    /// How many slots that it knows to be committed, its own or by hearsay, its application lacks.
+    /// How many slots are committed, as far as it knows, and not applied yet. It learns of commits from
+    /// its peers too.
     pub lag_slots: u64,
     /// Its disk.
     pub disk: DiskStatus,
@@ -209,16 +211,16 @@ pub struct ReplicaStatus {
     pub peers: Vec<PeerStatus>,
 }
 
-/// Whether the members of a cluster have met, so that it can work.
+/// Whether the members of a cluster have met. Until then the cluster does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forming {
-    /// These have not.
+    /// Some have not met yet.
     Forming {
-        /// Who is still missing.
+        /// The members that are missing.
         missing: Vec<ReplicaId>,
     },
-    /// They have.
+    /// All have met.
     Formed,
 }
 
@@ -258,12 +260,12 @@ impl Role {
     }
 }
 
-/// What a replica has on its disk, and has done to it.
+/// The log of a replica on its disk, and what this run has done to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskStatus {
     /// How many bytes the log has, without the zeros written ahead of use.
     pub log_bytes: u64,
-    /// In how many segments.
+    /// How many segments the log has.
     pub segments: u64,
     /// How many bytes of values wait for a sync.
     pub unsynced_bytes: u64,
@@ -275,15 +277,15 @@ pub struct DiskStatus {
     pub bytes_written: u64,
 }
 
-/// What a replica knows of another.
+/// What a replica knows of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// Its id.
     pub replica: ReplicaId,
-    /// Where it is looked for: host and port.
+    /// Its address: host and port.
     pub address: String,
     /// Whether there is a connection.
     pub connected: bool,
-    /// How many messages to it were dropped, since its queue was full or it was not there.
+    /// How many messages to it were dropped, because its queue was full or there was no connection.
     pub dropped: u64,
 }

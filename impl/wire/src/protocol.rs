@@ -1,18 +1,17 @@
-//! What clients and nodes say to one another.
+//! The client protocol: the messages between a client and a node.
 //!
-//! A connection begins with a handshake: the client says which protocol it speaks, the node whether
-//! it speaks it too, and which replica of which cluster it is. From then on the client asks and the
-//! node answers. Every ask has an id, which its answer repeats; the client chooses the ids, and uses
-//! none twice on one connection. So asks may be sent without waiting for answers, and are answered in
-//! whatever order they are done.
+//! A connection begins with a handshake. The client says which version of the protocol it speaks. The
+//! node says whether it speaks the same, and which replica of which cluster it is. From then on the
+//! client asks and the node answers. The client gives every ask an id that it uses once on the
+//! connection, and the answer repeats the id. So a client may send many asks before it reads an answer,
+//! and the answers come in any order.
 //!
-//! A follow has many answers: deliveries, again and again, and one end. While there is nothing to
-//! deliver, an empty one now and then says that the node is still there. Answers to other asks on the
-//! same connection wait behind it where the client reads slowly, so a follow deserves a connection of
-//! its own.
+//! A follow has many answers: deliveries, and one end. While there is nothing to deliver, an empty
+//! delivery now and then shows that the node is alive. A client that reads slowly also delays the
+//! answers to its other asks on the same connection. So a follow deserves a connection of its own.
 //!
-//! Each message is encoded by [`codec`](crate::codec) and travels in a frame of its own. This is
-//! internal to one version of Synod: both ends are of the same version, or do not talk.
+//! Each message is encoded by [`codec`](crate::codec) and travels in a frame of its own. The protocol
+//! is internal to one version of Synod: both ends are of the same version, or do not talk.
 
 use serde::{Deserialize, Serialize};
 use synod_model::{SessionId, Slot};
@@ -24,23 +23,22 @@ use crate::api::{
     RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SubmitError, SubscribeError,
 };
 
-/// The version of everything in this module and in [`api`](crate::api). The two ends of a connection
-/// have the same one.
+/// The version of this module and of [`api`](crate::api). Both ends of a connection have the same
+/// version.
 pub const VERSION: u32 = 2;
 
-/// What tells a client of Synod from anybody else who finds the port.
+/// Marks a client of Synod, so that a stranger who finds the port is recognized.
 pub const MAGIC: [u8; 8] = *b"SYNODcli";
 
-/// How many bytes a message of the handshake may have. They are all that a stranger can make either
-/// end allocate.
+/// How many bytes a message of the handshake may have. A stranger can make neither end allocate more.
 pub const HANDSHAKE_BYTES_MAX: u64 = 256;
 
 /// How many bytes a message may have besides a value, a query or a response of the largest size. 64 KiB:
 /// a few numbers, or the status of a replica with many peers.
 pub const BESIDES_VALUE_BYTES_MAX: u64 = 64 << 10;
 
-/// How many bytes of entries one message carries to a follower, unless a single entry has more.
-/// 256 KiB: long enough to be worth a system call, and as much as a slow follower makes a node keep.
+/// How many bytes of entries one message carries to a follower, unless a single entry has more. 256
+/// KiB: long enough to be worth a system call, and as much as a slow follower makes a node keep.
 pub const DELIVERIES_BYTES_MAX: u64 = 256 << 10;
 
 /// How many bytes a message may have after the handshake.
@@ -50,7 +48,7 @@ pub fn message_bytes_max(value_bytes_max: u64) -> u64 {
     largest.saturating_add(BESIDES_VALUE_BYTES_MAX)
 }
 
-/// The first message on a connection: the client's. Its shape never changes.
+/// The first message on a connection, from the client. Its shape never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`MAGIC`].
@@ -64,19 +62,19 @@ impl Hello {
     pub const OURS: Self = Self { magic: MAGIC, version: VERSION };
 }
 
-/// The second message on a connection: the node's.
+/// The second message on a connection, from the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
     /// The client may ask.
     Welcome(About),
-    /// It may not, and the connection ends here.
+    /// The client may not ask, and the connection ends here.
     Unwelcome(Unwelcome),
 }
 
 /// Why a node does not talk to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Unwelcome {
-    /// They are of different versions.
+    /// Client and node are of different versions.
     #[error("it speaks version {node_speaks} of the client protocol, and this program {VERSION}")]
     Version {
         /// The node's version.
@@ -90,16 +88,16 @@ pub enum Unwelcome {
     Stopping,
 }
 
-/// What a client asks, from the third message on.
+/// A message from the client, after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToNode {
-    /// What the answers to it are known by.
+    /// The answers repeat this id.
     pub id: u64,
     /// The question.
     pub ask: Ask,
 }
 
-/// A question.
+/// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// Open a session: [`Answer::Opened`] or [`Answer::NoSlot`].
@@ -112,8 +110,7 @@ pub enum Ask {
     Query(Query),
     /// Where does the log end? [`Answer::ReadAt`] or [`Answer::NotRead`].
     Read,
-    /// Tell what was and will be delivered: any number of [`Answer::Deliveries`], then
-    /// [`Answer::FollowEnds`].
+    /// Follow the log: any number of [`Answer::Deliveries`], then [`Answer::FollowEnds`].
     Follow(Follow),
     /// How are you? [`Answer::Status`].
     Status,
@@ -128,20 +125,19 @@ pub struct Query {
     pub consistency: Consistency,
 }
 
-/// What a follower wants to hear.
+/// What a client wants to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follow {
-    /// The first slot that matters.
+    /// The first slot.
     pub from: Slot,
-    /// Whether to end with the slot that a linearizable read gives, made when the node takes the ask;
-    /// otherwise it goes on until the client has enough.
+    /// Whether to end at the slot that a linearizable read gives when the node takes this ask.
+    /// Otherwise the follow goes on until the client closes it.
     pub until_caught_up: bool,
-    /// Whether to tell everything that the log holds; otherwise only the first copy of each client's
-    /// value.
+    /// Whether to deliver every entry of the log. Otherwise only the first copies of requests.
     pub everything: bool,
 }
 
-/// An answer.
+/// A message from the node, after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToClient {
     /// The id of the question.
@@ -150,7 +146,7 @@ pub struct ToClient {
     pub answer: Answer,
 }
 
-/// What there is to say to a question.
+/// What a node answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The session is open.
@@ -159,24 +155,24 @@ pub enum Answer {
     Done(Applied),
     /// The session was ended at this slot.
     Ended(Slot),
-    /// The submission has no slot, as far as the node knows.
+    /// The submission has no slot, as far as this node knows.
     NoSlot(SubmitError),
     /// The state machine has answered.
     Answered(Answered),
     /// The state machine was not asked.
     NotAnswered(QueryError),
-    /// The log ends here, or later.
+    /// The log ended here when the read was made.
     ReadAt(Slot),
     /// The read was not made.
     NotRead(ReadError),
     /// Some of the log.
     Deliveries {
-        /// What was asked for, in slot order.
+        /// The entries that were asked for, in slot order.
         deliveries: Vec<Delivery>,
-        /// Up to here nothing that was asked for is missing.
+        /// Everything that was asked for has been delivered up to this slot.
         through: Slot,
     },
-    /// No more of it comes.
+    /// The follow ends.
     FollowEnds(FollowEnd),
     /// How the replica is.
     Status(Box<ReplicaStatus>),
@@ -185,12 +181,12 @@ pub enum Answer {
 /// Why a follow ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FollowEnd {
-    /// It has caught up, as it was to.
+    /// It has caught up, as the client wanted.
     CaughtUp {
-        /// With this slot.
+        /// The slot that it has caught up with.
         with: Slot,
     },
-    /// The read that says where it is to end was not made.
+    /// The read that says where the follow ends was not made.
     NotRead(ReadError),
     /// The log cannot be followed any further.
     NoMore(SubscribeError),

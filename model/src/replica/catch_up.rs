@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use super::commit::commit;
 use super::common::Common;
 use super::{Replica, Role};
 use crate::entry::{Entry, Value};
@@ -48,24 +49,18 @@ impl<V: Value> Common<V> {
         out.send(peer, Message::Committed { log_starts_at, first, entries, watermark });
     }
 
-    /// What is new to this replica of `entries`, which `from` says are committed from slot `first` on.
-    /// Nothing if one of them contradicts what is committed here.
-    fn news(
+    /// The first of `entries`, which `from` says are committed from slot `first` on, that differs from
+    /// what is committed here.
+    fn contradiction(
         &self,
         from: ReplicaId,
         first: Slot,
-        entries: Vec<Entry<V>>,
-        out: &mut Output<V>,
-    ) -> Vec<Entry<V>> {
-        let watermark = self.watermark();
-        for (slot, entry) in (first.0..=watermark.0).map(Slot).zip(&entries) {
-            if self.learner.compare(slot, entry) == Compared::Other {
-                out.contradictions.push(Contradiction { slot, from, s: SequenceNumber::NONE });
-                return Vec::new();
-            }
-        }
-        let known = usize::try_from(watermark.next().above(first)).unwrap_or(usize::MAX);
-        entries.into_iter().skip(known).collect()
+        entries: &[Entry<V>],
+    ) -> Option<Contradiction> {
+        let mut known = (first.0..=self.watermark().0).map(Slot).zip(entries);
+        let (slot, _) =
+            known.find(|(slot, entry)| self.learner.compare(*slot, entry) == Compared::Other)?;
+        Some(Contradiction { slot, from, s: SequenceNumber::NONE })
     }
 }
 
@@ -91,7 +86,12 @@ impl<V: Value> Replica<V> {
         if !is_possible || !starts_in_reach {
             return;
         }
-        let news = common.news(from, first, entries, out);
+        if let Some(contradiction) = common.contradiction(from, first, &entries) {
+            out.contradictions.push(contradiction);
+            return;
+        }
+        let known = usize::try_from(next.above(first)).unwrap_or(usize::MAX);
+        let news: Vec<_> = entries.into_iter().skip(known).collect();
         if news.is_empty() || common.disk_is_stalled() {
             return;
         }
@@ -103,7 +103,7 @@ impl<V: Value> Replica<V> {
         for entry in &news {
             common.acceptor.take(common.watermark().next());
             let waits_for = Some(SequenceNumber::NONE);
-            common.commit(entry.clone(), waits_for, &mut self.clients, out);
+            commit(common, &mut self.clients, entry.clone(), waits_for, out);
         }
         common.write(Content::Committed { first: next, entries: news }, out);
         if theirs > common.watermark() {

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::common::Common;
-use super::rounds::Reads;
+use super::reads::Reads;
 use super::{Replica, Role};
 use crate::counted::CountedMap;
 use crate::entry::{Entry, Opening, SubmissionId, Value};

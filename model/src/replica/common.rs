@@ -8,8 +8,7 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::clients::Clients;
-use crate::acceptor::{Acceptor, Held};
+use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Value};
@@ -89,6 +88,20 @@ impl<V: Value> Common<V> {
         self.constants.next_number(self.me, self.heard)
     }
 
+    /// Whether a correct peer could have sent these entries for the slots from `first` on.
+    pub(crate) fn is_possible(&self, first: Slot, entries: &[Entry<V>]) -> bool {
+        let count = entries.len() as u64;
+        first > Slot::ZERO
+            && (1..=self.limits().frame_entries_max).contains(&count)
+            && first.plus(count) <= Slot::MAX
+            && entries.iter().all(|entry| entry.is_within(self.limits()))
+    }
+
+    /// Whether more is written and not durable than the limit allows.
+    pub(crate) fn disk_is_stalled(&self) -> bool {
+        self.unsynced.size_bytes() > self.limits().unsynced_bytes_max
+    }
+
     /// Appends a record, with the watermark as it stands.
     pub(crate) fn write(&mut self, content: Content<V>, out: &mut Output<V>) {
         let watermark = self.watermark();
@@ -102,8 +115,8 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Accepts `entries` under `s`, which is promised, and writes them.
-    pub(crate) fn accept(
+    /// Holds `entries` as accepted under `s`, which is promised, and writes them.
+    pub(crate) fn hold(
         &mut self,
         s: SequenceNumber,
         first: Slot,
@@ -114,36 +127,6 @@ impl<V: Value> Common<V> {
             self.acceptor.hold(slot, s, entry.clone());
         }
         self.write(Content::Accepted { s, first, entries }, out);
-    }
-
-    /// Commits the next slot with what the acceptor held for it.
-    pub(crate) fn commit_accepted(
-        &mut self,
-        held: Held<V>,
-        clients: &mut Clients<V>,
-        out: &mut Output<V>,
-    ) {
-        let waits_for = if held.durable { None } else { Some(held.s) };
-        self.commit(held.entry, waits_for, clients, out);
-    }
-
-    /// Commits the next slot with `entry`.
-    ///
-    /// `waits_for` is the number of the entry's record if that is not durable yet.
-    pub(crate) fn commit(
-        &mut self,
-        entry: Entry<V>,
-        waits_for: Option<SequenceNumber>,
-        clients: &mut Clients<V>,
-        out: &mut Output<V>,
-    ) {
-        let submission = entry.submission_id();
-        let is_delivered = self.watermark().next() > self.learner.delivered();
-        self.asked = false;
-        self.learner.commit(entry, waits_for, self.constants.limits(), out);
-        if let Some(submission) = submission {
-            clients.committed(submission, is_delivered, self.learner.table(), out);
-        }
     }
 
     /// Everything written up to `through` is durable. Returns which accepted entries that makes

@@ -13,8 +13,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::clients::Clients;
+use super::commit::commit_held;
 use super::common::Common;
-use super::election::Candidate;
 use super::rounds::Rounds;
 use crate::configuration::{Configuration, MemberSet};
 use crate::counted::CountedQueue;
@@ -23,7 +23,7 @@ use crate::frames::{EntryRange, FrameRoom};
 use crate::io::Output;
 use crate::limits::Limits;
 use crate::message::Order;
-use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
+use crate::numbers::{ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
 
 /// A replica that coordinates under `s`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,29 +46,29 @@ pub(crate) struct Coordinator<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Phase 2 begins: finishes what a former coordinator may have got through, asks whether the
-    /// others obey, and takes up what the clients of this replica wait for.
-    pub(super) fn elected(
-        candidate: Candidate<V>,
+    /// Begins to coordinate under `s`, with phase 2: finishes the entries that were `chosen` because a
+    /// former coordinator may have got them through, begins a round, and takes up what the clients of
+    /// this replica wait for.
+    pub(super) fn begin(
+        s: SequenceNumber,
+        chosen: EntryRange<V>,
         common: &mut Common<V>,
         clients: &mut Clients<V>,
         out: &mut Output<V>,
     ) -> Self {
-        let s = candidate.s;
-        let (last_promised, entries) = candidate.choose(common);
         let mut coordinator = Self {
             s,
-            last_promised,
+            last_promised: Slot(chosen.after().0 - 1),
             open: BTreeMap::new(),
             queue: CountedQueue::default(),
-            known: entries.iter().filter_map(Entry::submission_id).collect(),
+            known: chosen.entries.iter().filter_map(Entry::submission_id).collect(),
             announced: Slot::ZERO,
             repeat_through: Slot::ZERO,
             rounds: Rounds::default(),
         };
         common.suspects = false;
-        coordinator.open(common.watermark().next(), entries, common, out);
-        coordinator.begin_round(common, out);
+        coordinator.open(chosen, common, out);
+        coordinator.rounds.begin(s, common, out);
         coordinator.enqueue(clients.submissions().cloned(), common.limits());
         coordinator.take_reads(common.me, common.run, &clients.reads.unanswered(), common);
         coordinator
@@ -84,7 +84,11 @@ impl<V: Value> Coordinator<V> {
     ) {
         self.commit_acknowledged(common, clients, out);
         self.open_for_queue(common, out);
-        self.confirm_reads(common, clients, out);
+        // A read may be told of a slot that the election must finish. Until that slot is committed it
+        // may still be lost with this coordinator, and the read would wait for it for ever.
+        if self.last_promised <= common.watermark() {
+            self.rounds.confirm_reads(self.s, common, &mut clients.reads, out);
+        }
         let watermark = common.watermark();
         if self.announced < watermark {
             self.announced = watermark;
@@ -97,24 +101,17 @@ impl<V: Value> Coordinator<V> {
         self.open.last_key_value().map_or(watermark, |(slot, _)| *slot).next()
     }
 
-    /// Opens the slots from `first` on with `entries`: accepts them here, and asks the others to.
-    fn open(
-        &mut self,
-        first: Slot,
-        entries: Vec<Entry<V>>,
-        common: &mut Common<V>,
-        out: &mut Output<V>,
-    ) {
+    /// Opens the slots of `range`, if there are any: accepts the entries here, and asks the others to.
+    fn open(&mut self, range: EntryRange<V>, common: &mut Common<V>, out: &mut Output<V>) {
         let watermark = common.watermark();
-        let frames = EntryRange { first, entries }.in_frames(FrameRoom::of(common.limits()));
-        for EntryRange { first, entries } in frames {
-            let after = first.plus(entries.len() as u64);
-            let slots = (first.0..after.0).map(Slot);
+        for frame in range.in_frames(FrameRoom::of(common.limits())) {
+            let slots = (frame.first.0..frame.after().0).map(Slot);
+            let EntryRange { first, entries } = frame;
             self.open.extend(slots.map(|slot| (slot, MemberSet::default())));
             self.announced = watermark;
             let accept = Order::Accept { first, entries: entries.clone(), watermark };
             common.order_others(self.s, accept, out);
-            common.accept(self.s, first, entries, out);
+            common.hold(self.s, first, entries, out);
         }
     }
 
@@ -137,18 +134,19 @@ impl<V: Value> Coordinator<V> {
             accepted_bytes = accepted_bytes.saturating_add(entry.size_bytes());
             entries.push(entry);
         }
-        self.open(first, entries, common, out);
+        self.open(EntryRange { first, entries }, common, out);
     }
 
     /// A follower holds an entry in slot `last`, above everything that this coordinator has opened. An
     /// older coordinator left it there. It was not chosen, or this election would have heard of it.
     /// No-ops in the slots up to `last` replace it.
-    pub(super) fn fill_up_to(&mut self, last: Slot, common: &mut Common<V>, out: &mut Output<V>) {
+    fn fill_up_to(&mut self, last: Slot, common: &mut Common<V>, out: &mut Output<V>) {
         let watermark = common.watermark();
         let first = self.next_slot(watermark);
         let last = last.min(watermark.plus(common.limits().open_slots_max));
         let count = usize::try_from(last.next().above(first)).unwrap_or(0);
-        self.open(first, alloc::vec![Entry::NoOp; count], common, out);
+        let entries = alloc::vec![Entry::NoOp; count];
+        self.open(EntryRange { first, entries }, common, out);
     }
 
     /// Lets submissions wait for the window. It leaves out those that wait already, those that are in
@@ -204,8 +202,7 @@ impl<V: Value> Coordinator<V> {
     ) {
         loop {
             let slot = common.watermark().next();
-            let acknowledged = self.open.get(&slot).copied().unwrap_or_default();
-            if !common.configuration.is_majority(acknowledged) {
+            if !self.has_majority(slot, &common.configuration) {
                 return;
             }
             self.open.remove(&slot);
@@ -216,7 +213,42 @@ impl<V: Value> Coordinator<V> {
             if let Some(submission) = held.entry.submission_id() {
                 self.known.remove(&submission);
             }
-            common.commit_accepted(held, clients, out);
+            commit_held(common, clients, held, out);
         }
+    }
+
+    /// Whether `slot` is open and a majority has acknowledged it.
+    fn has_majority(&self, slot: Slot, configuration: &Configuration) -> bool {
+        self.open.get(&slot).is_some_and(|acknowledged| configuration.is_majority(*acknowledged))
+    }
+
+    /// `replica` obeyed in round `number`, and has accepted nothing above `last`.
+    pub(super) fn take_obey(
+        &mut self,
+        replica: ReplicaId,
+        number: RoundNumber,
+        last: Slot,
+        common: &mut Common<V>,
+        out: &mut Output<V>,
+    ) {
+        if self.rounds.take_obey(replica, number, &common.configuration, out) {
+            self.fill_up_to(last, common, out);
+        }
+    }
+
+    /// Takes in reads of the run `run` of `from`.
+    ///
+    /// Everything that any replica has committed by now is at or below the larger of two slots. This
+    /// replica's watermark covers what was committed under its own number. What was committed before
+    /// was reported by the promises that made it coordinator.
+    pub(super) fn take_reads(
+        &mut self,
+        from: ReplicaId,
+        run: Run,
+        ids: &[ReadId],
+        common: &Common<V>,
+    ) {
+        let slot = common.watermark().max(self.last_promised);
+        self.rounds.take_reads(from, run, ids, slot, common.limits().reads_max);
     }
 }

@@ -16,6 +16,7 @@ use super::coordinator::Coordinator;
 use super::{Replica, Role};
 use crate::configuration::{Configuration, MemberSet};
 use crate::entry::{Entry, Value};
+use crate::frames::EntryRange;
 use crate::io::{ElectRefused, Output};
 use crate::limits::Limits;
 use crate::message::{Order, Promise};
@@ -171,8 +172,11 @@ impl<V: Value> Replica<V> {
             Standing::Elected => {
                 let role = core::mem::replace(&mut self.role, Role::Follower);
                 if let Role::Candidate(candidate) = role {
-                    let elected = Coordinator::elected(candidate, common, &mut self.clients, out);
-                    self.role = Role::Coordinator(elected);
+                    let s = candidate.s;
+                    let chosen = candidate.choose(common);
+                    let clients = &mut self.clients;
+                    self.role =
+                        Role::Coordinator(Coordinator::begin(s, chosen, common, clients, out));
                 }
             }
         }
@@ -336,13 +340,13 @@ impl<V: Value> Candidate<V> {
         counted.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
     }
 
-    /// Chooses the entries for phase 2. Returns the last slot, and the entries of all slots from the
-    /// watermark up to it.
+    /// Chooses the entries for phase 2: one for each slot from the watermark up to the last slot in
+    /// which this replica, or a promise that counts, has accepted anything.
     ///
     /// In every slot above this replica's watermark, as it stands now, the value that was accepted
     /// under the highest number must be finished: it may have been chosen (Paxos Made Live, 4.1, the
     /// second mechanism). A slot that nobody reported gets a no-op if a slot above it was reported.
-    pub(crate) fn choose(mut self, common: &Common<V>) -> (Slot, Vec<Entry<V>>) {
+    pub(crate) fn choose(mut self, common: &Common<V>) -> EntryRange<V> {
         let watermark = common.watermark();
         let last = common.acceptor.last(watermark).max(self.last_reported(watermark));
         let mut entries = Vec::new();
@@ -358,7 +362,7 @@ impl<V: Value> Candidate<V> {
             entries.push(entry);
             slot = slot.next();
         }
-        (last, entries)
+        EntryRange { first: watermark.next(), entries }
     }
 
     /// Forgets what was reported of the slots up to `watermark`: they are committed.

@@ -3,9 +3,9 @@
 //! An order below the promise is rejected. Every other order except a canvass makes this replica a
 //! follower of the sender, whatever its role was before. It promises the number and obeys.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use super::commit::commit_held;
 use super::common::Common;
 use super::{Replica, Role};
 use crate::acceptor::Taken;
@@ -34,18 +34,16 @@ impl<V: Value> Replica<V> {
             out.send(from, Message::Reject { promised });
             return;
         }
-        if let Order::Canvass = order {
-            self.common.on_canvass(s, out);
-            return;
+        if !matches!(order, Order::Canvass) {
+            self.follow(s, out);
         }
-        self.follow(s, out);
         match order {
-            Order::Canvass => {}
-            Order::Propose { from: slot } => self.common.on_propose(s, slot, out),
+            Order::Canvass => self.common.answer_canvass(s, out),
+            Order::Propose { from: slot } => self.common.obey_propose(s, slot, out),
             Order::Accept { first, entries, watermark } => {
                 // A forged accept is ignored, and so is its watermark.
                 if self.common.is_possible(first, &entries) {
-                    self.common.on_accept(from, s, first, entries, out);
+                    self.common.obey_accept(from, s, first, entries, out);
                     self.follow_watermark(from, s, watermark, out);
                 }
             }
@@ -62,10 +60,12 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Another replica coordinates under `s`, or wants to. `s` is at or above the promise, and this
-    /// replica does not own it. So `s` is above any number under which this replica stands or
-    /// coordinates.
+    /// Another replica coordinates under `s`, or wants to, and `s` is not below the promise.
+    ///
+    /// This replica has promised the number under which it stands or coordinates, and it does not own
+    /// `s`. So `s` is above its number, and it has lost.
     fn follow(&mut self, s: SequenceNumber, out: &mut Output<V>) {
+        debug_assert!(self.common.acceptor.promised() <= s, "a lower order is rejected");
         self.role = Role::Follower;
         self.common.heard = self.common.heard.max(s);
         self.common.suspects = false;
@@ -93,32 +93,7 @@ impl<V: Value> Replica<V> {
                 common.ask(from, out);
                 return;
             };
-            common.commit_accepted(held, &mut self.clients, out);
-        }
-    }
-
-    /// Tells the owners of their numbers which entries are durably accepted here.
-    pub(super) fn acknowledge(
-        &mut self,
-        accepted: BTreeSet<(SequenceNumber, Slot)>,
-        out: &mut Output<V>,
-    ) {
-        let common = &self.common;
-        let mut accepted = accepted.into_iter().peekable();
-        while let Some((s, slot)) = accepted.next() {
-            let mut ranges = RangeBuilder::default();
-            ranges.push(slot);
-            while let Some((_, slot)) = accepted.next_if(|(next, _)| *next == s) {
-                ranges.push(slot);
-            }
-            let ranges = ranges.finish();
-            if !common.constants.owns(common.me, s) {
-                common.reply(s, Reply::Acknowledge { ranges }, out);
-            } else if let Role::Coordinator(coordinator) = &mut self.role
-                && coordinator.s == s
-            {
-                coordinator.take_acknowledgement(common.me, &ranges, &common.configuration);
-            }
+            commit_held(common, &mut self.clients, held, out);
         }
     }
 }
@@ -138,7 +113,7 @@ struct Judged<V> {
 impl<V: Value> Common<V> {
     /// Agrees to follow if this replica, too, believes that nobody coordinates. A coordinator does not
     /// believe that. Nothing is promised.
-    fn on_canvass(&self, s: SequenceNumber, out: &mut Output<V>) {
+    fn answer_canvass(&self, s: SequenceNumber, out: &mut Output<V>) {
         if self.suspects && s > self.acceptor.promised() {
             self.reply(s, Reply::Agree, out);
         }
@@ -147,7 +122,7 @@ impl<V: Value> Common<V> {
     /// Phase 1: promises to obey nobody below `s`, and owes the entries from `slot` on.
     ///
     /// An equal number is promised again: the first promise may have been lost.
-    fn on_propose(&mut self, s: SequenceNumber, slot: Slot, out: &mut Output<V>) {
+    fn obey_propose(&mut self, s: SequenceNumber, slot: Slot, out: &mut Output<V>) {
         self.promise(s, out);
         self.acceptor.owe_promise(slot);
         self.give_owed_promise(out);
@@ -163,17 +138,8 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Whether a correct peer could have sent these entries for the slots from `first` on.
-    pub(super) fn is_possible(&self, first: Slot, entries: &[Entry<V>]) -> bool {
-        let count = entries.len() as u64;
-        first > Slot::ZERO
-            && (1..=self.limits().frame_entries_max).contains(&count)
-            && first.plus(count) <= Slot::MAX
-            && entries.iter().all(|entry| entry.is_within(self.limits()))
-    }
-
     /// Phase 2: takes `entries` under `s` in the slots from `first` on.
-    fn on_accept(
+    fn obey_accept(
         &mut self,
         from: ReplicaId,
         s: SequenceNumber,
@@ -184,12 +150,12 @@ impl<V: Value> Common<V> {
         let is_new_number = self.acceptor.raise_promise(s);
         let slots = (first.0..).map(Slot);
         let Judged { to_write, in_place, overtaken, beyond_limit } =
-            self.judge(from, s, slots.zip(entries), out);
+            self.judge_all(from, s, slots.zip(entries), out);
         if to_write.is_empty() && is_new_number {
             self.write(Content::Promised(s), out);
         }
         for EntryRange { first, entries } in to_write {
-            self.accept(s, first, entries, out);
+            self.hold(s, first, entries, out);
         }
         let ranges = in_place.finish();
         if !ranges.is_empty() {
@@ -206,7 +172,7 @@ impl<V: Value> Common<V> {
     }
 
     /// Judges the entries of an accept under `s`, which is promised.
-    fn judge(
+    fn judge_all(
         &self,
         from: ReplicaId,
         s: SequenceNumber,
@@ -258,10 +224,5 @@ impl<V: Value> Common<V> {
         // The lowest slot is always taken, or nothing might ever be committed again.
         let has_bytes = ahead <= 1 || accepted_bytes <= limits.accepted_bytes_max;
         !self.disk_is_stalled() && ahead <= limits.accepted_slots_max && has_bytes
-    }
-
-    /// Whether more is written and not durable than the limit allows.
-    pub(super) fn disk_is_stalled(&self) -> bool {
-        self.unsynced.size_bytes() > self.limits().unsynced_bytes_max
     }
 }

@@ -63,9 +63,9 @@ impl<V: Value> Coordinator<V> {
         }
         self.repeat_through = Slot(self.next_slot(common.watermark()).0 - 1);
         if self.rounds.are_answered(&common.configuration) {
-            self.begin_round(common, out);
+            self.rounds.begin(self.s, common, out);
         } else {
-            self.send_round(common, out);
+            self.rounds.send(self.s, common, out);
         }
     }
 

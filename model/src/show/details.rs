@@ -1,8 +1,8 @@
-//! All of a state, for those who want to know everything, and for the explorer, which takes two
-//! states for the same if their texts are.
+//! Everything in a state, as text.
 //!
-//! It is made of what the compiler derives, so that a new field of the core cannot be forgotten, and
-//! of the digest. What a cluster never changes is left out.
+//! The explorer takes two states for the same if their texts are, so this text is complete. It consists
+//! of the derived `Debug` texts, so that no new field of the core can be forgotten, and of the digest.
+//! Constants of the cluster are left out.
 
 use std::format;
 use std::string::String;
@@ -10,10 +10,10 @@ use std::vec::Vec;
 
 use crate::world::{ClusterState, World};
 
-/// The width of the text: what stateright's explorer shows in a line on a screen of 1280 pixels.
+/// The most columns of a line. So many fit in stateright's explorer, on a screen of 1280 pixels.
 const COLUMNS: usize = 90;
 
-/// Everything that tells `state` from other states.
+/// Everything that distinguishes `state` from other states.
 pub(super) fn details(world: &World, state: &ClusterState) -> String {
     let ClusterState { locals: _, in_flight, history: _, remaining, broken, digest } = state;
     let mut parts = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn details(world: &World, state: &ClusterState) -> String {
     parts.join("\n")
 }
 
-/// `text`, which the compiler laid out, without the structs that fields called `name` hold.
+/// A derived `Debug` text, without the structs in fields called `name`.
 fn without_field(text: &str, name: &str) -> String {
     let start = format!("{name}: ");
     let mut ends_with: Option<String> = None;
@@ -41,7 +41,7 @@ fn without_field(text: &str, name: &str) -> String {
         match &ends_with {
             Some(end) if line.starts_with(end) => ends_with = None,
             Some(_) => {}
-            // The struct that the field holds ends with a brace that is indented as far.
+            // The struct in the field ends with a brace at the same indentation.
             None if line.trim_start().starts_with(&start) && line.ends_with('{') => {
                 ends_with = Some(line.replace(line.trim_start(), "}"));
             }
@@ -51,13 +51,13 @@ fn without_field(text: &str, name: &str) -> String {
     kept.join("\n")
 }
 
-/// `text`, which the compiler laid out with a line for every field, with everything that has room on
-/// one line on one line.
+/// A derived `Debug` text, which has a line for every field. Each struct, list or tuple that fits on one
+/// line is put on one.
 fn folded(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {
         let trimmed = line.trim_start();
-        // The compiler indents by four, which is much where things are nested.
+        // `Debug` indents by four, which is too much for deep nesting.
         let indentation = (line.len() - trimmed.len()) / 2;
         lines.push(format!("{:indentation$}{trimmed}", ""));
         if !trimmed.starts_with(['}', ']', ')']) {
@@ -77,7 +77,7 @@ fn folded(text: &str) -> String {
     lines.join("\n")
 }
 
-/// The lines of one struct, list or tuple, put behind one another.
+/// The lines of one struct, list or tuple, joined.
 fn on_one_line(lines: &[String]) -> String {
     let (first, rest) = lines.split_at(1);
     let mut one = first.concat();
@@ -85,7 +85,7 @@ fn on_one_line(lines: &[String]) -> String {
     for (index, line) in rest.iter().enumerate() {
         let is_last = index + 1 == rest.len();
         if is_last {
-            // The comma of the last field goes.
+            // The last field has no comma.
             one.truncate(one.trim_end_matches(',').len());
         }
         if is_struct || (index > 0 && !is_last) {

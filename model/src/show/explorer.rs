@@ -1,16 +1,14 @@
-//! The model for stateright's explorer, whose states can be read.
+//! The model for stateright's explorer. Its states and actions can be read.
 //!
-//! The explorer prints a state by itself, without the model, and takes two states for the same if
-//! their texts are. So a state here carries the [`World`] along that knows what its numbers mean,
-//! and its text is complete. An action carries the state that it happens in, for what it comes to
-//! depends on it.
+//! The explorer prints a state without the model, and takes two states for the same if their texts are.
+//! So a state here carries its [`World`], which knows what the numbers mean, and its text is complete.
+//! An action carries the state in which it happens, because its effect depends on that state.
 //!
-//! The page is stateright's too, and only through the model can anything of it be ours: the picture
-//! of a path brings the layout of the page along that shows it, `explorer.css`.
+//! The page of the explorer is stateright's. A model can add to it only through its texts and pictures.
+//! So the picture of a path carries our layout of the page, `explorer.css`.
 //!
-//! Nothing else differs from the model that is checked: the same states with the same fingerprints,
-//! the same actions in the same order, so that a path of one is a path of the other, and the same
-//! properties.
+//! Nothing else differs from the model that is checked. The states have the same fingerprints, the actions
+//! the same order, and the properties are the same. So a path of one model is a path of the other.
 
 use core::fmt;
 use std::format;
@@ -27,10 +25,10 @@ use super::sentence::sentence;
 use super::text::state_text;
 use crate::world::{Action, ChecksProperties, ClusterState, ModelProperty, World};
 
-/// How the explorer's page is laid out, where the picture stands in it.
+/// The layout of the explorer's page.
 const LAYOUT: &str = include_str!("explorer.css");
 
-/// The model of a cluster, to be explored by people.
+/// The model of a cluster for people who explore it.
 pub struct Explored {
     world: Arc<World>,
 }
@@ -39,7 +37,7 @@ pub struct Explored {
 #[derive(Clone)]
 pub struct ExploredState {
     world: Arc<World>,
-    /// The state as it is checked.
+    /// The state of the model that is checked.
     pub state: ClusterState,
 }
 
@@ -47,15 +45,14 @@ pub struct ExploredState {
 #[derive(Clone)]
 pub struct ExploredAction {
     before: ExploredState,
-    /// The action as it is checked.
+    /// The action of the model that is checked.
     pub action: Action,
 }
 
 impl Explored {
-    /// The model `world`, to be explored.
+    /// The model `world`, for the explorer.
     ///
-    /// The world should be a new one: a witness is found once in the life of a world,
-    /// and not again.
+    /// The world should be new: a world reports each witness only once.
     #[must_use]
     pub fn new(world: Arc<World>) -> Self {
         Self { world }
@@ -124,7 +121,7 @@ impl ChecksProperties for Explored {
     }
 }
 
-/// For people first, then complete.
+/// First the text for people, then everything.
 impl fmt::Debug for ExploredState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = state_text(&self.world, &self.state, None);
@@ -152,7 +149,7 @@ impl fmt::Display for ExploredAction {
     }
 }
 
-/// The sentence too: the explorer shows where its search is by this.
+/// The sentence as well: the explorer uses this text to show how far its search is.
 impl fmt::Debug for ExploredAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -1,7 +1,7 @@
-//! A state of the cluster in lines, for people.
+//! A state as lines, for people.
 //!
-//! A line says one thing of one replica, or of the cluster. So a state is read top to bottom, and
-//! two states are compared line by line.
+//! A line is about one topic of one replica, or of the cluster. So people read a state from top to
+//! bottom, and two states are compared line by line.
 
 use std::format;
 use std::string::String;
@@ -15,18 +15,16 @@ use crate::replica::{Replica, Role};
 use crate::world::local::LocalState;
 use crate::world::{ClusterState, Invariant, MessageKind, World};
 
-/// One thing that a state says.
+/// One line of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StateLine {
-    /// Of which replica; none for the cluster as a whole.
+    /// The replica that it is about; `None` for the cluster as a whole.
     pub(super) replica: Option<usize>,
-    /// Which thing.
     pub(super) topic: Topic,
-    /// What.
     pub(super) text: String,
 }
 
-/// What a line is about.
+/// The topic of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Role,
@@ -45,11 +43,11 @@ pub(super) enum Topic {
     Broken,
 }
 
-/// Said where there is nothing to say.
+/// The text of a line with nothing to list.
 pub(super) const NOTHING: &str = "nothing";
 
 impl Topic {
-    /// The heading of such lines. A role is the heading of its replica, and has none.
+    /// The heading of lines with this topic. A role has none: it is the heading of its replica.
     pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Role => "",
@@ -70,7 +68,7 @@ impl Topic {
     }
 }
 
-/// What `state` says, replica by replica, and then of the cluster.
+/// The lines of `state`: replica by replica, then the cluster.
 pub(super) fn lines(world: &World, state: &ClusterState) -> Vec<StateLine> {
     let mut lines = Vec::new();
     for replica in world.replicas() {
@@ -125,7 +123,7 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
     }
 }
 
-/// The log: what is committed, what is accepted, and what of it a crash would lose.
+/// The log: what is committed and what is accepted. A star marks what a crash would lose.
 fn log(world: &World, state: &ClusterState, local: &LocalState) -> String {
     let learner = &local.replica.common.learner;
     let history = world.history(state);
@@ -238,7 +236,7 @@ fn promised(replica: &Replica<u8>) -> String {
     }
 }
 
-/// What the clients of this replica wait for.
+/// The submissions and reads for which clients of this replica wait.
 fn clients(replica: &Replica<u8>) -> Option<String> {
     let submissions = replica.clients.submissions().map(words::entry);
     let mut waits: Vec<_> = submissions.collect();
@@ -264,7 +262,7 @@ fn holds(content: &Content<u8>, slot: Slot) -> bool {
     }
 }
 
-/// Replicas by name: `r0 r2`.
+/// The names of replicas: `r0 r2`.
 fn names(replicas: impl Iterator<Item = usize>) -> String {
     let names: Vec<_> = replicas.map(|it| format!("r{it}")).collect();
     if names.is_empty() { "nobody".into() } else { names.join(" ") }

@@ -1,12 +1,12 @@
 //! A path as a picture: a sequence diagram.
 //!
-//! Time runs downwards, and every replica has a line. A row is a step: on the left its sentence, on
-//! the line of the replica that it happens at, what comes of it. A message is an arrow from the step
-//! that sent it to the step that delivers it; one that is never delivered is not drawn. The line of
-//! a replica is broad while it stands for election, and broader while it coordinates.
+//! Time runs downwards, and every replica has a line. A row is a step: its sentence is on the left, and
+//! its effects are on the line of the replica where it happens. A message is an arrow from the step that
+//! sent it to the step that delivers it; a message that is never delivered is not drawn. The line of a
+//! replica is broad while it stands for election, and broader while it coordinates.
 //!
-//! The picture is SVG without scripts, styles or references, so that it can stand in a page next to
-//! others. Text is laid out here, for which all of it is monospaced.
+//! The picture is SVG without scripts, style sheets or references, so that it can be put into any page.
+//! The layout needs the width of texts, so all text is monospaced.
 
 mod rows;
 mod signs;
@@ -24,33 +24,33 @@ use crate::world::{Action, ClusterState, World};
 use rows::Row;
 use signs::{ArrowStyle, Sign};
 
-/// How wide a letter of a label is.
+/// The width of a letter of a label.
 const LABEL_LETTER: f64 = 6.65;
-/// How high a line of text is.
+/// The height of a line of text.
 const TEXT_LINE: f64 = 17.0;
-/// Between two rows.
+/// The space between two rows.
 const GAP: f64 = 8.0;
-/// Where sentences begin, and how many letters fit in a line of them.
+/// The left edge of sentences, and the most letters in a line of them.
 const SENTENCE_X: f64 = 34.0;
 const SENTENCE_LETTERS: usize = 46;
-/// Where the first replica's line is, and how far apart they are: where there are many, less far, so
-/// that five fit beside the explorer's lists in a window that is 1280 pixels wide.
+/// The line of the first replica, and the distance between lines. With more than three replicas the
+/// distance is smaller, so that five fit beside the explorer's lists in a window of 1280 pixels.
 const FIRST_X: f64 = 386.0;
 const APART: f64 = 110.0;
 const APART_MANY: f64 = 88.0;
-/// How far right of a replica's line its labels begin.
+/// The distance from a replica's line to its labels.
 const LABEL_X: f64 = 11.0;
-/// How far a sign reaches from a replica's line.
+/// The distance from a replica's line to the edge of a sign.
 const SIGN_RADIUS: f64 = 8.0;
 const MARGIN: f64 = 10.0;
-/// How far below the middle of a letter text is set.
+/// The distance from the middle of a letter down to the base line of the text.
 const BASE: f64 = 4.0;
 
 const INK: &str = "#1f2328";
 const FAINT: &str = "#d0d7de";
 
-/// A path as a sequence diagram, in SVG. `path` is what
-/// [`Path::into_vec`](stateright::Path::into_vec) gives.
+/// A path as a sequence diagram, in SVG. `path` is the result of
+/// [`Path::into_vec`](stateright::Path::into_vec).
 #[must_use]
 pub fn path_svg(world: &World, path: &[(ClusterState, Option<Action>)]) -> String {
     let rows = rows::rows(world, path);
@@ -67,7 +67,7 @@ pub fn path_svg(world: &World, path: &[(ClusterState, Option<Action>)]) -> Strin
 struct Picture<'a> {
     replicas: usize,
     rows: &'a [Row],
-    /// How far apart the replicas' lines are.
+    /// The distance between the replicas' lines.
     apart: f64,
     width: f64,
     /// The top of the time lines.
@@ -97,7 +97,7 @@ impl<'a> Picture<'a> {
         svg::node::Node::append(&mut self.drawn, node);
     }
 
-    /// Says what the signs and lines mean that occur; and lays out the rows below.
+    /// Draws the legend of the signs and arrows that occur, and lays out the rows below it.
     fn legend(&mut self) {
         let rows = self.rows;
         let marks = || rows.iter().flat_map(|row| &row.marks);
@@ -137,7 +137,7 @@ impl<'a> Picture<'a> {
         self.bottom = y + GAP;
     }
 
-    /// The steps in words, every other row shaded, and the last one marked.
+    /// Draws the sentences. Every other row is shaded, and the last one is marked.
     fn rows(&mut self) {
         let rows = self.rows;
         for (index, row) in rows.iter().enumerate() {
@@ -165,7 +165,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// A line for each replica, broader where it stands or coordinates.
+    /// Draws a line for each replica. It is broader where the replica stands or coordinates.
     fn time_lines(&mut self) {
         for replica in 0..self.replicas {
             let x = self.line_x(replica);
@@ -204,7 +204,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// From where to where a replica does what.
+    /// The roles of a replica, each with where it begins and ends.
     fn spans(&self, replica: usize) -> Vec<(RoleKind, f64, f64)> {
         let mut spans: Vec<(RoleKind, f64, f64)> = Vec::new();
         for (row, middle) in self.rows.iter().zip(&self.middles) {
@@ -221,15 +221,16 @@ impl<'a> Picture<'a> {
         spans
     }
 
-    /// Messages, from the step that sent them to the step that delivers them.
+    /// Draws messages, from the step that sent them to the step that delivers them.
     fn arrows(&mut self) {
         let rows = self.rows;
         for (index, row) in rows.iter().enumerate() {
             let Some(arrow) = &row.arrow else {
                 continue;
             };
-            // It leaves below the last label of its step, and arrives at the first one of the other:
-            // at its end, if it comes from there, so that neither crosses the other.
+            // The arrow begins below the last label of the step that sends, and ends at the first label
+            // of the step that delivers. If it comes from the right, it ends at the end of that label.
+            // So arrows cross no labels.
             let sent_at = match arrow.sent {
                 Some(sent) => self.middles[sent] + marks_height(&rows[sent]) - TEXT_LINE / 2.0,
                 None => self.middles[index],
@@ -245,7 +246,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// What happens at the replicas.
+    /// Draws what happens at the replicas.
     fn marks(&mut self) {
         let rows = self.rows;
         for (index, row) in rows.iter().enumerate() {
@@ -254,7 +255,7 @@ impl<'a> Picture<'a> {
                 let y = self.middles[index] + f64::from(line) * TEXT_LINE;
                 let sign = mark.sign.draw(x, y);
                 let end = label_end(x, &mark.label);
-                // Whatever passes below would make the label hard to read.
+                // The ground hides arrows that would make the label hard to read.
                 let ground = Rectangle::new()
                     .set("x", x + LABEL_X - 1.0)
                     .set("y", y - TEXT_LINE / 2.0 + 1.0)
@@ -293,7 +294,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// Where the line of a replica is.
+/// The position of a replica's line.
 fn line_x(replica: usize, apart: f64) -> f64 {
     FIRST_X + f64::from(u32::try_from(replica).unwrap_or(u32::MAX)) * apart
 }

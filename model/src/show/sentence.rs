@@ -1,6 +1,6 @@
 //! An action as a sentence.
 //!
-//! An [`Action`] is a few numbers; what it comes to depends on the state that it happens in, so the
+//! An [`Action`] is a few numbers, and its effect depends on the state in which it happens. So the
 //! sentence is made from both.
 
 use std::format;
@@ -13,7 +13,7 @@ use crate::replica::Role;
 use crate::world::local::LocalState;
 use crate::world::{Action, ClusterState, World};
 
-/// What happens when `action` is taken in `state`, as a sentence.
+/// A sentence that says what happens when `action` is taken in `state`.
 #[must_use]
 pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
     let at = action.at();
@@ -62,10 +62,10 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
     }
 }
 
-/// What is submitted, by its place in the scenario.
+/// The text of a submission of the scenario.
 pub(super) fn submission_text(world: &World, index: usize) -> String {
     match &world.scenario().submissions[index].entry {
-        // Who opens a session is not known before somebody is asked.
+        // The origin is not known before a replica receives the submission.
         Entry::Open(_) => "open".into(),
         entry => words::entry(entry),
     }

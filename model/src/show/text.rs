@@ -1,10 +1,7 @@
-//! States, steps and whole paths as text.
+//! States and paths as text.
 //!
-//! A cluster state is a few numbers behind which contents stand, so nothing of it can be read
-//! without the [`World`] that it belongs to. Here it becomes text:
-//!
-//! - [`state_text`] says what a state is, in lines, and marks those that a step changed;
-//! - [`path_text`] tells a path, step by step, and of each step only what it changed.
+//! - [`state_text`] prints a state as lines, and marks those that a step changed.
+//! - [`path_text`] prints a path step by step, each with the lines that it changed.
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -14,26 +11,26 @@ use super::sentence::sentence;
 use super::words;
 use crate::world::{Action, ClusterState, World};
 
-/// Explains the signs in a state's text.
+/// Explains the signs in the text of a state.
 const SIGNS: &str = "✓ committed   * not yet synced   1: a@3  slot 1 holds a, accepted under 3";
 
-/// Where the texts of lines begin.
+/// The width of the headings of lines.
 const HEADING_COLUMNS: usize = 14;
 
-/// How broad the texts of lines may be: as the explorer has room for, in a window that is 1280
-/// pixels wide.
+/// The most columns for the texts of lines. So many fit in the explorer, in a window that is 1280 pixels
+/// wide.
 const TEXT_COLUMNS: usize = 84;
 
-/// `state` for people: what each replica is, has promised, holds, has not synced, and is sent;
-/// and what the cluster as a whole has come to. With the state `before` a step, the lines that
-/// the step changed are marked.
+/// A state as text: for each replica its role, promise, log, unsynced records and the messages in flight
+/// to it; then the cluster as a whole. With the state `before` a step, the lines that the step changed
+/// are marked.
 #[must_use]
 pub fn state_text(world: &World, state: &ClusterState, before: Option<&ClusterState>) -> String {
     let before = before.map(|before| lines(world, before));
     let is_changed = |line: &StateLine| before.as_ref().is_some_and(|it| !it.contains(line));
     let mut rows = Vec::new();
     for line in lines(world, state) {
-        // The first thing that is said of the cluster as a whole.
+        // The first line about the cluster as a whole.
         if line.topic == Topic::Chosen {
             rows.push("  cluster".into());
         }
@@ -55,8 +52,8 @@ pub fn state_text(world: &World, state: &ClusterState, before: Option<&ClusterSt
     rows.join("\n") + "\n"
 }
 
-/// A path as text: for each step its number, the action as a sentence, and the lines that it
-/// changed. `path` is what [`Path::into_vec`](stateright::Path::into_vec) gives.
+/// A path as text: for each step its number, the action as a sentence, and the lines that it changed.
+/// `path` is the result of [`Path::into_vec`](stateright::Path::into_vec).
 #[must_use]
 pub fn path_text(world: &World, path: &[(ClusterState, Option<Action>)]) -> String {
     let mut rows = Vec::new();
@@ -66,7 +63,7 @@ pub fn path_text(world: &World, path: &[(ClusterState, Option<Action>)]) -> Stri
         };
         rows.push(format!("{number:3}  {}", sentence(world, before, *action)));
         let known = lines(world, before);
-        // That a message has arrived is what the sentence says.
+        // The sentence says already that a message has arrived.
         let arrived = |line: &StateLine| line.topic == Topic::InFlight && line.text == NOTHING;
         let lines = lines(world, after);
         let new = lines.iter().filter(|line| !arrived(line) && !known.contains(line));
@@ -76,7 +73,7 @@ pub fn path_text(world: &World, path: &[(ClusterState, Option<Action>)]) -> Stri
     rows.join("\n") + "\n"
 }
 
-/// A line by itself, behind whom it is about.
+/// A changed line, after the replica that it is about.
 fn changed(line: &StateLine) -> String {
     let who = line.replica.map_or_else(|| "cluster".into(), |it| format!("r{it}"));
     let heading = if line.topic == Topic::Role { "role" } else { line.topic.heading() };

@@ -1,7 +1,7 @@
 //! Entries, records and messages in words. Values are letters.
 //!
-//! A request of the session that is open from the start is its value alone, `a`; one of another
-//! session says which, `a#3`. The words are those of the table of names in `docs/`.
+//! A request of the session that is open from the start is its value alone: `a`. A request of another
+//! session names the session, too: `a#3`.
 
 use std::format;
 use std::string::{String, ToString};
@@ -34,7 +34,7 @@ fn letter(value: u8) -> String {
     if value.is_ascii_graphic() { char::from(value).into() } else { value.to_string() }
 }
 
-/// An entry in its slot, with the number it was accepted under: `1: a@3`.
+/// An entry in its slot, with the number under which it was accepted: `1: a@3`.
 pub(crate) fn in_slot(slot: Slot, it: &Entry<u8>, s: SequenceNumber) -> String {
     if s == SequenceNumber::NONE {
         format!("{slot}: {}", entry(it))
@@ -43,7 +43,7 @@ pub(crate) fn in_slot(slot: Slot, it: &Entry<u8>, s: SequenceNumber) -> String {
     }
 }
 
-/// What became of an entry when it was delivered, unless it is plainly the first of its kind.
+/// The verdict on a delivered entry, unless it is the first copy.
 pub(crate) fn verdict(verdict: Option<Verdict>) -> Option<String> {
     match verdict {
         None | Some(Verdict::First) => None,
@@ -52,7 +52,7 @@ pub(crate) fn verdict(verdict: Option<Verdict>) -> Option<String> {
     }
 }
 
-/// A record as an event of the past: `accepted a in slot 1 under 3`.
+/// A record, as something that has happened: `accepted a in slot 1 under 3`.
 pub(crate) fn record(record: &Record<u8>) -> String {
     match &record.content {
         Content::Promised(s) => format!("promised {s}"),
@@ -65,7 +65,7 @@ pub(crate) fn record(record: &Record<u8>) -> String {
     }
 }
 
-/// A record in a picture, in as few letters as can be: `1: a@3`.
+/// A record in as few letters as possible, for a picture: `1: a@3`.
 pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
     let all = |s, first: &Slot, entries: &[Entry<u8>]| {
         let slots = (first.0..).map(Slot).zip(entries);
@@ -78,7 +78,7 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
     }
 }
 
-/// A message on its way, as a sentence: `r1 tells r2: accept b in slot 1 under 4`.
+/// A message with its sender and recipient: `r1 tells r2: accept b in slot 1 under 4`.
 pub(crate) fn envelope(envelope: &Envelope) -> String {
     let Envelope { from, to, message } = envelope;
     let verb = match message {
@@ -151,7 +151,7 @@ fn promise(s: SequenceNumber, promise: &Promise<u8>) -> String {
         [] => "nothing accepted".into(),
         all => format!("accepted {}", all.join("  ")),
     };
-    // A frame of several says which slots it tells of.
+    // If the promise has several frames, each says which slots it reports.
     let frame = if after > watermark || through < last {
         format!(" (slots {} to {through}, last {last})", after.next())
     } else {
@@ -164,7 +164,7 @@ fn watermark_text(watermark: Slot) -> String {
     if watermark == Slot::ZERO { String::new() } else { format!(", watermark {watermark}") }
 }
 
-/// The run that a read belongs to, unless it is the first.
+/// The run to which a read belongs, unless it is the first one.
 fn run_text(run: Run) -> String {
     if run.0 == 1 { String::new() } else { format!(", for run {run}") }
 }
@@ -209,7 +209,7 @@ fn reads(ids: &[ReadId]) -> String {
     format!("read {}", ids.join(", "))
 }
 
-/// A text in lines of at most `columns` letters, as far as its words allow.
+/// A text in lines of at most `columns` letters. A longer word has a line of its own.
 pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

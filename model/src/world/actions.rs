@@ -1,4 +1,9 @@
-//! What may happen next.
+//! What may happen in a state.
+//!
+//! The bounds of a scenario are enforced here, by the list of actions, and never within a step.
+//!
+//! Catch-up is a reduction: asks and their answers are not in flight. Instead, a replica may be served
+//! the slot after its watermark at any time, if a replica that it hears has ever committed that slot.
 
 use std::vec::Vec;
 
@@ -8,66 +13,66 @@ use super::state::ClusterState;
 use crate::entry::Entry;
 use crate::message::Message;
 
-/// Something that can happen to a cluster. Replicas, submissions and reads are named by index.
+/// Something that can happen to a cluster. Replicas, submissions and reads are named by their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A message in flight arrives.
     Deliver {
-        /// Its recipient.
+        /// The recipient.
         to: u8,
         /// The number of the message.
         envelope: u32,
     },
-    /// The oldest records that are not durable become so.
+    /// The oldest unsynced records of a replica become durable.
     Sync {
-        /// Whose.
+        /// The replica.
         at: u8,
-        /// How many.
+        /// The number of records.
         count: u8,
     },
     /// A client submits.
     Submit {
-        /// Where.
+        /// The replica that receives the submission.
         at: u8,
-        /// What.
+        /// The submission.
         submission: u8,
     },
     /// A client reads.
     Read {
-        /// Where.
+        /// The replica that receives the read.
         at: u8,
-        /// Which read.
+        /// The read.
         read: u8,
     },
-    /// Catch-up brings the next committed slot.
+    /// Catch-up brings a replica the slot after its watermark.
     Serve {
-        /// To whom.
+        /// The replica.
         to: u8,
     },
-    /// The failure detector believes that nobody coordinates.
+    /// The failure detector of a replica suspects that no replica coordinates.
     Suspect {
-        /// Whose.
+        /// The replica.
         at: u8,
     },
     /// A replica stands for election.
     Elect {
-        /// Who.
+        /// The replica.
         at: u8,
     },
-    /// A replica repeats what is unanswered.
+    /// A replica repeats its unanswered messages.
     Resend {
-        /// Who.
+        /// The replica.
         at: u8,
     },
     /// A replica stops, loses what it has not synced, and starts again.
     Crash {
-        /// Who.
+        /// The replica.
         at: u8,
     },
 }
 
 impl Action {
-    /// The replica that this happens at.
+    /// The replica at which the action happens.
     #[must_use]
     pub fn at(self) -> usize {
         let at = match self {
@@ -85,7 +90,8 @@ impl Action {
 }
 
 impl World {
-    /// Everything that may happen in `state`, in an order that depends on contents alone.
+    /// Lists what may happen in `state`. The order depends only on contents, so it is the same in every
+    /// run.
     pub(super) fn list_actions(&self, state: &ClusterState, actions: &mut Vec<Action>) {
         if self.is_stopped() {
             return;
@@ -129,7 +135,7 @@ impl World {
         }
     }
 
-    /// Whether a coordinator that is given a submission opens no slot beyond the bound.
+    /// Whether a submission at this replica opens no slot beyond the bound.
     fn has_room(&self, summary: &Summary) -> bool {
         summary.role != RoleKind::Coordinator || summary.next_slot <= self.scenario.slots as u64
     }
@@ -166,7 +172,7 @@ impl World {
         }
     }
 
-    /// Whether a coordinator that is given a read begins no round beyond the bound.
+    /// Whether a read at this replica begins no round beyond the bound.
     fn may_begin_round(&self, summary: &Summary) -> bool {
         summary.role != RoleKind::Coordinator || summary.round < self.scenario.rounds
     }
@@ -201,8 +207,9 @@ impl World {
         }
     }
 
-    /// Who can bring `replica` the slot after its watermark, and what is in it: whoever has ever
-    /// committed it, for the answer may have been on its way since.
+    /// The replica that can serve `replica` the slot after its watermark, and the entry of that slot. It
+    /// may be any replica that has ever committed the slot, since its answer may have been in flight
+    /// since then.
     pub(crate) fn server(&self, state: &ClusterState, replica: usize) -> Option<(usize, EntryId)> {
         if self.keeps_asks || !self.scenario.catch_up.contains(replica) {
             return None;
@@ -216,7 +223,7 @@ impl World {
     }
 }
 
-/// An index as a byte; models have few of anything.
+/// An index as a byte.
 fn small(index: usize) -> u8 {
     debug_assert!(index < 256, "models are small");
     u8::try_from(index).unwrap_or(u8::MAX)

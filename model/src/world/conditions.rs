@@ -1,4 +1,4 @@
-//! What each property says of a state.
+//! The condition of each property: whether it holds in a state.
 
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
@@ -26,7 +26,7 @@ impl ChecksProperties for World {
 }
 
 impl World {
-    /// Whether `state` is as `property` says.
+    /// Whether `property` holds in `state`.
     #[must_use]
     pub fn holds(&self, property: ModelProperty, state: &ClusterState) -> bool {
         match property {
@@ -43,7 +43,7 @@ impl World {
                 self.replicas().all(|it| !self.summary(state, it).opened_twice)
             }
             Invariant::CanvassOustsNobody => self.is_undisturbed(state),
-            // The step that breaks one of these, or history, sees it, and every later state tells.
+            // A step or history detects when one of these is broken, and all later states record it.
             Invariant::OneCommittedValue
             | Invariant::OneChosenValue
             | Invariant::CommittedIsChosen
@@ -119,8 +119,8 @@ impl World {
         }
     }
 
-    /// Whether `state` shows `witness`, and no state did before. stateright's depth-first search
-    /// would store a path for every further state that does.
+    /// Whether `state` is the first one that shows `witness`. stateright's depth-first search would
+    /// store a path for every further one.
     fn shows_first(&self, witness: Witness, state: &ClusterState) -> bool {
         let found = &self.checked.found[witness as usize];
         !found.load(Ordering::Relaxed)
@@ -129,14 +129,14 @@ impl World {
     }
 }
 
-/// The conditions that take more than a line.
+/// The conditions that take more than a few lines.
 impl World {
     fn role(&self, state: &ClusterState, replica: usize) -> RoleKind {
         self.summary(state, replica).role
     }
 
-    /// Whether each committed slot that can still be looked up is on a majority of disks. The disk of
-    /// a replica that cannot crash any more is not kept, and counts as holding it.
+    /// Whether every committed entry is on a majority of disks. A replica that cannot crash any more has
+    /// no disk in the model, and counts as holding the entry.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
         let history = self.history(state);
         history.committed.iter().enumerate().all(|(place, commit)| {
@@ -151,13 +151,13 @@ impl World {
         })
     }
 
-    /// The entries that were committed, slot by slot.
+    /// The committed entries, slot by slot.
     fn committed_entries(&self, state: &ClusterState) -> impl Iterator<Item = &Entry<u8>> {
         let commits = self.history(state).committed.iter().flatten();
         commits.filter_map(|commit| self.entry(commit.entry))
     }
 
-    /// Whether a no-op is committed, and something else in the slot after it.
+    /// Whether a no-op is committed in a slot, and another entry in the slot after it.
     fn has_a_filled_gap(&self, state: &ClusterState) -> bool {
         let committed = &self.history(state).committed;
         let is_noop = |commit: &Option<Commit>| {
@@ -192,8 +192,8 @@ impl World {
             && self.replicas().all(|it| self.summary(state, it).watermark >= slots)
     }
 
-    /// Whether somebody coordinates with an open slot whose value was taken first under another's
-    /// number, and that other does not coordinate any more.
+    /// Whether a coordinator has an open slot with a value that was submitted at other replicas only. So
+    /// it took that value over from an earlier coordinator.
     fn finishes_anothers_value(&self, state: &ClusterState) -> bool {
         self.replicas().any(|it| {
             let replica = &self.local(state, it).replica;
@@ -216,11 +216,11 @@ impl World {
         })
     }
 
-    /// Whether it shows that a replica once held an entry that it holds no longer.
+    /// Whether a replica has visibly lost an entry that it once held.
     ///
-    /// An acceptor lets go of an entry only for one of a higher number, or when the slot is
-    /// committed. So whoever has neither, and asked others to accept an entry under its own number or
-    /// has once committed the slot, had a record of it, and lost that before it was synced.
+    /// An acceptor gives up an entry only for one with a higher number, or when the slot is committed.
+    /// Suppose that a replica has neither, but once asked others to accept an entry in the slot, or once
+    /// committed the slot. Then it had a record of an entry, and lost it before it was synced.
     fn has_lost_a_write(&self, state: &ClusterState) -> bool {
         let history = self.history(state);
         let lacks = |replica: usize, slot: Slot, s: SequenceNumber| {

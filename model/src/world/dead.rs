@@ -1,17 +1,18 @@
-//! Dead messages leave the set.
+//! Dead messages leave the state.
 //!
-//! A message that its recipient can never act on again is the same as an absent one: not in its
-//! present state, nor after anything that may still happen to it, a crash included. To act is to
-//! change the recipient's state, or to send a message that is not itself dead.
+//! A message is dead if its recipient can never act on it again. To act on a message is to change state,
+//! or to send a message that is not itself dead. "Never" means: not in the present state of the
+//! recipient, and not after anything that may still happen, crashes included. A dead message is the
+//! same as no message.
 //!
-//! "Never again" rests on what only grows, the *floors* of [`Summary`]: the durable promise and the
-//! durable watermark of a replica that may crash, the promise and the watermark in memory of one that
-//! may not. And on one fact about sequence numbers: a replica that does not stand or coordinate under
-//! `s`, and whose floor of numbers heard of is at least `s`, never uses `s` again ([`is_over`]),
-//! for it picks its next number above.
+//! The arguments rest on values that only grow: the *floors* of a [`Summary`]. If a replica may crash,
+//! they are the promise and the watermark on its disk; if not, those in its memory. The arguments also
+//! rest on one fact about sequence numbers. A replica takes its next number above all that it has
+//! heard of. So if it does not use `s` now, and its floor of numbers heard of is at least `s`, it
+//! never uses `s` again ([`is_over`]).
 //!
-//! Each case below says why. That none of it is wrong is tested in the plain model, where dead
-//! messages are marked and kept: no marked message ever acts.
+//! Each case below gives its reason. The tests check all of them in the plain model, where dead messages
+//! are marked and kept: no marked message ever acts.
 
 use super::envelope::{Envelope, places};
 use super::local::{LocalState, RoleKind, Summary};
@@ -20,7 +21,7 @@ use crate::message::{Message, Order, Reply};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
 
-/// A replica as this module looks at it.
+/// The sender or the recipient of a message.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
     pub(crate) local: &'a LocalState,
@@ -44,19 +45,19 @@ pub(crate) fn is_dead(
             order_is_dead(scenario, *s, order, sender.summary, recipient)
         }
         Message::Reply { s, reply, .. } => reply_is_dead(*s, reply, envelope.from, recipient),
-        // A rejection only makes its recipient step down below the number, or pick above it.
+        // A rejection only makes its recipient step down below the number, or pick a higher one.
         Message::Reject { promised } => recipient.summary.heard_floor >= *promised,
-        // The world serves whatever is committed to anybody, unasked, so these are never stored: the
-        // last only makes its recipient ask.
+        // The world serves committed slots unasked, so these are never kept in flight. The last one
+        // only makes its recipient ask.
         Message::Ask { .. } | Message::Committed { .. } | Message::Submitted { .. } => true,
-        // Only a coordinator takes submissions and reads: one who never coordinates again ignores
-        // them.
+        // Only a coordinator takes submissions and reads. A replica that never coordinates again
+        // ignores them.
         Message::Submit { submissions } => {
             !may_coordinate(scenario, recipient)
                 || submissions.iter().all(|entry| is_settled(entry, recipient))
         }
         Message::Read { .. } => !may_coordinate(scenario, recipient),
-        // An answer matters to the run that asked, as long as it waits. A run asks only once.
+        // An answer matters only to the run that asked, and only while it waits. A run asks once.
         Message::ReadAt { run, ids, .. } => {
             *run != recipient.summary.run
                 || ids.iter().all(|id| !recipient.summary.reads.contains(id))
@@ -72,28 +73,28 @@ fn order_is_dead(
     recipient: Side<'_>,
 ) -> bool {
     let to = recipient.summary;
-    // An order below the promise draws a rejection and nothing else, and the promise never goes
-    // down again. The rejection is dead if it is lost, or tells its recipient nothing new ever: it
-    // names at most the largest number that anybody may stand under.
+    // The answer to an order below the promise is a rejection and nothing else, and the promise never
+    // falls. The rejection is dead if the network loses it. It is also dead if the owner has heard of
+    // the highest number of the scenario, since a rejection names no higher one.
     if s < to.promise_floor {
         let highest = scenario.numbers.iter().max().copied().unwrap_or_default();
         return scenario.loses.contains(MessageKind::Reject) || owner.heard_floor >= highest;
     }
-    // Whatever else it says, an order at or above the promise ends a suspicion; and one that nobody
-    // rejects yet may come to be rejected.
+    // An order at or above the promise ends a suspicion, whatever else it says. And an order that is
+    // not rejected yet may be rejected later.
     let may_suspect = scenario.canvass;
     let may_reject = !scenario.loses.contains(MessageKind::Reject);
     if may_suspect || may_reject {
         return matches!(order, Order::Canvass) && is_over(owner, s) && !may_reject;
     }
-    // Below, `s` is at or above the promise floor. If it is heard of for good, and the recipient
-    // does not use a smaller one, then hearing it once more changes nothing; what is left is what
-    // the order itself asks for.
+    // From here on, `s` is at or above the promise floor. If the recipient has heard of `s` for good and
+    // does not use a smaller number itself, hearing `s` once more changes nothing. Then only what the
+    // order itself asks for can matter.
     let heard_for_good = to.heard_floor >= s && (to.own == SequenceNumber::NONE || to.own >= s);
     match order {
         Order::Canvass => true,
-        // Promised for good, and durable, so that nothing is owed: it would only be promised again,
-        // and a promise interests a candidate alone.
+        // The number is promised for good, and the promise is durable. So the recipient would only
+        // promise again, and a promise matters only to a candidate.
         Order::Propose { .. } => {
             to.promise_floor == s
                 && to.durable_promise == s
@@ -101,9 +102,9 @@ fn order_is_dead(
                 && !(owner.own == s && owner.role == RoleKind::Candidate)
                 && (is_over(owner, s) || owner.own == s)
         }
-        // Held for good in every slot, or committed for good: it would only be acknowledged again,
-        // which interests a coordinator alone, and only for slots that it has not committed. And its
-        // watermark says nothing new.
+        // Every slot is held for good under this number, or committed for good, and the watermark is
+        // not new. So the recipient would only acknowledge again. An acknowledgement matters only to a
+        // coordinator, and only for slots that it has not committed.
         Order::Accept { first, entries, watermark } => {
             to.promise_floor == s
                 && heard_for_good
@@ -115,8 +116,8 @@ fn order_is_dead(
                 && (is_over(owner, s) || is_committed(owner, *first, entries.len()))
         }
         Order::Commit { watermark } => heard_for_good && *watermark <= to.watermark_floor,
-        // Besides the watermark it asks for an answer, which interests the coordinator in its newest
-        // round.
+        // Apart from the watermark, a round asks for an answer. It matters only to the coordinator, and
+        // only in its newest round.
         Order::Round { number, watermark } => {
             heard_for_good
                 && *watermark <= to.watermark_floor
@@ -125,7 +126,7 @@ fn order_is_dead(
     }
 }
 
-/// Whether the coordinator needs no acknowledgement of these slots any more: they are committed.
+/// Whether the coordinator has committed these slots, so that it needs no acknowledgement of them.
 fn is_committed(owner: &Summary, first: Slot, count: usize) -> bool {
     owner.role == RoleKind::Coordinator && first.plus(count as u64) <= owner.watermark.next()
 }
@@ -141,13 +142,12 @@ fn reply_is_dead(
         return true;
     }
     match (reply, &local.replica.role) {
-        // A promise interests a candidate, and one who coordinates already was elected by it or
-        // without it.
+        // A promise matters only to a candidate. A coordinator was elected with it or without it.
         (Reply::Promise(_), Role::Coordinator(coordinator)) => coordinator.s == s,
         (Reply::Promise(promise), Role::Candidate(candidate)) => {
             candidate.s == s && candidate.knows(from, promise)
         }
-        // Counted, or committed without it.
+        // Each slot has counted this acknowledgement, or is committed.
         (Reply::Acknowledge { ranges }, Role::Coordinator(coordinator)) if coordinator.s == s => {
             ranges.iter().all(|range| {
                 range.iter().all(|slot| match coordinator.open.get(&slot) {
@@ -156,7 +156,7 @@ fn reply_is_dead(
                 })
             })
         }
-        // An answer to another round than the newest says nothing, and rounds only grow.
+        // Only an answer to the newest round counts, and rounds only grow.
         (Reply::Obey { number, .. }, Role::Coordinator(coordinator)) if coordinator.s == s => {
             coordinator.rounds.newest() > *number
                 || coordinator.rounds.has_obeyed(from, &local.replica.common.configuration)
@@ -165,7 +165,7 @@ fn reply_is_dead(
     }
 }
 
-/// Whether the replica coordinates, or may come to.
+/// Whether the replica coordinates now, or may coordinate later.
 fn may_coordinate(scenario: &Scenario, replica: Side<'_>) -> bool {
     let Side { local, summary } = replica;
     let mut numbers = scenario.numbers.iter();

@@ -1,4 +1,4 @@
-//! Messages in flight.
+//! A message in flight, with its sender and its recipient.
 
 use super::local::index;
 use super::scenario::MessageKind;
@@ -13,12 +13,12 @@ pub(crate) struct Envelope {
     pub(crate) message: Message<u8>,
 }
 
-/// What the model asks of an envelope again and again.
+/// What the model often reads from an envelope, computed once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     pub(crate) from: usize,
     pub(crate) to: usize,
-    /// In what order the messages in flight are kept and shown: by recipient, then kind, then hash.
+    /// The order of messages in a state: by recipient, then kind, then hash.
     pub(crate) order: u64,
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
     }
 }
 
-/// The slots of `count` entries from `first` on, as places in an array of slots.
+/// The slots of `count` entries from `first` on, as indices in an array of slots.
 pub(crate) fn places(first: crate::numbers::Slot, count: usize) -> core::ops::Range<usize> {
     let first = index(first);
     first..first.saturating_add(count)

@@ -1,10 +1,14 @@
 //! History: what the properties must remember and no replica does.
 //!
-//! It sees what became durable, what was committed and what was answered, in every cluster
-//! state's past. It is part of the state, so it keeps no more than a property can still need: who
-//! voted is of interest until there is a majority or can be none, what was voted for until nobody can
-//! vote under that number any more, and a read until it is answered. (That nobody votes below a
-//! durable promise is a property of its own, so history may rely on it.)
+//! A history records, for the path to a state, what became durable, what was committed and what was
+//! answered. It is part of the state, so it keeps only what a property can still need:
+//!
+//! - who voted, until there is a majority or can be none any more;
+//! - what was voted for, until no replica can vote under that number any more;
+//! - a read, until it is answered.
+//!
+//! No replica votes below its durable promise. History relies on that, because it is a property of its
+//! own.
 
 use std::vec::Vec;
 
@@ -15,16 +19,16 @@ use crate::entry::{Entry, Request, SubmissionId};
 use crate::numbers::{ReadId, SequenceNumber, Slot};
 use crate::sessions::{DeliveryRefused, Verdict};
 
-/// What a run of the cluster has led to so far.
+/// What happened on the way to a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct History {
-    /// For each slot from 1 on, what some replica has committed.
+    /// For each slot from 1 on, what replicas have committed.
     pub(crate) committed: Vec<Option<Commit>>,
     /// For each slot from 1 on, the entry that a majority has durably accepted under one number.
     pub(crate) chosen: Vec<Option<EntryId>>,
-    /// Who has durably accepted what under a number that somebody may still vote under, ascending.
+    /// The durable accepts under numbers under which some replica may still vote, in ascending order.
     votes: Vec<Votes>,
-    /// Reads under way: which, of whom, and the slot that the answer must cover.
+    /// The unanswered reads: the id, the replica, and the slot that the answer must cover.
     reads: Vec<(ReadId, usize, Slot)>,
 }
 
@@ -33,7 +37,7 @@ pub(crate) struct History {
 pub(crate) struct Commit {
     pub(crate) entry: EntryId,
     pub(crate) verdict: Option<Verdict>,
-    /// Who has ever committed it.
+    /// The replicas that have ever committed it.
     pub(crate) by: Replicas,
 }
 
@@ -45,20 +49,20 @@ struct Votes {
     by: Replicas,
 }
 
-/// What one step of one replica adds to history.
+/// What a step of one replica adds to history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
-    /// Entries that became durable as accepted under a number.
+    /// The accepted entries that became durable, with their numbers.
     pub(crate) votes: Vec<(SequenceNumber, Slot, EntryId)>,
-    /// Slots committed in memory, in order.
+    /// The slots that were committed in memory, in order.
     pub(crate) committed: Vec<CommitSeen>,
-    /// Reads answered.
+    /// The reads that were answered, with the slot that each answer covers.
     pub(crate) reads: Vec<(ReadId, Slot)>,
-    /// The reads of this replica are forgotten: it crashed.
+    /// Whether the reads of this replica are forgotten, because it crashed.
     pub(crate) forgets_reads: bool,
-    /// The durable promise rose, so that votes may have become impossible.
+    /// Whether the durable promise rose, so that votes may have become impossible.
     pub(crate) promise_rose: bool,
-    /// What the step itself did wrong.
+    /// The invariants that the step itself broke.
     pub(crate) broken: Broken,
 }
 
@@ -67,28 +71,28 @@ pub(crate) struct Effects {
 pub(crate) struct CommitSeen {
     pub(crate) slot: Slot,
     pub(crate) entry: EntryId,
-    /// What the replica says of it, if it is an entry that has a verdict: whether the application is
-    /// given it now or had it already.
+    /// The replica's verdict on the entry, if it is one that has a verdict. The application gets the
+    /// entry now, or had it before.
     pub(crate) verdict: Option<Verdict>,
 }
 
 impl Effects {
-    /// Whether history is not touched.
+    /// Whether history does not change.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What history must know of the cluster to take in a step.
+/// What history must know about the cluster to record a step.
 pub(crate) struct HistoryContext<'a> {
     pub(crate) replicas: usize,
     /// The summaries of all replicas after the step.
     pub(crate) summaries: [Option<&'a Summary>; REPLICAS_MAX],
     /// The entry with an id.
     pub(crate) entry: &'a dyn Fn(EntryId) -> Option<&'a Entry<u8>>,
-    /// The limit on the requests of one session that are remembered.
+    /// How many requests of a session are remembered.
     pub(crate) session_requests_max: u64,
-    /// Whether an entry may be in the log: submitted by now, or the protocol's own.
+    /// Whether an entry may be in the log: a submission so far, or a no-op.
     pub(crate) may_be_in_log: &'a dyn Fn(EntryId) -> bool,
 }
 
@@ -104,12 +108,12 @@ impl HistoryContext<'_> {
 }
 
 impl History {
-    /// The highest slot that anybody has committed.
+    /// The highest slot that any replica has committed.
     fn highest_committed(&self) -> Slot {
         Slot(self.committed.iter().rposition(Option::is_some).map_or(0, |at| at as u64 + 1))
     }
 
-    /// A read is asked of replica `who` now.
+    /// Records that replica `who` receives a read.
     pub(crate) fn begin_read(&mut self, id: ReadId, who: usize) {
         self.reads.push((id, who, self.highest_committed()));
         self.reads.sort_unstable();
@@ -120,7 +124,7 @@ impl History {
         self.committed.get(place(slot)?)?.as_ref()
     }
 
-    /// Takes in what a step of replica `who` did, and says what that broke.
+    /// Records a step of replica `who`. Returns the invariants that it broke.
     pub(crate) fn take(
         &mut self,
         who: usize,
@@ -164,7 +168,7 @@ impl History {
         Broken::default()
     }
 
-    /// Records what has got a majority.
+    /// Records what has a majority of votes.
     fn count(&mut self, context: &HistoryContext<'_>) -> Broken {
         let mut broken = Broken::default();
         for votes in &self.votes {
@@ -225,8 +229,8 @@ impl History {
         broken
     }
 
-    /// Whether `verdict` on the entry of `slot` follows from what is committed below: what the request
-    /// table is to come to, told from the log itself.
+    /// Whether `verdict` on the entry of `slot` follows from the committed entries below. This checks the
+    /// request table against the log itself.
     fn is_right(
         &self,
         verdict: Verdict,
@@ -248,7 +252,7 @@ impl History {
         }
     }
 
-    /// Why the entry of `slot` is to be refused, if it is. (No model has so many sessions that one is
+    /// Why the entry of `slot` must be refused, if it must. (No model has enough sessions for one to be
     /// evicted.)
     fn refusal(
         &self,
@@ -289,8 +293,8 @@ impl History {
         }
     }
 
-    /// Forgets what can make no difference any more: who voted, once there is a majority or can be
-    /// none; and what was voted for, once nobody can vote under that number any more.
+    /// Forgets what cannot matter any more: who voted, once there is a majority or can be none; and what
+    /// was voted for, once no replica can vote under that number.
     fn forget(&mut self, context: &HistoryContext<'_>) {
         let may_vote = |s: SequenceNumber| {
             let may = |who: &usize| {
@@ -311,12 +315,12 @@ impl History {
     }
 }
 
-/// The place of a slot in a list of slots.
+/// The index of a slot in a list of slots.
 fn place(slot: Slot) -> Option<usize> {
     usize::try_from(slot.0).ok()?.checked_sub(1)
 }
 
-/// The element at `place`, with the list grown that far.
+/// The element at `place`. The list grows if it is too short.
 fn grown<T>(list: &mut Vec<Option<T>>, place: usize) -> &mut Option<T> {
     while list.len() <= place {
         list.push(None);

@@ -1,9 +1,9 @@
-//! History that forgets against history that does not.
+//! Compares history, which forgets, with one that keeps every vote.
 //!
-//! Random votes, of which most are nothing that a right core would cast: different values under one
-//! number, and values chosen that differ from those chosen before. All that they keep to is that
-//! nobody votes below its own durable promise, which is a property of its own. Whatever is found
-//! from all the votes ever cast, history must find at the same step.
+//! The votes are random. A correct core would not cast most of them: they give different values to one
+//! number, and choose values that differ from those chosen before. The only rule is that no replica
+//! votes below its own durable promise, which is a property of its own. What the complete record shows,
+//! history must find at the same step.
 
 use std::collections::BTreeSet;
 use std::vec::Vec;
@@ -17,7 +17,7 @@ use super::scenario::REPLICAS_MAX;
 use super::{Scenario, World};
 use crate::numbers::{SequenceNumber, Slot};
 
-/// What one replica makes durable.
+/// Something that a replica makes durable.
 #[derive(Clone, Copy, Debug)]
 enum Durable {
     Promise { who: usize, s: u64 },
@@ -31,7 +31,7 @@ fn durable(replicas: usize) -> impl Strategy<Value = Durable> {
     prop_oneof![1 => promise, 4 => vote]
 }
 
-/// Every vote ever: number, slot, entry, and who.
+/// All votes so far: number, slot, entry and replica.
 #[derive(Default)]
 struct All(BTreeSet<(u64, u64, u8, usize)>);
 
@@ -54,7 +54,7 @@ impl All {
     }
 }
 
-/// Runs `history` past both; says what the last step broke.
+/// Gives the same steps to both. Returns the invariants that the last step broke.
 fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> {
     let world = World::new(Scenario::new(replicas, 2, &[1]));
     let first = world.first_state();
@@ -113,7 +113,7 @@ fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> 
     Ok(Broken::default())
 }
 
-/// The same histories in every run.
+/// Compares both over random histories, which are the same in every run.
 fn check(replicas: usize, length: usize) {
     let rng_seed = RngSeed::Fixed(2007);
     let config = ProptestConfig {
@@ -140,11 +140,11 @@ fn five_replicas() {
     check(5, 40);
 }
 
-/// Or the comparison would say nothing.
+/// Both kinds of violation occur. Otherwise the comparison would prove nothing.
 #[test]
 fn both_kinds_of_break_are_found() -> Result<(), TestCaseError> {
     let vote = |who, s, entry| Durable::Vote { who, s, slot: 1, entry };
-    // The third replica votes after the majority has been forgotten in detail.
+    // The third replica votes after history has forgotten who the majority was.
     let under_one_number = [vote(0, 1, 0), vote(1, 1, 0), vote(2, 1, 1)];
     assert!(compare(3, &under_one_number)?.contains(Invariant::OneValuePerNumberAndSlot));
     let chosen = [vote(0, 1, 0), vote(1, 1, 0), vote(1, 2, 1), vote(2, 2, 1)];

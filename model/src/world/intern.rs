@@ -1,8 +1,8 @@
-//! Each content is kept once and named by a small number.
+//! Interning: each content is kept once, and a small number names it.
 //!
-//! A cluster state is then a few words, and whatever is computed from contents is computed once.
-//! Numbers are given out in the order of discovery, which differs from run to run when threads race;
-//! so nothing that a person or a fingerprint sees depends on them, only on the content and its hash.
+//! So a cluster state is a few words, and what is computed from a content is computed once. Numbers
+//! are given in the order of discovery, which differs from run to run when threads race. So texts and
+//! fingerprints depend on contents and their hashes, and never on the numbers.
 
 use std::hash::{Hash, Hasher};
 
@@ -17,7 +17,7 @@ pub(crate) type Id = u32;
 /// A set of digests.
 pub(crate) type DigestSet = DashSet<u128, FxBuildHasher>;
 
-/// A strong hash of `content`, the same in every run and on every thread.
+/// A strong hash of `content`. It is the same in every run and on every thread.
 pub(crate) fn digest<T: Hash>(content: &T) -> u128 {
     let mut hasher = SipHasher13::new();
     content.hash(&mut hasher);
@@ -25,13 +25,13 @@ pub(crate) fn digest<T: Hash>(content: &T) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Contents of one type `C`, each with what is derived from it once, a `D`.
+/// Contents of type `C`, each with a value of type `D` that is derived from it once.
 pub(crate) struct Interner<C, D> {
     contents: boxcar::Vec<Interned<C, D>>,
     ids: DashMap<u128, Id, FxBuildHasher>,
 }
 
-/// A content.
+/// A content with its digest and what is derived from it.
 pub(crate) struct Interned<C, D> {
     pub(crate) content: C,
     pub(crate) digest: u128,
@@ -45,7 +45,7 @@ impl<C, D> Default for Interner<C, D> {
 }
 
 impl<C: Hash + Eq, D> Interner<C, D> {
-    /// The number of `content`; what is derived from it is made if it is new.
+    /// The number of `content`. If the content is new, `derive` is called.
     pub(crate) fn intern(&self, content: C, derive: impl FnOnce(&C, u128) -> D) -> Id {
         let digest = digest(&content);
         match self.ids.entry(digest) {
@@ -70,7 +70,7 @@ impl<C: Hash + Eq, D> Interner<C, D> {
         &self.contents[id as usize]
     }
 
-    /// How many contents there are.
+    /// The number of contents.
     pub(crate) fn len(&self) -> usize {
         self.contents.count()
     }

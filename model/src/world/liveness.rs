@@ -2,18 +2,21 @@
 //!
 //! The paper promises that "if eventually a majority of the replicas run for long enough without
 //! crashing and there are no failures, all running replicas are guaranteed to agree on one of the
-//! values that was submitted". That is checked as it stands: for every majority, the others are silent
-//! from now on, and a fair schedule without failures runs: sync all, resend, deliver all; while
-//! nobody coordinates, suspect at all and elect at the lowest id; and again. Within a bound every
-//! submission and read that its origin keeps must be answered, all watermarks be equal, and nobody
-//! hold an accepted entry above them.
+//! values that was submitted". This module checks just that. From a state, and for every majority, a
+//! fair schedule without failures runs, while all other replicas are silent. A round of it is:
 //!
-//! (stateright's own `eventually` is not used: it overlooks cycles and joins.)
+//! 1. All replicas of the majority sync and resend, and all messages are delivered.
+//! 2. If none of them coordinates, all of them suspect, and the one with the lowest id is elected.
 //!
-//! What is in flight is dropped at the start, for all of it may be lost. Then the run depends on the
-//! local states of the majority alone, and runs that meet join: every tuple of local states that is
-//! known to end well is remembered. From a sample of the states the run is made a second time, with
-//! what is in flight delivered first.
+//! Within a bounded number of rounds, the majority must agree: all watermarks are equal, no replica holds
+//! an accepted entry above them, and every submission and read that its origin keeps is answered.
+//!
+//! The messages in flight are dropped at the start, since the network may lose all of them. So the run
+//! depends only on the local states of the majority. Tuples of local states that end well are
+//! remembered, and a run ends when it meets one. From a sample of the states a second run is made,
+//! which delivers the messages in flight first.
+//!
+//! stateright's own `eventually` is not used: it overlooks cycles, and states that two paths lead to.
 
 mod canvass;
 
@@ -27,18 +30,18 @@ use super::outcomes::EventKey;
 use super::scenario::{REPLICAS_MAX, Replicas};
 use super::state::ClusterState;
 
-/// After so many rounds of the schedule something is stuck: a run without failures needs an election
-/// or two, and catches up a slot or more a round.
+/// A run that takes more rounds is stuck. Without failures, it needs an election or two, and catches up
+/// at least one slot in each round.
 const ROUNDS_MAX: usize = 64;
 
-/// After so many messages within one round something answers itself for ever.
+/// A round with more deliveries than this never ends: messages answer one another.
 const MESSAGES_MAX: usize = 20_000;
 
-/// One state in so many is also tried with its messages delivered.
+/// From one state in this many, a second run delivers the messages in flight first.
 const SAMPLE_EVERY: u128 = 256;
 
 impl World {
-    /// Whether every majority that is left in peace from `state` on comes to agree.
+    /// Whether every majority that is left in peace from `state` on agrees in the end.
     pub(super) fn is_live(&self, state: &ClusterState) -> bool {
         let is_sampled = state.digest.is_multiple_of(SAMPLE_EVERY);
         if is_sampled {
@@ -50,8 +53,8 @@ impl World {
         })
     }
 
-    /// From how many states the schedule was also run with messages in flight, and how many tuples
-    /// of local states are remembered.
+    /// The number of states from which a second run delivered the messages in flight first, and the
+    /// number of tuples of local states that are remembered.
     #[must_use]
     pub fn liveness_effort(&self) -> (u64, usize) {
         (self.checked.sampled.load(Ordering::Relaxed), self.checked.ends_well.len())
@@ -69,7 +72,7 @@ impl World {
         in_flight: Vec<Id>,
     ) -> bool {
         let mut run = FairRun { world: self, majority, locals, in_flight };
-        // Nearly every tuple was met before.
+        // Nearly every tuple is known already.
         if run.in_flight.is_empty() && self.checked.ends_well.contains(&run.key()) {
             return true;
         }
@@ -98,7 +101,7 @@ impl World {
     }
 }
 
-/// A majority in peace.
+/// A run of the fair schedule for one majority.
 #[derive(Clone)]
 struct FairRun<'a> {
     world: &'a World,
@@ -121,8 +124,8 @@ impl FairRun<'_> {
         &self.world.locals.get(self.locals[replica]).derived
     }
 
-    /// Names the majority with its local states. Local states know whose they are, so a sum of their
-    /// digests is a digest of them all, of the majority too.
+    /// A digest of the majority and its local states: the sum of their digests. Each local state
+    /// contains its replica's id, so the order of the terms does not matter.
     fn key(&self) -> u128 {
         let digests = self.members().map(|it| self.world.locals.get(self.locals[it]).digest);
         digests.fold(0, u128::wrapping_add)
@@ -143,8 +146,8 @@ impl FairRun<'_> {
         }
     }
 
-    /// Delivers what is in flight, and what comes of it, among the majority; false if that does not
-    /// end.
+    /// Delivers the messages in flight within the majority, and those that are sent in answer. Returns
+    /// false if that does not end.
     fn deliver_all(&mut self) -> bool {
         for _ in 0..MESSAGES_MAX {
             if self.in_flight.is_empty() {
@@ -161,7 +164,7 @@ impl FairRun<'_> {
         false
     }
 
-    /// One round of the schedule.
+    /// Runs one round of the schedule. Returns false if it does not end.
     fn round(&mut self) -> bool {
         self.sync_all();
         for replica in self.members() {
@@ -184,7 +187,7 @@ impl FairRun<'_> {
         true
     }
 
-    /// Whether nothing is left to be done.
+    /// Whether the majority agrees, and has answered everything.
     fn agrees(&self) -> bool {
         let mut watermarks =
             self.members().map(|it| self.local(it).replica.common.learner.watermark());

@@ -1,4 +1,4 @@
-//! One replica of the model with its disk, and what is read off them.
+//! The local state: one replica with its disk, and a summary of both.
 
 use std::sync::Arc;
 use std::vec::Vec;
@@ -15,21 +15,21 @@ use crate::sessions::Known;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LocalState {
     pub(crate) replica: Replica<u8>,
-    /// What is durable, folded; so that every crash checks that recovery from the folded base is
-    /// recovery from the records. None once the replica cannot crash any more: what only the disk
-    /// knows can then never matter again.
+    /// The durable records, folded into a base. So every crash checks that recovery from the base
+    /// equals recovery from the records. `None` once the replica cannot crash any more: then what only
+    /// the disk knows never matters again.
     pub(crate) disk: Option<Arc<Base<u8>>>,
-    /// What is written and not durable, oldest first.
+    /// The records that are written but not durable, oldest first.
     pub(crate) unsynced: Vec<Record<u8>>,
 }
 
-/// The index of an entry in the table of entries of a model.
+/// The index of an entry in the model's table of entries.
 pub(crate) type EntryId = u8;
 
-/// What the model asks of a local state again and again, laid out flat.
+/// What the model often reads from a local state, computed once.
 ///
-/// A *floor* is what the replica will never go below, whatever happens: what is on its disk if it may
-/// crash, and what is in its memory if not.
+/// A *floor* is a value that the replica never falls below, whatever happens. If the replica may
+/// crash, it is the value on its disk; if not, the value in its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) durable_promise: SequenceNumber,
@@ -41,19 +41,19 @@ pub(crate) struct Summary {
     /// The number under which it canvasses, stands or coordinates.
     pub(crate) own: SequenceNumber,
     pub(crate) next_number: Option<SequenceNumber>,
-    /// For each slot, the number under which an entry is held for good: on the disk, or in memory if
-    /// the replica cannot crash.
+    /// For each slot, the number under which an entry is held for good: on the disk, or in memory if the
+    /// replica cannot crash.
     pub(crate) held_for_good: [SequenceNumber; SLOTS_MAX + 1],
     /// For each slot, the entry on the disk.
     pub(crate) on_disk: [Option<EntryId>; SLOTS_MAX + 1],
-    /// The slot after the open ones and those that wait, of a coordinator.
+    /// Of a coordinator: the slot after the open ones and the queued ones.
     pub(crate) next_slot: u64,
     pub(crate) unsynced: usize,
     pub(crate) run: Run,
     pub(crate) reads: Vec<ReadId>,
     pub(crate) round: u64,
     pub(crate) round_is_answered: bool,
-    /// Whether it has opened a slot for a request that has one already.
+    /// Whether it has opened a slot for a request that already has one.
     pub(crate) opened_twice: bool,
 }
 
@@ -70,7 +70,7 @@ impl LocalState {
         self.replica.common.me
     }
 
-    /// The entry committed in `slot`, if this replica still has it in memory.
+    /// The committed entry of `slot`, if this replica still has it in memory.
     pub(crate) fn committed(&self, slot: Slot) -> Option<&Entry<u8>> {
         let learner = &self.replica.common.learner;
         if slot > learner.watermark() || slot < learner.tail_starts_at() {
@@ -146,8 +146,8 @@ impl LocalState {
         }
     }
 
-    /// Whether a coordinator has opened a slot for a request that is in its table, or in another of
-    /// its open slots. In those that its election must finish a request may be twice.
+    /// Whether a coordinator has opened a slot for a request that is in its table or in another of its
+    /// open slots. Slots that its election must finish do not count: a request may be there twice.
     fn has_opened_twice(&self, coordinator: &Coordinator<u8>) -> bool {
         let replica = &self.replica;
         let accepted = replica.common.acceptor.accepted();
@@ -162,7 +162,7 @@ impl LocalState {
     }
 }
 
-/// The place of a slot in an array of slots.
+/// The index of a slot in an array of slots.
 pub(crate) fn index(slot: Slot) -> usize {
     usize::try_from(slot.0).unwrap_or(usize::MAX)
 }

@@ -1,8 +1,8 @@
 //! The model itself: a scenario, with everything that was computed for it so far.
 //!
-//! A [`World`] interns local states, messages and histories, looks up the outcomes of steps, and
-//! knows the state from which everything begins. What may happen in a state, what comes of it and
-//! what must hold is said in the modules above this one.
+//! A [`World`] interns local states, messages and histories, looks up the outcomes of steps, and makes
+//! the first state. Other modules add to it: `actions` lists what may happen, `transition` computes the
+//! next state, and `conditions` checks the properties.
 
 use std::string::String;
 use std::sync::Arc;
@@ -32,34 +32,35 @@ use crate::recovery::Recovery;
 pub struct World {
     pub(super) scenario: Scenario,
     pub(super) constants: Arc<ClusterConstants>,
-    /// The entries that a log can hold; an [`EntryId`] is an index into them, and the same in every
+    /// The entries that a log can hold. An [`EntryId`] is an index into them, so it is the same in every
     /// run.
     entries: Vec<Entry<u8>>,
     pub(super) locals: Interner<LocalState, Summary>,
     pub(super) envelopes: Interner<Envelope, Route>,
     pub(super) histories: Interner<History, ()>,
     outcomes: Outcomes,
-    /// Whether dead messages stay in the set: the plain model, to test the reduction against.
+    /// Whether dead messages stay in flight: the plain model, with which tests compare the reduction.
     pub(super) keeps_dead: bool,
-    /// Whether a replica keeps its disk when it cannot crash any more: likewise, and where slots are
-    /// served from it.
+    /// Whether a replica keeps its disk when it cannot crash any more: in the plain model, and in
+    /// scenarios where slots are served from the disk.
     pub(super) keeps_disks: bool,
-    /// Whether asks and their answers are in flight, and nothing is served unasked: likewise.
+    /// Whether asks and their answers are in flight, and catch-up serves nothing unasked: in the plain
+    /// model.
     pub(super) keeps_asks: bool,
     is_stopped: AtomicBool,
     pub(super) checked: Checked,
 }
 
-/// What the properties remember of the states that were checked so far.
+/// What the conditions remember from the states that were checked so far.
 #[derive(Default)]
 pub(super) struct Checked {
-    /// Which witnesses were found already.
+    /// The witnesses that were found already.
     pub(super) found: [AtomicBool; Witness::ALL.len()],
-    /// Majorities with their local states from which a run without failures ends well.
+    /// Digests of majorities and their local states. Runs without failures from there end well.
     pub(super) ends_well: DigestSet,
-    /// From how many states such a run was also made with messages in flight.
+    /// The number of states from which such a run was also made with messages in flight.
     pub(super) sampled: AtomicU64,
-    /// Local states from which no canvass ousts anybody.
+    /// Digests of local states from which no canvass ousts a coordinator.
     pub(super) undisturbed: DigestSet,
 }
 
@@ -68,7 +69,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If the scenario is no scenario: too many replicas, slots or submissions.
+    /// If the scenario has too many replicas, slots, submissions or reads.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
         assert!((1..=REPLICAS_MAX).contains(&scenario.replicas), "1 to 5 replicas");
@@ -82,7 +83,7 @@ impl World {
         let constants = ClusterConstants::new(stride, configuration, scenario.limits.clone());
         let constants = Arc::new(constants.unwrap_or_else(|error| panic!("{error}")));
         let entries = possible_entries(&scenario);
-        // What is older than the tail is served from the disk.
+        // Slots that are older than the tail are served from the disk.
         let slots = scenario.slots as u64;
         let log_bytes = slots * entries.iter().map(Entry::size_bytes).max().unwrap_or(0);
         let keeps_disks = slots > scenario.limits.accepted_slots_max
@@ -110,7 +111,7 @@ impl World {
         &self.scenario
     }
 
-    /// From now on no state has any action: a search that runs ends soon, and is not complete.
+    /// Stops every search: from now on no state has an action. Such a search is not complete.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
@@ -121,7 +122,7 @@ impl World {
         self.is_stopped.load(Ordering::Relaxed)
     }
 
-    /// How much was computed: distinct local states, messages, histories, and steps of one replica.
+    /// How much was computed, as text: distinct local states, messages, histories, and steps.
     #[must_use]
     pub fn sizes(&self) -> String {
         std::format!(
@@ -145,7 +146,7 @@ impl World {
         &self.locals.get(state.locals[replica]).content
     }
 
-    /// What is derived from that.
+    /// The summary of that replica and its disk.
     pub(crate) fn summary(&self, state: &ClusterState, replica: usize) -> &Summary {
         &self.locals.get(state.locals[replica]).derived
     }
@@ -174,12 +175,12 @@ impl World {
         dead::is_dead(&self.scenario, &interned.content, side(from), side(to))
     }
 
-    /// What led to a state.
+    /// The history of a state.
     pub(crate) fn history(&self, state: &ClusterState) -> &History {
         &self.histories.get(state.history).content
     }
 
-    /// The entry with this id; none for what no client and no replica may put in a log.
+    /// The entry with this id; `None` for an entry that no log of this scenario may hold.
     pub(crate) fn entry(&self, id: EntryId) -> Option<&Entry<u8>> {
         self.entries.get(usize::from(id))
     }
@@ -196,7 +197,7 @@ impl World {
 
 /// The first state.
 impl World {
-    /// The state from which everything begins.
+    /// The first state: nothing has happened.
     pub(super) fn first_state(&self) -> ClusterState {
         let mut state = ClusterState {
             locals: [0; REPLICAS_MAX],
@@ -213,7 +214,7 @@ impl World {
         state
     }
 
-    /// The replica as it is before anything has happened.
+    /// The first local state of a replica.
     pub(super) fn first_local(&self, me: usize) -> LocalState {
         let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
         let mut base = Base::new(self.constants.first_configuration().clone());
@@ -229,8 +230,9 @@ impl World {
         LocalState { replica, disk: keeps_disk.then(|| Arc::new(base)), unsynced: Vec::new() }
     }
 
-    /// The digest of a state is the sum of the digests of its contents: messages are a set, and
-    /// local states know whose they are. So what changes in a step is all that a step has to add.
+    /// The digest of a state: the sum of the digests of its contents. The order of the terms does not
+    /// matter, since messages are a set and each local state contains its replica's id. So a step
+    /// updates the digest with what it changes.
     pub(super) fn digest(&self, state: &ClusterState) -> u128 {
         let locals = self.replicas().map(|it| self.locals.get(state.locals[it]).digest);
         let messages = state.in_flight.iter().map(|id| self.envelopes.get(*id).digest);
@@ -241,7 +243,7 @@ impl World {
 
 /// The steps of one replica.
 impl World {
-    /// What comes of an event at a local state.
+    /// The outcome of an event at a local state.
     pub(super) fn outcome(&self, local: Id, key: EventKey) -> &Outcome {
         self.outcomes.get(local, key, || {
             let before = &self.locals.get(local).content;
@@ -258,7 +260,7 @@ impl World {
         })
     }
 
-    /// The event that a key names, at `local`.
+    /// The event at `local` that a key names.
     fn event(&self, local: &LocalState, key: EventKey) -> ReplicaEvent {
         match key {
             EventKey::Deliver(id) => {
@@ -296,7 +298,7 @@ impl World {
         }
     }
 
-    /// Whether the network of this scenario may deliver such a message.
+    /// Whether the network of this scenario keeps such a message.
     fn keeps(&self, envelope: &Envelope) -> bool {
         let (from, to) = (usize::from(envelope.from.0), usize::from(envelope.to.0));
         !self.scenario.loses.contains(envelope.kind())
@@ -309,7 +311,7 @@ impl World {
     }
 }
 
-/// Whether a message of this kind asks for committed slots, brings some, or makes one ask.
+/// Whether a message of this kind asks for committed slots, brings them, or makes its recipient ask.
 fn is_of_catch_up(kind: MessageKind) -> bool {
     matches!(kind, MessageKind::Ask | MessageKind::Committed | MessageKind::Submitted)
 }

@@ -1,8 +1,8 @@
-//! What comes of an event at a local state, computed once.
+//! The outcome of an event at a local state, computed once.
 //!
-//! A step of one replica is pure, so its outcome depends on the local state and the event alone. Most
-//! transitions of a cluster repeat a step that some other cluster state has taken before: they look
-//! its outcome up here.
+//! A step of one replica is pure: its outcome depends only on the local state and the event. Most
+//! transitions of a cluster repeat a step that was taken in another cluster state before. They look
+//! up its outcome here.
 
 use std::boxed::Box;
 
@@ -13,7 +13,7 @@ use super::history::Effects;
 use super::intern::Id;
 use super::local::EntryId;
 
-/// Names an event at a replica.
+/// The name of an event at a replica. Messages and entries are named by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EventKey {
     Deliver(Id),
@@ -28,14 +28,14 @@ pub(super) enum EventKey {
     Serve(EntryId, usize),
 }
 
-/// What came of an event at a local state.
+/// The outcome of an event at a local state.
 pub(super) struct Outcome {
     pub(super) local: Id,
-    /// Everything that was sent; first what the network of this scenario keeps.
+    /// All messages that were sent. Those that the network of the scenario keeps come first.
     pub(super) sent: Box<[Id]>,
-    /// How many of these it keeps.
+    /// How many of them the network keeps.
     pub(super) kept: usize,
-    /// Most steps touch no history.
+    /// What the step adds to history; `None` for most steps.
     pub(super) effects: Option<Box<Effects>>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// The outcome of the event `key` at `local`; computed if it is not known.
+    /// The outcome of the event `key` at `local`. It is computed if it is not known.
     pub(super) fn get(
         &self,
         local: Id,
@@ -64,21 +64,21 @@ impl Outcomes {
         &self.outcomes[index]
     }
 
-    /// How many there are.
+    /// The number of outcomes.
     pub(super) fn len(&self) -> usize {
         self.outcomes.count()
     }
 }
 
 impl Outcome {
-    /// What was sent, and the network of this scenario keeps.
+    /// The messages that were sent and that the network keeps.
     pub(super) fn kept(&self) -> &[Id] {
         &self.sent[..self.kept]
     }
 }
 
 impl EventKey {
-    /// The key in 32 bits: the kind in the upper four.
+    /// The key in 32 bits, with the kind of event in the upper four.
     fn bits(self) -> u32 {
         let of = |kind: u32, argument: u32| {
             debug_assert!(argument < 1 << 28, "an argument has 28 bits");

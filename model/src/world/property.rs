@@ -1,10 +1,8 @@
 //! The properties: what must hold in every state, and what must be reached.
 //!
-//! Each property is a variant here. Scenarios, histories, reports and traces name it by the variant,
-//! so the compiler knows every one of them; seeded faults and people name it by its [name]. What a
-//! property says of a state is in `conditions`.
-//!
-//! [name]: ModelProperty::name
+//! Each property is a variant. Scenarios, histories, reports and traces use the variant, so the compiler
+//! finds a property that does not exist or was forgotten. Seeded faults and people use its
+//! [name](ModelProperty::name). The module `conditions` says when a property holds in a state.
 
 use core::fmt;
 
@@ -13,11 +11,11 @@ use stateright::{Model, Property};
 /// A property of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ModelProperty {
-    /// Something that holds in every reachable state.
+    /// A property that holds in every reachable state.
     Invariant(Invariant),
-    /// "a majority left in peace agrees", from every reachable state.
+    /// "a majority left in peace agrees", starting from every reachable state.
     Liveness,
-    /// Something that holds in some reachable state.
+    /// A property that holds in some reachable state.
     Witness(Witness),
 }
 
@@ -26,13 +24,13 @@ pub enum ModelProperty {
 pub enum PropertyKind {
     /// It holds in every reachable state.
     Always,
-    /// It holds in some reachable state: the scenario is not vacuous.
+    /// It holds in some reachable state, so the scenario is not vacuous.
     Sometimes,
-    /// From every reachable state the cluster, left in peace, gets there.
+    /// From every reachable state, a cluster that is left in peace reaches it.
     Liveness,
 }
 
-/// Defines an enum of properties, each with the name that people give it.
+/// Defines an enum of properties with their names.
 macro_rules! properties {
     ($(#[$doc:meta])* $type:ident { $($variant:ident = $name:literal,)* }) => {
         $(#[$doc])*
@@ -42,10 +40,10 @@ macro_rules! properties {
         }
 
         impl $type {
-            /// All of them, in the order of reports.
+            /// All variants, in the order of reports.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Its name in reports, on the command line and in seeded faults.
+            /// The name in reports, on the command line and in seeded faults.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -53,7 +51,8 @@ macro_rules! properties {
                 }
             }
 
-            /// Its condition, for stateright: a plain function, so there is one for each variant.
+            /// The condition for stateright. It is a plain function, which cannot capture the variant. So
+            /// there is one function for each variant.
             fn condition<M: ChecksProperties>(self) -> fn(&M, &M::State) -> bool {
                 match self {
                     $(Self::$variant => |model, state| {
@@ -97,8 +96,8 @@ properties! {
 }
 
 properties! {
-    /// A property of some reachable state. Each scenario says which it must reach, so that it shows
-    /// what it is there for.
+    /// A property of some reachable state. Each scenario names the witnesses that it must reach. So it
+    /// cannot pass without having shown what it is for.
     Witness {
         CommittedEverywhere = "everything is committed everywhere",
         TwoCoordinate = "two replicas coordinate at once",
@@ -128,7 +127,7 @@ pub trait ChecksProperties: Model {
 }
 
 impl ModelProperty {
-    /// All of them, in the order of reports.
+    /// All properties, in the order of reports.
     pub fn all() -> impl Iterator<Item = Self> {
         let invariants = Invariant::ALL.iter().copied().map(Self::Invariant);
         let witnesses = Witness::ALL.iter().copied().map(Self::Witness);
@@ -141,7 +140,7 @@ impl ModelProperty {
         Self::all().find(|property| property.name() == name)
     }
 
-    /// Its name in reports, on the command line and in seeded faults.
+    /// The name in reports, on the command line and in seeded faults.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -161,7 +160,7 @@ impl ModelProperty {
         }
     }
 
-    /// The property as stateright checks it in a model.
+    /// The property for stateright, as it is checked in a model `M`.
     pub(crate) fn in_model<M: ChecksProperties>(self) -> Property<M> {
         let name = self.name();
         match self {
@@ -180,7 +179,7 @@ impl fmt::Display for ModelProperty {
     }
 }
 
-/// The invariants that a step or history was seen to break: a part of every state.
+/// The invariants that were broken on the way to a state. It is part of every state.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Broken(u32);
 

@@ -1,10 +1,9 @@
-//! The reductions against the plain model, on small bounds.
+//! Compares the reductions with the plain model, within small bounds.
 //!
-//! In the plain model dead messages stay in the set. Every state of it is visited, and of every
-//! message that [`dead`](super::dead) calls dead it is asserted that delivering it changes nothing
-//! and sends nothing that is not dead too, and that it is still dead after every action. Then the
-//! local states that can be reached together are compared: with and without removal they are the
-//! same.
+//! In the plain model dead messages stay in flight. The tests visit all of its states. For every message
+//! that [`dead`](super::dead) calls dead, they assert that a delivery changes nothing and sends only
+//! dead messages, and that the message stays dead after every action. Then they compare the local
+//! states that can be reached together: they are the same with and without the removal.
 
 use std::collections::HashSet;
 use std::vec::Vec;
@@ -34,7 +33,7 @@ fn replicas(world: &World, state: &ClusterState) -> u128 {
     digest(&replicas.collect::<Vec<_>>())
 }
 
-/// What is reached, by what `reached` makes of a state, and how many states that is.
+/// Explores `world`. Returns the values of `reached` in all states, and the number of states.
 fn explore(
     world: &World,
     reached: fn(&World, &ClusterState) -> u128,
@@ -78,7 +77,7 @@ fn assert_still_dead(world: &World, state: &ClusterState, action: Action, next: 
     }
 }
 
-/// No message that is called dead acts in `state`.
+/// Asserts that no message that is called dead acts in `state`.
 fn assert_dead_never_act(world: &World, state: &ClusterState) {
     for &id in &state.in_flight {
         if !world.is_dead(id, &state.locals) {
@@ -121,7 +120,7 @@ fn check(scenario: Scenario) {
     assert_eq!(plainly, reduced, "the same local states are reached together");
 }
 
-/// The replicas as if none had asked for anything: whether one has is the only trace of an ask.
+/// The replicas without the note that they have asked: it is the only trace of an ask.
 fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
     let locals = world.replicas().map(|it| {
         let mut local = world.locals.get(state.locals[it]).content.clone();
@@ -131,8 +130,8 @@ fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
     digest(&locals.collect::<Vec<_>>())
 }
 
-/// Whatever is reached with asks and their answers in flight is reached when the world serves what is
-/// committed unasked.
+/// Asserts that what is reached with asks and their answers in flight is also reached when the world
+/// serves committed slots unasked.
 fn check_catch_up(scenario: Scenario) {
     let mut plain = World::new(scenario.clone());
     plain.keeps_asks = true;
@@ -167,7 +166,7 @@ fn catch_up_of_a_candidate_and_a_crash() {
     });
 }
 
-/// A disk that is never read again may go: the same replicas are reached together as when it stays.
+/// A disk that is never read again may be removed: the same replicas are reached together as with it.
 #[test]
 fn disks_that_are_never_read_again() {
     let submissions = Vec::from([request(1, &[0])]);
@@ -181,8 +180,8 @@ fn disks_that_are_never_read_again() {
     assert_eq!(plainly, reduced, "the same replicas are reached together");
 }
 
-/// Positions are only ever compared, so where they are counted from changes nothing: a replica that
-/// has counted further behaves the same, up to the shift.
+/// Positions are only compared with one another, so it does not matter where counting starts: a replica
+/// that has counted further behaves the same, except for the shift.
 #[test]
 fn positions_count_from_anywhere() {
     use crate::io::{Input, Output};

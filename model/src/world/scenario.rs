@@ -1,9 +1,9 @@
 //! A scenario: the bounds within which the model explores everything.
 //!
-//! Paxos has no last state, so every check is bounded. A scenario says by data alone what may
-//! happen: who may stand under which number, what is submitted where, who may crash and how often,
-//! who hears whom, which kinds of message the network loses. What one scenario leaves out, another
-//! carries.
+//! Paxos has no last state, so every check is bounded. A scenario is data and says what may happen:
+//! the numbers under which replicas may stand, what is submitted and where, how often replicas crash
+//! and which, who hears whom, and which kinds of message the network loses. What one scenario leaves
+//! out, another one has.
 
 use std::vec::Vec;
 
@@ -22,9 +22,9 @@ pub const SLOTS_MAX: usize = 8;
 pub struct Replicas(pub u8);
 
 impl Replicas {
-    /// Nobody.
+    /// No replica.
     pub const NONE: Self = Self(0);
-    /// Everybody.
+    /// All replicas.
     pub const ALL: Self = Self(0xff);
 
     /// The replicas with these ids.
@@ -39,31 +39,31 @@ impl Replicas {
         Self(set)
     }
 
-    /// Whether `replica` is among them.
+    /// Whether `replica` is in the set.
     #[must_use]
     pub const fn contains(self, replica: usize) -> bool {
         self.0 & (1 << replica) != 0
     }
 
-    /// How many there are.
+    /// The number of replicas in the set.
     #[must_use]
     pub const fn count(self) -> usize {
         self.0.count_ones() as usize
     }
 }
 
-/// The kinds of message, for the table of what a network loses.
+/// A kind of message. A scenario names the kinds that its network loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageKind {
-    /// "Would you follow me?"
+    /// Asks who would follow a candidate.
     Canvass,
-    /// Phase 1.
+    /// Phase 1: asks for promises.
     Propose,
-    /// Phase 2.
+    /// Phase 2: asks to accept entries.
     Accept,
-    /// Phase 3.
+    /// Phase 3: tells what is committed.
     Commit,
-    /// "Do you still obey?"
+    /// Asks who still obeys the coordinator.
     Round,
     /// Answers a canvass.
     Agree,
@@ -100,7 +100,7 @@ impl MessageKind {
 pub struct MessageKinds(u32);
 
 impl MessageKinds {
-    /// These kinds.
+    /// The set of these kinds.
     #[must_use]
     pub const fn of(kinds: &[MessageKind]) -> Self {
         let mut set = 0;
@@ -112,27 +112,27 @@ impl MessageKinds {
         Self(set)
     }
 
-    /// Whether `kind` is among them.
+    /// Whether `kind` is in the set.
     #[must_use]
     pub const fn contains(self, kind: MessageKind) -> bool {
         self.0 & kind.bit() != 0
     }
 
-    /// These and those.
+    /// The union of both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// These without those.
+    /// This set without the kinds in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 }
 
-/// What only matters to a failure detector, to readers and to clients elsewhere. A scenario that is
-/// not about these loses them, and is small.
+/// The kinds of message that matter only to failure detectors, to reads and to clients at followers.
+/// A scenario about something else loses them, and stays small.
 pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Canvass,
     MessageKind::Agree,
@@ -148,19 +148,19 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
 /// Something that a client may submit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioSubmission {
-    /// What is submitted.
+    /// The entry that is submitted.
     pub entry: Entry<u8>,
-    /// Where it may be submitted.
+    /// The replicas where it may be submitted.
     pub at: Replicas,
-    /// At how many of these places: more than one is a client that retries elsewhere.
+    /// At how many of these replicas it is submitted. With more than one, the client retries elsewhere.
     pub places: u32,
-    /// It may be submitted only once this one (by index) is committed somewhere, and that is how its
-    /// client knows its session, or has the answer that it waits for.
+    /// The submission (by index) that must be committed somewhere before this one. So a client waits
+    /// until it knows its session, or has an answer.
     pub after: Option<usize>,
 }
 
 impl ScenarioSubmission {
-    /// A request of the session that is open from the start, with `value`, at one of `at`.
+    /// A request with `value`, submitted at one of `at`, in the session that is open from the start.
     #[must_use]
     pub const fn request(number: u64, value: u8, at: Replicas) -> Self {
         let entry = Entry::Request(Request { session: OPEN_SESSION, number, answered: 1, value });
@@ -168,64 +168,64 @@ impl ScenarioSubmission {
     }
 }
 
-/// The session that is open in every scenario from the start, so that small models need not open
-/// one.
+/// The session that is open from the start of every scenario. So small models need not open one.
 pub const OPEN_SESSION: SessionId = SessionId(0);
 
-/// The reads of all runs have the same id: so it is with a shell that counts anew in every run.
+/// The id of every read. A shell counts its reads anew in each run, so ids repeat.
 pub(super) const READ: ReadId = ReadId(0);
 
 /// The bounds of a model.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "bounds are independent of one another")]
 pub struct Scenario {
-    /// How many replicas there are.
+    /// The number of replicas.
     pub replicas: usize,
-    /// Submissions open no slot above this one. (Elections may.)
+    /// The highest slot that a submission may open. (Elections may open higher ones.)
     pub slots: usize,
-    /// The limits that the replicas keep.
+    /// The limits of the replicas.
     pub limits: Limits,
     /// The numbers under which replicas may stand.
     pub numbers: Vec<SequenceNumber>,
-    /// Whether a replica canvasses before it stands. Without, nobody suspects either.
+    /// Whether replicas canvass before they stand. If not, no replica suspects the coordinator either.
     pub canvass: bool,
     /// What clients may submit.
     pub submissions: Vec<ScenarioSubmission>,
-    /// Whether something may be submitted where nobody coordinates. Without, clients wait until the
-    /// replica that they ask coordinates, which leaves out the ways to wait but none to commit.
+    /// Whether clients may submit at replicas that do not coordinate. If not, a client waits until its
+    /// replica coordinates. That leaves out ways to wait, but no way to commit.
     pub submit_anywhere: bool,
-    /// Where a read may be asked: the first in a replica's first run, the second in its second.
+    /// The replicas where each read may be asked: the first read in the first run of a replica, the
+    /// second one in its second run.
     pub reads: Vec<Replicas>,
-    /// How many crashes there may be in all ...
+    /// How many crashes may happen in all.
     pub crashes: u8,
-    /// ... and whose.
+    /// The replicas that may crash.
     pub may_crash: Replicas,
-    /// Whether the application keeps what it has over a crash. Without, it begins anew.
+    /// Whether the application keeps its state over a crash. If not, it begins anew.
     pub durable_application: bool,
-    /// Whether one sync may cover any number of records, not only the oldest.
+    /// Whether one sync may cover several records, not only the oldest.
     pub sync_any: bool,
     /// Whether replicas may repeat what is unanswered.
     pub resend: bool,
-    /// Reads and resends begin no round of a coordinator above this one.
+    /// The highest round that a read or a resend may begin.
     pub rounds: u64,
-    /// Who may be brought committed slots by catch-up.
+    /// The replicas to which catch-up may bring committed slots.
     pub catch_up: Replicas,
-    /// For each replica, whom it hears.
+    /// For each replica, the replicas that it hears.
     pub hears: [Replicas; REPLICAS_MAX],
-    /// Kinds of message that the network loses.
+    /// The kinds of message that the network loses.
     pub loses: MessageKinds,
-    /// Whether messages stay in flight once they are dead. That nothing comes of them is then not
-    /// taken from `dead`, but found out.
+    /// Whether dead messages stay in flight. Then the checker does not rely on `dead`: it delivers
+    /// them, and finds out what happens.
     pub keeps_dead: bool,
-    /// What must be reached.
+    /// The witnesses that must be reached.
     pub reaches: Vec<Witness>,
-    /// Whether liveness is checked from every state.
+    /// Whether liveness is checked.
     pub liveness: bool,
 }
 
 impl Scenario {
-    /// Three or five replicas that hear one another, may stand under `numbers`, and open `slots`
-    /// slots; nothing else happens, and nothing is submitted yet.
+    /// Replicas that hear one another, may stand under `numbers`, and open slots up to `slots`. Nothing
+    /// is submitted, and nothing else happens.
     #[must_use]
     pub fn new(replicas: usize, slots: usize, numbers: &[u64]) -> Self {
         Self {
@@ -252,7 +252,7 @@ impl Scenario {
         }
     }
 
-    /// What is checked within these bounds, in the order of reports.
+    /// The properties that are checked within these bounds, in the order of reports.
     #[must_use]
     pub fn properties(&self) -> Vec<ModelProperty> {
         let is_checked = |property: &ModelProperty| match property {
@@ -271,8 +271,8 @@ impl Scenario {
     }
 }
 
-/// Limits for models: one entry a message, so that every interleaving is explored, and the window
-/// wide enough for every slot that a model has.
+/// Limits for models. A message carries one entry, so that every interleaving is explored. The window
+/// has room for every slot of a model.
 #[must_use]
 pub fn small_limits() -> Limits {
     Limits {

@@ -1,4 +1,4 @@
-//! The state of a cluster: a few numbers that name what is interned.
+//! The state of a cluster: a few numbers that name interned contents.
 
 use std::hash::{Hash, Hasher};
 
@@ -10,8 +10,8 @@ use super::scenario::REPLICAS_MAX;
 
 /// A state of the model of a cluster.
 ///
-/// Two states are the same if their contents are; the contents stand behind the numbers, so the
-/// digest, which is made from contents alone, is what is hashed and compared.
+/// Two states are equal if their contents are. The numbers differ from run to run, so states are
+/// hashed and compared by a digest of their contents.
 #[derive(Clone, Debug)]
 pub struct ClusterState {
     pub(crate) locals: [Id; REPLICAS_MAX],
@@ -23,13 +23,13 @@ pub struct ClusterState {
     pub(crate) digest: u128,
 }
 
-/// What may still happen.
+/// What has happened so far of what the scenario allows, and so what may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Remaining {
     pub(crate) crashes: u8,
-    /// For each submission, where it was submitted.
+    /// For each submission, the replicas where it was submitted, one bit for each.
     pub(crate) submitted: [u8; SUBMISSIONS_MAX],
-    /// Which reads were asked.
+    /// The reads that were asked, one bit for each.
     pub(crate) read: u8,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Remaining {
 pub(crate) const SUBMISSIONS_MAX: usize = 6;
 
 impl Remaining {
-    /// What it adds to the digest of a state.
+    /// The part of a state's digest for this and for `broken`.
     pub(crate) fn digest(self, broken: Broken) -> u128 {
         super::intern::digest(&(self, broken))
     }

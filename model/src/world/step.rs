@@ -1,4 +1,7 @@
-//! One step of one replica with its disk: pure, so computed once and looked up ever after.
+//! One step of one replica with its disk.
+//!
+//! It is pure: the result depends only on the local state and the event. A panic of the core is
+//! caught, and is a violation.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,27 +23,27 @@ use crate::replica::Replica;
 /// What happens to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReplicaEvent {
-    /// The replica is told something.
+    /// The replica receives an input.
     Input(Input<u8>),
-    /// The oldest so many of its records become durable, and it is told so.
+    /// This many of its oldest unsynced records become durable, and it is told so.
     Sync(usize),
-    /// It stops, loses what was not durable, and starts again.
+    /// The replica stops, loses what was not durable, and starts again.
     Crash {
-        /// Whether the application keeps what it has.
+        /// Whether the application keeps its state.
         durable_application: bool,
     },
-    /// It cannot crash any more.
+    /// The replica cannot crash any more, so its disk is removed.
     Survive,
 }
 
-/// What came of it.
+/// The result of a step.
 pub(crate) struct Stepped {
     pub(crate) local: LocalState,
     pub(crate) sent: Vec<Envelope>,
     pub(crate) effects: Effects,
 }
 
-/// Lets `event` happen to `before`.
+/// The result of `event` at `before`.
 pub(crate) fn step(
     constants: &Arc<ClusterConstants>,
     before: &LocalState,
@@ -110,12 +113,12 @@ fn step_or_panic(
         }
         ReplicaEvent::Survive => local.disk = None,
     }
-    // What is delivered is applied at once.
+    // Delivered entries are applied at once.
     let mut applied_out = Output::default();
     let through = local.replica.common.learner.watermark();
     local.replica.step(Input::Applied { through }, &mut applied_out);
     out.answers.append(&mut applied_out.answers);
-    // Positions are only compared with one another, so where they are counted from changes nothing.
+    // Positions are only compared with one another, so it does not matter where counting starts.
     local.replica.common.unsynced.renumber();
     local.unsynced.append(&mut out.writes);
 
@@ -138,7 +141,7 @@ fn recover(
     Ok(Recovery::new(Arc::clone(constants), me, run, applied, base, out)?.finish())
 }
 
-/// Notes what history and the properties need of a step.
+/// Records what history and the properties need to know about a step.
 fn observe(
     before: &LocalState,
     after: &LocalState,
@@ -157,7 +160,7 @@ fn observe(
     if !out.contradictions.is_empty() {
         effects.broken.add(Invariant::NoPeerContradicts);
     }
-    // Delivery goes on where the application stopped, slot by slot.
+    // Delivery continues slot by slot, from where the application stopped.
     let mut next = delivered_before.next();
     for delivered in &out.delivered {
         if delivered.slot != next {
@@ -168,13 +171,13 @@ fn observe(
     if next <= after.replica.common.learner.watermark() {
         effects.broken.add(Invariant::DeliveryInOrder);
     }
-    // Commits that recovery repeats were history before.
+    // The commits that recovery repeats are in history already.
     if !crashed {
         let committed = before.replica.common.learner.watermark().next().0
             ..=after.replica.common.learner.watermark().0;
         for slot in committed.map(Slot) {
             let delivered = out.delivered.iter().find(|delivered| delivered.slot == slot);
-            // The application may have had it before a crash, and so had history.
+            // If the application had the entry before a crash, it is not delivered again.
             let entry = delivered.map(|it| &it.entry).or_else(|| after.committed(slot));
             match entry {
                 Some(entry) => {
@@ -188,14 +191,14 @@ fn observe(
     }
     for answer in &out.answers {
         if let ClientAnswer::Read { id, slot } = answer {
-            // It sees what the application has.
+            // A read sees the state of the application.
             effects.reads.push((*id, (*slot).min(after.replica.common.learner.applied())));
         }
     }
 }
 
-/// One envelope for each recipient of each message, and for each answer that the shell reads from the
-/// disk; where disks are not kept, the tail is as long as the log.
+/// One envelope for each recipient of each message, and one for each answer that the shell reads from
+/// the disk. (Without a disk there are no such answers: the tail is as long as the log.)
 fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
     let members = local.replica.common.configuration.members();

@@ -1,4 +1,7 @@
-//! What comes of an action: the state after it.
+//! The state after an action.
+//!
+//! An action is an event at one replica. The new state has the new local state of that replica, the
+//! messages that it sent, and a longer history; and dead messages leave it.
 
 use super::actions::Action;
 use super::envelope::Route;
@@ -12,20 +15,18 @@ use super::state::{ClusterState, Remaining};
 use crate::entry::{Entry, Opening};
 use crate::numbers::ReadId;
 
-/// What an action comes to, before anything is changed.
+/// An action as an event at one replica.
 struct Cause {
-    /// The replica that it happens at.
     at: usize,
-    /// What happens there.
     key: EventKey,
     /// What may still happen after it.
     remaining: Remaining,
-    /// The read that it begins.
+    /// The read that begins with it.
     begins_read: Option<ReadId>,
 }
 
 impl World {
-    /// The state after `action`; none if nothing changes.
+    /// The state after `action`; `None` if nothing changes.
     pub(super) fn act(&self, before: &ClusterState, action: Action) -> Option<ClusterState> {
         let Cause { at, key, remaining, begins_read } = self.cause(before, action)?;
         let outcome = self.outcome(before.locals[at], key);
@@ -64,7 +65,7 @@ impl World {
         (state != *before).then_some(state)
     }
 
-    /// What `action` comes to in `before`; none if it has become impossible.
+    /// The event of `action` in `before`; `None` if `action` is not possible there.
     fn cause(&self, before: &ClusterState, action: Action) -> Option<Cause> {
         let mut remaining = before.remaining;
         let mut begins_read = None;
@@ -95,7 +96,7 @@ impl World {
         Some(Cause { at: action.at(), key, remaining, begins_read })
     }
 
-    /// Takes the disks away, once nobody can crash any more.
+    /// Removes all disks. This happens when no replica can crash any more.
     fn remove_disks(&self, state: &mut ClusterState) {
         for replica in self.replicas() {
             if self.local(state, replica).disk.is_some() {
@@ -105,7 +106,7 @@ impl World {
         }
     }
 
-    /// Gives `replica` another local state.
+    /// Replaces the local state of `replica`.
     fn replace(&self, state: &mut ClusterState, replica: usize, local: Id) {
         let old = std::mem::replace(&mut state.locals[replica], local);
         if old != local {
@@ -116,7 +117,7 @@ impl World {
         }
     }
 
-    /// Adds a message to those in flight, in its place.
+    /// Adds a message to those in flight, at its place in their order.
     fn insert(&self, state: &mut ClusterState, id: Id) {
         let order = |id: Id| (self.envelopes.get(id).derived.order, self.envelopes.get(id).digest);
         let wanted = order(id);
@@ -127,8 +128,8 @@ impl World {
         }
     }
 
-    /// Removes the messages that have died: of those from and to `changed`, if nobody else's local
-    /// state has changed, for a message's death depends on these two alone.
+    /// Removes dead messages. Whether a message is dead depends on its sender and its recipient. So if
+    /// only the local state of `changed` has changed, only messages from and to it are looked at.
     fn remove_dead(&self, state: &mut ClusterState, changed: Option<usize>) {
         let ClusterState { locals, in_flight, digest, .. } = state;
         in_flight.retain(|id| {
@@ -179,7 +180,7 @@ impl World {
             .wrapping_add(self.histories.get(state.history).digest);
     }
 
-    /// Whether an entry is a no-op, or was submitted.
+    /// Whether an entry is a no-op or was submitted.
     fn may_be_in_log(&self, id: EntryId, submitted: &[u8]) -> bool {
         let Some(entry) = self.entry(id) else {
             return false;

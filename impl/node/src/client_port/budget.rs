@@ -1,17 +1,17 @@
-//! How much memory all clients together may make a node use for what they send.
+//! A budget for the memory that all clients together may use.
 //!
-//! One connection is bounded by its own limits; thousands of connections that keep to theirs would
-//! still be too much. So a message needs a part of one budget, from before it is read to its answer. A
-//! message whose part is not to be had stays in TCP and waits in turn.
+//! The limits of one connection bound its memory. But thousands of connections within their limits
+//! would still be too much. So a message needs a part of one budget, from before the node reads it
+//! until it is answered. A message that cannot have its part yet stays in TCP and waits in turn.
 //!
-//! - **Small ones are free**, as long as a connection has few: up to [`FREE_BYTES`] of messages for each
-//!   connection are not counted. A client with one small value at a time never waits for those who send
-//!   large ones, and costs no more than a comparison.
-//! - **Nobody waits with a full hand.** A message gets its part whole, and before more of it is read
-//!   than is free. So whoever holds a part either is working on it or is receiving the rest, and waits
-//!   for nobody else's part. What remains is a client that does not send the rest, and
+//! - **Small messages are free**, as long as a connection has few: up to [`FREE_BYTES`] of messages of
+//!   each connection do not count. A client with one small value at a time never waits for clients with
+//!   large values, and costs no more than a comparison.
+//! - **No message waits while it holds a part.** A message gets its part as a whole, before the node
+//!   reads more of it than is free. So a message that has its part is being worked on, or its rest is
+//!   arriving. It waits for no other part. There remains the client that does not send the rest:
 //!   [`ServerLimits::message_max`](super::ServerLimits::message_max) ends its connection.
-//! - **Larger than the budget** is no obstacle: such a message takes all of it, alone.
+//! - **A message may be larger than the budget.** It then takes all of it, alone.
 
 use std::future::{self, Future};
 use std::pin::Pin;
@@ -19,11 +19,11 @@ use std::pin::Pin;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// How many bytes of messages each connection may have for nothing. 16 KiB: as much as is read at once,
-/// for what was read is here already.
+/// How many bytes of messages of each connection do not count. 16 KiB: as much as is read at once, for
+/// what was read is in memory already.
 pub(super) const FREE_BYTES: usize = synod_wire::buffers::READ_BYTES;
 
-/// The budget.
+/// The budget of all connections.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// A permit is a byte.
@@ -32,7 +32,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// One of so many bytes.
+    /// A budget of so many bytes.
     pub(super) fn new(bytes_max: u64) -> Self {
         let permits_max = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
         let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX).clamp(1, permits_max);
@@ -46,29 +46,29 @@ impl Budget {
 
 type Permit<'a> = Result<SemaphorePermit<'a>, AcquireError>;
 
-/// What one connection has of it.
+/// The share of one connection.
 pub(super) struct Share<'a> {
     budget: &'a Budget,
-    /// How many bytes its messages have that are free.
+    /// How many bytes of its messages do not count.
     free_bytes: usize,
-    /// The place in the queue of the next message. It is kept, for a new one would be the last.
+    /// The place of the next message in the queue. It is kept, because a new place would be the last.
     queued: Option<Pin<Box<dyn Future<Output = Permit<'a>> + Send + 'a>>>,
     /// The part of the next message.
     part: Option<Part<'a>>,
-    /// Since when the rest of that message is awaited.
+    /// Since when the rest of that message is missing.
     begun: Option<Instant>,
 }
 
-/// What one message has of it. What is dropped is given back, but for what is free:
+/// The part of one message. Dropping it returns the bytes to the budget. Free bytes return with
 /// [`Share::give_back`].
 pub(super) struct Part<'a> {
     free_bytes: usize,
-    /// None only if the part is free: the semaphore is never closed.
+    /// None if the part is free. The semaphore is never closed.
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> Share<'a> {
-    /// Nothing yet.
+    /// A share without any part.
     pub(super) fn new(budget: &'a Budget) -> Self {
         Self { budget, free_bytes: 0, queued: None, part: None, begun: None }
     }
@@ -78,7 +78,7 @@ impl<'a> Share<'a> {
         self.part.is_some()
     }
 
-    /// Gets the part of the next message, of so many bytes. False if it has to
+    /// Gets the part of the next message, which has so many bytes. False if it has to
     /// [wait](Self::wait).
     pub(super) fn reserve(&mut self, message_bytes: usize) -> bool {
         if self.part.is_some() {
@@ -118,7 +118,7 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// Since when the rest of a message is awaited that has its part.
+    /// Since when the rest of a message is missing that has its part.
     pub(super) fn begun(&mut self) -> Option<Instant> {
         match self.part {
             Some(_) => Some(*self.begun.get_or_insert_with(Instant::now)),
@@ -126,13 +126,13 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// The next message is here, and takes its part with it.
+    /// The next message has arrived. It takes its part along.
     pub(super) fn take(&mut self) -> Option<Part<'a>> {
         self.begun = None;
         self.part.take()
     }
 
-    /// A part for a response, if there is one to be had without waiting.
+    /// A part for a response, if it needs no wait.
     pub(super) fn try_part(&self, response_bytes: usize) -> Option<Part<'a>> {
         let Budget { room, .. } = self.budget;
         let permit = room.try_acquire_many(self.budget.bytes_for(response_bytes)).ok()?;

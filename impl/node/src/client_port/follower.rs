@@ -1,4 +1,4 @@
-//! One follower, as the node sees it: the log is read only as fast as the client reads.
+//! One follower of a connection. The log is read only as fast as the client reads.
 
 use std::collections::VecDeque;
 
@@ -8,17 +8,17 @@ use synod_wire::protocol::{Answer, DELIVERIES_BYTES_MAX, Follow, FollowEnd};
 
 use crate::backend::Subscription;
 
-/// A follow that was asked for and has not ended.
+/// A follow that has not ended.
 #[derive(Debug)]
 pub(super) struct Follower<S> {
-    /// The id of the ask.
+    /// The id of the ask; all answers repeat it.
     pub(super) id: u64,
     subscription: S,
     everything: bool,
     end: End,
-    /// Every slot up to here has been looked at.
+    /// Every slot up to this one has been taken from the log.
     through: Slot,
-    /// What was looked at and not told yet.
+    /// Deliveries that are not sent yet.
     pending: VecDeque<Delivery>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Follower<S> {
 enum End {
     /// Nowhere.
     Never,
-    /// A read is on its way to find that out.
+    /// At the slot of a read that is in flight.
     NotKnownYet,
     At(Slot),
 }
@@ -44,17 +44,17 @@ impl<S: Subscription> Follower<S> {
         }
     }
 
-    /// The read has told where the follow ends.
+    /// The read has said where the follow ends.
     pub(super) fn end_at(&mut self, slot: Slot) {
         self.end = End::At(slot);
     }
 
-    /// Whether the follow ends without a word of the client.
+    /// Whether the follow ends by itself.
     pub(super) fn has_end(&self) -> bool {
         !matches!(self.end, End::Never)
     }
 
-    /// Whether the log is to be asked for more.
+    /// Whether the follower wants more of the log.
     pub(super) fn wants_more(&self) -> bool {
         match self.end {
             End::Never => self.pending.is_empty(),
@@ -63,7 +63,7 @@ impl<S: Subscription> Follower<S> {
         }
     }
 
-    /// Whether the client hears that nothing is new, if nothing is.
+    /// Whether the client gets empty deliveries while nothing is new.
     pub(super) fn is_watching(&self) -> bool {
         !matches!(self.end, End::NotKnownYet)
     }
@@ -73,7 +73,7 @@ impl<S: Subscription> Follower<S> {
         self.subscription.next().await
     }
 
-    /// Takes in what the log has given.
+    /// Takes in more of the log.
     pub(super) fn take(&mut self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             if matches!(self.end, End::At(slot) if delivery.slot > slot) {
@@ -86,8 +86,8 @@ impl<S: Subscription> Follower<S> {
         }
     }
 
-    /// The next message for the client, if there is something to tell; `quiet` says that there is
-    /// even if there is nothing.
+    /// The next message for the client. None if there is nothing to deliver, unless `quiet` asks for an
+    /// empty delivery.
     pub(super) fn tell(&mut self, quiet: bool) -> Option<Answer> {
         if self.pending.is_empty() && !quiet {
             return None;
@@ -108,7 +108,7 @@ impl<S: Subscription> Follower<S> {
         Some(Answer::Deliveries { deliveries, through })
     }
 
-    /// The last message for the client, if all was told.
+    /// The last message for the client, if everything is delivered.
     pub(super) fn ends(&self) -> Option<FollowEnd> {
         match self.end {
             End::At(with) if self.pending.is_empty() && self.through >= with => {
@@ -119,7 +119,7 @@ impl<S: Subscription> Follower<S> {
     }
 }
 
-/// What a follow whose read was not made ends with.
+/// The last message of a follow whose read was not made.
 pub(super) fn not_read(error: ReadError) -> Answer {
     Answer::FollowEnds(FollowEnd::NotRead(error))
 }

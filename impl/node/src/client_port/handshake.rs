@@ -1,4 +1,4 @@
-//! The beginning of a connection: who is it, and does it speak the same protocol?
+//! The handshake: is this a client, and does it speak the same version?
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use super::ServerLimits;
 use super::connection::Broken;
 use crate::backend::Backend;
 
-/// How long a client may be silent before its machine is asked whether it is still there: 60 s. A
-/// client whose machine is gone would otherwise hold its connection for ever.
+/// How long a client may be silent before TCP asks whether its machine is still there: 60 s. A client
+/// whose machine is gone would otherwise hold its connection for ever.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// Prepares a connection and shakes hands on it. None if the client is not welcome, and knows it.
+/// Prepares a connection and shakes hands. None if the client was turned away, and told why.
 pub(super) async fn greet<B: Backend>(
     socket: &mut TcpStream,
     backend: &B,
     limits: &ServerLimits,
 ) -> Result<Option<(Inbox, Outbox)>, Broken> {
-    // Answers leave in batches of our own making.
+    // The task batches the answers itself.
     socket.set_nodelay(true)?;
     SockRef::from(&*socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
 
@@ -41,7 +41,7 @@ pub(super) async fn greet<B: Backend>(
     Ok(Some((inbox, outbox)))
 }
 
-/// False if the client is not welcome, and knows it.
+/// Returns false if the client was turned away, and told why.
 async fn welcome<B: Backend>(
     socket: &mut TcpStream,
     inbox: &mut Inbox,
@@ -56,7 +56,7 @@ async fn welcome<B: Backend>(
             if inbox.is_amid_message() {
                 return Err(Broken::NoClient("it left amid its first message"));
             }
-            // Somebody wanted to know whether the port is open.
+            // It only looked whether the port is open.
             return Ok(false);
         }
     };

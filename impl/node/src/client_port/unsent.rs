@@ -1,13 +1,13 @@
 //! Responses that a client does not read as fast as they come.
 //!
-//! A client may ask a thousand things before it reads an answer, and a response may have a megabyte. So a
-//! response that finds the outbox full waits here, within two limits: as many bytes as the connection may
-//! have in flight, and a part of the budget that all connections share. A response for which there is no
-//! room is let go of. A query is then refused, and can be asked again. A command is done, and its client is
-//! told so without the response.
+//! A client may send a thousand asks before it reads an answer, and a response may have a megabyte. So
+//! a response that finds the outbox full waits here, within two limits: as many bytes as the connection
+//! may have in flight, and a part of the budget of all connections. A response without room is dropped.
+//! Its query is refused, and the client can ask it again. Its command is done, and the client is told
+//! so without the response.
 //!
 //! A client that pipelines meets this once, if at all. The connection expects responses as large as the
-//! last ones, and takes no more asks at once than their responses have room.
+//! last ones, and takes no more asks at once than it has room for their responses.
 
 use std::collections::VecDeque;
 
@@ -16,11 +16,11 @@ use synod_wire::protocol::{Answer, ToClient};
 
 use super::budget::{Part, Share};
 
-/// How many bytes a response may have that is put into the outbox in any case. 1 KiB: a megabyte for as
+/// How many bytes a response may have that goes into the outbox in any case. 1 KiB: a megabyte for as
 /// many asks as a connection may have in flight.
 const SMALL_BYTES: usize = 1 << 10;
 
-/// What waits for room in the outbox.
+/// Answers that wait for room in the outbox.
 pub(super) struct Unsent<'a> {
     answers: VecDeque<(ToClient, Part<'a>)>,
     bytes: u64,
@@ -51,7 +51,7 @@ impl<'a> Unsent<'a> {
         share: &Share<'a>,
     ) -> Option<ToClient> {
         let bytes = response_bytes(&answer);
-        // A few small ones among large ones do not change what is to be expected.
+        // A few small responses among large ones hardly lower it.
         self.expected_bytes = (bytes as u64).max(self.expected_bytes - self.expected_bytes / 16);
         if bytes <= SMALL_BYTES || !is_outbox_full && self.answers.is_empty() {
             return Some(ToClient { id, answer });
@@ -68,7 +68,7 @@ impl<'a> Unsent<'a> {
         }
     }
 
-    /// The next answer, once there is room in the outbox. Its part is given back.
+    /// The next answer. Its part of the budget is given back.
     pub(super) fn pop(&mut self) -> Option<ToClient> {
         let (answer, _part) = self.answers.pop_front()?;
         self.bytes -= response_bytes(&answer.answer) as u64;

@@ -1,8 +1,8 @@
 //! The threads that wait for the disk: one appends, one reads back.
 //!
-//! While one batch is being synced, the core's next records gather. Whatever has gathered by then
-//! goes into the next batch: one write and one `fdatasync` for all of it. So the slower the disk and
-//! the higher the load, the larger the batches, and nobody has to choose a size.
+//! While one batch is being synced, the core's next records gather. The next batch is whatever has
+//! gathered by then: one write and one `fdatasync` for all of it. So the slower the disk and the higher
+//! the load, the larger the batches, and nobody has to choose a size.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
@@ -18,9 +18,9 @@ use super::shared::Counters;
 use super::{NodeError, Notice};
 use crate::storage::{Log, ReadError};
 
-/// Appends records until nobody sends any more, and says up to where they are durable.
+/// Appends records until the channel is closed, and reports up to where they are durable.
 ///
-/// After an error it ends, and nothing more becomes durable: a failed sync is never retried.
+/// After an error the thread ends, and nothing more becomes durable: a failed sync is never retried.
 pub(super) fn spawn_appender(
     mut log: Log,
     records: Receiver<Vec<Record<Value>>>,
@@ -54,8 +54,8 @@ pub(super) fn spawn_appender(
     })
 }
 
-/// Ends the node if the thread that holds this panics. A replica of which nothing becomes durable any
-/// more would be up, and of no use to anybody.
+/// Ends the node if the thread that holds this panics. A replica whose writes never become durable
+/// would run and be of no use.
 pub(super) struct Watch {
     pub(super) thread: &'static str,
     pub(super) notices: UnboundedSender<Notice>,
@@ -70,7 +70,7 @@ impl Drop for Watch {
     }
 }
 
-/// Waits for records, and takes all that are there.
+/// Waits for records, and takes all that have arrived.
 fn gather(
     records: &Receiver<Vec<Record<Value>>>,
     gathered: &mut Vec<Record<Value>>,
@@ -84,9 +84,9 @@ fn gather(
     }
 }
 
-/// Reads what lagging peers ask for and is no longer in memory, and sends it.
+/// Reads what lagging peers ask for and memory does not hold any more, and sends it.
 ///
-/// A peer is not served while too many files are open: it asks again. Any other error ends the node.
+/// While too many files are open a peer is not served; it asks again. Any other error ends the node.
 pub(super) fn spawn_server(
     read: impl Fn(SlotRange) -> Result<Vec<Entry<Value>>, ReadError> + Send + 'static,
     send: impl Fn(To, &Message<Value>) + Send + 'static,

@@ -25,13 +25,13 @@ pub enum NodeOpenError {
     /// The log cannot be recovered.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// An address is given for somebody who is no member.
+    /// An address is given for a replica that is no member.
     #[error(
         "{replica} is no member of this cluster, which has {members:?}\n  \
          the members are fixed by `synod init`; an address can be given only for one of them"
     )]
     NoMember {
-        /// Whom the address is for.
+        /// The replica that the address is for.
         replica: ReplicaId,
         /// The members.
         members: Vec<ReplicaId>,
@@ -56,10 +56,10 @@ pub enum NodeOpenError {
         /// Where both are said to be.
         address: String,
     },
-    /// The port for peers cannot be had.
+    /// The port for peers cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// There is no randomness.
+    /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
     /// A thread cannot be started.
@@ -76,7 +76,7 @@ pub enum NodeOpenError {
     },
 }
 
-/// Why a node ended that was not told to.
+/// Why a node ended by itself.
 #[derive(Debug, Error)]
 pub enum NodeError {
     /// The log cannot be appended to.

@@ -1,8 +1,8 @@
-//! The numbers of a session's requests.
+//! The session that a node uses for submissions of its own process.
 //!
-//! The request table of the cluster remembers what it has delivered of a session from its lowest
-//! unanswered request on, and as many as a limit says. So each request tells which one that is, and
-//! waits while it is too far behind.
+//! The request table remembers the requests of a session from the lowest unanswered number on, up to a
+//! limit. So each request names the lowest number that is unanswered. A request waits while its number
+//! would be beyond the limit.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_model::SessionId;
 use tokio::sync::Notify;
 
-/// An open session, and which of its requests are under way.
+/// An open session, and its requests in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalSession {
     id: SessionId,
@@ -26,7 +26,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    /// Every request below this one is answered, or given up.
+    /// Every request below this number is answered, or given up.
     fn answered(&self) -> u64 {
         self.under_way.first().copied().unwrap_or(self.next)
     }
@@ -66,13 +66,13 @@ impl LocalSession {
         Some(LocalRequest { session: self.clone(), number, answered })
     }
 
-    /// They are changed in one go, so they are whole also where somebody has panicked.
+    /// Every change leaves the numbers consistent, so a panic elsewhere does not spoil them.
     fn numbers(&self) -> MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request under way. When it is dropped, it is answered, or given up.
+/// A request in flight. Dropping it says that it is answered, or given up.
 #[derive(Debug)]
 pub(crate) struct LocalRequest {
     session: LocalSession,

@@ -15,8 +15,7 @@ use crate::disk::RealDisk;
 use crate::identity::Identity;
 use crate::storage::{DataDirectory, InitError, LogLimits, NewReplica};
 
-/// The stride of every deployed cluster: as many ids as there can ever be, so that it need never
-/// change.
+/// The stride of every deployed cluster: as many ids as there can ever be, so it never has to change.
 const STRIDE: u64 = 1 << 16;
 
 /// Why a data directory was not made.
@@ -28,18 +27,18 @@ pub enum MakeError {
     /// These cannot be the constants of a cluster.
     #[error("these cannot be the constants of a cluster: {0}")]
     Constants(#[from] ConstantsError),
-    /// It cannot be made, or is there.
+    /// The directory cannot be made, or is not empty.
     #[error(transparent)]
     Directory(#[from] InitError),
-    /// There is no randomness.
+    /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
 }
 
 /// Makes the data directory of replica `me`, once, as `synod init` does.
 ///
-/// `members` says where the peers of each member look for it, `me` among them. The same members and
-/// the same name make the same cluster. Addresses may change later ([`Config::peers`]).
+/// `members` has the address at which its peers look for each member, `me` among them. The same members
+/// and the same name make the same cluster. Addresses may change later ([`Config::peers`]).
 ///
 /// # Errors
 ///

@@ -30,10 +30,10 @@ use crate::start::{Committed, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 
-/// How many messages of peers wait for the replica, before their connections have to. Default 128: the
+/// How many messages of peers wait for the replica before their connections wait. Default 128: the
 /// largest have about 2 MiB, and what waits in TCP costs nothing here.
 const INBOX_MESSAGES_MAX: usize = 128;
-/// How many calls of clients wait for the replica, before the clients have to. Default 4,096.
+/// How many calls of clients wait for the replica before the clients wait. Default 4,096.
 const CALLS_MAX: usize = 4096;
 
 /// What a node is opened with.
@@ -41,17 +41,18 @@ const CALLS_MAX: usize = 4096;
 pub struct Config {
     /// The data directory, made by `synod init`.
     pub data_dir: PathBuf,
-    /// Where it listens for its peers, as `host:port`. Without, where its peers look for it.
+    /// Where this replica listens for its peers, as `host:port`. Without it, where its peers look for
+    /// it.
     pub listen_peer: Option<String>,
-    /// Where the members are, as `host:port`, this replica among them. Those that are not named stay
-    /// where they were.
+    /// The addresses of members, as `host:port`; this replica may be among them. Members that are not
+    /// named keep the address that is stored.
     pub peers: BTreeMap<ReplicaId, String>,
-    /// How its failure detector counts time.
+    /// The timing of its failure detector.
     pub timing: Timing,
 }
 
 impl Config {
-    /// The node of this data directory, with everything as it was made.
+    /// The node of this data directory, with the defaults.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -76,7 +77,7 @@ pub(super) async fn open<M: StateMachine>(
     opened?.run().await
 }
 
-/// A node whose log is recovered, and which nobody can reach yet.
+/// A node whose log is recovered. It listens to nobody yet.
 struct Opened<M> {
     directory: DataDirectory,
     replica: synod_model::Replica<Value>,
@@ -179,7 +180,7 @@ impl<M: StateMachine> Opened<M> {
         let (records, to_append) = std::sync::mpsc::channel();
         let catch_up = Arc::new(CatchUpQueue::default());
         let thread = NodeOpenError::Thread;
-        // The machine has this already, from the reading of the log.
+        // The machine has applied this while the log was read.
         let _ = notices.send(Notice::Applied(machine.applied()));
         let (machine, machine_thread) =
             MachineRunner::start(machine, notices.clone()).map_err(thread)?;
@@ -212,7 +213,7 @@ impl<M: StateMachine> Opened<M> {
     }
 }
 
-/// Runs the replica to its end, and everything around it.
+/// Runs the replica to its end, and then stops everything around it.
 async fn supervise(
     make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
     sources: Sources,
@@ -227,9 +228,9 @@ async fn supervise(
     };
     shared.end();
     peers.stop().await;
-    // Their channels are closed. The appender ends when it has written what was given to it. The
-    // machine ends with the batch that it is at, for nobody hears of it any more: the clients of the
-    // batches behind it hear that it is unknown, and the next start applies those batches.
+    // The channels of the threads are closed. The appender ends when it has written what it was given.
+    // The machine ends with the batch that it is at, for nobody hears of it any more. The clients of
+    // the batches behind it hear that the outcome is unknown, and the next start applies those batches.
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             let _ = thread.join();
@@ -239,7 +240,7 @@ async fn supervise(
     ended
 }
 
-/// Where all members are: as stored, but for what is given now.
+/// The addresses of all members: as stored, except for those that are given now.
 fn addresses(
     directory: &DataDirectory,
     given: &BTreeMap<ReplicaId, String>,

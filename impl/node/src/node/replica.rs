@@ -1,8 +1,8 @@
 //! The task that owns the replica.
 //!
-//! Everything that happens comes to it: messages of peers, what clients want, what the disk and the
-//! application have done, and time. It takes in whatever is there, and then does what came of it, so
-//! that under load many values share one accept, one write and one message to each peer.
+//! Everything that happens comes to this task: messages of peers, calls of clients, news from the disk
+//! and from the state machine, and time. The task takes in all that has arrived, and then acts on the
+//! outcome. So under load many commands share one accept, one write and one message to each peer.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -23,11 +23,11 @@ use super::{NodeError, Notice};
 use crate::peers::Peers;
 use crate::shell::{Shell, ShellEvent};
 
-/// How many events are taken in before what came of them is done. Default 1,024: enough to merge
-/// what a busy network brings within one sync, and little enough that nothing waits for long.
+/// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
+/// busy network brings within one sync, and few enough that nothing waits for long.
 const EVENTS_MAX: usize = 1024;
 
-/// Where what happens comes from.
+/// Where events come from.
 pub(super) struct Sources {
     pub(super) peers: mpsc::Receiver<(ReplicaId, Message<Value>)>,
     pub(super) clients: mpsc::Receiver<Call>,
@@ -36,7 +36,7 @@ pub(super) struct Sources {
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// Where what is to be done goes.
+/// Where the effects go.
 pub(super) struct Sinks {
     pub(super) peers: Arc<Peers>,
     pub(super) records: Sender<Vec<Record<Value>>>,
@@ -45,8 +45,8 @@ pub(super) struct Sinks {
     pub(super) shared: Arc<Shared>,
 }
 
-/// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes it once the
-/// cluster is formed; until then nothing of the protocol passes, and no time is counted.
+/// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes the shell once the
+/// cluster is formed. Until then no message of the protocol passes, and no time is counted.
 pub(super) async fn run(
     make_shell: impl FnOnce(Duration) -> Shell<SubmitReply, ReadReply>,
     mut sources: Sources,
@@ -58,7 +58,7 @@ pub(super) async fn run(
     }
     let mut shell = make_shell(start.elapsed());
     let mut seen = shell.status();
-    // Those that go to the machine with the next batch.
+    // These go to the machine with the next batch.
     let mut queries = Vec::new();
     let ended = loop {
         let alarm = start + shell.next_alarm();
@@ -92,7 +92,7 @@ pub(super) async fn run(
     ended
 }
 
-/// Says when the role has changed, or whom this replica follows.
+/// Logs a change of role, or of the replica that this one follows.
 fn tell_change(before: &Status, now: &Status) {
     let (role, s) = Role::of(now.role);
     if (role, s) == Role::of(before.role) && now.coordinator == before.coordinator {
@@ -110,7 +110,7 @@ fn tell_change(before: &Status, now: &Status) {
     }
 }
 
-/// Waits until the cluster is formed; false if it is to stop before.
+/// Waits until the cluster is formed. Returns false if the replica must stop before.
 async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
     loop {
         if *sources.formed.borrow_and_update() {
@@ -127,7 +127,7 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
             Some(notice) = sources.notices.recv() => {
                 event_of(notice)?;
             }
-            // A peer may have met all others already: it repeats what it says.
+            // A peer may have met all others before. It repeats what it says.
             Some(_) = sources.peers.recv() => {}
             Some(call) = sources.clients.recv() => call.refuse_while_forming(),
         }
@@ -144,7 +144,7 @@ fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
     }
 }
 
-/// What the replica is told of a call. It is not told of a stale query, which goes to the machine.
+/// Turns a call into an event. A stale query is none: it goes to the machine.
 fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
     match call {
         Call::Submit(submission, reply) => Some(ShellEvent::Submit(submission, reply)),
@@ -156,7 +156,7 @@ fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
     }
 }
 
-/// Takes in what else is there, a little of each in turn.
+/// Takes in what else has arrived, a little from each source in turn.
 fn take_in(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sources: &mut Sources,
@@ -189,8 +189,8 @@ fn take_in(
 
 /// Does what the shell wants done.
 ///
-/// Records go first, for the disk takes longest; then who waits here is answered, before the peers
-/// are told.
+/// Records go first, because the disk takes longest. Then clients of this replica are answered, and
+/// then the peers get their messages.
 async fn act(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sinks: &mut Sinks,
@@ -205,7 +205,7 @@ async fn act(
     for serve in out.serve.drain(..) {
         sinks.catch_up.0.push(serve);
     }
-    // One that coordinates alone hears nobody, so its detector wakes it for nothing.
+    // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing.
     if let Some(reason) = out.elect_refused.take().filter(|it| *it != ElectRefused::Coordinates) {
         warn!(?reason, "does not stand for election");
     }
@@ -218,8 +218,8 @@ async fn act(
     Ok(())
 }
 
-/// Writes, applies and answers. True if the machine has applied something at once, from which more may
-/// have come.
+/// Writes, applies and answers. Returns true if the machine has applied something at once, which may
+/// have further effects.
 async fn do_here(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sinks: &mut Sinks,
@@ -230,7 +230,7 @@ async fn do_here(
     let effects = shell.effects();
     let out = &mut effects.out;
     if !out.writes.is_empty() {
-        // The appender is gone only after an error, of which it has told.
+        // The appender ends only after an error, which it has reported.
         let _ = sinks.records.send(std::mem::take(&mut out.writes));
     }
     sinks.shared.note_verdicts(&out.delivered, &out.had_already);
@@ -252,8 +252,8 @@ async fn do_here(
     Ok(applied.is_some())
 }
 
-/// Tells clients what is to be told at once. A linearizable query whose read is answered goes to the
-/// machine, which has applied what the query must see. Clients may have gone.
+/// Answers the clients that can be answered at once. A linearizable query whose read is answered goes
+/// to the machine, which has applied what the query must see. Clients may have gone.
 fn answer(shell: &mut Shell<SubmitReply, ReadReply>, queries: &mut Vec<Query>) {
     let effects = shell.effects();
     for (reply, error) in effects.failed.drain(..) {

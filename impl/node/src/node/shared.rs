@@ -1,5 +1,5 @@
-//! What the task of the replica tells everybody else: how it is, how far the log can be read, and
-//! which entries were not the first copy of a request.
+//! What the task of the replica publishes: its status, how far the log can be read, and what was
+//! committed last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,7 +13,7 @@ use super::recent::RecentDeliveries;
 use super::verdict_history::VerdictHistory;
 use crate::storage::{Log, LogSize};
 
-/// What is known about a running replica.
+/// The published state of a running replica.
 #[derive(Debug)]
 pub(super) struct Shared {
     published: watch::Sender<Published>,
@@ -23,11 +23,11 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
 }
 
-/// What changes all the time.
+/// The part that changes with every round of events.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
     pub(super) status: Status,
-    /// Everything up to this slot is committed, as far as it is known, also by hearsay.
+    /// Everything up to this slot is committed, by what this replica knows and what its peers say.
     pub(super) known_watermark: Slot,
     /// The node has ended.
     pub(super) ended: bool,
@@ -47,7 +47,7 @@ impl Shared {
         }
     }
 
-    /// Tells how the replica is. Whoever waits for the log wakes up if it can be read further.
+    /// Publishes the status. Followers wake up if the log has become longer.
     pub(super) fn publish(&self, status: &Status, known_watermark: Slot) {
         self.published.send_if_modified(|published| {
             let before = (published.status.watermark, published.status.durable);
@@ -72,7 +72,7 @@ impl Shared {
         (published.status.clone(), published.known_watermark)
     }
 
-    /// Remembers what followers of the log will want to know of these commits, which come in order.
+    /// Remembers the verdicts of these commits for followers of the log. Commits come in order.
     pub(super) fn note_verdicts(
         &self,
         delivered: &[Delivered<Value>],
@@ -87,7 +87,8 @@ impl Shared {
         }
     }
 
-    /// What was delivered with these entries; the first slot of which that is known, if it is not.
+    /// Adds the verdicts to entries of the log. `Err` holds the first slot whose verdict is still
+    /// known.
     pub(super) fn deliveries(
         &self,
         first: Slot,
@@ -98,7 +99,7 @@ impl Shared {
     }
 }
 
-/// What the appender has done in this run, and how long the log is.
+/// What this run has done with the log on disk, and how long the log is.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     fdatasyncs: AtomicU64,

@@ -1,10 +1,9 @@
-//! Which entries of the log are not the first copy of a request: what a follower of the log cannot
-//! read off the entries.
+//! Which entries of the log are not the first copy of a request. The entries alone do not show it.
 //!
-//! A copy that a retry has put in the log looks like the first one. What it is was decided when it was
-//! committed, by the request table as it was then. The verdicts that are no "first" are few, and kept
-//! in memory. There is a limit all the same; past it the oldest are forgotten, and the log can be
-//! followed from the slots after them only. That is better than to tell somebody a value twice.
+//! A retry may put a second copy of a request into the log, and the copy looks like the first one. The
+//! request table told them apart when they were committed. Verdicts other than "first" are few, so
+//! memory holds them, up to a limit. Beyond the limit the oldest are forgotten, and the log can be
+//! followed only from the slots after them. That is better than to deliver a command twice.
 
 use std::collections::VecDeque;
 
@@ -12,11 +11,11 @@ use synod_model::{Entry, Slot, Verdict};
 use synod_wire::Value;
 use synod_wire::api::Delivery;
 
-/// How many verdicts are kept that are no "first". Default 1,048,576: some 32 MiB, for as many retries
-/// that were late to find their value committed.
+/// How many verdicts other than "first" are kept. Default 1,048,576: some 32 MiB, for as many retries
+/// whose command was committed already.
 const VERDICTS_MAX: usize = 1 << 20;
 
-/// The verdicts that are no "first", and from where on all of them are known.
+/// The verdicts other than "first", and the slot from which on all of them are known.
 #[derive(Debug)]
 pub(super) struct VerdictHistory {
     /// By slot, ascending.
@@ -36,7 +35,7 @@ impl VerdictHistory {
         Self { others: VecDeque::new(), others_max, known_from: Slot(1) }
     }
 
-    /// The next slot that has a verdict has this one.
+    /// Takes in the verdict of the next slot that has one.
     pub(super) fn note(&mut self, slot: Slot, verdict: Verdict) {
         if verdict == Verdict::First {
             return;
@@ -49,11 +48,11 @@ impl VerdictHistory {
         self.others.push_back((slot, verdict));
     }
 
-    /// What was delivered with these entries.
+    /// Adds the verdicts to entries of the log, which begin at slot `first`.
     ///
     /// # Errors
     ///
-    /// If it is not known any more. It is from the slot on that the error is.
+    /// If some are forgotten. The error is the first slot whose verdict is still known.
     pub(super) fn deliveries(
         &self,
         first: Slot,

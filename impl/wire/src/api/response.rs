@@ -35,8 +35,8 @@ impl Applied {
 pub enum Response {
     /// The response. It may be empty.
     Known(Value),
-    /// The command was applied, once, and its response is not kept any more. A retry does not apply it
-    /// again.
+    /// The command was applied, once, and its response is not kept any more: it is too old, or the client
+    /// left too many responses unread. A retry does not apply the command again.
     NoLongerKnown,
     /// The response has more bytes than [`RESPONSE_BYTES_MAX`].
     TooLarge {

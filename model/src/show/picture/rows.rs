@@ -1,4 +1,4 @@
-//! What there is to draw of a path: one row a step, with its marks and its arrow.
+//! The rows of a picture: one for each step, with its marks and its arrow.
 
 use std::format;
 use std::string::String;
@@ -14,15 +14,15 @@ use crate::world::{Action, ClusterState, World};
 
 /// A step of a path.
 pub(super) struct Row {
-    /// The replica that it happens at.
+    /// The replica where it happens.
     pub(super) at: usize,
-    /// What happens, in words.
+    /// What happens, as a sentence.
     pub(super) sentence: String,
-    /// What comes of it at that replica, in the order in which it comes.
+    /// Its effects at that replica, in order.
     pub(super) marks: Vec<Mark>,
     /// The message that arrives.
     pub(super) arrow: Option<Arrow>,
-    /// What each replica does after the step.
+    /// The role of each replica after the step.
     pub(super) roles: Vec<RoleKind>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Mark {
 /// A message.
 pub(super) struct Arrow {
     pub(super) from: usize,
-    /// The row of the step that sent it; none if the world brings it now.
+    /// The row of the step that sent it; `None` if catch-up brings it.
     pub(super) sent: Option<usize>,
     pub(super) style: ArrowStyle,
 }
@@ -59,7 +59,7 @@ pub(super) fn rows(world: &World, path: &[(ClusterState, Option<Action>)]) -> Ve
     rows
 }
 
-/// The message that step `index` delivers.
+/// The arrow of the message that step `index` delivers.
 fn arrow(
     world: &World,
     path: &[(ClusterState, Option<Action>)],
@@ -69,7 +69,7 @@ fn arrow(
     match action {
         Action::Deliver { envelope, .. } => {
             let content = world.envelope(envelope);
-            // Sent last where it was in flight after the step and not before.
+            // It was sent by the last step after which it was in flight and before which it was not.
             let is_in_flight = |at: usize| path[at].0.in_flight.contains(&envelope);
             let sent = (0..index).rev().find(|step| is_in_flight(step + 1) && !is_in_flight(*step));
             Some(Arrow {
@@ -111,7 +111,7 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
             let lost = was.unsynced.len();
             let label = if lost == 0 { "crash".into() } else { format!("forgets {lost}") };
             mark(Sign::Crash, label);
-            // What it recovers is history.
+            // What it recovers has happened before.
             return marks;
         }
         Action::Deliver { .. } | Action::Serve { .. } | Action::Elect { .. } => {}

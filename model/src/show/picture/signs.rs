@@ -1,5 +1,5 @@
-//! The signs of a picture: each kind of event has a shape and a colour of its own, and each phase of
-//! the protocol a line.
+//! The signs of a picture. Each kind of event has its own shape and colour, and each phase of the protocol
+//! its own style of arrow.
 
 use std::format;
 use std::string::String;
@@ -8,7 +8,7 @@ use svg::node::element::{Circle, Group, Line as Stroke, Polygon, Polyline, Recta
 
 use crate::world::MessageKind;
 
-/// Something that happens to a replica.
+/// The sign for something that happens at a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     Client,
@@ -36,7 +36,7 @@ impl Sign {
         Self::Crash,
     ];
 
-    /// What the legend calls it.
+    /// Its name in the legend.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Client => "client or timer",
@@ -65,7 +65,7 @@ impl Sign {
         }
     }
 
-    /// The shape, around a point; 12 pixels wide.
+    /// The shape around a point, about 12 pixels wide.
     pub(super) fn draw(self, x: f64, y: f64) -> Group {
         let group = Group::new().set("stroke", self.colour()).set("stroke-width", 1.8);
         let points = |all: &[(f64, f64)]| {
@@ -89,7 +89,7 @@ impl Sign {
                 polygon(&[(0.0, -6.5), (6.0, 0.0), (0.0, 6.5), (-6.0, 0.0)]).set("fill", hollow),
             ),
             Self::Write => group.add(square(x, y).set("fill", hollow)),
-            // A sealed box: what was written stays.
+            // A ticked box: what was written stays.
             Self::Sync => group.add(square(x, y).set("fill", solid)).add(
                 Polyline::new()
                     .set("points", points(&[(-3.0, 0.0), (-1.0, 2.5), (3.0, -2.5)]))
@@ -132,7 +132,7 @@ fn square(x: f64, y: f64) -> Rectangle {
     Rectangle::new().set("x", corner.0).set("y", corner.1).set("width", 10).set("height", 10)
 }
 
-/// How the way of a message is drawn.
+/// How the arrow of a message is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArrowStyle {
     Phase1,
@@ -148,7 +148,7 @@ impl ArrowStyle {
     pub(super) const ALL: [Self; 6] =
         [Self::Phase1, Self::Phase2, Self::Phase3, Self::Reject, Self::Forward, Self::CatchUp];
 
-    /// The line for messages of this kind.
+    /// The style for messages of this kind.
     pub(super) fn of(kind: MessageKind) -> Self {
         match kind {
             MessageKind::Canvass
@@ -166,7 +166,7 @@ impl ArrowStyle {
         }
     }
 
-    /// What the legend calls it.
+    /// Its name in the legend.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Phase1 => "canvass, propose, promise",

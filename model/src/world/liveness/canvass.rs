@@ -1,14 +1,14 @@
 //! A canvass does not oust a working coordinator.
 //!
-//! The canvass is there so that a replica that was cut off, and comes back, does no harm. So from every
-//! state, and for each majority: the others are silent, and one round of the schedule of
-//! [`liveness`](super) runs. If somebody then coordinates, and its round is answered, the
-//! whole majority has heard it. Now any other replica is told to stand, whether it is one of the
-//! majority or comes back from outside. Another round later the same one must still coordinate, under
+//! The purpose of the canvass is that a replica which was cut off does no harm when it comes back. So
+//! this is checked from every state and for each majority. The other replicas are silent, and one round
+//! of the schedule of [`liveness`](super) runs. If one replica then coordinates and its round is
+//! answered, the whole majority has heard it. Now any other replica is told to stand: one of the
+//! majority, or one that comes back. After another round, the same replica must still coordinate under
 //! the same number.
 //!
-//! One who comes back with a higher promise, given before, is left out: it rejects the coordinator's
-//! orders, canvass or not.
+//! A replica that comes back with a higher promise is left out: it rejects the coordinator's orders,
+//! whether there is a canvass or not.
 
 use std::vec::Vec;
 
@@ -20,7 +20,7 @@ use crate::world::scenario::Replicas;
 use crate::world::state::ClusterState;
 
 impl World {
-    /// Whether no canvass ousts whoever comes to work from `state` on.
+    /// Whether no canvass ousts a coordinator that works after one round from `state`.
     pub(in crate::world) fn is_undisturbed(&self, state: &ClusterState) -> bool {
         if !self.scenario.canvass {
             return true;
@@ -43,8 +43,8 @@ impl World {
 }
 
 impl FairRun<'_> {
-    /// Whether the working coordinator, if there is one, is still there after any other replica has
-    /// been told to stand.
+    /// Whether the working coordinator, if there is one, still coordinates after any other replica was
+    /// told to stand.
     fn coordinator_stays(&self) -> bool {
         let summary = |run: &Self, it: usize| run.summary(it).clone();
         let works = |run: &Self, it: usize| {

@@ -12,7 +12,7 @@ use synod_model::{
     SubmissionId, Verdict,
 };
 use synod_wire::Value;
-use synod_wire::api::Response;
+use synod_wire::api::{RESPONSE_BYTES_MAX, Response};
 
 use crate::state_machine::{Responder, Snapshot, StateMachine};
 
@@ -152,6 +152,29 @@ fn apply(responder: &mut Responder<Machine>, delivered: &Delivered<Value>, told:
         }
         _ => {}
     }
+}
+
+/// Small responses and some of the largest size, in many blocks.
+#[test]
+fn a_snapshot_holds_many_responses_and_large_ones() {
+    let mut responder = Responder::new(Machine::default());
+    for slot in 1..=5_000 {
+        let bytes = if slot % 1_000 == 0 { RESPONSE_BYTES_MAX - 10 } else { 100 };
+        let value = vec![b'v'; bytes].into();
+        let request = Request { session: SessionId(slot), number: 1, answered: 1, value };
+        let (entry, verdict) = (Entry::Request(request), Some(Verdict::First));
+        responder.apply(&Delivered { slot: Slot(slot), entry, verdict });
+    }
+    let mut bytes = Vec::new();
+    responder.snapshot().write_to(&mut bytes).unwrap();
+    let mut restored = Responder::new(Machine::default());
+    restored.restore(&mut &bytes[..]).unwrap();
+    let mut large = 0;
+    for slot in (1..=5_000).map(Slot) {
+        assert_eq!(restored.response_of(slot), responder.response_of(slot));
+        large += usize::from(restored.response_of(slot).size_bytes() > 1_000_000);
+    }
+    assert_eq!(large, 4, "and that in slot 3,000 is empty");
 }
 
 proptest! {

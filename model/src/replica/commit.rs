@@ -1,0 +1,42 @@
+//! Commit: what follows when the next slot is known to be committed.
+//!
+//! A coordinator commits what a majority has acknowledged, a follower what its coordinator says, and
+//! catch-up what a peer has sent. The consequences are the same: the learner delivers the entry, and
+//! the replica no longer keeps the submission that the entry is a copy of.
+
+use super::clients::Clients;
+use super::common::Common;
+use crate::acceptor::Held;
+use crate::entry::{Entry, Value};
+use crate::io::Output;
+use crate::numbers::SequenceNumber;
+
+/// Commits the next slot with `entry`.
+///
+/// `waits_for` is the number of the entry's record if that is not durable yet.
+pub(super) fn commit<V: Value>(
+    common: &mut Common<V>,
+    clients: &mut Clients<V>,
+    entry: Entry<V>,
+    waits_for: Option<SequenceNumber>,
+    out: &mut Output<V>,
+) {
+    let submission = entry.submission_id();
+    let is_delivered = common.watermark().next() > common.learner.delivered();
+    common.asked = false;
+    common.learner.commit(entry, waits_for, common.constants.limits(), out);
+    if let Some(submission) = submission {
+        clients.committed(submission, is_delivered, common.learner.table(), out);
+    }
+}
+
+/// Commits the next slot with what the acceptor held for it.
+pub(super) fn commit_held<V: Value>(
+    common: &mut Common<V>,
+    clients: &mut Clients<V>,
+    held: Held<V>,
+    out: &mut Output<V>,
+) {
+    let waits_for = if held.durable { None } else { Some(held.s) };
+    commit(common, clients, held.entry, waits_for, out);
+}

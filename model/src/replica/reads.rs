@@ -1,0 +1,107 @@
+//! Linearizable reads, at the replica that a client asked.
+//!
+//! A read is told a slot, and served when the application has everything up to it. The slot covers
+//! everything that was committed when the read arrived at the coordinator:
+//! [`rounds`](super::rounds) says how the coordinator makes sure of that. A read at another replica is
+//! forwarded, and repeated until it is answered. The answer names the run that asked, because an
+//! earlier run may have used the same id.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use super::{Replica, Role};
+use crate::entry::Value;
+use crate::io::{ClientAnswer, Output};
+use crate::message::Message;
+use crate::numbers::{ReadId, ReplicaId, Run, Slot};
+
+/// The reads of this replica's clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Reads {
+    /// Reads that no slot is known for.
+    asked: BTreeSet<ReadId>,
+    /// Reads whose slot is known, by slot.
+    told: BTreeSet<(Slot, ReadId)>,
+}
+
+impl Reads {
+    /// Takes in a new read, unless there are `reads_max` already.
+    fn ask(&mut self, id: ReadId, reads_max: u64) -> bool {
+        let room = ((self.asked.len() + self.told.len()) as u64) < reads_max;
+        if room {
+            self.asked.insert(id);
+        }
+        room
+    }
+
+    /// The reads that no answer has come for.
+    pub(crate) fn unanswered(&self) -> Vec<ReadId> {
+        self.asked.iter().copied().collect()
+    }
+
+    /// Whether no read waits for anything.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.told.is_empty()
+    }
+
+    /// Whether no read waits for its slot to be applied.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn told_is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// These reads are to be served at `slot`. A read that nobody waits for is ignored.
+    pub(super) fn tell(&mut self, ids: &[ReadId], slot: Slot) {
+        for &id in ids {
+            if self.asked.remove(&id) {
+                self.told.insert((slot, id));
+            }
+        }
+    }
+
+    /// Answers the reads whose slot is applied.
+    pub(super) fn answer<V>(&mut self, applied: Slot, out: &mut Output<V>) {
+        while let Some(&(slot, id)) = self.told.first().filter(|(slot, _)| *slot <= applied) {
+            self.told.remove(&(slot, id));
+            out.answers.push(ClientAnswer::Read { id, slot });
+        }
+    }
+}
+
+impl<V: Value> Replica<V> {
+    /// Clients of this replica want to read.
+    pub(super) fn read(&mut self, ids: Vec<ReadId>, out: &mut Output<V>) {
+        let reads_max = self.common.limits().reads_max;
+        let mut taken = Vec::new();
+        for id in ids {
+            if self.clients.reads.ask(id, reads_max) {
+                taken.push(id);
+            } else {
+                out.answers.push(ClientAnswer::ReadRefused { id });
+            }
+        }
+        self.pass_on_reads(&taken, out);
+    }
+
+    /// Passes reads of this replica's clients on to the coordinator: this replica, or another if one
+    /// is known.
+    pub(super) fn pass_on_reads(&mut self, ids: &[ReadId], out: &mut Output<V>) {
+        let common = &self.common;
+        if let Role::Coordinator(coordinator) = &mut self.role {
+            coordinator.take_reads(common.me, common.run, ids, common);
+        } else if let Some(coordinator) = common.forwards_to() {
+            let frame = usize::try_from(common.limits().frame_entries_max).unwrap_or(usize::MAX);
+            for ids in ids.chunks(frame.max(1)) {
+                out.send(coordinator, Message::Read { run: common.run, ids: ids.to_vec() });
+            }
+        }
+    }
+
+    /// Takes in reads that `from` forwards. Only a coordinator does.
+    pub(super) fn take_forwarded_reads(&mut self, from: ReplicaId, run: Run, ids: &[ReadId]) {
+        if let Role::Coordinator(coordinator) = &mut self.role {
+            coordinator.take_reads(from, run, ids, &self.common);
+        }
+    }
+}
