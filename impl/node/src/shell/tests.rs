@@ -51,7 +51,7 @@ fn read(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Read> {
 }
 
 #[test]
-fn one_request_is_asked_for_by_so_many_and_not_more() {
+fn the_waiters_for_one_request_are_limited() {
     let mut shell = alone();
     for _ in 0..1000 {
         drop(request(&mut shell));
@@ -66,7 +66,7 @@ fn one_request_is_asked_for_by_so_many_and_not_more() {
 }
 
 #[test]
-fn a_read_of_somebody_who_has_gone_takes_no_place() {
+fn a_read_of_a_client_that_has_gone_takes_no_place() {
     let mut shell = alone();
     drop(read(&mut shell));
     let _waits = read(&mut shell);
