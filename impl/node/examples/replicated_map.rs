@@ -70,7 +70,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         make_data_directory(&data_dir, "example", id, &members)?;
         nodes.push(Node::open(Config::new(data_dir), Map::default()).await?);
     }
-    nodes[0].formed().await?;
+    for node in &nodes {
+        node.formed().await?;
+    }
 
     nodes[0].submit("colour=red").await?;
     let before = nodes[1].submit("colour=blue").await?;
