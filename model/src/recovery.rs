@@ -16,6 +16,7 @@ use crate::learner::Learner;
 use crate::numbers::{ReplicaId, Run, Slot};
 use crate::record::{Base, Fold, Record, RecordError};
 use crate::replica::Replica;
+use crate::replica::common::Common;
 
 /// A replica that reads its disk.
 #[derive(Clone, Debug)]
@@ -90,6 +91,6 @@ impl<V: Value> Recovery<V> {
         let accepted =
             fold.entries.into_iter().map(|(slot, stored)| (slot, stored.s, stored.entry));
         let acceptor = Acceptor::recovered(fold.promised, accepted);
-        Replica::recovered(constants, configuration, me, run, acceptor, learner)
+        Replica::new(Common::new(constants, configuration, me, run, acceptor, learner))
     }
 }

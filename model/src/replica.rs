@@ -31,18 +31,13 @@ pub(crate) mod rounds;
 mod status;
 
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 
 pub use status::{RoleName, Status};
 
-use crate::acceptor::Acceptor;
-use crate::configuration::Configuration;
-use crate::constants::ClusterConstants;
 use crate::entry::Value;
 use crate::io::{Input, Output};
-use crate::learner::Learner;
 use crate::message::{Message, Reply};
-use crate::numbers::{Position, RangeBuilder, ReplicaId, Run, SequenceNumber, Slot};
+use crate::numbers::{Position, RangeBuilder, ReplicaId, SequenceNumber, Slot};
 use clients::Clients;
 use common::Common;
 pub(crate) use coordinator::Coordinator;
@@ -79,15 +74,8 @@ impl<V> Role<V> {
 }
 
 impl<V: Value> Replica<V> {
-    pub(crate) fn recovered(
-        constants: Arc<ClusterConstants>,
-        configuration: Configuration,
-        me: ReplicaId,
-        run: Run,
-        acceptor: Acceptor<V>,
-        learner: Learner<V>,
-    ) -> Self {
-        let common = Common::new(constants, configuration, me, run, acceptor, learner);
+    /// A replica that has just started: it follows, and nobody waits for anything.
+    pub(crate) fn new(common: Common<V>) -> Self {
         Self { common, role: Role::Follower, clients: Clients::default() }
     }
 

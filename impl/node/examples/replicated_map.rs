@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p synod-node --example replicated_map
 //!
-//! A command is `key=value` and sets a key. Its response is the value that the key had before. A query
+//! A command is a line `key=value` and sets a key. Its response is the value that the key had before. A query
 //! is a key, and its response is the value.
 
 use std::collections::BTreeMap;
@@ -24,9 +24,9 @@ impl StateMachine for Map {
 
     fn apply(&mut self, _slot: Slot, command: &Value) -> Value {
         // A client may send anything. Every replica must do the same with it: nothing.
-        let Some((key, value)) = str::from_utf8(&command.0).ok().and_then(|it| it.split_once('='))
-        else {
-            return "error: a command is key=value".into();
+        let line = str::from_utf8(&command.0).ok().filter(|it| !it.contains(['\n', '\r']));
+        let Some((key, value)) = line.and_then(|line| line.split_once('=')) else {
+            return "error: a command is key=value, in one line".into();
         };
         let before = Arc::make_mut(&mut self.0).insert(key.to_owned(), value.to_owned());
         before.unwrap_or_default().into()
@@ -70,7 +70,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         make_data_directory(&data_dir, "example", id, &members)?;
         nodes.push(Node::open(Config::new(data_dir), Map::default()).await?);
     }
-    nodes[0].formed().await?;
+    for node in &nodes {
+        node.formed().await?;
+    }
 
     nodes[0].submit("colour=red").await?;
     let before = nodes[1].submit("colour=blue").await?;

@@ -6,7 +6,7 @@ use std::io;
 use thiserror::Error;
 use tokio::net::{TcpListener, lookup_host};
 
-/// For whom a port is.
+/// The users of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListensFor {
     /// The other replicas.

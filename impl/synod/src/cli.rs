@@ -90,7 +90,7 @@ mod tests {
 
     /// Every command in a code block of these pages parses.
     #[test]
-    fn the_pages_tell_what_can_be_asked() {
+    fn the_commands_on_the_pages_are_valid() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         let mut found = 0;
         for page in ["README.md", "docs/README.md", "docs/operating.md", "docs/performance.md"] {

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_holds_nobody_up_and_learns_how_much_it_has_missed() {
+    fn a_reader_that_stalls_delays_nobody_and_learns_how_much_it_has_missed() {
         let ((wake, wakes), (read, reads)) = (channel(), channel());
         let (left_out, reported) = channel();
         let report_left_out = move |lines| left_out.send(lines).expect("the test listens");

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_members_is_told() {
+    fn invalid_lists_of_members_are_reported() {
         assert_eq!(error(""), MembersError::Form(String::new()));
         assert_eq!(error("localhost:1"), MembersError::Form("localhost:1".to_owned()));
         assert_eq!(error("x=a:1"), MembersError::Id("x".to_owned()));

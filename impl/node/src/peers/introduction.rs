@@ -43,7 +43,7 @@ pub(super) enum HelloReply {
 pub(super) enum Refusal {
     #[error("which is of another cluster")]
     OtherCluster,
-    #[error("which looks for somebody else")]
+    #[error("which looks for another replica")]
     WrongReplica,
     #[error("which is none of its peers")]
     NoPeer,

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_with_copies_of_one_data_directory_are_found_out() {
+    fn two_processes_with_copies_of_one_data_directory_are_detected() {
         let peer = peer();
         for _ in 0..2 {
             peer.note_run(Run(1));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_there_is_no_room_for_is_dropped() {
+    async fn frames_without_room_are_dropped() {
         let queue = FrameQueue::new(100, 3);
         queue.push(&frame(1));
         assert_eq!(queue.load(), (load(0, 0), 1), "nobody is connected");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_waits_for_something() {
+    async fn taking_from_an_empty_queue_waits() {
         let queue = FrameQueue::new(100, 100);
         queue.open();
         let (taken, ()) = tokio::join!(queue.take(), async {

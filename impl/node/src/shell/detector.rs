@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hears_of_a_coordinator_suspects_nothing() {
+    fn a_replica_that_hears_a_coordinator_suspects_nothing() {
         let heard: Vec<_> = (0..10_000).step_by(50).collect();
         for seed in 0..20 {
             let alarms = alarms(seed, &heard, 10_000);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hears_of_none_suspects_and_stands_within_half_a_second() {
+    fn a_replica_that_hears_no_coordinator_stands_within_half_a_second() {
         for seed in 0..100 {
             let alarms = alarms(seed, &[], 400);
             assert_eq!(of(&alarms, Alarm::Suspect)[0], 200, "seed {seed}");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_in_vain_waits_longer_but_never_gives_up() {
+    fn a_candidate_that_is_not_elected_waits_longer_and_never_gives_up() {
         for seed in 0..20 {
             let stands = of(&alarms(seed, &[], 60_000), Alarm::Stand);
             let gaps: Vec<_> = stands.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn who_slept_is_told_each_thing_once() {
+    fn a_replica_that_slept_gets_each_alarm_once() {
         let mut detector = Detector::new(Timing::default(), Rng::with_seed(1), ms(0));
         let mut due = Vec::new();
         while let Some(alarm) = detector.due(ms(60_000)) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Base, ClusterConstants, Configuration, ConfigurationId, Limits, Output, Recovery, ReplicaId,
-    Request, Run, SessionId, Slot,
+    Base, ClusterConstants, Configuration, ConfigurationId, Limits, Output, Position, Recovery,
+    ReplicaId, Request, Run, SessionId, Slot,
 };
 use synod_wire::api::{NotDone, ReadError, SubmitError};
 use tokio::sync::oneshot::{self, Receiver, Sender};
@@ -22,7 +22,11 @@ type Read = Result<Slot, ReadError>;
 
 /// One replica of three, which takes a single read at a time.
 fn alone() -> Shell<Sender<Submit>, Sender<Read>> {
-    let members = (0..3).map(ReplicaId).collect();
+    one_of(3)
+}
+
+fn one_of(members: u16) -> Shell<Sender<Submit>, Sender<Read>> {
+    let members = (0..members).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).unwrap();
     let limits = Limits { reads_max: 1, ..Limits::default() };
     let cluster = Arc::new(ClusterConstants::new(1 << 16, first.clone(), limits).unwrap());
@@ -47,7 +51,7 @@ fn read(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Read> {
 }
 
 #[test]
-fn one_request_is_asked_for_by_so_many_and_not_more() {
+fn the_waiters_for_one_request_are_limited() {
     let mut shell = alone();
     for _ in 0..1000 {
         drop(request(&mut shell));
@@ -62,10 +66,60 @@ fn one_request_is_asked_for_by_so_many_and_not_more() {
 }
 
 #[test]
-fn a_read_of_somebody_who_has_gone_takes_no_place() {
+fn a_read_of_a_client_that_has_gone_takes_no_place() {
     let mut shell = alone();
     drop(read(&mut shell));
     let _waits = read(&mut shell);
     shell.flush(NOW);
     assert!(shell.effects().read.is_empty(), "there is a place for it");
+}
+
+/// A cluster of one, whose disk syncs at once.
+struct Driven {
+    shell: Shell<Sender<Submit>, Sender<Read>>,
+    now: Duration,
+    written: Position,
+}
+
+impl Driven {
+    /// Submits, and runs until somebody is answered: in the state of which slot, and with what.
+    fn submit(&mut self, submission: Submission) -> (Slot, Submit) {
+        let (reply, _outcome) = oneshot::channel();
+        self.shell.handle(ShellEvent::Submit(submission, reply), self.now);
+        loop {
+            self.shell.flush(self.now);
+            let effects = self.shell.effects();
+            let written = std::mem::take(&mut effects.out.writes).len();
+            let answered = std::mem::take(&mut effects.on_delivery);
+            effects.out.clear();
+            if let Some((state, _, outcome)) = answered.into_iter().next() {
+                return (state, outcome);
+            }
+            if written > 0 {
+                self.written.0 += written as u64;
+                self.shell.handle(ShellEvent::Synced(self.written), self.now);
+            } else {
+                self.now = self.shell.next_alarm();
+            }
+        }
+    }
+
+    fn request(&mut self, session: SessionId, number: u64) -> (Slot, Submit) {
+        let request = Request { session, number, answered: 1, value: "a".into() };
+        self.submit(Submission::Request(request))
+    }
+}
+
+/// The request table was asked as it is after every slot so far, so the response is looked up there too:
+/// in an earlier state it is not there yet, in a later one it may be forgotten.
+#[test]
+fn a_retry_is_answered_in_the_state_in_which_the_core_has_found_it() {
+    let mut driven = Driven { shell: one_of(1), now: NOW, written: Position(0) };
+    let (opened, _) = driven.submit(Submission::Open);
+    let session = SessionId(opened.0);
+    let (first, outcome) = driven.request(session, 1);
+    assert_eq!(outcome, Ok(first));
+    let (second, outcome) = driven.request(session, 2);
+    assert_eq!(outcome, Ok(second));
+    assert_eq!(driven.request(session, 1), (second, Ok(first)));
 }

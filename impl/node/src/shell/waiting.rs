@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_have_gone_are_not_kept() {
+    fn waiters_that_have_gone_are_not_kept() {
         let mut waiting = Waiting::default();
         let first = waits(&mut waiting).unwrap();
         for _ in 0..10_000 {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_wait_than_the_limit() {
+    fn the_number_of_waiters_is_limited() {
         let mut waiting = Waiting::default();
         let mut those: Vec<_> = (0..WAITERS_MAX).map(|_| waits(&mut waiting).unwrap()).collect();
         assert!(waits(&mut waiting).is_err());

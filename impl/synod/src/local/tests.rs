@@ -62,7 +62,7 @@ async fn a_directory_is_made_once_and_used_again() {
 }
 
 #[tokio::test]
-async fn an_interrupted_making_is_gone_on_with() {
+async fn an_interrupted_init_is_continued() {
     let (_directory, program, data) = program(WAITS);
     drop(make(&data, None, &program).await.unwrap());
     fs::remove_file(data.join("replicas")).unwrap();
@@ -73,7 +73,7 @@ async fn an_interrupted_making_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_said() {
+async fn unusable_arguments_are_reported() {
     let (directory, program, data) = program("exit 1");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("thesis.tex"), "").unwrap();
@@ -126,7 +126,7 @@ async fn a_replica_that_ends_is_started_again_and_none_is_left_in_the_end() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_run_is_tried_again_later_and_later() {
+async fn a_replica_that_cannot_run_is_started_again_after_longer_and_longer() {
     let (_directory, program, data) = program("exit 3");
     let layout = make(&data, None, &program).await.unwrap();
     let (events, mut happens) = mpsc::unbounded_channel();

@@ -121,7 +121,7 @@ async fn an_endpoint_that_is_down_is_passed_over() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_said_to() {
+async fn invalid_command_lines_are_reported() {
     let done = run(&["submit", "--endpoints", "nowhere", "a"]).await;
     assert_eq!(done.code, 2);
     assert!(done.stderr.contains("an endpoint is host:port"), "{}", done.stderr);

@@ -21,7 +21,7 @@ fn full() -> Stdio {
 }
 
 #[tokio::test]
-async fn what_becomes_of_values_that_nobody_is_told_of_is_unknown() {
+async fn values_without_a_printed_answer_are_unknown() {
     let cluster = Cluster::new();
     let replica = Running::start(&cluster, 0).await;
     let mut synod = Synod::start(&["submit", "--endpoints", replica.endpoint.as_str(), "-"]);
@@ -44,7 +44,7 @@ async fn what_becomes_of_values_that_nobody_is_told_of_is_unknown() {
 }
 
 #[tokio::test]
-async fn inspect_is_quiet_to_those_who_have_read_enough_and_says_when_a_disk_is_full() {
+async fn inspect_ends_quietly_with_its_reader_and_reports_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("r0").to_str().unwrap().to_owned();
     let made = run(&["init", "--data-dir", &data_dir, "--id", "0", "--peers", "0=a:1"]).await;

@@ -127,7 +127,7 @@ async fn replicas_do_not_outlive_one_that_is_killed() {
 }
 
 #[tokio::test]
-async fn a_signal_before_it_is_ready_leaves_nothing_either() {
+async fn a_signal_before_it_is_ready_leaves_nothing() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().to_str().unwrap().to_owned();
     for ms in [1, 30, 100, 200] {

@@ -174,7 +174,7 @@ fn a_data_directory_that_cannot_be_written_to_is_not_used() {
 
 /// Both nodes greet the others with the same incarnation, and take turns in being heard.
 #[test]
-fn two_processes_with_copies_of_one_data_directory_are_found_out() {
+fn two_processes_with_copies_of_one_data_directory_are_detected() {
     let (mut cluster, _) = Cluster::running_calmly(3);
     cluster.stop(1);
     let copy = cluster.path().join("copy");

@@ -43,7 +43,7 @@ fn a_follower_that_comes_back_from_isolation_disturbs_nobody() {
 }
 
 #[test]
-fn an_isolated_coordinator_tells_nothing_that_is_not_so_and_follows_when_it_is_back() {
+fn an_isolated_coordinator_reports_nothing_wrong_and_follows_when_it_is_back() {
     let (cluster, network, before) = running();
     let others = [(before.id + 1) % 3, (before.id + 2) % 3];
     cluster.submit([before.id], &["before"]);

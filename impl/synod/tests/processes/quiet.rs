@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 
 #[test]
-fn a_healthy_cluster_that_nobody_asks_tells_nothing_and_keeps_no_more() {
+fn an_idle_cluster_logs_nothing_and_keeps_no_more() {
     let (mut cluster, before) = Cluster::running_calmly(3);
     until_all_are_connected(&cluster);
     let resident = |cluster: &Cluster| -> Vec<u64> {

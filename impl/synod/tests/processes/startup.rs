@@ -15,7 +15,7 @@ fn node(cluster: &Cluster, more: &[&str]) -> Done {
 }
 
 #[test]
-fn a_key_that_no_configuration_has_is_named() {
+fn an_unknown_key_of_the_configuration_is_reported() {
     let cluster = Cluster::made(3);
     for (content, key) in [
         ("listen_cleint = '127.0.0.1:1'\n", "listen_cleint"),

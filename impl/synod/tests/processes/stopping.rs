@@ -154,7 +154,7 @@ fn a_node_stops_at_once_while_its_disk_does_not_answer() {
 }
 
 #[test]
-fn clients_that_only_listen_do_not_hold_up_a_node_that_stops() {
+fn clients_that_only_listen_do_not_delay_a_stop() {
     let (mut cluster, coordination) = Cluster::running(3);
     let id = coordination.id;
     cluster.submit([id], &["something"]);
@@ -206,7 +206,7 @@ impl Deaf {
 }
 
 #[test]
-fn a_client_that_does_not_read_does_not_hold_up_a_node_that_stops() {
+fn a_client_that_does_not_read_does_not_delay_a_stop() {
     let (mut cluster, coordination) = Cluster::running(3);
     let _deaf = Deaf::begin(&cluster, coordination.id);
     cluster.stop(coordination.id);

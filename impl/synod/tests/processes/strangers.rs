@@ -74,7 +74,7 @@ fn noise_on_either_port_ends_its_connection_and_nothing_else() {
 /// Anybody who can reach a port can cause a log line for each connection, up to ten a second. Then there
 /// is one line with a number.
 #[test]
-fn many_strangers_are_told_in_a_few_lines() {
+fn log_lines_about_strangers_are_limited() {
     const STRANGERS: usize = 200;
     let mut cluster = Cluster::made(3);
     cluster.start(0).tells("listens for clients");
@@ -159,7 +159,7 @@ fn a_replica_of_another_cluster_is_turned_away() {
 }
 
 #[test]
-fn an_address_that_leads_into_a_cluster_of_the_same_name_is_told_as_a_possibility() {
+fn an_address_that_leads_into_a_cluster_of_the_same_name_is_reported_as_a_possibility() {
     let (cluster, before) = Cluster::running_calmly(3);
     // Another cluster with the default name, made by somebody else, with one address mistyped.
     let mut other = Cluster::made(3);

@@ -96,7 +96,7 @@ fn lengths_are_not_believed() {
 
 /// A configuration that names a member twice is refused, even if its checksum is right.
 #[test]
-fn what_cannot_be_is_refused() {
+fn an_impossible_configuration_is_refused() {
     let configuration = [0, 1, 1, 1, 1, 4, 7, 2, 5, 5];
     let error = decoded(&configuration).expect_err("a member twice").to_string();
     assert!(error.contains("member 5 is named twice"), "{error}");

@@ -145,7 +145,7 @@ fn garbage_is_refused() {
 
 /// Four bytes are enough to refuse a frame, and no room is made for what it announces.
 #[test]
-fn a_length_is_not_believed() {
+fn a_length_above_the_limit_is_refused() {
     let too_long = u32::try_from(MAX + 1).expect("small").to_le_bytes();
     assert!(matches!(split(&too_long, MAX), Err(FrameError::TooLong { .. })));
     let allowed = (256_u32 << 20).to_le_bytes().to_vec();

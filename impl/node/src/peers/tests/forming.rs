@@ -100,7 +100,7 @@ fn once_formed_a_majority_is_enough_to_start_again() {
 }
 
 #[test]
-fn who_was_made_anew_is_refused_and_stops() {
+fn a_replica_that_was_made_anew_is_refused_and_stops() {
     test(async {
         let mut cluster = Cluster::new();
         let (zero, mut one, two) = (cluster.start(0), cluster.start(1), cluster.start(2));
@@ -132,7 +132,7 @@ fn who_was_made_anew_is_refused_and_stops() {
 
 /// Only one member had met the first replica 2 when its disk was lost.
 #[test]
-fn who_was_made_anew_while_the_cluster_formed_is_found_out() {
+fn a_replica_that_was_made_anew_while_the_cluster_formed_is_detected() {
     test(async {
         let mut cluster = Cluster::new();
         let (zero, two) = (cluster.start(0), cluster.start(2));

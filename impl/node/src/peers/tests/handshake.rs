@@ -49,7 +49,7 @@ fn named(name: &str, mut identity: Identity) -> Identity {
 }
 
 #[test]
-fn whoever_is_welcome_is_stored_first() {
+fn a_dialer_is_stored_before_it_is_welcomed() {
     test(async {
         let (port, setup, node) = one();
         let (wire, answer) = Wire::greet(&port, &Setup::of_three(0).hello(1)).await;
@@ -63,7 +63,7 @@ fn whoever_is_welcome_is_stored_first() {
 }
 
 #[test]
-fn who_does_not_belong_here_is_told_why() {
+fn a_caller_that_does_not_belong_is_told_why() {
     test(async {
         let (port, setup, _node) = one();
         let first = identity(0, 3, 10);
@@ -146,7 +146,7 @@ fn garbage_closes_the_connection_and_never_the_node() {
 }
 
 #[test]
-fn who_stays_silent_is_closed() {
+fn a_silent_caller_is_disconnected() {
     test(async {
         let (port, nobody) = (Port::new(), Port::new());
         let mut setup = Setup::of_three(1);
@@ -188,7 +188,7 @@ fn silent_strangers_keep_nobody_out() {
 
 /// What a dialer makes of each reply.
 #[test]
-fn a_dialer_says_what_is_wrong() {
+fn a_dialer_reports_what_is_wrong() {
     test(async {
         let (port, other, nobody) = (Port::new(), Port::new(), Port::new());
         let listener = other.listener();
@@ -329,7 +329,7 @@ fn a_peer_with_another_data_directory_is_not_talked_to() {
 
 /// Replica 0 was made anew. A peer that is the right one has met another replica 0.
 #[test]
-fn a_replica_that_is_known_otherwise_stops() {
+fn a_replica_that_a_peer_has_met_with_another_directory_stops() {
     test(async {
         let (port, other, nobody) = (Port::new(), Port::new(), Port::new());
         let listener = other.listener();

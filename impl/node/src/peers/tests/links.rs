@@ -144,7 +144,7 @@ fn what_a_peer_sends_by_mistake_closes_its_connection_only() {
 }
 
 #[test]
-fn an_acceptor_that_speaks_is_hung_up_on() {
+fn an_acceptor_that_sends_is_disconnected() {
     test(async {
         let (node, listener, mut wire, _port) = zero_and_a_wire(&zero()).await;
         wire.send(&framed(&ask(1))).await;
@@ -197,7 +197,7 @@ fn a_connection_that_waits_for_a_full_inbox_can_be_replaced() {
 
 /// A peer that is stopped, swapped out, or behind half a link takes nothing more.
 #[test]
-fn a_peer_that_never_reads_holds_nobody_up() {
+fn a_peer_that_never_reads_delays_nobody() {
     test(async {
         let (port, stuck, fine) = (Port::new(), Port::new(), Port::new());
         let all = addresses(&[&port, &stuck, &fine]);
@@ -242,7 +242,7 @@ fn a_peer_that_never_reads_holds_nobody_up() {
 
 /// Nothing is lost between a slow replica and a peer that waits for it, and nothing overtakes.
 #[test]
-fn a_full_inbox_holds_the_sender_up_and_nobody_else() {
+fn a_full_inbox_delays_the_sender_and_nobody_else() {
     test(async {
         let ports = [Port::new(), Port::new()];
         let all = addresses(&[&ports[0], &ports[1]]);

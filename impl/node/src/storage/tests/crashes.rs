@@ -263,7 +263,7 @@ fn every_operation_fails_once() {
 /// them and fails to sync the zeros, so the next start sees zeros where the disk has none. Then a
 /// batch is written that does not fit there. If the remains came back, they would lie below that batch.
 #[test]
-fn what_was_not_cut_off_does_not_come_back() {
+fn remains_that_were_not_cut_off_do_not_come_back() {
     let written: Vec<Records> = (0..7).map(|it| vec![accepted(it, 7, 100)]).collect();
     let interrupted = accepted(7, 8, 2000);
     let new = [accepted(7, 9, 3000), accepted(8, 9, 2000)];
@@ -355,7 +355,7 @@ fn init(disk: &SimulatedDisk) -> Result<DataDirectory, InitError> {
 
 /// A power loss right after `init` or an append has returned changes nothing.
 #[test]
-fn what_has_returned_is_durable() {
+fn an_operation_that_has_returned_is_durable() {
     check(100, &(batches(1..12), any::<u64>()), |(written, seed)| {
         let disk = new_disk(seed).lose_power();
         let (mut log, _) = recover(&disk);
@@ -369,7 +369,7 @@ fn what_has_returned_is_durable() {
 
 /// The disk is full when the next segment is to be made.
 #[test]
-fn a_full_disk_is_told() {
+fn a_full_disk_is_reported() {
     let written: Vec<Records> = (0..9).map(|it| vec![accepted(it, 7, 100)]).collect();
     let disk = new_disk(1);
     let (mut log, _) = recover(&disk);

@@ -42,7 +42,7 @@ fn refuses(disk: &SimulatedDisk) -> RecoverError {
 }
 
 #[test]
-fn every_flipped_byte_below_the_last_batch_is_told() {
+fn every_flipped_byte_below_the_last_batch_is_reported() {
     let (_, disk) = three_segments();
     for (name, length) in [
         ("log/00000001.wal", 8 * 4096),
@@ -163,7 +163,7 @@ fn reseal(disk: &SimulatedDisk, name: &str, change: impl FnOnce(&mut Header)) {
 
 /// There are zeros behind the end of the log, further than an interrupted write reaches.
 #[test]
-fn what_is_written_far_behind_the_end_is_told() {
+fn bytes_far_behind_the_end_are_reported() {
     let written = vec![vec![accepted(1, 1, 100)]];
     for (offset, is_damage) in [(4096, false), (3 * 4096 - 1, false), (3 * 4096, true)] {
         let disk = disk_with(&written);

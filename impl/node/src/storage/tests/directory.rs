@@ -192,7 +192,7 @@ fn an_identity_that_was_opened_stays() {
 }
 
 #[test]
-fn damage_in_small_files_is_told() {
+fn damage_in_small_files_is_reported() {
     for name in ["identity", "incarnations", "peers"] {
         let disk = new_disk(1);
         let length = disk.files()[name].len();
@@ -221,7 +221,7 @@ fn damage_in_small_files_is_told() {
 }
 
 #[test]
-fn what_no_replica_can_be_is_refused() {
+fn impossible_replicas_are_refused() {
     let told = |change: &dyn Fn(&mut NewReplica)| {
         let mut replica = new_replica();
         change(&mut replica);

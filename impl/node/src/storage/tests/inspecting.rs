@@ -22,7 +22,7 @@ fn disk() -> SimulatedDisk {
 }
 
 #[test]
-fn everything_is_told() {
+fn everything_is_reported() {
     let disk = disk();
     let text = text(&disk);
     for expected in [
@@ -47,7 +47,7 @@ fn everything_is_told() {
 }
 
 #[test]
-fn a_directory_in_use_is_told() {
+fn a_directory_in_use_is_reported() {
     let disk = disk();
     let directory = open(&disk);
     assert!(text(&disk).contains("process 3 has it open: what follows of the end"));
@@ -55,7 +55,7 @@ fn a_directory_in_use_is_told() {
 }
 
 #[test]
-fn an_interrupted_write_is_told() {
+fn an_interrupted_write_is_reported() {
     let disk = disk();
     disk.damage("log/00000001.wal", |content| content[13_000] ^= 1);
     let text = text(&disk);
@@ -72,7 +72,7 @@ fn an_interrupted_write_is_told() {
 
 /// What lies behind the damage is reported too.
 #[test]
-fn damage_is_told() {
+fn damage_is_reported() {
     let disk = disk();
     disk.damage("log/00000001.wal", |content| content[4096] ^= 1);
     let text = text(&disk);

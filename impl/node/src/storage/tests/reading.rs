@@ -113,7 +113,7 @@ fn as_many_bytes_as_may_be_and_one_entry_at_least() {
 
 /// A slot whose last record is damaged is never served from an older one.
 #[test]
-fn damage_is_told() {
+fn damage_is_reported() {
     let disk = new_disk(1);
     let (mut log, _) = recover(&disk);
     append(&mut log, &[accepted(1, 1, 100)]);

@@ -117,7 +117,7 @@ fn a_second_process_is_told_who_has_the_directory() {
 
 /// Root may write anywhere, and often runs the tests. But nobody may write below a file, or in `/proc`.
 #[test]
-fn an_unwritable_directory_is_told() {
+fn an_unwritable_directory_is_reported() {
     let holder = tempdir().expect("a temporary directory");
     let file = holder.path().join("file");
     fs::write(&file, "").expect("room");
