@@ -1,11 +1,15 @@
 //! Who a replica is: what is fixed when its data directory is made, and never changes.
 //!
-//! Two parts of it have a meaning outside of the node, and are defined in [`synod_wire::identity`]: the
-//! id of the cluster, and the incarnation.
+//! The *incarnation* distinguishes a replica from one that was made anew under its id: the core admits
+//! members by it. It is a random number, drawn with the data directory. Every batch of the log carries
+//! it too. So a segment that was copied from another directory is recognized. And no value can imitate a
+//! batch, because clients never learn the incarnation.
+//!
+//! The id of the cluster has a meaning outside of the node, and is defined in [`synod_wire::identity`].
 
 use serde::{Deserialize, Serialize};
-use synod_model::{ClusterConstants, ReplicaId};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::{ClusterConstants, Incarnation, ReplicaId};
+use synod_wire::ClusterId;
 use thiserror::Error;
 
 /// The length of the longest name of a cluster: 64 bytes, so that it fits in a line of any message.

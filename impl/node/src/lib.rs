@@ -30,9 +30,10 @@ pub use shell::detector::Timing;
 pub use start::StartError;
 pub use state_machine::{BareLog, Snapshot, StateMachine};
 // What the interface of this package is made of, so that its users need no other.
+pub use synod_model::Incarnation;
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, NotDone, QueryError, ReadError, ReplicaStatus,
     Request, Response, SubmitError, SubscribeError, Unknown,
 };
-pub use synod_wire::{ClusterId, Incarnation, Value};
+pub use synod_wire::{ClusterId, Value};

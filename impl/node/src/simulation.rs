@@ -20,10 +20,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    ClusterConstants, Configuration, ConfigurationId, Delivered, Limits, Message, Position, Record,
-    ReplicaId, Run, Serve, Slot, To,
+    ClusterConstants, Configuration, ConfigurationId, Delivered, Incarnation, Limits, Message,
+    Position, Record, ReplicaId, Run, Serve, Slot, To,
 };
-use synod_wire::Incarnation;
 use synod_wire::Value;
 use synod_wire::api::{Applied, SubmitError};
 

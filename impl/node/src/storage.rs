@@ -122,11 +122,11 @@ mod tests;
 
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
 pub use directory::DataDirectory;
-pub use directory_error::{IdentityGone, InUse, IncarnationError, InitError, OpenError};
+pub use directory_error::{IdentityGone, InUse, InitError, OpenError};
 pub use disk_error::DiskError;
 pub use init::NewReplica;
 pub use inspect::{Finding, LogEnd, RecordFound, RecordKind, inspect};
-pub use layout::{IdentityFile, KnownMembers};
+pub use layout::IdentityFile;
 pub use log::{AppendError, Log, LogSize, Recovered};
 pub use log_limits::{LogLimits, LogLimitsError, SEGMENT_BYTES_MAX};
 pub use reader::{LogReader, ReadError};

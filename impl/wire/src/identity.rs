@@ -1,13 +1,8 @@
-//! Who is who: the id of a cluster, and the incarnation of a data directory.
+//! The id of a cluster.
 //!
-//! The *cluster id* is a hash of everything that all replicas of a cluster must agree on before they
-//! first speak: the name, the members and the constants. It does not cover addresses, which may change.
-//! Two replicas with different ids were not made for each other, and do not talk.
-//!
-//! The *incarnation* distinguishes a replica from one that was made anew under its id. It is a random
-//! number, drawn with the data directory. Every batch of the log carries it. So a segment that was
-//! copied from another directory is recognized. And no value can imitate a batch, because clients never
-//! learn the incarnation.
+//! It is a hash of everything that all replicas of a cluster must agree on before they first speak: the
+//! name, the members and the constants. It does not cover addresses, which may change. Two replicas with
+//! different ids were not made for each other, and do not talk.
 
 use std::fmt;
 
@@ -48,22 +43,6 @@ impl fmt::Display for ClusterId {
 }
 
 impl fmt::Debug for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-/// A random number that was drawn with a data directory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Incarnation(pub u128);
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }

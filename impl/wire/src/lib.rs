@@ -3,7 +3,7 @@
 //! This is the bottom of `impl/`. It opens no socket and no file, and decides nothing. The modules, in
 //! the order in which to read them:
 //!
-//! 1. [`Value`]: what clients put in the log. [`identity`]: which cluster, and which data directory.
+//! 1. [`Value`]: what clients put in the log. [`identity`]: the id of a cluster.
 //! 2. [`codec`]: how everything that leaves memory is encoded. [`frame`]: where one message ends and
 //!    the next one begins.
 //! 3. [`api`]: what clients ask of a node, and what it answers.
@@ -25,5 +25,5 @@ pub mod protocol;
 pub mod testing;
 mod value;
 
-pub use identity::{ClusterId, Incarnation};
+pub use identity::ClusterId;
 pub use value::Value;

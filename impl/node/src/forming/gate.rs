@@ -1,15 +1,17 @@
-//! What the transport asks before it lets anything pass.
+//! The gate: what the transport asks before it lets anything pass.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use synod_model::ReplicaId;
-use synod_wire::Incarnation;
+use synod_model::{
+    Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation, ReplicaId,
+};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::{Acquaintance, Forming, OtherIncarnation, Store, StoreError};
+use super::{Store, StoreError};
 use crate::identity::Identity;
 
 /// [`Forming`] and its [`Store`], for tasks that may not block.
@@ -19,10 +21,10 @@ pub struct Gate {
 }
 
 struct Inner {
-    /// Held for a moment only, so that whoever wants to know how things are need not wait for a disk.
+    /// Held for a moment only, so that nobody waits for the disk to read it.
     forming: Mutex<Forming>,
-    /// Held while the disk is at work, so one thing is stored at a time. Locked before `forming`.
-    /// None after an error, or once the gate is closed.
+    /// Held while the disk works, so one greeting at a time is stored. Locked before `forming`. `None`
+    /// after an error, or once the gate is closed.
     store: Mutex<Option<Box<dyn Store>>>,
     is_formed: watch::Sender<bool>,
 }
@@ -30,13 +32,22 @@ struct Inner {
 /// Why a member does not pass.
 #[derive(Clone, Debug, Error)]
 pub enum GateError {
-    /// It is known under another incarnation.
+    /// It is known with another incarnation.
     #[error("it is known as incarnation {}, and now comes as {}", .0.known, .0.found)]
     OtherIncarnation(OtherIncarnation),
-    /// What was to be remembered could not be.
+    /// It knows this replica with another incarnation, and is to be believed.
+    #[error("it knows this replica as incarnation {known}")]
+    MadeAnew {
+        /// The incarnation that it knows.
+        known: Incarnation,
+    },
+    /// It is no other member of the cluster.
+    #[error("it is no other member of the cluster")]
+    NoPeer,
+    /// What is known of the members could not be stored.
     #[error("what is known of the other members could not be stored\n  {0}")]
     Store(Arc<dyn std::error::Error + Send + Sync>),
-    /// This replica stops.
+    /// This replica is stopping.
     #[error("this replica is stopping")]
     Closed,
 }
@@ -48,123 +59,113 @@ impl From<StoreError> for GateError {
 }
 
 impl Gate {
-    /// The gate of this replica, as far open as it has been before.
+    /// The gate of a replica that starts with what is in `store`.
     pub fn new(identity: &Identity, store: impl Store) -> Self {
-        let forming = Forming::new(identity, store.incarnations(), store.is_formed());
+        let members = identity.cluster.first_configuration();
+        let forming = Forming::new(identity.replica, members, store.known_members());
         let is_formed = watch::Sender::new(forming.is_formed());
         let store: Box<dyn Store> = Box::new(store);
         let (forming, store) = (Mutex::new(forming), Mutex::new(Some(store)));
         Self { inner: Arc::new(Inner { forming, store, is_formed }) }
     }
 
-    /// A member has said who it is. When this returns, that is stored, and it may be told so.
+    /// Judges `greeting` of the member `from`, and stores what is to be stored. After that a hello may
+    /// be answered with a welcome, and messages may pass on its connection once
+    /// [`is_formed`](Self::is_formed) says so.
     ///
     /// # Errors
     ///
-    /// If it does not pass.
-    pub async fn met(&self, member: ReplicaId, incarnation: Incarnation) -> Result<(), GateError> {
-        self.meet(member, incarnation, false).await
+    /// If `from` does not pass.
+    pub async fn receive(
+        &self,
+        from: ReplicaId,
+        incarnation: Incarnation,
+        greeting: Greeting,
+    ) -> Result<(), GateError> {
+        if self.inner.judge(from, incarnation, greeting)?.is_none() {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        let stored = spawn_blocking(move || inner.receive(from, incarnation, greeting));
+        // If the runtime ends or the store panics, it is unknown what is stored.
+        stored.await.unwrap_or(Err(GateError::Closed))
     }
 
-    /// A member has said who it is, and that it has stored who this replica is. When this returns,
-    /// the cluster may be formed.
+    /// Checks that a member is not known with another incarnation. Stores nothing.
     ///
     /// # Errors
     ///
-    /// If it does not pass.
-    pub async fn welcomed(&self, by: ReplicaId, incarnation: Incarnation) -> Result<(), GateError> {
-        self.meet(by, incarnation, true).await
-    }
-
-    /// Judges a member that says who it is, and stores nothing.
-    ///
-    /// # Errors
-    ///
-    /// If it does not pass.
+    /// If it is.
     pub fn check(&self, member: ReplicaId, incarnation: Incarnation) -> Result<(), GateError> {
-        self.inner.check(member, incarnation).map(drop)
+        let checked = self.inner.forming().check(member, incarnation);
+        checked.map_err(GateError::OtherIncarnation)
     }
 
-    /// Whether messages may pass.
+    /// Whether messages may pass on the connections of members that passed. Once [`Forming::passes`]
+    /// allows that, it always does, so nothing is asked for each message.
     pub fn is_formed(&self) -> bool {
         *self.inner.is_formed.borrow()
     }
 
-    /// Whether messages may pass, for those who wait for that.
+    /// The same, for tasks that wait for it.
     pub fn watch_formed(&self) -> watch::Receiver<bool> {
         self.inner.is_formed.subscribe()
     }
 
-    /// The members that are still to be met.
+    /// The members that are missing before messages may pass.
     pub fn missing(&self) -> Vec<ReplicaId> {
         self.inner.forming().missing()
     }
 
-    /// Gives the store back to nobody: waits until it is at rest, and drops it. Nobody new passes any
-    /// more.
+    /// Waits until the store is at rest, and drops it. From then on no new member passes.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
-        // It fails only if it panics, and then the store is at rest as well.
+        // This fails only if it panics. Then the store is at rest as well.
         let _ = spawn_blocking(move || inner.store().take()).await;
-    }
-
-    async fn meet(
-        &self,
-        member: ReplicaId,
-        incarnation: Incarnation,
-        confirms: bool,
-    ) -> Result<(), GateError> {
-        if self.is_formed() {
-            // Everybody is known, and nothing is left to be stored.
-            return self.inner.check(member, incarnation).map(drop);
-        }
-        let inner = Arc::clone(&self.inner);
-        let met = spawn_blocking(move || inner.meet(member, incarnation, confirms));
-        // The runtime ends, or a store has panicked: either way nothing is known to be stored.
-        met.await.unwrap_or(Err(GateError::Closed))
     }
 }
 
 impl Inner {
-    fn meet(
+    /// Whether `from` passes. Returns what must be stored first.
+    fn judge(
         &self,
-        member: ReplicaId,
+        from: ReplicaId,
         incarnation: Incarnation,
-        confirms: bool,
+        greeting: Greeting,
+    ) -> Result<Option<KnownMembers>, GateError> {
+        match self.forming().receive(from, incarnation, greeting) {
+            Decision::Store(known) => Ok(Some(known)),
+            Decision::Admit => Ok(None),
+            Decision::Refuse(other) => Err(GateError::OtherIncarnation(other)),
+            Decision::Stop { known } => Err(GateError::MadeAnew { known }),
+            Decision::NoPeer => Err(GateError::NoPeer),
+        }
+    }
+
+    fn receive(
+        &self,
+        from: ReplicaId,
+        incarnation: Incarnation,
+        greeting: Greeting,
     ) -> Result<(), GateError> {
         let mut slot = self.store();
-        let store = slot.as_mut().ok_or(GateError::Closed)?;
-        let outcome = self.meet_with(store.as_mut(), member, incarnation, confirms);
-        if let Err(GateError::Store(_)) = outcome {
-            // What is on the disk is unknown now, and does not become known by asking again.
-            *slot = None;
-        }
-        outcome
-    }
-
-    fn meet_with(
-        &self,
-        store: &mut dyn Store,
-        member: ReplicaId,
-        incarnation: Incarnation,
-        confirms: bool,
-    ) -> Result<(), GateError> {
-        if self.check(member, incarnation)? == Acquaintance::New {
-            store.store_incarnation(member, incarnation)?;
-            self.forming().stored(member, incarnation);
-            info!(replica = %member, %incarnation, "met for the first time");
-        }
-        if confirms && self.forming().confirmed(member) {
-            store.store_formed()?;
-            self.forming().formed();
-            self.is_formed.send_replace(true);
-            info!("the cluster is formed");
+        while let Some(known) = self.judge(from, incarnation, greeting)? {
+            let store = slot.as_mut().ok_or(GateError::Closed)?;
+            if let Err(error) = store.store_known_members(known.clone()) {
+                // It is unknown what is on the disk, and asking again does not tell.
+                *slot = None;
+                return Err(error.into());
+            }
+            let is_formed = known.is_formed;
+            self.forming().stored(known);
+            if is_formed {
+                self.is_formed.send_replace(true);
+                info!("the cluster is formed");
+            } else {
+                info!(replica = %from, %incarnation, "met for the first time");
+            }
         }
         Ok(())
-    }
-
-    fn check(&self, member: ReplicaId, found: Incarnation) -> Result<Acquaintance, GateError> {
-        self.forming().meet(member, found).map_err(GateError::OtherIncarnation)
     }
 
     fn forming(&self) -> MutexGuard<'_, Forming> {
@@ -176,8 +177,8 @@ impl Inner {
     }
 }
 
-impl std::fmt::Debug for Gate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate").field("forming", &*self.inner.forming()).finish_non_exhaustive()
     }
 }

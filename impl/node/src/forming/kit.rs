@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationId, Incarnation, KnownMembers, Limits, ReplicaId,
+};
+use synod_wire::ClusterId;
 
 use super::{Store, StoreError};
 use crate::identity::Identity;
@@ -32,68 +34,62 @@ pub(crate) fn identity(replica: u16, members: u16, incarnation: u128) -> Identit
     identity_with(Limits::default(), replica, members, incarnation)
 }
 
-/// Its clones share what they remember, as two runs share a disk.
-#[derive(Clone, Default)]
+/// Its clones share what is stored, as two runs share a disk.
+#[derive(Clone)]
 pub(crate) struct MemoryStore {
-    remembered: Arc<Mutex<Remembered>>,
+    stored: Arc<Mutex<Stored>>,
 }
 
-#[derive(Default)]
-struct Remembered {
-    incarnations: BTreeMap<ReplicaId, Incarnation>,
-    is_formed: bool,
+struct Stored {
+    known: KnownMembers,
     is_broken: bool,
 }
 
 impl MemoryStore {
-    /// What a replica remembers once its cluster is formed, if each member's incarnation is 10 more
-    /// than its id.
+    /// The store of a new data directory.
+    pub(crate) fn new(identity: &Identity) -> Self {
+        Self::with(KnownMembers::new(identity.cluster.first_configuration()))
+    }
+
+    /// The store of a replica in a formed cluster, where the incarnation of each member is 10 more than
+    /// its id.
     pub(crate) fn formed(identity: &Identity) -> Self {
-        let store = Self::default();
         let members = identity.cluster.first_configuration().members();
         let others = members.iter().filter(|member| **member != identity.replica);
         let known = others.map(|member| (*member, Incarnation(10 + u128::from(member.0))));
-        let remember = store.change(|it| {
-            it.incarnations = known.collect();
-            it.is_formed = true;
-        });
-        remember.expect("it is not broken");
-        store
+        Self::with(KnownMembers { incarnations: known.collect(), is_formed: true })
+    }
+
+    fn with(known: KnownMembers) -> Self {
+        Self { stored: Arc::new(Mutex::new(Stored { known, is_broken: false })) }
     }
 
     /// From now on nothing can be stored.
     pub(crate) fn break_down(&self) {
-        self.remembered.lock().expect("no panic").is_broken = true;
+        self.stored.lock().expect("no panic").is_broken = true;
     }
 
-    fn change(&self, change: impl FnOnce(&mut Remembered)) -> Result<(), StoreError> {
-        let mut remembered = self.remembered.lock().expect("no panic");
-        if remembered.is_broken {
-            return Err("the disk is full".into());
-        }
-        change(&mut remembered);
-        Ok(())
+    pub(crate) fn is_formed(&self) -> bool {
+        self.known_members().is_formed
+    }
+
+    pub(crate) fn incarnations(&self) -> BTreeMap<ReplicaId, Incarnation> {
+        self.known_members().incarnations
     }
 }
 
 impl Store for MemoryStore {
-    fn incarnations(&self) -> BTreeMap<ReplicaId, Incarnation> {
-        self.remembered.lock().expect("no panic").incarnations.clone()
+    fn known_members(&self) -> KnownMembers {
+        self.stored.lock().expect("no panic").known.clone()
     }
 
-    fn is_formed(&self) -> bool {
-        self.remembered.lock().expect("no panic").is_formed
-    }
-
-    fn store_incarnation(
-        &mut self,
-        replica: ReplicaId,
-        incarnation: Incarnation,
-    ) -> Result<(), StoreError> {
-        self.change(|it| assert_eq!(it.incarnations.insert(replica, incarnation), None))
-    }
-
-    fn store_formed(&mut self) -> Result<(), StoreError> {
-        self.change(|it| assert!(!std::mem::replace(&mut it.is_formed, true)))
+    fn store_known_members(&mut self, known: KnownMembers) -> Result<(), StoreError> {
+        let mut stored = self.stored.lock().expect("no panic");
+        if stored.is_broken {
+            return Err("the disk is full".into());
+        }
+        assert_ne!(stored.known, known, "there is something to store");
+        stored.known = known;
+        Ok(())
     }
 }

@@ -1,31 +1,16 @@
-//! The data directory stores how far the forming of its cluster has come.
+//! The data directory is where a node keeps what it knows of the other members.
 
-use std::collections::BTreeMap;
-
-use synod_model::ReplicaId;
-use synod_wire::Incarnation;
+use synod_model::KnownMembers;
 
 use crate::forming::{Store, StoreError};
 use crate::storage::DataDirectory;
 
 impl Store for DataDirectory {
-    fn incarnations(&self) -> BTreeMap<ReplicaId, Incarnation> {
-        self.known_members().incarnations.clone()
+    fn known_members(&self) -> KnownMembers {
+        Self::known_members(self).clone()
     }
 
-    fn is_formed(&self) -> bool {
-        self.known_members().is_formed
-    }
-
-    fn store_incarnation(
-        &mut self,
-        replica: ReplicaId,
-        incarnation: Incarnation,
-    ) -> Result<(), StoreError> {
-        Self::store_incarnation(self, replica, incarnation).map_err(StoreError::from)
-    }
-
-    fn store_formed(&mut self) -> Result<(), StoreError> {
-        Self::store_formed(self).map_err(StoreError::from)
+    fn store_known_members(&mut self, known: KnownMembers) -> Result<(), StoreError> {
+        Self::store_known_members(self, known).map_err(StoreError::from)
     }
 }

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use synod_model::{
-    ClusterConstants, Configuration, ConfigurationError, ConfigurationId, ConstantsError, Limits,
-    ReplicaId,
+    ClusterConstants, Configuration, ConfigurationError, ConfigurationId, ConstantsError,
+    Incarnation, Limits, ReplicaId,
 };
-use synod_wire::Incarnation;
 use thiserror::Error;
 
 use crate::disk::RealDisk;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId, Slot};
-use synod_wire::Incarnation;
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId, Slot,
+};
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synod_model::{Message, ReplicaId};
+use synod_model::{Greeting, Message, ReplicaId};
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError};
 use synod_wire::frame::FrameReader;
@@ -159,14 +159,14 @@ async fn admit(shared: &Shared, hello: &Hello) -> Result<Arc<Peer>, (LinkError, 
         // `judge_dialer` admits peers only.
         return Err((LinkError::Stopping, None));
     };
-    match shared.gate.met(from.replica, from.incarnation).await {
+    match shared.gate.receive(from.replica, from.incarnation, Greeting::Hello).await {
         Ok(()) => {
             peer.note_run(from.run);
             Ok(Arc::clone(peer))
         }
         Err(error) => {
             let refusal = refusal(&error);
-            Err((LinkError::at_gate(from.replica, error), refusal))
+            Err((shared.at_gate(peer, error), refusal))
         }
     }
 }

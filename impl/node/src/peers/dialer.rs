@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use synod_model::Greeting;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
-use super::error::{LinkError, PeersError};
+use super::error::LinkError;
 use super::handshake;
 use super::introduction::{Hello, HelloReply, Introduction, Refusal};
 use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX};
@@ -82,32 +83,38 @@ async fn shake_hands(
     match handshake::from_payload(payload)? {
         HelloReply::Welcome(acceptor) => {
             shared.me.judge_acceptor(&acceptor, peer.id).map_err(LinkError::Mismatch)?;
-            let welcomed = shared.gate.welcomed(peer.id, acceptor.incarnation).await;
-            welcomed.map_err(|error| LinkError::at_gate(peer.id, error))?;
+            let greeted = shared.gate.receive(peer.id, acceptor.incarnation, Greeting::Welcome);
+            greeted.await.map_err(|error| shared.at_gate(peer, error))?;
             peer.note_run(acceptor.run);
             Ok((from_peer, to_peer))
         }
-        HelloReply::Refused(acceptor, refusal) => Err(refused(shared, peer, &acceptor, refusal)),
+        HelloReply::Refused(acceptor, refusal) => {
+            Err(refused(shared, peer, &acceptor, refusal).await)
+        }
     }
 }
 
 /// The error when `acceptor` refuses this replica.
-fn refused(shared: &Shared, peer: &Peer, acceptor: &Introduction, refusal: Refusal) -> LinkError {
+async fn refused(
+    shared: &Shared,
+    peer: &Peer,
+    acceptor: &Introduction,
+    refusal: Refusal,
+) -> LinkError {
     if let Err(mismatch) = shared.me.judge_acceptor(acceptor, peer.id) {
         return LinkError::Mismatch(mismatch);
     }
-    // If the peer was made anew, it may have met another directory under this replica's id.
-    if let Err(error) = shared.gate.check(peer.id, acceptor.incarnation) {
-        return LinkError::at_gate(peer.id, error);
-    }
-    match refusal {
-        Refusal::OtherIncarnation { known } => LinkError::Fatal(PeersError::OtherDirectory {
-            by: peer.id,
-            address: peer.address.clone(),
-            mine: shared.me.incarnation,
-            known,
-        }),
-        refusal => LinkError::Refused(refusal),
+    let incarnation = acceptor.incarnation;
+    let outcome = match refusal {
+        Refusal::OtherIncarnation { known } => {
+            shared.gate.receive(peer.id, incarnation, Greeting::Refusal { known }).await
+        }
+        // This says nothing about data directories.
+        _ => shared.gate.check(peer.id, incarnation),
+    };
+    match outcome {
+        Ok(()) => LinkError::Refused(refusal),
+        Err(error) => shared.at_gate(peer, error),
     }
 }
 

@@ -8,14 +8,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synod_model::ReplicaId;
-use synod_wire::Incarnation;
+use synod_model::{Incarnation, OtherIncarnation, ReplicaId};
 use synod_wire::codec::{DecodeError, EncodeError};
 use synod_wire::frame::{FrameError, FrameReadError};
 use thiserror::Error;
 
 use super::introduction::{PROTOCOL_VERSION, Refusal};
-use crate::forming::{GateError, OtherIncarnation};
 use crate::identity::REPLACEMENT_ADVICE;
 
 /// Why a replica cannot talk to its peers, and must stop.
@@ -109,19 +107,6 @@ impl From<FrameReadError> for LinkError {
             FrameReadError::Frame(error) => Self::Frame(error),
             FrameReadError::CutOff => Self::Closed,
             FrameReadError::Io(error) => Self::Io(error),
-        }
-    }
-}
-
-impl LinkError {
-    /// The error of a member that does not pass the gate.
-    pub(super) fn at_gate(replica: ReplicaId, error: GateError) -> Self {
-        match error {
-            GateError::OtherIncarnation(other) => {
-                Self::Mismatch(Mismatch::Incarnation { replica, other })
-            }
-            GateError::Store(error) => Self::Fatal(PeersError::Store(error)),
-            GateError::Closed => Self::Stopping,
         }
     }
 }

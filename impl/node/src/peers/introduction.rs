@@ -1,8 +1,8 @@
 //! What two replicas say to each other before any message.
 
 use serde::{Deserialize, Serialize};
-use synod_model::{ReplicaId, Run};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::{Incarnation, ReplicaId, Run};
+use synod_wire::ClusterId;
 use thiserror::Error;
 
 /// The version of everything that replicas say to each other. A change to the meaning of any message,

@@ -8,7 +8,7 @@ use synod_wire::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::error;
 
-use super::error::PeersError;
+use super::error::{LinkError, Mismatch, PeersError};
 use super::introduction::{Introduction, Refusal};
 use super::limits::LinkTiming;
 use super::peer::Peer;
@@ -39,6 +39,28 @@ impl Shared {
     /// Whether messages may pass, in either direction.
     pub(super) fn passes(&self) -> bool {
         self.gate.is_formed() && self.fatal.borrow().is_none()
+    }
+
+    /// The error when `peer` does not pass the gate.
+    pub(super) fn at_gate(&self, peer: &Peer, error: GateError) -> LinkError {
+        let replica = peer.id;
+        match error {
+            GateError::OtherIncarnation(other) => {
+                LinkError::Mismatch(Mismatch::Incarnation { replica, other })
+            }
+            GateError::MadeAnew { known } => LinkError::Fatal(PeersError::OtherDirectory {
+                by: replica,
+                address: peer.address.clone(),
+                mine: self.me.incarnation,
+                known,
+            }),
+            GateError::NoPeer => {
+                let peers = self.peers.keys().copied().collect();
+                LinkError::Mismatch(Mismatch::NoPeer { replica, peers })
+            }
+            GateError::Store(error) => LinkError::Fatal(PeersError::Store(error)),
+            GateError::Closed => LinkError::Stopping,
+        }
     }
 
     /// Whether this error of a caller that says it is `replica` differs from its last one. A replica
@@ -74,6 +96,7 @@ pub(super) fn refusal(error: &GateError) -> Option<Refusal> {
         GateError::OtherIncarnation(other) => {
             Some(Refusal::OtherIncarnation { known: other.known })
         }
-        GateError::Store(_) | GateError::Closed => None,
+        GateError::NoPeer => Some(Refusal::NoPeer),
+        GateError::MadeAnew { .. } | GateError::Store(_) | GateError::Closed => None,
     }
 }

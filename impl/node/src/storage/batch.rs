@@ -23,7 +23,7 @@
 //! reader recognizes it wherever it is found. It holds the checksum of the records and that of the
 //! header before, so its own checksum covers the whole log up to the end of its batch.
 
-use synod_wire::Incarnation;
+use synod_model::Incarnation;
 use thiserror::Error;
 
 use super::disk_error::Grouped;

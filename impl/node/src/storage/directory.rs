@@ -18,13 +18,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use synod_model::ReplicaId;
-use synod_wire::Incarnation;
+use synod_model::{KnownMembers, ReplicaId};
 
-use super::directory_error::{IncarnationError, InitError, OpenError};
+use super::directory_error::{InitError, OpenError};
 use super::disk_error::DiskError;
 use super::init::{self, NewReplica};
-use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, PEERS, is_known, lock};
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, PEERS, is_known, lock};
 use super::log_limits::LogLimits;
 use super::segment::{LOG, Listing};
 use super::small_file::{SmallFile, SmallFileError};
@@ -60,7 +59,7 @@ impl DataDirectory {
             lock: lock.into(),
             identity,
             log_limits,
-            known_members: KnownMembers::nobody_yet(&replica.cluster),
+            known_members: KnownMembers::new(replica.cluster.first_configuration()),
             peers: replica.peers.clone(),
             has_failed: false,
         })
@@ -115,49 +114,14 @@ impl DataDirectory {
         &self.known_members
     }
 
-    /// Stores durably that `replica` was met with `incarnation`.
-    ///
-    /// # Errors
-    ///
-    /// If it is known with another incarnation: an id belongs to one data directory for ever.
-    pub fn store_incarnation(
-        &mut self,
-        replica: ReplicaId,
-        incarnation: Incarnation,
-    ) -> Result<(), IncarnationError> {
-        let known = if replica == self.identity.replica {
-            Some(&self.identity.incarnation)
-        } else {
-            self.known_members.incarnations.get(&replica)
-        };
-        match known {
-            Some(known) if *known == incarnation => Ok(()),
-            Some(known) => {
-                Err(IncarnationError::Other { replica, known: *known, found: incarnation })
-            }
-            None => {
-                let mut known_members = self.known_members.clone();
-                known_members.incarnations.insert(replica, incarnation);
-                self.store_known_members(known_members).map_err(IncarnationError::from)
-            }
-        }
-    }
-
-    /// Stores durably that all members have met.
+    /// Stores durably what this replica knows of the other members.
     ///
     /// # Errors
     ///
     /// If the disk refuses.
-    pub fn store_formed(&mut self) -> Result<(), SmallFileError> {
-        if self.known_members.is_formed {
-            return Ok(());
-        }
-        self.store_known_members(KnownMembers { is_formed: true, ..self.known_members.clone() })
-    }
-
-    fn store_known_members(&mut self, known_members: KnownMembers) -> Result<(), SmallFileError> {
-        self.replace(&INCARNATIONS, &known_members)?;
-        self.known_members = known_members;
+    pub fn store_known_members(&mut self, known: KnownMembers) -> Result<(), SmallFileError> {
+        self.replace(&INCARNATIONS, &known)?;
+        self.known_members = known;
         Ok(())
     }
 

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use synod_model::ReplicaId;
-use synod_wire::Incarnation;
 use thiserror::Error;
 
 use super::disk_error::DiskError;
@@ -151,28 +149,4 @@ pub enum OpenError {
     /// The disk refuses.
     #[error(transparent)]
     Disk(#[from] DiskError),
-}
-
-/// Why an incarnation was not stored.
-#[derive(Debug, Error)]
-pub enum IncarnationError {
-    /// The replica is known with another incarnation.
-    #[error(
-        "replica {replica} is known as incarnation {known}, and now comes as {found}\n  \
-         either its data directory was made anew under an id that was in use, so its promises are \
-         forgotten, or it belongs to another cluster with the same name and the same ids; the cluster \
-         does not talk to it\n  \
-         {REPLACEMENT_ADVICE}"
-    )]
-    Other {
-        /// Which replica.
-        replica: ReplicaId,
-        /// The incarnation it was first met with.
-        known: Incarnation,
-        /// The incarnation it has now.
-        found: Incarnation,
-    },
-    /// It could not be written.
-    #[error(transparent)]
-    SmallFile(#[from] SmallFileError),
 }

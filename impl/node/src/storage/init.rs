@@ -7,14 +7,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use synod_model::{ClusterConstants, ReplicaId};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::{ClusterConstants, Incarnation, KnownMembers, ReplicaId};
+use synod_wire::ClusterId;
 
 use super::directory_error::{IdentityGone, InitError};
 use super::disk_error::DiskError;
-use super::layout::{
-    IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, LOCK, PEERS, is_known, lock,
-};
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, is_known, lock};
 use super::log_limits::LogLimits;
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
@@ -73,7 +71,7 @@ pub(super) fn make(
     make_log(disk, replica.log.segment_bytes)?;
     // Each write syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &KnownMembers::nobody_yet(&replica.cluster))?;
+    INCARNATIONS.write(disk, &KnownMembers::new(replica.cluster.first_configuration()))?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
 }

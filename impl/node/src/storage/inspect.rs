@@ -13,14 +13,15 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use synod_model::{Content, Record, ReplicaId, SequenceNumber, Slot, SlotRange};
-use synod_wire::Incarnation;
+use synod_model::{
+    Content, Incarnation, KnownMembers, Record, ReplicaId, SequenceNumber, Slot, SlotRange,
+};
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError};
 
 use super::batch::{BLOCK_BYTES, Flaw, Header};
 use super::disk_error::DiskError;
-use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, KnownMembers, LOCK, PEERS, is_known};
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, is_known};
 use super::recover_error::RecoverError;
 use super::scan::Scanner;
 use super::segment::{LOG, Listing, Place, segment_name};

@@ -1,11 +1,8 @@
 //! The layout of a data directory: the names of its files, the contents of the small ones, and its lock.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use synod_model::{ClusterConstants, ReplicaId};
-use synod_wire::Incarnation;
 
 use super::directory_error::InUse;
 use super::disk_error::DiskError;
@@ -18,6 +15,7 @@ use crate::identity::Identity;
 pub(super) const LOCK: &str = "LOCK";
 pub(super) const IDENTITY: SmallFile =
     SmallFile { name: "identity", new_name: "identity.new", letters: *b"SYNODidn" };
+/// Holds the [`KnownMembers`](synod_model::KnownMembers) of the replica.
 pub(super) const INCARNATIONS: SmallFile =
     SmallFile { name: "incarnations", new_name: "incarnations.new", letters: *b"SYNODinc" };
 pub(super) const PEERS: SmallFile =
@@ -33,23 +31,6 @@ pub struct IdentityFile {
     pub identity: Identity,
     /// The sizes of the log in this directory. They may differ between replicas.
     pub log: LogLimits,
-}
-
-/// What the file `incarnations` holds: which of the other members a replica has met.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownMembers {
-    /// Which data directory each was first met with.
-    pub incarnations: BTreeMap<ReplicaId, Incarnation>,
-    /// Whether all of them know this replica too. Then the cluster is formed, and stays so.
-    pub is_formed: bool,
-}
-
-impl KnownMembers {
-    /// What a new replica of `cluster` has met. The only replica of a cluster has nobody to meet.
-    pub(super) fn nobody_yet(cluster: &ClusterConstants) -> Self {
-        let is_formed = cluster.first_configuration().members().len() == 1;
-        Self { incarnations: BTreeMap::new(), is_formed }
-    }
 }
 
 /// Whether something of this name belongs in a data directory.

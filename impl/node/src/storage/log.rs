@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use synod_model::Record;
-use synod_wire::Incarnation;
+use synod_model::{Incarnation, Record};
 use synod_wire::Value;
 use synod_wire::codec::{self, EncodeError};
 use thiserror::Error;

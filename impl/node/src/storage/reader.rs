@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use synod_model::{Entry, FrameRoom, Slot, SlotRange, Stored};
-use synod_wire::Incarnation;
+use synod_model::{Entry, FrameRoom, Incarnation, Slot, SlotRange, Stored};
 use synod_wire::Value;
 use synod_wire::codec;
 use thiserror::Error;

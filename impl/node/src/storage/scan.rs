@@ -1,6 +1,6 @@
 //! Reading segments: telling batches, blanks and anything else apart.
 
-use synod_wire::Incarnation;
+use synod_model::Incarnation;
 
 use super::batch::{BLOCK, BLOCK_BYTES, Flaw, HEADER_BYTES, Header, NoHeader};
 use super::disk_error::DiskError;

@@ -11,7 +11,7 @@
 //! One case cannot be decided: damage in the very last batch looks like an interrupted write. If that
 //! batch was acknowledged, it is lost.
 
-use synod_wire::Incarnation;
+use synod_model::Incarnation;
 
 use super::batch::{Flaw, HEADER_BYTES, Header, NoHeader};
 use super::log_limits::LogLimits;

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value as Json;
 use synod_client::Endpoint;
-use synod_model::{ClusterConstants, Configuration, ConfigurationId, Limits, ReplicaId};
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId,
+};
 use synod_node::disk::RealDisk;
 use synod_node::storage::{DataDirectory, LogLimits, NewReplica};
-use synod_wire::Incarnation;
 use tempfile::TempDir;
 
 use crate::command::synod;

@@ -6,7 +6,6 @@ use synod_model::{ReplicaId, To};
 use tokio::time::{sleep, timeout};
 
 use super::harness::{Node, Port, Setup, addresses, ask, identity, test, until};
-use crate::forming::Store;
 use crate::peers::PeersError;
 
 struct Cluster {

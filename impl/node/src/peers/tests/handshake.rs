@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use synod_model::{Limits, Message, ReplicaId, Run};
+use synod_model::{Incarnation, Limits, Message, ReplicaId, Run};
+use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::codec;
 use synod_wire::frame;
-use synod_wire::{ClusterId, Incarnation};
 use tokio::time::{Instant, sleep};
 
 use super::harness::{
     Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until,
 };
-use crate::forming::Store;
 use crate::identity::Identity;
 use crate::peers::PeersError;
 use crate::peers::handshake::to_frame;

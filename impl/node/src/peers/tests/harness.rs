@@ -98,7 +98,7 @@ impl Setup {
     }
 
     pub(super) fn new(identity: Identity) -> Self {
-        let store = MemoryStore::default();
+        let store = MemoryStore::new(&identity);
         Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000 }
     }
 

@@ -1,8 +1,7 @@
 //! Something has changed what was durable. Recovery reports it, and changes nothing on the disk.
 
 use proptest::prelude::*;
-use synod_model::Record;
-use synod_wire::Incarnation;
+use synod_model::{Incarnation, Record};
 use synod_wire::Value;
 
 use super::fixtures::{

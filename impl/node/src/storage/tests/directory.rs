@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use synod_model::{Configuration, ConfigurationId, Limits, ReplicaId};
-use synod_wire::{ClusterId, Incarnation};
+use synod_model::{Configuration, ConfigurationId, Incarnation, KnownMembers, Limits, ReplicaId};
+use synod_wire::ClusterId;
 
 use super::fixtures::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
-use crate::storage::{
-    DataDirectory, IncarnationError, InitError, KnownMembers, LogLimits, NewReplica, OpenError,
-    SmallFileError,
-};
+use crate::storage::{DataDirectory, InitError, LogLimits, NewReplica, OpenError, SmallFileError};
 
 fn init(disk: &SimulatedDisk, replica: &NewReplica) -> Result<DataDirectory, InitError> {
     DataDirectory::init(Arc::new(disk.clone()), replica)
@@ -32,8 +29,8 @@ fn what_was_made_is_opened() {
     assert_eq!(identity.cluster, new_replica().cluster);
     assert_eq!(*directory.log_limits(), LOG);
     assert_eq!(directory.peers(), &new_replica().peers);
-    assert!(*directory.known_members() == KnownMembers::default());
-    assert!(!directory.known_members().is_formed, "there are others to meet");
+    let nobody = KnownMembers { incarnations: BTreeMap::new(), is_formed: false };
+    assert_eq!(*directory.known_members(), nobody, "there are others to meet");
 }
 
 /// A node makes nothing, so nobody mistakes an emptied directory for a first start.
@@ -114,26 +111,15 @@ fn one_process_at_a_time() {
     open(&disk);
 }
 
-/// For an id that is known, no other incarnation is ever stored.
 #[test]
-fn an_incarnation_is_for_ever() {
+fn what_is_known_of_the_others_is_durable() {
     let disk = new_disk(1);
     let mut directory = open(&disk);
-    let (two, other) = (Incarnation(22), Incarnation(23));
-    directory.store_incarnation(ReplicaId(2), two).expect("room");
-    directory.store_incarnation(ReplicaId(2), two).expect("the same");
-    let mine = directory.identity().incarnation;
-    directory.store_incarnation(ReplicaId(1), mine).expect("the same");
-    for (replica, known) in [(ReplicaId(2), two), (ReplicaId(1), mine)] {
-        let error = directory.store_incarnation(replica, other).expect_err("another");
-        assert!(matches!(
-            error,
-            IncarnationError::Other { replica: it, known: its, found }
-                if (it, its, found) == (replica, known, other)
-        ));
-    }
-    let disk = disk.lose_power();
-    assert_eq!(open(&disk).known_members().incarnations, BTreeMap::from([(ReplicaId(2), two)]));
+    let incarnations = BTreeMap::from([(ReplicaId(2), Incarnation(22))]);
+    let known = KnownMembers { incarnations, is_formed: true };
+    directory.store_known_members(known.clone()).expect("room");
+    assert_eq!(*directory.known_members(), known);
+    assert_eq!(*open(&disk.lose_power()).known_members(), known);
 }
 
 /// A small file that is being replaced has its old content or the new one, whole. Once the replacement
@@ -150,8 +136,11 @@ fn small_files_are_replaced_atomically() {
         }
         let mut stored = 0;
         if let Ok(mut directory) = try_open(&disk) {
-            while directory.store_incarnation(ReplicaId(stored), Incarnation(5)).is_ok() {
+            let mut known = directory.known_members().clone();
+            known.incarnations.insert(ReplicaId(stored), Incarnation(5));
+            while directory.store_known_members(known.clone()).is_ok() {
                 stored += if stored == 0 { 2 } else { 1 };
+                known.incarnations.insert(ReplicaId(stored), Incarnation(5));
             }
             // After a failure it is unknown which content is there.
             let error = directory.store_peers(BTreeMap::new()).expect_err("a failed directory");

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    ClusterConstants, Configuration, ConfigurationId, Content, Limits, Record, ReplicaId,
-    SequenceNumber, Slot,
+    ClusterConstants, Configuration, ConfigurationId, Content, Incarnation, Limits, Record,
+    ReplicaId, SequenceNumber, Slot,
 };
-use synod_wire::Incarnation;
 use synod_wire::Value;
 use synod_wire::testing::records;
 pub(super) use synod_wire::testing::{check, entry};
