@@ -40,8 +40,8 @@
 //!
 //! - A greeting joins two data directories: the answer to a hello reaches the directory that sent the
 //!   hello, and no other under its id. (A connection that is used for both ensures it.)
-//! - [`Forming::stored`] is called only when what it is given is durable. Between a
-//!   [`Decision::Store`] and that call no other greeting is given.
+//! - [`Forming::stored`] is called only when what it is given is durable. One [`Decision::Store`] is
+//!   carried out at a time. A greeting that leads to another one meanwhile is given again afterwards.
 //! - A message is passed on only from and to a directory that [passes](Forming::passes).
 
 use alloc::collections::{BTreeMap, BTreeSet};

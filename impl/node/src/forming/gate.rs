@@ -23,8 +23,8 @@ pub struct Gate {
 struct Inner {
     /// Held for a moment only, so that nobody waits for the disk to read it.
     forming: Mutex<Forming>,
-    /// Held while the disk works, so one greeting at a time is stored. Locked before `forming`. `None`
-    /// after an error, or once the gate is closed.
+    /// Held from a decision to store until that is done, so one is carried out at a time. Locked before
+    /// `forming`. `None` after an error, or once the gate is closed.
     store: Mutex<Option<Box<dyn Store>>>,
     is_formed: watch::Sender<bool>,
 }
