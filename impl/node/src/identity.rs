@@ -31,7 +31,7 @@ pub struct Identity {
     /// Which of the data directories that were made under this id this is.
     pub incarnation: Incarnation,
     /// The stride, the first members, and the limits that all replicas keep.
-    pub cluster: ClusterConstants,
+    pub constants: ClusterConstants,
 }
 
 impl Identity {
@@ -44,7 +44,7 @@ impl Identity {
         {
             return Err(IdentityError::Name { name: name.clone() });
         }
-        let members = self.cluster.first_configuration();
+        let members = self.constants.first_configuration();
         if !members.contains(self.replica) {
             let members = members.members().to_vec();
             return Err(IdentityError::NotAMember { replica: self.replica, members });

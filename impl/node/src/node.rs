@@ -186,7 +186,7 @@ impl Node {
             return Ok(session.clone());
         }
         let id = self.open_session().await?;
-        let requests_max = self.inner.parts.identity.cluster.limits().session_requests_max;
+        let requests_max = self.inner.parts.identity.constants.limits().session_requests_max;
         Ok(own.insert(LocalSession::new(id, requests_max)).clone())
     }
 
@@ -332,7 +332,7 @@ impl Backend for Node {
 
     fn about(&self) -> About {
         let Parts { identity, run, .. } = &self.inner.parts;
-        let limits = identity.cluster.limits();
+        let limits = identity.constants.limits();
         About {
             cluster_id: identity.cluster_id,
             replica: identity.replica,

@@ -138,8 +138,8 @@ impl Peers {
         inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
     ) -> Result<Self, PeersError> {
         let PeersConfig { identity, run, listener, mut members, timing, seed } = config;
-        let limits = identity.cluster.limits().clone();
-        let all = identity.cluster.first_configuration().members();
+        let limits = identity.constants.limits().clone();
+        let all = identity.constants.first_configuration().members();
         let mut peers = BTreeMap::new();
         for &replica in all.iter().filter(|it| **it != identity.replica) {
             let address = members.remove(&replica).ok_or(PeersError::NoAddress { replica })?;

@@ -107,13 +107,13 @@ impl Simulation {
             value_bytes_max: 4096,
             ..Limits::default()
         };
-        let cluster =
+        let constants =
             ClusterConstants::new(1 << 16, configuration, limits).expect("the limits let through");
         let replicas = members.iter().map(|&replica| {
             let disk = SimulatedDisk::new(rng.u64(..));
             let new = NewReplica {
                 cluster_name: "simulated".to_owned(),
-                cluster: cluster.clone(),
+                constants: constants.clone(),
                 replica,
                 incarnation: Incarnation(rng.u128(..)),
                 log: LogLimits { segment_bytes: 256 << 10, batch_bytes_max: 64 << 10 },

@@ -38,7 +38,7 @@ pub(crate) fn start(
     mut committed: impl FnMut(Committed),
 ) -> Result<(Replica<Value>, Log), StartError> {
     let identity = directory.identity();
-    let cluster = Arc::new(identity.cluster.clone());
+    let cluster = Arc::new(identity.constants.clone());
     let base = Base::new(cluster.first_configuration().clone());
     let mut out = Output::default();
     let mut recovery = Recovery::new(cluster, identity.replica, run, applied, base, &mut out)

@@ -45,7 +45,7 @@
 //! let first = Configuration::new(ConfigurationId(1), vec![me])?;
 //! let replica = NewReplica {
 //!     cluster_name: "example".into(),
-//!     cluster: ClusterConstants::new(65_536, first, Limits::default())?,
+//!     constants: ClusterConstants::new(65_536, first, Limits::default())?,
 //!     replica: me,
 //!     incarnation: Incarnation(0x5eed), // to be drawn at random
 //!     log: LogLimits::default(),

@@ -61,7 +61,7 @@ impl From<StoreError> for GateError {
 impl Gate {
     /// The gate of a replica that starts with what is in `store`.
     pub fn new(identity: &Identity, store: impl Store) -> Self {
-        let members = identity.cluster.first_configuration();
+        let members = identity.constants.first_configuration();
         let forming = Forming::new(identity.replica, members, store.known_members());
         let is_formed = watch::Sender::new(forming.is_formed());
         let store: Box<dyn Store> = Box::new(store);

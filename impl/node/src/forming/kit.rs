@@ -20,13 +20,13 @@ pub(crate) fn identity_with(
 ) -> Identity {
     let members = (0..members).map(ReplicaId).collect();
     let first = Configuration::new(ConfigurationId(1), members).expect("they differ");
-    let cluster = ClusterConstants::new(65_536, first, limits).expect("a cluster");
+    let constants = ClusterConstants::new(65_536, first, limits).expect("a cluster");
     Identity {
         cluster_name: "test".into(),
-        cluster_id: ClusterId::of("test", &cluster),
+        cluster_id: ClusterId::of("test", &constants),
         replica: ReplicaId(replica),
         incarnation: Incarnation(incarnation),
-        cluster,
+        constants,
     }
 }
 
@@ -48,13 +48,13 @@ struct Stored {
 impl MemoryStore {
     /// The store of a new data directory.
     pub(crate) fn new(identity: &Identity) -> Self {
-        Self::with(KnownMembers::new(identity.cluster.first_configuration()))
+        Self::with(KnownMembers::new(identity.constants.first_configuration()))
     }
 
     /// The store of a replica in a formed cluster, where the incarnation of each member is 10 more than
     /// its id.
     pub(crate) fn formed(identity: &Identity) -> Self {
-        let members = identity.cluster.first_configuration().members();
+        let members = identity.constants.first_configuration().members();
         let others = members.iter().filter(|member| **member != identity.replica);
         let known = others.map(|member| (*member, Incarnation(10 + u128::from(member.0))));
         Self::with(KnownMembers { incarnations: known.collect(), is_formed: true })

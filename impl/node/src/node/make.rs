@@ -55,7 +55,7 @@ pub fn make_data_directory(
     getrandom::fill(&mut incarnation).map_err(MakeError::Random)?;
     let replica = NewReplica {
         cluster_name: cluster_name.to_owned(),
-        cluster: ClusterConstants::new(STRIDE, configuration, Limits::default())?,
+        constants: ClusterConstants::new(STRIDE, configuration, Limits::default())?,
         replica: me,
         incarnation: Incarnation(u128::from_le_bytes(incarnation)),
         log: LogLimits::default(),

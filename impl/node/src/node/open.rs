@@ -172,7 +172,7 @@ impl<M: StateMachine> Opened<M> {
         let send = move |to, message: &Message<Value>| to_peers.send(to, message);
         let reader = log.reader();
         let read = {
-            let limits = identity.cluster.limits();
+            let limits = identity.constants.limits();
             let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
             let reader = reader.clone();
             move |slots| reader.read(slots, entries_max, bytes_max)
@@ -245,7 +245,7 @@ fn addresses(
     directory: &DataDirectory,
     given: &BTreeMap<ReplicaId, String>,
 ) -> Result<BTreeMap<ReplicaId, String>, NodeOpenError> {
-    let configuration = directory.identity().cluster.first_configuration();
+    let configuration = directory.identity().constants.first_configuration();
     if let Some(&replica) = given.keys().find(|replica| !configuration.contains(**replica)) {
         let members = configuration.members().to_vec();
         return Err(NodeOpenError::NoMember { replica, members });

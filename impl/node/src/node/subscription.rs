@@ -113,7 +113,7 @@ enum Readable {
 fn read(inner: &Inner, slots: SlotRange) -> Result<Vec<Delivery>, ReadFailed> {
     let shared = &inner.parts.shared;
     shared.counters.note_follower_read();
-    let limits = inner.parts.identity.cluster.limits();
+    let limits = inner.parts.identity.constants.limits();
     let (entries_max, bytes_max) = (limits.frame_entries_max, limits.frame_bytes_max);
     let entries = inner.parts.reader.read(slots, entries_max, bytes_max);
     let entries = entries.map_err(ReadFailed::Disk)?;

@@ -28,7 +28,7 @@ async fn alone(data_dir: &Path) -> Node {
     let first = Configuration::new(ConfigurationId(1), vec![me]).unwrap();
     let new = NewReplica {
         cluster_name: "alone".into(),
-        cluster: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
+        constants: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
         replica: me,
         incarnation: Incarnation(1),
         log: LogLimits::default(),

@@ -40,7 +40,7 @@ impl Introduction {
         Self {
             cluster_id: identity.cluster_id,
             cluster_name: identity.cluster_name.clone(),
-            members: identity.cluster.first_configuration().members().to_vec(),
+            members: identity.constants.first_configuration().members().to_vec(),
             replica: identity.replica,
             incarnation: identity.incarnation,
             run,

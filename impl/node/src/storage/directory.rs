@@ -59,7 +59,7 @@ impl DataDirectory {
             lock: lock.into(),
             identity,
             log_limits,
-            known_members: KnownMembers::new(replica.cluster.first_configuration()),
+            known_members: KnownMembers::new(replica.constants.first_configuration()),
             peers: replica.peers.clone(),
             has_failed: false,
         })
@@ -85,7 +85,7 @@ impl DataDirectory {
             what: format!("it says what cannot be: {error}"),
         };
         file.identity.check().map_err(|error| impossible(&error))?;
-        file.log.check(file.identity.cluster.limits()).map_err(|error| impossible(&error))?;
+        file.log.check(file.identity.constants.limits()).map_err(|error| impossible(&error))?;
         let known_members: KnownMembers = INCARNATIONS.read(&*disk)?;
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
         // The process that wrote these files may have stopped before they were durable, or their sync

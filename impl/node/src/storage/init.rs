@@ -25,7 +25,7 @@ pub struct NewReplica {
     /// The name of its cluster, for people. All replicas of a cluster have the same.
     pub cluster_name: String,
     /// The stride, the first members and the limits. All replicas of a cluster have the same.
-    pub cluster: ClusterConstants,
+    pub constants: ClusterConstants,
     /// Which of the members it is.
     pub replica: ReplicaId,
     /// A random number.
@@ -40,13 +40,13 @@ impl NewReplica {
     pub(super) fn identity_file(&self) -> Result<IdentityFile, InitError> {
         let identity = Identity {
             cluster_name: self.cluster_name.clone(),
-            cluster_id: ClusterId::of(&self.cluster_name, &self.cluster),
+            cluster_id: ClusterId::of(&self.cluster_name, &self.constants),
             replica: self.replica,
             incarnation: self.incarnation,
-            cluster: self.cluster.clone(),
+            constants: self.constants.clone(),
         };
         identity.check()?;
-        self.log.check(self.cluster.limits())?;
+        self.log.check(self.constants.limits())?;
         Ok(IdentityFile { identity, log: self.log })
     }
 }
@@ -71,7 +71,7 @@ pub(super) fn make(
     make_log(disk, replica.log.segment_bytes)?;
     // Each write syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &KnownMembers::new(replica.cluster.first_configuration()))?;
+    INCARNATIONS.write(disk, &KnownMembers::new(replica.constants.first_configuration()))?;
     IDENTITY.write(disk, &identity)?;
     Ok((lock, identity))
 }

@@ -118,7 +118,7 @@ impl Cluster {
         let peers = self.ids().map(|id| (ReplicaId(id), self.peer_address(id)));
         let replica = NewReplica {
             cluster_name: self.name.clone(),
-            cluster: ClusterConstants::new(1 << 16, first, Limits::default()).unwrap(),
+            constants: ClusterConstants::new(1 << 16, first, Limits::default()).unwrap(),
             replica: ReplicaId(id),
             // As `synod init` does: no two data directories have the same.
             incarnation: Incarnation(u128::from(fastrand::u64(..))),

@@ -43,7 +43,7 @@ fn hello_of(identity: &Identity, to: u16) -> Hello {
 
 fn named(name: &str, mut identity: Identity) -> Identity {
     identity.cluster_name = name.into();
-    identity.cluster_id = ClusterId::of(name, &identity.cluster);
+    identity.cluster_id = ClusterId::of(name, &identity.constants);
     identity
 }
 

@@ -75,7 +75,7 @@ impl fmt::Display for Finding {
 
 fn write_identity(f: &mut fmt::Formatter<'_>, file: &IdentityFile) -> fmt::Result {
     let IdentityFile { identity, log } = file;
-    let Identity { cluster_name, cluster_id, replica, incarnation, cluster } = identity;
+    let Identity { cluster_name, cluster_id, replica, incarnation, constants } = identity;
     write!(
         f,
         "replica {replica} of cluster {cluster_name:?}\n  \
@@ -84,12 +84,12 @@ fn write_identity(f: &mut fmt::Formatter<'_>, file: &IdentityFile) -> fmt::Resul
          first members {:?}, stride {}\n  \
          segment_bytes = {}, batch_bytes_max = {}\n  \
          limits of the cluster:",
-        cluster.first_configuration().members(),
-        Grouped(cluster.stride()),
+        constants.first_configuration().members(),
+        Grouped(constants.stride()),
         Grouped(log.segment_bytes),
         Grouped(log.batch_bytes_max),
     )?;
-    let limits = cluster.limits().named();
+    let limits = constants.limits().named();
     limits.iter().try_for_each(|(name, limit)| write!(f, "\n    {name} = {}", Grouped(*limit)))
 }
 

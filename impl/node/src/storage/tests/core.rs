@@ -18,7 +18,7 @@ const ME: ReplicaId = ReplicaId(1);
 
 /// The only replica of its cluster, with the shell around it.
 struct Node {
-    cluster: Arc<ClusterConstants>,
+    constants: Arc<ClusterConstants>,
     replica: Replica<Value>,
     log: Log,
     written: u64,
@@ -30,18 +30,18 @@ impl Node {
     /// Recovers, with an application that has nothing.
     fn start(disk: &SimulatedDisk, run: u64) -> Self {
         let directory = DataDirectory::open(Arc::new(disk.clone())).expect("a data directory");
-        let cluster = Arc::new(directory.identity().cluster.clone());
-        let base = Base::new(cluster.first_configuration().clone());
+        let constants = Arc::new(directory.identity().constants.clone());
+        let base = Base::new(constants.first_configuration().clone());
         let mut out = Output::default();
         let recovery =
-            Recovery::new(Arc::clone(&cluster), ME, Run(run), Slot::ZERO, base, &mut out);
+            Recovery::new(Arc::clone(&constants), ME, Run(run), Slot::ZERO, base, &mut out);
         let mut recovery = recovery.expect("an empty base");
         let log = Log::recover(&directory, Preparation::InLine, |record| {
             recovery.record(record, &mut out)
         });
         let log = log.unwrap_or_else(|error| panic!("{error}"));
         let replica = recovery.finish();
-        let mut node = Self { cluster, replica, log, written: 0, out, delivered: Vec::new() };
+        let mut node = Self { constants, replica, log, written: 0, out, delivered: Vec::new() };
         node.deliver();
         node
     }
@@ -98,9 +98,9 @@ impl Node {
 fn new_disk(seed: u64) -> SimulatedDisk {
     let disk = SimulatedDisk::new(seed);
     let first = Configuration::new(ConfigurationId(1), vec![ME]).expect("one member");
-    let limits = new_replica().cluster.limits().clone();
-    let cluster = ClusterConstants::new(65_536, first, limits).expect("a cluster");
-    let replica = NewReplica { cluster, peers: [].into(), ..new_replica() };
+    let limits = new_replica().constants.limits().clone();
+    let constants = ClusterConstants::new(65_536, first, limits).expect("a cluster");
+    let replica = NewReplica { constants, peers: [].into(), ..new_replica() };
     DataDirectory::init(Arc::new(disk.clone()), &replica).expect("an empty disk");
     disk.kill()
 }
@@ -117,7 +117,7 @@ fn what_was_delivered_is_delivered_again() {
             // The record that the last entries are committed may not have been written. They are
             // delivered again once that is known again.
             assert!(delivered.starts_with(&node.delivered));
-            assert_eq!(*node.cluster.first_configuration().members(), [ME]);
+            assert_eq!(*node.constants.first_configuration().members(), [ME]);
             disk.stop_at(disk.operations() + stop);
             let reader = node.log.reader();
             let has_worked = node.work(run, 20).is_some();

@@ -26,7 +26,7 @@ fn what_was_made_is_opened() {
     let identity = directory.identity();
     assert_eq!(identity.cluster_name, "test");
     assert_eq!(identity.replica, ReplicaId(1));
-    assert_eq!(identity.cluster, new_replica().cluster);
+    assert_eq!(identity.constants, new_replica().constants);
     assert_eq!(*directory.log_limits(), LOG);
     assert_eq!(directory.peers(), &new_replica().peers);
     let nobody = KnownMembers { incarnations: BTreeMap::new(), is_formed: false };

@@ -35,7 +35,7 @@ pub(super) fn new_replica() -> NewReplica {
     let peers = [(ReplicaId(0), "10.0.0.1:4000".into()), (ReplicaId(2), "r2:4000".into())];
     NewReplica {
         cluster_name: "test".into(),
-        cluster: ClusterConstants::new(65_536, configuration, limits).expect("a cluster"),
+        constants: ClusterConstants::new(65_536, configuration, limits).expect("a cluster"),
         replica: ReplicaId(1),
         incarnation: Incarnation(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
         log: LOG,
