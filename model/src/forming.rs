@@ -146,7 +146,8 @@ pub struct Forming {
 impl Forming {
     /// Where `replica`, one of `members`, stands when it starts with `known` on its disk.
     ///
-    /// A formed cluster in which a member is unknown cannot be. That it is formed is not believed.
+    /// If `known` says that the cluster is formed but lacks the incarnation of a member, it contradicts
+    /// itself. The replica then starts as not formed.
     #[must_use]
     pub fn new(replica: ReplicaId, members: &Configuration, known: KnownMembers) -> Self {
         let members = members.members().iter().copied();

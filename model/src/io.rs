@@ -1,6 +1,6 @@
 //! What goes into [`Replica::step`](crate::Replica::step), and what comes out.
 //!
-//! Together with the records these are the whole contract between the core and the shell around it:
+//! Together with the records these are the contract about the disk, between the core and its shell:
 //!
 //! 1. Records are appended to the disk in order, and [`Input::Synced`] names a position only when
 //!    everything before it is durable.

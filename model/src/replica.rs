@@ -28,7 +28,7 @@ pub(crate) mod follower;
 pub(crate) mod reads;
 pub(crate) mod resend;
 pub(crate) mod rounds;
-mod status;
+pub(crate) mod status;
 
 use alloc::collections::BTreeSet;
 

@@ -36,7 +36,8 @@
 //!
 //! 14. [`property`]: the properties and their names.
 //! 15. [`conditions`]: the condition of each property.
-//! 16. [`liveness`]: the condition of the liveness property: a majority left in peace agrees.
+//! 16. [`liveness`]: the condition of the liveness property: a majority left in peace agrees. In it,
+//!     `canvass` and `forming` say what is left in peace there.
 //!
 //! Some of this only makes the model smaller or faster: [`intern`], [`outcomes`] and [`dead`], catch-up
 //! in [`actions`], and disks in [`local`]. `docs/model.md` argues why nothing is lost by it, and

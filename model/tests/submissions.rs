@@ -40,8 +40,8 @@ fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<ClientAnsw
     out.answers
 }
 
-/// Whoever waits for a submission is told of it by its id. So while one copy of it is kept, and may
-/// be committed, no other copy may be called "not done".
+/// A client that waits for a submission is told of it by its id. So while one copy of it is kept, and
+/// may be committed, no other copy may be called "not done".
 #[test]
 fn a_copy_that_is_too_large_does_not_answer_for_the_one_that_is_kept() {
     let too_large = ClientAnswer::Refused {

@@ -5,7 +5,7 @@ use synod_model::world::{
 };
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
-pub(super) const CANVASS: MessageKinds =
+pub(super) const CANVASS_MESSAGES: MessageKinds =
     MessageKinds::of(&[MessageKind::Canvass, MessageKind::Agree]);
 
 pub(super) const NONE: Replicas = Replicas::NONE;
@@ -22,9 +22,10 @@ pub(super) const fn around(middle: u16) -> [Replicas; REPLICAS_MAX] {
     hears
 }
 
-pub(super) const ROUNDS: MessageKinds = MessageKinds::of(&[MessageKind::Round, MessageKind::Obey]);
+pub(super) const ROUND_MESSAGES: MessageKinds =
+    MessageKinds::of(&[MessageKind::Round, MessageKind::Obey]);
 
-pub(super) const READS: MessageKinds = MessageKinds::of(&[
+pub(super) const READ_MESSAGES: MessageKinds = MessageKinds::of(&[
     MessageKind::Round,
     MessageKind::Obey,
     MessageKind::Read,

@@ -45,8 +45,8 @@ pub use synod_wire::{Value, api, protocol};
 /// The limits and timeouts of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// How long a submission, a query or a read may take in all. Default 10 s: an election takes about
-    /// one.
+    /// How long a submission, a query or a read may take in all. Default 10 s: a new coordinator
+    /// takes about half a second, more on a busy machine.
     pub deadline: Duration,
     /// How long a replica may take to welcome the client. Default 1 s.
     pub connect_max: Duration,

@@ -1,7 +1,7 @@
 //! A running replica: the shell, driven by real time, real files and real sockets.
 //!
 //! ```text
-//! peers <-> transport <-> inbox --> replica's task: Shell (the core inside) --> transport
+//! peers <-> connections <-> inbox --> replica's task: Shell (the core inside) --> connections
 //!                                     |     ^                  |
 //!                              records v     | Synced           | committed entries, queries
 //!                                   appender thread             v

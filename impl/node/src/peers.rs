@@ -2,7 +2,7 @@
 //!
 //! The core needs little of a network: that a message arrives now and then, whole, from the replica
 //! that it names. Messages may be lost, delayed, repeated and reordered; the core repeats what
-//! matters. So the transport never waits for a peer, and never stores what it cannot send soon. It
+//! matters. So the transport, which is this module, never waits for a peer, and never stores what it cannot send soon. It
 //! answers every failure with the same step: it closes the connection and dials anew.
 //!
 //! Every replica dials every other one, and a connection carries messages one way, from the dialer to

@@ -4,7 +4,7 @@
 //! machines that start in the same state and apply the same commands in the same order end in the same
 //! state. So every replica has the same state, and any of them can take over.
 //!
-//! Whoever embeds a node writes one type and implements [`StateMachine`] for it. [`Responder`] is what
+//! To embed a node, write one type and implement [`StateMachine`] for it. [`Responder`] is what
 //! the node runs: it wraps the machine, and keeps the responses that a retry may ask for.
 
 mod responder;

@@ -76,7 +76,7 @@ pub(crate) enum Standing {
     /// A majority has promised, but this promiser knows of commits that the candidate lacks.
     Lags {
         /// The promiser with the highest watermark.
-        behind: ReplicaId,
+        ahead: ReplicaId,
     },
     /// A majority has promised.
     Elected,
@@ -168,7 +168,7 @@ impl<V: Value> Replica<V> {
         };
         match candidate.standing(common.me, common.watermark(), &common.configuration) {
             Standing::Waits => {}
-            Standing::Lags { behind } => common.ask(behind, out),
+            Standing::Lags { ahead } => common.ask(ahead, out),
             Standing::Elected => {
                 let role = core::mem::replace(&mut self.role, Role::Follower);
                 if let Role::Candidate(candidate) = role {
@@ -329,7 +329,7 @@ impl<V: Value> Candidate<V> {
         }
         match ahead {
             _ if configuration.is_majority(counted) => Standing::Elected,
-            Some((_, behind)) if configuration.is_majority(promised) => Standing::Lags { behind },
+            Some((_, ahead)) if configuration.is_majority(promised) => Standing::Lags { ahead },
             _ => Standing::Waits,
         }
     }

@@ -60,12 +60,12 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// Another replica coordinates under `s`, or wants to, and `s` is not below the promise.
+    /// Another replica coordinates under `s`, or wants to, and `s` is not below the promise:
+    /// [`obey`](Self::obey) has rejected lower numbers.
     ///
     /// This replica has promised the number under which it stands or coordinates, and it does not own
     /// `s`. So `s` is above its number, and it has lost.
     fn follow(&mut self, s: SequenceNumber, out: &mut Output<V>) {
-        debug_assert!(self.common.acceptor.promised() <= s, "a lower order is rejected");
         self.role = Role::Follower;
         self.common.heard = self.common.heard.max(s);
         self.common.suspects = false;
@@ -164,7 +164,7 @@ impl<V: Value> Common<V> {
         if beyond_limit {
             self.ask(from, out);
         }
-        // An old coordinator sent a value that differs from the committed one. The committed slots are
+        // Another value is committed there, or the slot is no longer in memory. The committed slots are
         // the answer.
         if let Some(slot) = overtaken {
             self.serve(from, slot, out);

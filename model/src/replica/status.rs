@@ -85,7 +85,7 @@ pub enum RoleName {
     Coordinator {
         /// Under which number.
         s: SequenceNumber,
-        /// How many slots are proposed and not committed.
+        /// How many slots are open, and so not committed.
         open_slots: u64,
         /// How many submissions wait for the window.
         queued: u64,

@@ -55,7 +55,7 @@ impl Replicas {
 /// A kind of message. A scenario names the kinds that its network loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageKind {
-    /// Asks who would follow a candidate.
+    /// Asks who would follow the sender.
     Canvass,
     /// Phase 1: asks for promises.
     Propose,

@@ -16,7 +16,7 @@ pub(crate) struct Ghost {
     pub(crate) honest: bool,
     /// The last slot that any replica knew to be committed.
     pub(crate) committed: Slot,
-    /// What was delivered by whoever delivered it first.
+    /// What the first replica that delivered a slot has delivered there.
     pub(crate) log: BTreeMap<Slot, (Entry<V>, Option<Verdict>)>,
     firsts: BTreeMap<SubmissionId, Slot>,
     proposed: BTreeMap<(SequenceNumber, Slot), Entry<V>>,

@@ -75,7 +75,7 @@ pub(crate) enum Event {
 }
 
 impl Cluster {
-    /// A cluster with replicas 0 to `replicas` - 1, none of which has ever written anything.
+    /// A cluster with replicas 0 to `replicas` - 1. None of them has ever written anything.
     pub(crate) fn new(replicas: u16, limits: Limits) -> Self {
         let members = (0..replicas).map(ReplicaId).collect();
         let first = Configuration::new(ConfigurationId(1), members).expect("members differ");
@@ -305,7 +305,7 @@ impl Cluster {
     }
 }
 
-/// A new run from the first `written` records of `node`, of which the first `folded` have become a
+/// A new run from the first `written` records of `node`. The first `folded` of them have become a
 /// base.
 pub(crate) fn recover(
     constants: &Arc<ClusterConstants>,

@@ -29,7 +29,7 @@ fn a_folded_base_recovers_as_its_records_do() {
     });
 }
 
-/// Whoever reads some slots from the log, and not all of it, gets of each what the fold has.
+/// A reader of some slots of the log gets for each slot what the fold has.
 #[test]
 fn some_slots_read_as_the_fold_has_them() {
     let slots = (0..40_u64, 0..40_u64).prop_map(|(first, more)| Slot(first)..=Slot(first + more));

@@ -39,7 +39,8 @@ const CALLS_MAX: usize = 4096;
 /// What a node is opened with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The data directory, made by `synod init`.
+    /// The data directory, made by [`make_data_directory`](crate::make_data_directory), or by
+    /// `synod init`.
     pub data_dir: PathBuf,
     /// Where this replica listens for its peers, as `host:port`. Without it, where its peers look for
     /// it.

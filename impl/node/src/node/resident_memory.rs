@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a reading is good for: 1 s. A reading takes longer than all else that a status has, and
-/// whoever looks at the figure does not look more often.
+/// How long a reading is good for: 1 s. A reading takes longer than everything else in a status, and
+/// nobody needs the figure more often.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// The last reading, and when it was made.

@@ -64,8 +64,8 @@ impl NodeSubscription {
         })
     }
 
-    /// What a follower is told of a log that cannot be read. Damage ends the node, whoever finds it:
-    /// to go on would be to acknowledge what may not be there any more.
+    /// What a follower is told of a log that cannot be read. Damage also ends the node: it would go on
+    /// to acknowledge what may not be there any more.
     fn failed(&self, error: ReadFailed) -> SubscribeError {
         let error = match error {
             ReadFailed::Disk(error) => error,

@@ -141,8 +141,8 @@ struct Header {
 /// The state of a [`Responder`] at one moment.
 ///
 /// It is written as blocks, each with its length before it: a header, the responses, and an empty block
-/// at their end. The machine's own snapshot follows. Whoever stores or sends one puts a checksum around
-/// it.
+/// at their end. The machine's own snapshot follows. It has no checksum: what stores or sends it adds
+/// one.
 #[derive(Debug)]
 pub struct ResponderSnapshot<S> {
     header: Header,

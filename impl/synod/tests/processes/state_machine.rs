@@ -193,7 +193,7 @@ fn what_a_state_machine_had_stored_before_is_answered_without_its_response() {
     }
 }
 
-/// The log holds a request twice. Whoever follows it is told so, also where the state machine has both.
+/// The log holds a request twice. A follower is told so, also where the state machine has both.
 #[test]
 fn a_second_copy_is_known_as_one_wherever_the_state_machine_begins() {
     for applied in [Slot(0), Slot(2), Slot(3)] {

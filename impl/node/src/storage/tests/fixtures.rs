@@ -101,7 +101,7 @@ pub(super) fn accepted(slot: u64, seed: u8, value_bytes: usize) -> Record<Value>
     Record { watermark: Slot::ZERO, content }
 }
 
-/// Batches, none of which is too long.
+/// Batches that are not too long.
 pub(super) fn batches(
     count: impl Into<proptest::collection::SizeRange>,
 ) -> impl Strategy<Value = Vec<Vec<Record<Value>>>> {
