@@ -50,7 +50,7 @@ use report::BenchReport;
 pub fn bench(args: &BenchArgs) -> anyhow::Result<Exit> {
     let threads = Resources { threads: args.threads, memory_max: None }.threads();
     let largest = largest().context(
-        "no scenario of tier quick has a counted number of states, so none is the largest\n  `synod-check run` counts them: put the numbers in checks/src/scenarios.rs",
+        "no scenario of tier quick has a counted number of states, so none is the largest\n  `synod-check run` counts them: put the numbers in checks/src/scenarios/",
     )?;
     let measured = |name: &str| {
         // Standard output is for the figures.

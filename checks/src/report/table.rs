@@ -126,7 +126,7 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
     {
         let _ = writeln!(
             text,
-            "\n{name}: {} unique states, but {} in the table of scenarios\n  the protocol or a reduction has changed; if that was the intention, put {} in checks/src/scenarios.rs",
+            "\n{name}: {} unique states, but {} in the table of scenarios\n  the protocol or a reduction has changed; if that was the intention, put {} in checks/src/scenarios/",
             HumanCount(scenario.unique_states),
             HumanCount(expected),
             grouped(scenario.unique_states)
