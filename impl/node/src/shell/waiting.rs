@@ -13,6 +13,10 @@ use synod_wire::api::{SubmitError, Unknown};
 /// up the last attempt, so there are few. Further waiters are refused, not kept.
 pub(super) const WAITERS_MAX: usize = 64;
 
+/// Below this number of reads, nobody looks for readers that have gone. Default 16: even with the
+/// largest requests, so many need little memory.
+const READS_BEFORE_SEARCH: usize = 16;
+
 /// The way to answer a client.
 pub(crate) trait Waiter {
     /// Whether nobody waits for the answer any more, for example because the connection was closed.
@@ -25,11 +29,13 @@ pub(crate) struct Waiting<S, R> {
     submissions: HashMap<SubmissionId, Vec<S>>,
     reads: HashMap<ReadId, R>,
     reads_asked: u64,
+    /// How many reads the last search left, or fewer have waited since.
+    reads_left: usize,
 }
 
 impl<S, R> Default for Waiting<S, R> {
     fn default() -> Self {
-        Self { submissions: HashMap::new(), reads: HashMap::new(), reads_asked: 0 }
+        Self { submissions: HashMap::new(), reads: HashMap::new(), reads_asked: 0, reads_left: 0 }
     }
 }
 
@@ -50,6 +56,22 @@ impl<S: Waiter, R> Waiting<S, R> {
 }
 
 impl<S, R: Waiter> Waiting<S, R> {
+    /// Adds `reply` as the one that waits for a read, which gets the returned id.
+    ///
+    /// A read may carry a request, and without a quorum nobody is answered. So whenever there are twice
+    /// as many reads as the last search left, the readers that have gone are removed.
+    pub(crate) fn read(&mut self, reply: R) -> ReadId {
+        self.reads_left = self.reads_left.min(self.reads.len());
+        if self.reads.len() >= READS_BEFORE_SEARCH.max(2 * self.reads_left) {
+            self.reads.retain(|_, it| !it.is_gone());
+            self.reads_left = self.reads.len();
+        }
+        self.reads_asked += 1;
+        let id = ReadId(self.reads_asked);
+        self.reads.insert(id, reply);
+        id
+    }
+
     /// Whether a client still waits for this read. If not, the read is forgotten.
     pub(crate) fn still_reads(&mut self, id: ReadId) -> bool {
         let reads = self.reads.get(&id).is_some_and(|it| !it.is_gone());
@@ -61,14 +83,6 @@ impl<S, R: Waiter> Waiting<S, R> {
 }
 
 impl<S, R> Waiting<S, R> {
-    /// Adds `reply` as the one that waits for a read, which gets the returned id.
-    pub(crate) fn read(&mut self, reply: R) -> ReadId {
-        self.reads_asked += 1;
-        let id = ReadId(self.reads_asked);
-        self.reads.insert(id, reply);
-        id
-    }
-
     /// Takes all that wait for this submission.
     pub(crate) fn delivered(&mut self, id: SubmissionId) -> impl Iterator<Item = S> + use<S, R> {
         self.submissions.remove(&id).into_iter().flatten()
@@ -126,6 +140,29 @@ mod tests {
         assert!(kept <= WAITERS_MAX, "there is room for {kept}");
         assert!(waiting.delivered(ID).any(|reply| reply.send(7).is_ok()));
         assert_eq!(first.blocking_recv(), Ok(7));
+    }
+
+    #[test]
+    fn readers_that_have_gone_are_not_kept() {
+        let mut waiting = Waiting::<Reply, Reply>::default();
+        // What many have needed is not kept for those who come later.
+        for count in [20, 1000, 0] {
+            let readers: Vec<_> = (0..count)
+                .map(|_| {
+                    let (reply, outcome) = oneshot::channel();
+                    (waiting.read(reply), outcome)
+                })
+                .collect();
+            for _ in 0..10_000 {
+                waiting.read(oneshot::channel().0);
+            }
+            let kept = waiting.reads.len();
+            assert!(kept <= 2 * count.max(READS_BEFORE_SEARCH), "{kept} are kept for {count}");
+            for (id, outcome) in readers {
+                assert!(waiting.answered(id).is_some_and(|reply| reply.send(7).is_ok()));
+                assert_eq!(outcome.blocking_recv(), Ok(7));
+            }
+        }
     }
 
     #[test]
