@@ -28,8 +28,8 @@ use crate::state_machine::{Responder, StateMachine};
 /// most some frames of entries, whose values are in memory anyway for a while.
 const WAITING_BATCHES_MAX: usize = 64;
 
-/// How many batches may wait where another is taken that has only queries. Half of them: slow queries
-/// are refused before they hold up the replica.
+/// How many batches may wait where queries are still taken. Half of them: slow queries are refused
+/// before they hold up the replica.
 const WAITING_BEFORE_QUERIES_MAX: usize = WAITING_BATCHES_MAX / 2;
 
 /// Committed entries, and the clients that wait for the machine to have them.
@@ -44,8 +44,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn has_only_queries(&self) -> bool {
-        self.delivered.is_empty() && self.answers.is_empty()
+    fn is_empty(&self) -> bool {
+        self.delivered.is_empty() && self.answers.is_empty() && self.queries.is_empty()
+    }
+
+    fn refuse_queries(&mut self) {
+        self.queries.drain(..).for_each(|query| query.fail(QueryError::TooMany));
     }
 }
 
@@ -97,13 +101,15 @@ impl MachineRunner {
 
     /// Has the machine take a batch. Says up to which slot it has applied everything, if it has done so
     /// now; the thread says so later.
-    pub(super) async fn take(&mut self, batch: Batch) -> Result<Option<Slot>, NodeError> {
+    pub(super) async fn take(&mut self, mut batch: Batch) -> Result<Option<Slot>, NodeError> {
         match self {
             Self::Immediate(machine) => run(machine.as_mut(), batch),
             Self::Thread(batches) => {
                 let waiting = batches.max_capacity() - batches.capacity();
-                if batch.has_only_queries() && waiting > WAITING_BEFORE_QUERIES_MAX {
-                    batch.queries.into_iter().for_each(|query| query.fail(QueryError::TooMany));
+                if waiting > WAITING_BEFORE_QUERIES_MAX {
+                    batch.refuse_queries();
+                }
+                if batch.is_empty() {
                     return Ok(None);
                 }
                 // If the thread has ended, it has said why, and at which slot, before it let go of the
@@ -123,6 +129,10 @@ fn run<M: Machine + ?Sized>(machine: &mut M, batch: Batch) -> Result<Option<Slot
         let _ = reply.send(outcome);
     })?;
     for Query { request, reply } in queries {
+        // Its client has gone, and would have no use for the answer.
+        if reply.is_closed() {
+            continue;
+        }
         let ask = || machine.query(&request);
         let answered = catch_unwind(AssertUnwindSafe(ask))
             .map_err(|_| NodeError::Query { slot: machine.applied() })?;

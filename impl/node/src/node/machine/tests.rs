@@ -65,6 +65,14 @@ fn the_slot_at_which_a_machine_panicked_is_told_whatever_it_was_to_be_given_then
 }
 
 #[test]
+fn a_query_whose_client_has_gone_is_not_run() {
+    let mut machine = Responder::new(Counter::default());
+    let (reply, _) = oneshot::channel();
+    let queries = vec![Query { request: "bad".into(), reply }];
+    assert!(run(&mut machine, Batch { queries, ..Batch::default() }).is_ok());
+}
+
+#[test]
 fn a_query_that_panics_ends_the_node_and_names_the_state() {
     let mut machine = Responder::new(Counter::default());
     let (reply, answer) = oneshot::channel();
@@ -125,4 +133,24 @@ fn queries_are_refused_before_they_hold_up_the_replica() {
     assert_eq!(to_run.len(), WAITING_BEFORE_QUERIES_MAX + 1);
     runtime.block_on(runner.take(batch([request(1, 1, "a")]))).unwrap();
     assert!(to_run.try_recv().is_ok());
+}
+
+/// A batch with commands goes on without its queries.
+#[test]
+fn a_query_is_refused_in_any_company() {
+    let (batches, mut to_run) = mpsc::channel(WAITING_BATCHES_MAX);
+    let mut runner = MachineRunner::Thread(batches);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut refused = 0;
+    for slot in 1..=WAITING_BATCHES_MAX as u64 {
+        let (reply, mut outcome) = oneshot::channel();
+        let queries = vec![Query { request: Value::default(), reply }];
+        let batch = Batch { queries, ..batch([request(slot, 1, "a")]) };
+        runtime.block_on(runner.take(batch)).unwrap();
+        refused += usize::from(outcome.try_recv() == Ok(Err(QueryError::TooMany)));
+    }
+    assert_eq!(refused, WAITING_BATCHES_MAX - WAITING_BEFORE_QUERIES_MAX - 1);
+    let batches: Vec<_> = std::iter::from_fn(|| to_run.try_recv().ok()).collect();
+    assert!(batches.iter().all(|batch| !batch.delivered.is_empty()));
+    assert_eq!(batches.len(), WAITING_BATCHES_MAX);
 }
