@@ -1,10 +1,10 @@
 //! Where the state machine runs.
 //!
 //! A machine may take its time, so it has a thread of its own. The replica goes on meanwhile: it
-//! promises, acknowledges and commits, until [`WAITING_BATCHES_MAX`] batches wait for the machine. Then
-//! the replica waits too, and the other replicas go on without it. A machine that is
-//! [immediate](StateMachine::is_immediate) runs in the replica's task, which saves two changes of thread
-//! for each batch.
+//! promises, acknowledges and commits, until [`WAITING_BATCHES_MAX`] batches or [`WAITING_BYTES_MAX`]
+//! bytes wait for the machine. Then the replica waits too, and the other replicas go on without it. A
+//! machine that is [immediate](StateMachine::is_immediate) runs in the replica's task, which saves two
+//! changes of thread for each batch.
 //!
 //! A client of this replica is answered after the machine has applied its command here. So a client that
 //! submits, and then queries the same replica, sees the effect. Queries travel in the same batches as
@@ -14,23 +14,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use synod_model::{Delivered, Slot};
+use synod_model::{Delivered, Slot, Value as _};
 use synod_wire::Value;
 use synod_wire::api::{Answered, Applied, QueryError, Response, SubmitError};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::call::{Query, SubmitReply};
 use super::disk::Watch;
 use super::{NodeError, Notice};
 use crate::state_machine::{Responder, StateMachine};
 
-/// How many batches wait for the machine. A batch is what one round of events has led to, so it has at
-/// most some frames of entries, whose values are in memory anyway for a while.
+/// How many batches wait for the machine. A batch is what one round of events has led to.
 const WAITING_BATCHES_MAX: usize = 64;
 
 /// How many batches may wait where queries are still taken. Half of them: slow queries are refused
 /// before they hold up the replica.
 const WAITING_BEFORE_QUERIES_MAX: usize = WAITING_BATCHES_MAX / 2;
+
+/// How many bytes of entries and queries wait for the machine, or are with it. Default 64 MiB, as much
+/// as the core holds of what is not committed. A batch with more bytes waits alone.
+const WAITING_BYTES_MAX: u32 = 64 << 20;
+
+/// How many bytes may wait where a query is still taken, with those of the query. Half of them, for the
+/// same reason. A query with more bytes is taken when nothing waits.
+const WAITING_BYTES_BEFORE_QUERIES_MAX: u64 = WAITING_BYTES_MAX as u64 / 2;
 
 /// Committed entries, and the clients that wait for the machine to have them.
 #[derive(Debug, Default)]
@@ -48,8 +55,28 @@ impl Batch {
         self.delivered.is_empty() && self.answers.is_empty() && self.queries.is_empty()
     }
 
-    fn refuse_queries(&mut self) {
-        self.queries.drain(..).for_each(|query| query.fail(QueryError::TooMany));
+    /// How many bytes its entries and queries have in memory.
+    fn size_bytes(&self) -> u64 {
+        let entries = self.delivered.iter().map(|it| it.entry.size_bytes());
+        entries.chain(self.queries.iter().map(|it| it.request.size_bytes())).sum()
+    }
+
+    /// Refuses the queries for which there is no room behind so much that waits.
+    fn refuse_queries(&mut self, waiting_batches: usize, waiting_bytes: u64) {
+        let mut bytes = waiting_bytes;
+        let is_refused = |query: &mut Query| {
+            let with_it = bytes.saturating_add(query.request.size_bytes());
+            if waiting_batches > WAITING_BEFORE_QUERIES_MAX
+                || (bytes > 0 && with_it > WAITING_BYTES_BEFORE_QUERIES_MAX)
+            {
+                return true;
+            }
+            bytes = with_it;
+            false
+        };
+        for query in self.queries.extract_if(.., is_refused) {
+            query.fail(QueryError::TooMany);
+        }
     }
 }
 
@@ -82,7 +109,44 @@ impl<M: StateMachine> Machine for Responder<M> {
 /// Where batches go.
 pub(super) enum MachineRunner {
     Immediate(Box<dyn Machine>),
-    Thread(mpsc::Sender<Batch>),
+    Thread(MachineQueue),
+}
+
+/// The batches that wait for the machine's thread.
+pub(super) struct MachineQueue {
+    batches: mpsc::Sender<(Batch, Room)>,
+    /// A permit is a byte.
+    room: Arc<Semaphore>,
+}
+
+/// The bytes of a batch in the queue. Dropping it returns them.
+type Room = OwnedSemaphorePermit;
+
+impl MachineQueue {
+    fn new() -> (Self, mpsc::Receiver<(Batch, Room)>) {
+        let (batches, to_run) = mpsc::channel(WAITING_BATCHES_MAX);
+        let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize));
+        (Self { batches, room }, to_run)
+    }
+
+    /// Adds a batch, once there is room for it.
+    async fn push(&self, mut batch: Batch) {
+        if !batch.queries.is_empty() {
+            let waiting_bytes = WAITING_BYTES_MAX as usize - self.room.available_permits();
+            let waiting_batches = self.batches.max_capacity() - self.batches.capacity();
+            batch.refuse_queries(waiting_batches, waiting_bytes as u64);
+            if batch.is_empty() {
+                return;
+            }
+        }
+        let bytes = u32::try_from(batch.size_bytes()).unwrap_or(u32::MAX).min(WAITING_BYTES_MAX);
+        // The semaphore is never closed.
+        if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await {
+            // If the thread has ended, it has said why, and at which slot, before it let go of the
+            // channel. That notice ends the node, and the clients of this batch hear nothing.
+            let _ = self.batches.send((batch, room)).await;
+        }
+    }
 }
 
 impl MachineRunner {
@@ -94,27 +158,18 @@ impl MachineRunner {
         if machine.machine().is_immediate() {
             return Ok((Self::Immediate(Box::new(machine)), None));
         }
-        let (batches, to_run) = mpsc::channel(WAITING_BATCHES_MAX);
+        let (queue, to_run) = MachineQueue::new();
         let thread = spawn(machine, to_run, notices)?;
-        Ok((Self::Thread(batches), Some(thread)))
+        Ok((Self::Thread(queue), Some(thread)))
     }
 
     /// Has the machine take a batch. Says up to which slot it has applied everything, if it has done so
     /// now; the thread says so later.
-    pub(super) async fn take(&mut self, mut batch: Batch) -> Result<Option<Slot>, NodeError> {
+    pub(super) async fn take(&mut self, batch: Batch) -> Result<Option<Slot>, NodeError> {
         match self {
             Self::Immediate(machine) => run(machine.as_mut(), batch),
-            Self::Thread(batches) => {
-                let waiting = batches.max_capacity() - batches.capacity();
-                if waiting > WAITING_BEFORE_QUERIES_MAX {
-                    batch.refuse_queries();
-                }
-                if batch.is_empty() {
-                    return Ok(None);
-                }
-                // If the thread has ended, it has said why, and at which slot, before it let go of the
-                // channel. That notice ends the node, and the clients of this batch hear nothing.
-                let _ = batches.send(batch).await;
+            Self::Thread(queue) => {
+                queue.push(batch).await;
                 Ok(None)
             }
         }
@@ -183,13 +238,14 @@ pub(crate) fn apply<M: Machine + ?Sized, S>(
 /// `batches` is dropped.
 fn spawn<M: StateMachine>(
     mut machine: Responder<M>,
-    mut batches: mpsc::Receiver<Batch>,
+    mut batches: mpsc::Receiver<(Batch, Room)>,
     notices: mpsc::UnboundedSender<Notice>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("state-machine".to_owned()).spawn(move || {
         // For a panic outside of the machine.
         let _watch = Watch { thread: "state-machine", notices: notices.clone() };
-        while let Some(batch) = batches.blocking_recv() {
+        // The bytes of a batch are returned when it is done, or when the thread ends.
+        while let Some((batch, _room)) = batches.blocking_recv() {
             let (notice, goes_on) = match run(&mut machine, batch) {
                 Ok(None) if notices.is_closed() => return,
                 Ok(None) => continue,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures_util::FutureExt as _;
 use synod_model::{Entry, Request, SessionId, Verdict};
 use tokio::sync::oneshot;
 
@@ -118,8 +119,8 @@ fn a_query_sees_the_batch_that_it_came_with_and_says_so() {
 /// Half of the places in the queue are for commands.
 #[test]
 fn queries_are_refused_before_they_hold_up_the_replica() {
-    let (batches, mut to_run) = mpsc::channel(WAITING_BATCHES_MAX);
-    let mut runner = MachineRunner::Thread(batches);
+    let (queue, mut to_run) = MachineQueue::new();
+    let mut runner = MachineRunner::Thread(queue);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut outcomes = Vec::new();
     for _ in 0..WAITING_BATCHES_MAX {
@@ -138,8 +139,8 @@ fn queries_are_refused_before_they_hold_up_the_replica() {
 /// A batch with commands goes on without its queries.
 #[test]
 fn a_query_is_refused_in_any_company() {
-    let (batches, mut to_run) = mpsc::channel(WAITING_BATCHES_MAX);
-    let mut runner = MachineRunner::Thread(batches);
+    let (queue, mut to_run) = MachineQueue::new();
+    let mut runner = MachineRunner::Thread(queue);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut refused = 0;
     for slot in 1..=WAITING_BATCHES_MAX as u64 {
@@ -151,6 +152,54 @@ fn a_query_is_refused_in_any_company() {
     }
     assert_eq!(refused, WAITING_BATCHES_MAX - WAITING_BEFORE_QUERIES_MAX - 1);
     let batches: Vec<_> = std::iter::from_fn(|| to_run.try_recv().ok()).collect();
-    assert!(batches.iter().all(|batch| !batch.delivered.is_empty()));
+    assert!(batches.iter().all(|(batch, _)| !batch.delivered.is_empty()));
     assert_eq!(batches.len(), WAITING_BATCHES_MAX);
+}
+
+const MIB: usize = 1 << 20;
+
+fn large(slot: u64, bytes: usize) -> Delivered<Value> {
+    let request =
+        Request { session: SessionId(1), number: slot, answered: 1, value: vec![0; bytes].into() };
+    let entry = Entry::Request(request);
+    Delivered { slot: Slot(slot), entry, verdict: Some(Verdict::First) }
+}
+
+#[test]
+fn the_bytes_that_wait_are_limited() {
+    let (queue, mut to_run) = MachineQueue::new();
+    for slot in 1..=7 {
+        assert_eq!(queue.push(batch([large(slot, 9 * MIB)])).now_or_never(), Some(()));
+    }
+    let mut eighth = Box::pin(queue.push(batch([large(8, 9 * MIB)])));
+    assert_eq!(eighth.as_mut().now_or_never(), None);
+    let in_work = to_run.try_recv().expect("the first waits");
+    assert_eq!(eighth.as_mut().now_or_never(), None, "the machine has not applied the first");
+    drop(in_work);
+    assert_eq!(eighth.as_mut().now_or_never(), Some(()));
+    while to_run.try_recv().is_ok() {}
+    let more_than_all = batch((9..=16).map(|slot| large(slot, 9 * MIB)));
+    assert_eq!(queue.push(more_than_all).now_or_never(), Some(()), "it fits alone");
+    let mut next = Box::pin(queue.push(batch([large(17, MIB)])));
+    assert_eq!(next.as_mut().now_or_never(), None);
+    // The thread has ended.
+    drop(to_run);
+    assert_eq!(next.as_mut().now_or_never(), Some(()));
+}
+
+/// Half of the bytes are for commands, too.
+#[test]
+fn queries_with_too_many_bytes_are_refused() {
+    let (queue, mut to_run) = MachineQueue::new();
+    let request = Value::from(vec![0; MIB]);
+    let (queries, mut outcomes): (Vec<_>, Vec<_>) = (0..40)
+        .map(|_| {
+            let (reply, outcome) = oneshot::channel();
+            (Query { request: request.clone(), reply }, outcome)
+        })
+        .unzip();
+    assert_eq!(queue.push(Batch { queries, ..Batch::default() }).now_or_never(), Some(()));
+    let refused = outcomes.iter_mut().filter_map(|it| it.try_recv().ok());
+    assert!(refused.map(Result::unwrap_err).eq([QueryError::TooMany; 8]));
+    assert_eq!(to_run.try_recv().map(|(batch, _)| batch.queries.len()), Ok(32));
 }
