@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use synod_model::{Delivered, Slot};
+use synod_model::{Delivered, FrameRoom, Slot};
 use synod_wire::Value;
 use synod_wire::api::Delivery;
 
@@ -20,9 +20,6 @@ const ENTRIES_MAX: usize = 16_384;
 
 /// How many bytes they have, unless the newest batch alone has more: 16 MiB.
 const BYTES_MAX: u64 = 16 << 20;
-
-/// How many entries a follower takes at once: 512, as many as it takes from the disk.
-const TAKEN_MAX: usize = 512;
 
 /// The entries that were committed last, in batches.
 #[derive(Debug)]
@@ -82,8 +79,9 @@ impl RecentDeliveries {
         self.followers.load(Ordering::Acquire) == 0
     }
 
-    /// Some entries from this slot on, if they are here.
-    pub(super) fn from(&self, slot: Slot) -> Option<Vec<Delivery>> {
+    /// The entries from this slot on that have room in one frame, if they are here. A follower whose
+    /// client does not read keeps what it has taken, even when it is no longer kept here.
+    pub(super) fn from(&self, slot: Slot, mut room: FrameRoom) -> Option<Vec<Delivery>> {
         let batch = {
             let recent = self.recent();
             let is_before = |batch: &Arc<Vec<Delivered<Value>>>| {
@@ -98,7 +96,8 @@ impl RecentDeliveries {
             let Delivered { slot, entry, verdict } = it.clone();
             Delivery { slot, entry, verdict }
         };
-        Some(batch.iter().skip(skipped).take(TAKEN_MAX).map(delivery).collect())
+        let from_slot = batch.iter().skip(skipped);
+        Some(from_slot.take_while(|it| room.take(it.entry.size_bytes())).map(delivery).collect())
     }
 
     /// One more follows the log.
@@ -142,7 +141,7 @@ fn bytes_of(delivered: &[Delivered<Value>]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use synod_model::Entry;
+    use synod_model::{Entry, Request, SessionId};
 
     use super::*;
 
@@ -152,7 +151,11 @@ mod tests {
     }
 
     fn slots(recent: &RecentDeliveries, from: u64) -> Option<Vec<u64>> {
-        Some(recent.from(Slot(from))?.into_iter().map(|it| it.slot.0).collect())
+        slots_in(recent, from, FrameRoom::new(u64::MAX, u64::MAX))
+    }
+
+    fn slots_in(recent: &RecentDeliveries, from: u64, room: FrameRoom) -> Option<Vec<u64>> {
+        Some(recent.from(Slot(from), room)?.into_iter().map(|it| it.slot.0).collect())
     }
 
     #[test]
@@ -165,6 +168,24 @@ mod tests {
         assert_eq!(slots(&recent, 6), Some(vec![6, 7]));
         assert_eq!(slots(&recent, 8), Some(vec![8]));
         assert_eq!(slots(&recent, 9), None);
+    }
+
+    #[test]
+    fn a_follower_takes_no_more_than_one_frame_and_at_least_one_entry() {
+        let recent = RecentDeliveries::default();
+        recent.join();
+        let request = |bytes| {
+            let value = vec![7; bytes].into();
+            Entry::Request(Request { session: SessionId(1), number: 1, answered: 1, value })
+        };
+        let delivered =
+            |(slot, bytes)| Delivered { slot: Slot(slot), entry: request(bytes), verdict: None };
+        recent.publish(&Arc::new((1..).zip([1000, 3, 3, 1]).map(delivered).collect()));
+        let room = FrameRoom::new(512, 2 * request(3).size_bytes());
+        assert_eq!(slots_in(&recent, 1, room), Some(vec![1]));
+        assert_eq!(slots_in(&recent, 2, room), Some(vec![2, 3]));
+        assert_eq!(slots_in(&recent, 4, room), Some(vec![4]));
+        assert_eq!(slots_in(&recent, 2, FrameRoom::new(1, 1000)), Some(vec![2]));
     }
 
     #[test]

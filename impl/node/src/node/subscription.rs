@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use synod_model::{Slot, SlotRange};
+use synod_model::{FrameRoom, Slot, SlotRange};
 use synod_wire::api::{Delivery, SubscribeError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::shared::Published;
-use super::{Inner, Node, NodeError, Notice};
+use super::{Inner, Node, NodeError, Notice, Parts};
 use crate::backend::Subscription;
 use crate::storage::ReadError;
 
@@ -93,7 +93,9 @@ impl NodeSubscription {
         if self.published.wait_for(is_committed).await.map_err(stopping)?.ended {
             return Err(SubscribeError::Stopping);
         }
-        if let Some(deliveries) = self.inner.parts.shared.recent.from(next) {
+        let Parts { shared, identity, .. } = &self.inner.parts;
+        let room = FrameRoom::of(identity.constants.limits());
+        if let Some(deliveries) = shared.recent.from(next, room) {
             return Ok(Readable::InMemory(deliveries));
         }
         let published = self.published.wait_for(is_durable).await.map_err(stopping)?;
