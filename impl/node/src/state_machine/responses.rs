@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use synod_model::{Request, SessionId, Slot};
 use synod_wire::Value;
@@ -44,7 +45,8 @@ pub(super) struct Responses {
     unknown_through: Slot,
 }
 
-/// A response, and whose it is.
+/// A response, and whose it is. Its bytes are its own: they are a part of no larger buffer, so what is
+/// counted is what is in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     session: SessionId,
@@ -104,7 +106,7 @@ impl Responses {
         } else {
             Response::Known(response)
         };
-        self.insert(slot, Kept { session, number, response: response.clone() });
+        self.insert(slot, Kept { session, number, response: copy_of(&response) });
         while self.kept_bytes > self.kept_bytes_max
             && let Some((oldest, kept)) = self.kept.pop_first()
         {
@@ -173,6 +175,15 @@ impl Responses {
     }
 }
 
+/// The same response in memory of its own. The machine may have responded with a few bytes of a large
+/// command, or of its state, or with a buffer that has room for more.
+fn copy_of(response: &Response) -> Response {
+    match response {
+        Response::Known(Value(bytes)) => Response::Known(Value(Bytes::copy_from_slice(bytes))),
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +224,17 @@ mod tests {
         responses.keep(Slot(9), &request(SESSION, 2, 1), "r".into());
         responses.keep(Slot(10), &request(SESSION, 3, 3), Value::default());
         assert_eq!((responses.kept.len(), responses.sessions.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_response_keeps_no_larger_buffer_in_memory() {
+        let mut responses = Responses::new(Slot::ZERO);
+        let command = Bytes::from(vec![7; 1 << 20]);
+        let response = command.slice(..20);
+        let told = responses.keep(Slot(2), &request(SESSION, 1, 1), response.clone().into());
+        assert_eq!(told, responses.of(Slot(2)));
+        drop((told, response));
+        assert!(command.is_unique());
     }
 
     #[test]
