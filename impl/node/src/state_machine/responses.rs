@@ -150,6 +150,7 @@ impl Responses {
                 self.kept_bytes -= kept.size_bytes();
             }
         }
+        shrink(numbers);
         numbers.is_empty()
     }
 
@@ -168,10 +169,21 @@ impl Responses {
         };
         if let Ok(at) = numbers.binary_search_by_key(&number, |(number, _)| *number) {
             numbers.remove(at);
+            shrink(numbers);
         }
         if numbers.is_empty() {
             self.sessions.remove(&session);
         }
+    }
+}
+
+/// Gives memory back when a session has far fewer responses than it had. It shrinks to twice what is
+/// left, so the cost for each response is constant. A few places are kept in any case.
+fn shrink(numbers: &mut VecDeque<(u64, Slot)>) {
+    const PLACES_MIN: usize = 4;
+    let places = (2 * numbers.len()).max(PLACES_MIN);
+    if numbers.capacity() > 2 * places {
+        numbers.shrink_to(places);
     }
 }
 
@@ -272,6 +284,24 @@ mod tests {
         for number in 1..=1000 {
             responses.keep(Slot(number + 1), &request(SESSION, number, number), "r".into());
         }
+        assert_eq!(responses.kept.len(), 1);
+        assert!(responses.sessions[&SESSION].capacity() <= 8);
+    }
+
+    #[test]
+    fn a_session_gives_back_the_memory_of_responses_that_are_gone() {
+        let mut responses = Responses::new(Slot::ZERO);
+        let keep = |responses: &mut Responses, number, answered| {
+            responses.keep(Slot(number + 1), &request(SESSION, number, answered), "r".into());
+        };
+        (1..=1000).for_each(|number| keep(&mut responses, number, 1));
+        keep(&mut responses, 1001, 1001);
+        assert_eq!(responses.kept.len(), 1);
+        assert!(responses.sessions[&SESSION].capacity() <= 8);
+
+        (1002..=2000).for_each(|number| keep(&mut responses, number, 1001));
+        responses.kept_bytes_max = OVERHEAD_BYTES + 1;
+        keep(&mut responses, 2001, 1001);
         assert_eq!(responses.kept.len(), 1);
         assert!(responses.sessions[&SESSION].capacity() <= 8);
     }
