@@ -64,7 +64,7 @@ pub(super) struct Share<'a> {
 pub(super) struct Part<'a> {
     free_bytes: usize,
     /// None if the part is free. The semaphore is never closed.
-    _permit: Option<SemaphorePermit<'a>>,
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> Share<'a> {
@@ -87,14 +87,14 @@ impl<'a> Share<'a> {
         if self.free_bytes + message_bytes <= FREE_BYTES {
             self.free_bytes += message_bytes;
             self.queued = None;
-            self.part = Some(Part { free_bytes: message_bytes, _permit: None });
+            self.part = Some(Part { free_bytes: message_bytes, permit: None });
             return true;
         }
         if self.queued.is_none() {
             let Budget { room, .. } = self.budget;
             let bytes = self.budget.bytes_for(message_bytes);
             match room.try_acquire_many(bytes) {
-                Ok(permit) => self.part = Some(Part { free_bytes: 0, _permit: Some(permit) }),
+                Ok(permit) => self.part = Some(Part { free_bytes: 0, permit: Some(permit) }),
                 Err(_) => self.queued = Some(Box::pin(room.acquire_many(bytes))),
             }
         }
@@ -112,7 +112,7 @@ impl<'a> Share<'a> {
             Some(queued) => {
                 let permit = queued.await;
                 self.queued = None;
-                self.part = Some(Part { free_bytes: 0, _permit: permit.ok() });
+                self.part = Some(Part { free_bytes: 0, permit: permit.ok() });
             }
             None => future::pending().await,
         }
@@ -132,11 +132,28 @@ impl<'a> Share<'a> {
         self.part.take()
     }
 
-    /// A part for a response, if it needs no wait.
-    pub(super) fn try_part(&self, response_bytes: usize) -> Option<Part<'a>> {
+    /// A part for the response to a message, if it needs no wait. It takes over what the message had: if
+    /// that were given back first, a message that waits in the queue would get it.
+    pub(super) fn part_of_response(
+        &mut self,
+        of_message: Option<Part<'a>>,
+        response_bytes: usize,
+    ) -> Option<Part<'a>> {
+        let had = of_message.and_then(|part| {
+            self.free_bytes -= part.free_bytes;
+            part.permit
+        });
         let Budget { room, .. } = self.budget;
-        let permit = room.try_acquire_many(self.budget.bytes_for(response_bytes)).ok()?;
-        Some(Part { free_bytes: 0, _permit: Some(permit) })
+        let wanted = self.budget.bytes_for(response_bytes) as usize;
+        let had_bytes = had.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let missing = u32::try_from(wanted.saturating_sub(had_bytes)).unwrap_or(u32::MAX);
+        let mut permit = room.try_acquire_many(missing).ok()?;
+        if let Some(mut had) = had {
+            // What it does not need goes back.
+            drop(had.split(had_bytes.saturating_sub(wanted)));
+            permit.merge(had);
+        }
+        Some(Part { free_bytes: 0, permit: Some(permit) })
     }
 
     /// The message is answered.
@@ -197,5 +214,36 @@ mod tests {
         assert!(!Share::new(&budget).reserve(LARGE));
         share.give_back(Some(part));
         assert!(Share::new(&budget).reserve(LARGE));
+    }
+
+    #[test]
+    fn a_response_takes_over_the_part_of_its_message_before_those_that_wait() {
+        let budget = Budget::new(3 * LARGE as u64);
+        let (mut first, mut second) = (Share::new(&budget), Share::new(&budget));
+        let other = budget.room.try_acquire_many(LARGE as u32).unwrap();
+        let part = reserved(&mut first, 2 * LARGE);
+        assert!(!second.reserve(LARGE));
+
+        let part = first.part_of_response(part, LARGE);
+        assert!(part.is_some());
+        assert!(second.wait().now_or_never().is_some(), "half of it went back");
+        assert!(first.part_of_response(None, 1).is_none(), "nothing is left");
+
+        drop(other);
+        let part = first.part_of_response(part, 2 * LARGE);
+        assert!(part.is_some());
+        assert_eq!(budget.room.available_permits(), 0);
+        drop((part, second));
+        assert_eq!(budget.room.available_permits(), 3 * LARGE);
+    }
+
+    #[test]
+    fn a_response_to_a_free_message_takes_its_own_part() {
+        let budget = Budget::new(LARGE as u64);
+        let mut share = Share::new(&budget);
+        let part = reserved(&mut share, FREE_BYTES);
+        let part = share.part_of_response(part, LARGE);
+        assert!(part.is_some());
+        assert_eq!((share.free_bytes, budget.room.available_permits()), (0, 0));
     }
 }

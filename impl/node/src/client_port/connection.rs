@@ -97,12 +97,10 @@ pub(super) async fn run<B: Backend>(
                 desk.unread_since = None;
             }
             Some((done, part)) = in_flight.next(), if !in_flight.is_empty() => {
-                desk.answer(done, &share)?;
-                share.give_back(part);
+                desk.answer(done, part, &mut share)?;
                 // Other answers that are ready leave in the same write.
                 while let Some(Some((done, part))) = in_flight.next().now_or_never() {
-                    desk.answer(done, &share)?;
-                    share.give_back(part);
+                    desk.answer(done, part, &mut share)?;
                 }
             }
             more = more_log => desk.take_log(more)?,

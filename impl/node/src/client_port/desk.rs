@@ -10,7 +10,7 @@ use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd, Query, ToClient};
 use tokio::time::Instant;
 
 use super::ServerLimits;
-use super::budget::Share;
+use super::budget::{Part, Share};
 use super::follower::{Follower, not_read};
 use super::unsent::Unsent;
 use crate::backend::Backend;
@@ -193,26 +193,36 @@ impl<'a, B: Backend> Desk<'a, B> {
         }
     }
 
-    pub(super) fn answer(&mut self, done: Done, share: &Share<'a>) -> Result<(), EncodeError> {
+    /// Answers an ask, which had this part of the budget.
+    pub(super) fn answer(
+        &mut self,
+        done: Done,
+        part: Option<Part<'a>>,
+        share: &mut Share<'a>,
+    ) -> Result<(), EncodeError> {
         self.in_flight_bytes -= done.bytes;
-        match (done.outcome, &mut self.follower) {
-            (Outcome::Answer(answer), _) => {
+        let ends_at = match done.outcome {
+            Outcome::Answer(answer) => {
                 let is_full = self.is_outbox_full();
-                match self.unsent.admit(done.id, answer, is_full, share) {
+                return match self.unsent.admit(done.id, answer, is_full, part, share) {
                     Some(answer) => self.outbox.push(&answer),
                     None => Ok(()),
-                }
+                };
             }
-            (Outcome::FollowEndsAt(Ok(slot)), Some(follower)) if follower.id == done.id => {
+            Outcome::FollowEndsAt(slot) => slot,
+        };
+        share.give_back(part);
+        match (ends_at, &mut self.follower) {
+            (Ok(slot), Some(follower)) if follower.id == done.id => {
                 follower.end_at(slot);
                 self.tell_follower(false)
             }
-            (Outcome::FollowEndsAt(Err(error)), Some(follower)) if follower.id == done.id => {
+            (Err(error), Some(follower)) if follower.id == done.id => {
                 self.follower = None;
                 self.say(done.id, not_read(error))
             }
             // The follow has ended meanwhile.
-            (Outcome::FollowEndsAt(_), _) => Ok(()),
+            _ => Ok(()),
         }
     }
 

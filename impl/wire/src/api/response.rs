@@ -35,8 +35,14 @@ impl Applied {
 pub enum Response {
     /// The response. It may be empty.
     Known(Value),
-    /// The command was applied, once, and its response is not kept any more: it is too old, or the client
-    /// left too many responses unread. A retry does not apply the command again.
+    /// The command was applied, once, and its response is not here. A retry does not apply the command
+    /// again. The reasons:
+    ///
+    /// - Newer responses took its place: all that a replica keeps have a limit.
+    /// - The replica has restarted, and its state machine had stored the effect of the command before.
+    ///   Another replica may still know the response.
+    /// - The client left answers unread, and the response had no room: among those that wait at its
+    ///   connection, or among the messages of all clients.
     NoLongerKnown,
     /// The response has more bytes than [`RESPONSE_BYTES_MAX`].
     TooLarge {
