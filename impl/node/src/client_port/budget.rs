@@ -220,7 +220,7 @@ mod tests {
     fn a_response_takes_over_the_part_of_its_message_before_those_that_wait() {
         let budget = Budget::new(3 * LARGE as u64);
         let (mut first, mut second) = (Share::new(&budget), Share::new(&budget));
-        let other = budget.room.try_acquire_many(LARGE as u32).unwrap();
+        let other = budget.room.try_acquire_many(budget.bytes_for(LARGE)).unwrap();
         let part = reserved(&mut first, 2 * LARGE);
         assert!(!second.reserve(LARGE));
 
