@@ -78,6 +78,11 @@ pub trait StateMachine: Send + 'static {
     /// again. A machine that stores its state says which slot it has stored, and the node applies the
     /// log from the next slot on. Such a machine stores the state and the slot together, atomically:
     /// otherwise a crash makes it apply a command twice, or never.
+    ///
+    /// The store belongs to one data directory of one cluster. With the store of another cluster, the
+    /// node leaves out commands that the state does not include, and it cannot notice. It logs a warning
+    /// if this slot is above all that its log knows to be committed. That is normal after a crash: a
+    /// command is applied when it is committed, and the disk may learn that later.
     fn applied(&self) -> Slot {
         Slot::ZERO
     }

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use synod_model::{Message, ReplicaId, Run};
 use synod_wire::Value;
 use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::call::{ReadReply, SubmitReply};
 use super::catch_up_queue::{CatchUpQueue, ClosesWhenDropped};
@@ -132,6 +132,15 @@ impl<M: StateMachine> Opened<M> {
         }
         let status = replica.status();
         info!(%me, %run, records = recovered.records, committed = %status.watermark, "recovered");
+        if had_already > status.watermark {
+            // No error: a command is applied when it is committed, and the disk may learn that later.
+            warn!(
+                applied = %had_already,
+                committed = %status.watermark,
+                "the state machine has applied more than the log knows to be committed. This is normal \
+                 after a crash. Otherwise its store does not belong to this data directory"
+            );
+        }
         let counters = Counters::default();
         counters.note(&log);
         let shared = Shared::new(status, Arc::new(counters), verdicts);
