@@ -36,8 +36,10 @@ mod acceptor;
 mod backoff;
 mod dialer;
 mod error;
+mod events;
 mod handshake;
 mod introduction;
+mod lane;
 pub mod limits;
 mod peer;
 mod queue;
@@ -58,11 +60,12 @@ use synod_wire::Value;
 use synod_wire::codec;
 use synod_wire::frame;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tracing::error;
 
 pub use error::PeersError;
+pub use events::{Inbox, PeerEvent};
 pub use introduction::PROTOCOL_VERSION;
 
 use crate::forming::{Gate, Store};
@@ -125,18 +128,14 @@ pub struct PeerStatus {
 
 impl Peers {
     /// Starts to listen and to dial. `store` remembers the data directories of the other members.
-    /// Messages of peers go to `inbox`.
+    /// What happens goes to `inbox`.
     ///
     /// Call this within a tokio runtime that has time and network.
     ///
     /// # Errors
     ///
     /// If a member has no address.
-    pub fn start(
-        config: PeersConfig,
-        store: impl Store,
-        inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
-    ) -> Result<Self, PeersError> {
+    pub fn start(config: PeersConfig, store: impl Store, inbox: Inbox) -> Result<Self, PeersError> {
         let PeersConfig { identity, run, listener, mut members, timing, seed } = config;
         let limits = identity.constants.limits().clone();
         let all = identity.constants.first_configuration().members();

@@ -19,8 +19,10 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::error::LinkError;
+use super::events::PeerEvent;
 use super::handshake;
 use super::introduction::{Hello, HelloReply, Refusal};
+use super::lane::{Lane, lane_of};
 use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max};
 use super::peer::Peer;
 use super::shared::{Shared, refusal};
@@ -204,7 +206,11 @@ async fn pass_on(
             continue;
         }
         // While the inbox is full nothing is read, so TCP delays the peer, and not this replica.
-        if shared.inbox.send((peer.id, message)).await.is_err() {
+        let inbox = match lane_of(&message) {
+            Lane::Control => &shared.inbox.control,
+            Lane::Bulk => &shared.inbox.bulk,
+        };
+        if inbox.send(PeerEvent::Message(peer.id, message)).await.is_err() {
             return LinkError::Stopping;
         }
     }

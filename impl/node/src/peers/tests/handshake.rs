@@ -13,10 +13,10 @@ use super::harness::{
     Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until,
 };
 use crate::identity::Identity;
-use crate::peers::PeersError;
 use crate::peers::handshake::to_frame;
 use crate::peers::introduction::{Hello, HelloReply, Introduction, Refusal};
 use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
+use crate::peers::{Inbox, PeersError};
 
 /// A replica 1 on its own, which others call.
 fn one() -> (Port, Setup, super::harness::Node) {
@@ -283,6 +283,7 @@ fn a_member_needs_an_address() {
     test(async {
         let port = Port::new();
         let (sender, _inbox) = tokio::sync::mpsc::channel(1);
+        let inbox = Inbox { control: sender.clone(), bulk: sender };
         let setup = Setup::of_three(0);
         let config = crate::peers::PeersConfig {
             identity: setup.identity.clone(),
@@ -292,7 +293,7 @@ fn a_member_needs_an_address() {
             timing: LinkTiming::default(),
             seed: 1,
         };
-        let error = crate::peers::Peers::start(config, setup.store.clone(), sender);
+        let error = crate::peers::Peers::start(config, setup.store.clone(), inbox);
         assert!(matches!(error, Err(PeersError::NoAddress { replica: ReplicaId(2) })));
     });
 }

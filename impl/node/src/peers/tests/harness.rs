@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::peers::handshake::{from_payload, to_frame};
 use crate::peers::introduction::{Hello, HelloReply, Introduction};
 use crate::peers::limits::LinkTiming;
-use crate::peers::{PeerStatus, Peers, PeersConfig};
+use crate::peers::{Inbox, PeerEvent, PeerStatus, Peers, PeersConfig};
 
 /// Far longer than any of these tests takes.
 const TEST_MAX: Duration = Duration::from_mins(1);
@@ -78,7 +78,8 @@ pub(super) fn addresses(ports: &[&Port]) -> BTreeMap<ReplicaId, String> {
 /// The transport of a replica, without the replica.
 pub(super) struct Node {
     pub(super) peers: Peers,
-    pub(super) inbox: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+    pub(super) control: mpsc::Receiver<PeerEvent>,
+    pub(super) bulk: mpsc::Receiver<PeerEvent>,
 }
 
 /// What a node is made with.
@@ -109,7 +110,9 @@ impl Setup {
     }
 
     pub(super) fn start(&self, port: &Port, members: BTreeMap<ReplicaId, String>) -> Node {
-        let (sender, inbox) = mpsc::channel(self.inbox_messages_max);
+        let (to_control, control) = mpsc::channel(self.inbox_messages_max);
+        let (to_bulk, bulk) = mpsc::channel(self.inbox_messages_max);
+        let inbox = Inbox { control: to_control, bulk: to_bulk };
         let config = PeersConfig {
             identity: self.identity.clone(),
             run: Run(self.run),
@@ -118,8 +121,8 @@ impl Setup {
             timing: self.timing,
             seed: 7,
         };
-        let peers = Peers::start(config, self.store.clone(), sender).expect("all addresses");
-        Node { peers, inbox }
+        let peers = Peers::start(config, self.store.clone(), inbox).expect("all addresses");
+        Node { peers, control, bulk }
     }
 
     /// What it says of itself.
@@ -161,8 +164,32 @@ impl Node {
     }
 
     pub(super) async fn receive(&mut self) -> (u16, Message<Value>) {
-        let (from, message) = self.inbox.recv().await.expect("it runs");
-        (from.0, message)
+        loop {
+            if let PeerEvent::Message(from, message) = self.event().await {
+                return (from.0, message);
+            }
+        }
+    }
+
+    /// The next event. Control goes first.
+    pub(super) async fn event(&mut self) -> PeerEvent {
+        tokio::select! {
+            biased;
+            Some(event) = self.control.recv() => event,
+            Some(event) = self.bulk.recv() => event,
+            else => panic!("it runs"),
+        }
+    }
+
+    /// Whether no message has arrived. Takes out all other events.
+    pub(super) fn has_no_message(&mut self) -> bool {
+        let is_message = |event| matches!(event, PeerEvent::Message(..));
+        while let Ok(event) = self.control.try_recv().or_else(|_| self.bulk.try_recv()) {
+            if is_message(event) {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -68,7 +68,7 @@ fn messages_arrive_in_order_and_from_whom_they_are() {
             assert_eq!(message, ask(*next));
             *next += 1;
         }
-        assert!(nodes[0].inbox.try_recv().is_err());
+        assert!(nodes[0].has_no_message());
         let dropped = nodes.iter().flat_map(|node| node.peers.status()).map(|it| it.dropped_frames);
         assert_eq!(dropped.sum::<u64>(), 0);
         // To nobody, and to itself.
@@ -136,7 +136,7 @@ fn what_a_peer_sends_by_mistake_closes_its_connection_only() {
             wire.until_closed().await;
             assert_eq!(node.receive().await, (1, ask(7)));
         }
-        assert!(node.inbox.try_recv().is_err());
+        assert!(node.has_no_message());
         // The other direction was not affected.
         node.ask(1, 3);
         assert_eq!(to_wire.frames.next().await.expect("a frame"), Some(&framed(&ask(3))[8..]));
@@ -185,7 +185,7 @@ fn a_connection_that_waits_for_a_full_inbox_can_be_replaced() {
         for count in 0..3 {
             older.send(&framed(&ask(count))).await;
         }
-        until(|| node.inbox.len() == 1).await;
+        until(|| node.control.len() == 1).await;
         let mut newer = Wire::welcomed(&port, &hello).await;
         older.until_closed().await;
         newer.send(&framed(&ask(7))).await;
