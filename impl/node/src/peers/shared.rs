@@ -59,6 +59,7 @@ impl Shared {
                 LinkError::Mismatch(Mismatch::NoPeer { replica, peers })
             }
             GateError::Store(error) => LinkError::Fatal(PeersError::Store(error)),
+            GateError::NoThread => LinkError::NoThread,
             GateError::Closed => LinkError::Stopping,
         }
     }
@@ -97,6 +98,9 @@ pub(super) fn refusal(error: &GateError) -> Option<Refusal> {
             Some(Refusal::OtherIncarnation { known: other.known })
         }
         GateError::NoPeer => Some(Refusal::NoPeer),
-        GateError::MadeAnew { .. } | GateError::Store(_) | GateError::Closed => None,
+        GateError::MadeAnew { .. }
+        | GateError::Store(_)
+        | GateError::NoThread
+        | GateError::Closed => None,
     }
 }
