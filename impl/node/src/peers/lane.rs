@@ -109,11 +109,12 @@ mod tests {
         let committed =
             Message::Committed { log_starts_at: slot, first: slot, entries: entries(), watermark };
         let control = vec![
-            order(Order::Canvass { run: Run(1) }),
+            order(Order::Canvass { run }),
             order(Order::Propose { from: slot }),
             order(Order::Commit { watermark }),
             order(Order::Round { number, watermark }),
-            reply(Reply::Agree { run: Run(1) }),
+            reply(Reply::Agree { run }),
+            reply(Reply::Room { through: slot }),
             reply(Reply::Acknowledge { ranges: Vec::new() }),
             reply(Reply::Obey { number, last }),
             Message::Reject { promised: s },

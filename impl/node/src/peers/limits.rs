@@ -43,6 +43,9 @@ pub const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// How long after a ping the next one leaves, at the earliest. 1 s.
 pub const PING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// For how long an answer is waited for before another ping is sent. 10 s: no link that works is slower.
+pub const PING_GIVES_UP: Duration = Duration::from_secs(10);
+
 /// An acceptor answers no ping sooner than this after another. 100 ms.
 pub const PONG_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
