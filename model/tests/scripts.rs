@@ -295,7 +295,8 @@ impl goldenscript::Runner for Story {
 }
 
 fn limits(command: &Command) -> Limits {
-    let mut limits = Limits::default();
+    // Values in a script are letters, so limits of bytes may be small.
+    let mut limits = Limits { value_bytes_max: 8, ..Limits::default() };
     if let &Command::Cluster {
         open_slots,
         accepted_slots,

@@ -149,7 +149,7 @@ pub(super) const TAIL: ScenarioRow = ScenarioRow {
     states: StateCount::Counted(184_903),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
-        limits: Limits { accepted_slots_max: 1, ..small_limits() },
+        limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },
         reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
         ..Scenario::new(3, 2, &[1, 2])
     },
@@ -159,10 +159,10 @@ pub(super) const TAIL_BYTES: ScenarioRow = ScenarioRow {
     name: "tail-bytes",
     shows: "room for the bytes of one entry: acceptors are full, tails are short",
     tier: Tier::Quick,
-    states: StateCount::Counted(179_783),
+    states: StateCount::Counted(416_323),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
-        limits: Limits { accepted_bytes_max: 30, ..small_limits() },
+        limits: Limits { value_bytes_max: 1, accepted_bytes_max: 33, ..small_limits() },
         reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
         ..Scenario::new(3, 2, &[1, 2])
     },

@@ -120,8 +120,7 @@ impl<V: Value> Coordinator<V> {
         let limits = common.limits();
         let watermark = common.watermark();
         let first = self.next_slot(watermark);
-        let window_ends = watermark.plus(limits.open_slots_max.min(limits.accepted_slots_max));
-        let room = window_ends.next().above(first);
+        let room = watermark.plus(limits.open_slots_max).next().above(first);
         let mut unsynced_bytes = common.unsynced.size_bytes();
         let mut accepted_bytes = common.acceptor.size_bytes();
         let mut entries = Vec::new();
