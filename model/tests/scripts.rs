@@ -55,6 +55,7 @@ scripts! {
     forwarded_once,
     full_acceptor,
     gap_gets_a_no_op,
+    given_up_frees_its_place,
     late_accept_of_an_old_coordinator,
     left_over,
     lost_messages,
@@ -109,6 +110,12 @@ enum Command {
         frame_entries: Option<u64>,
         #[arg(key)]
         sessions: Option<u64>,
+        #[arg(key)]
+        submissions: Option<u64>,
+        #[arg(key)]
+        queued: Option<u64>,
+        #[arg(key)]
+        reads: Option<u64>,
         /// Whether applications wait for the command `apply`.
         #[arg(key, optional)]
         applies_later: bool,
@@ -304,6 +311,9 @@ fn limits(command: &Command) -> Limits {
         unsynced_bytes,
         frame_entries,
         sessions,
+        submissions,
+        queued,
+        reads,
         ..
     } = command
     {
@@ -313,6 +323,9 @@ fn limits(command: &Command) -> Limits {
         limits.unsynced_bytes_max = unsynced_bytes.unwrap_or(limits.unsynced_bytes_max);
         limits.frame_entries_max = frame_entries.unwrap_or(limits.frame_entries_max);
         limits.sessions_max = sessions.unwrap_or(limits.sessions_max);
+        limits.submissions_max = submissions.unwrap_or(limits.submissions_max);
+        limits.queued_submissions_max = queued.unwrap_or(limits.queued_submissions_max);
+        limits.reads_max = reads.unwrap_or(limits.reads_max);
     }
     limits
 }
