@@ -71,6 +71,7 @@ scripts! {
     rival_coordinators,
     sessions_and_late_copies,
     standing_again,
+    two_copies_are_finished,
     window,
 }
 
