@@ -30,7 +30,8 @@ pub struct Limits {
     /// below it. What is not durable yet stays in the tail in any case. At least one value. Default
     /// 64 MiB.
     pub accepted_bytes_max: u64,
-    /// How many entries one message or record carries. Default 512.
+    /// How many entries one message or record carries; also how many reads one message names, and how
+    /// many ranges one acknowledgement. Default 512.
     pub frame_entries_max: u64,
     /// How many bytes of values one message or record carries, unless a single entry has more.
     /// Default 1 MiB: long enough to be worth a system call, short enough not to hold up what waits

@@ -145,7 +145,7 @@ pub enum Reply<V> {
     Promise(Promise<V>),
     /// "Durably taken" under s, in exactly these slots.
     Acknowledge {
-        /// Ascending, and not adjacent.
+        /// Ascending, and not adjacent; at most as many as a frame has entries.
         ranges: Vec<SlotRange>,
     },
     /// "I do": answers a round.

@@ -123,7 +123,7 @@ impl<V: Value> Replica<V> {
             Message::Submitted { submission, slot } => self.submitted(from, submission, slot, out),
             Message::Read { run, ids } => self.take_forwarded_reads(from, run, &ids),
             Message::ReadAt { run, ids, slot } => {
-                if run == self.common.run {
+                if run == self.common.run && self.common.is_possible_list(&ids) {
                     self.clients.reads.tell(&ids, slot);
                 }
             }
@@ -142,7 +142,9 @@ impl<V: Value> Replica<V> {
                 candidate.take(from, frame, common.watermark(), common.limits());
                 self.coordinate_when_elected(out);
             }
-            (Role::Coordinator(coordinator), Reply::Acknowledge { ranges }) => {
+            (Role::Coordinator(coordinator), Reply::Acknowledge { ranges })
+                if common.is_possible_list(&ranges) =>
+            {
                 coordinator.take_acknowledgement(from, &ranges, &common.configuration);
             }
             (Role::Coordinator(coordinator), Reply::Obey { number, last }) => {
@@ -173,7 +175,9 @@ impl<V: Value> Replica<V> {
             }
             let ranges = ranges.finish();
             if !common.constants.owns(common.me, s) {
-                common.reply(s, Reply::Acknowledge { ranges }, out);
+                for ranges in common.in_lists(&ranges) {
+                    common.reply(s, Reply::Acknowledge { ranges }, out);
+                }
             } else if let Role::Coordinator(coordinator) = &mut self.role
                 && coordinator.s == s
             {

@@ -11,7 +11,7 @@ use super::reads::Reads;
 use super::{Replica, Role};
 use crate::counted::CountedMap;
 use crate::entry::{Entry, Opening, Request, SubmissionId, Value};
-use crate::frames::{FrameRoom, in_frames};
+use crate::frames::{FrameRoom, in_frames, is_one_frame};
 use crate::io::{ClientAnswer, Output, SubmitRefused};
 use crate::message::Message;
 use crate::numbers::{ReplicaId, SessionId, Slot};
@@ -211,7 +211,7 @@ impl<V: Value> Replica<V> {
         let Role::Coordinator(coordinator) = &mut self.role else {
             return;
         };
-        if submissions.len() as u64 > common.limits().frame_entries_max {
+        if !is_one_frame(&submissions, FrameRoom::of(common.limits())) {
             return;
         }
         for entry in submissions {

@@ -16,7 +16,7 @@ use super::coordinator::Coordinator;
 use super::{Replica, Role};
 use crate::configuration::{Configuration, MemberSet};
 use crate::entry::{Entry, Value};
-use crate::frames::EntryRange;
+use crate::frames::{EntryRange, FrameRoom, is_one_frame};
 use crate::io::{ElectRefused, Output};
 use crate::limits::Limits;
 use crate::message::{Order, Promise};
@@ -232,7 +232,7 @@ impl<V: Value> Candidate<V> {
             && after <= through
             && through <= last
             && last <= Slot::MAX
-            && accepted.len() as u64 <= limits.frame_entries_max
+            && is_one_frame(&accepted, FrameRoom::of(limits))
             && accepted.iter().all(|it| after < it.slot && it.slot <= through && it.s < self.s)
             && accepted.iter().all(|it| it.entry.is_within(limits));
         if !possible {

@@ -18,9 +18,10 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use synod_model::{
-    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
-    ElectRefused, Entry, Input, Limits, Message, Opening, Output, ReadId, Recovery, Replica,
-    ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
+    Delivered, ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, Output, ReadId,
+    Record, Recovery, Replica, ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId,
+    Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -159,6 +160,7 @@ impl Cluster {
         assert!(out.messages.len() as u64 <= messages, "r{at} sends too much at once");
         let node = &mut self.nodes[at];
         for record in out.writes.drain(..) {
+            assert!(is_frame(&record, limits), "r{at} writes more than a frame: {record:?}");
             self.ghost.wrote(&record);
             node.disk.append(record);
         }
@@ -322,6 +324,17 @@ pub(crate) fn recover(
         recovery.record(record.clone(), &mut out).expect("a possible record");
     }
     (recovery.finish(), out.delivered)
+}
+
+/// Whether a record holds no more than one frame.
+fn is_frame(record: &Record<V>, limits: &Limits) -> bool {
+    let mut room = FrameRoom::of(limits);
+    match &record.content {
+        Content::Promised(_) => true,
+        Content::Accepted { entries, .. } | Content::Committed { entries, .. } => {
+            entries.iter().all(|entry| room.take(entry.size_bytes()))
+        }
+    }
 }
 
 /// What a shell reads from its disk for a peer that lags: one frame.

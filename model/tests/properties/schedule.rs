@@ -178,7 +178,7 @@ impl Limit {
                 open_slots_max: 2,
                 accepted_slots_max: 3,
                 frame_entries_max: 2,
-                frame_bytes_max: 80,
+                frame_bytes_max: 72,
                 // Some entries alone have more.
                 resend_bytes_max: 34,
                 ..limits
