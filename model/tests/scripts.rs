@@ -60,6 +60,7 @@ scripts! {
     left_over,
     lost_messages,
     overtaken_coordinator,
+    promise_in_any_order,
     promise_in_frames,
     read_during_a_change_of_coordinator,
     read_of_a_former_run,

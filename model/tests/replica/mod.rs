@@ -45,11 +45,17 @@ impl Subject {
         Self { replica: recovery.expect("an empty disk").finish(), out }
     }
 
-    /// It coordinates, with nothing to finish.
-    pub(crate) fn coordinator(limits: Limits) -> Self {
+    /// It stands, and has proposed.
+    pub(crate) fn candidate(limits: Limits) -> Self {
         let mut it = Self::new(limits);
         it.step(Input::Elect { canvass: false });
         it.sync();
+        it
+    }
+
+    /// It coordinates, with nothing to finish.
+    pub(crate) fn coordinator(limits: Limits) -> Self {
+        let mut it = Self::candidate(limits);
         let (watermark, accepted) = (Slot::ZERO, Vec::new());
         let promise =
             Promise { watermark, last: watermark, after: watermark, through: watermark, accepted };
