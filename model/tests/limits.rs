@@ -398,6 +398,7 @@ fn status() {
     let s = SequenceNumber(status.promised.0 / 3 * 3 + 3);
     assert_eq!(it.status().role, RoleName::Canvassing { s });
     it.step(Input::Elect { canvass: false });
+    let s = SequenceNumber(s.0 + 3);
     assert_eq!(it.status().role, RoleName::Candidate { s });
     assert!(!it.status().suspects);
     let promise = it.out.writes.iter().any(|it| it.content == Content::Promised(s));
