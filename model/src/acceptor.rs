@@ -46,6 +46,12 @@ impl<V: Value> SizeBytes for Held<V> {
     }
 }
 
+impl<V: Value> SizeBytes for message::Accepted<V> {
+    fn size_bytes(&self) -> u64 {
+        self.entry.size_bytes()
+    }
+}
+
 /// What an acceptor makes of an entry that it is asked to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
-use crate::limits::Limits;
+use crate::limits::{LimitContradiction, Limits};
 use crate::numbers::{ReplicaId, SequenceNumber};
 
 /// What all replicas of a cluster agree on before they first speak to one another, and what never
@@ -38,11 +38,14 @@ impl ClusterConstants {
     ///
     /// # Errors
     ///
-    /// If a member's id is not below the stride, for two replicas would own the same numbers; or if a
-    /// limit is zero.
+    /// If a member's id is not below the stride, for two replicas would own the same numbers; if a
+    /// limit is zero; or if two limits contradict each other.
     pub fn new(stride: u64, first: Configuration, limits: Limits) -> Result<Self, ConstantsError> {
         if let Some(limit) = limits.find_zero() {
             return Err(ConstantsError::LimitIsZero { limit });
+        }
+        if let Some(contradiction) = limits.contradiction() {
+            return Err(ConstantsError::LimitsContradict(contradiction));
         }
         match first.members().iter().find(|member| u64::from(member.0) >= stride) {
             Some(&member) => Err(ConstantsError::MemberBeyondStride { member }),
@@ -103,6 +106,8 @@ pub enum ConstantsError {
         /// The name of the limit.
         limit: &'static str,
     },
+    /// One limit lets in what another never lets out.
+    LimitsContradict(LimitContradiction),
     /// A member whose id is not below the stride owns no sequence number.
     MemberBeyondStride {
         /// The member.
@@ -116,6 +121,7 @@ impl core::fmt::Display for ConstantsError {
             Self::LimitIsZero { limit } => {
                 write!(f, "the limit {limit} is zero, and would let nothing through")
             }
+            Self::LimitsContradict(contradiction) => contradiction.fmt(f),
             Self::MemberBeyondStride { member } => {
                 write!(
                     f,

@@ -73,6 +73,9 @@ pub enum Entry<V> {
     Configuration(Configuration),
 }
 
+/// How many bytes an entry counts for in the limits, beside its value.
+pub(crate) const ENTRY_BYTES: u64 = 32;
+
 /// Tells submissions apart: two entries with the same identity are copies of one submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SubmissionId {
@@ -119,10 +122,9 @@ impl<V: Value> Entry<V> {
     /// entries without a value have a limit too.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        const FIXED_BYTES: u64 = 32;
         match self {
-            Self::Request(Request { value, .. }) => FIXED_BYTES.saturating_add(value.size_bytes()),
-            _ => FIXED_BYTES,
+            Self::Request(Request { value, .. }) => ENTRY_BYTES.saturating_add(value.size_bytes()),
+            _ => ENTRY_BYTES,
         }
     }
 }

@@ -61,6 +61,11 @@ pub(crate) fn in_frames<T: SizeBytes>(
     })
 }
 
+/// Whether `items` can be one frame that a correct peer has cut.
+pub(crate) fn is_one_frame<T: SizeBytes>(items: &[T], mut room: FrameRoom) -> bool {
+    items.iter().all(|item| room.take(item.size_bytes()))
+}
+
 /// Gathers entries, given by ascending slot, into as few ranges of consecutive slots as they make.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryRanges<V> {
@@ -156,6 +161,19 @@ mod tests {
     fn an_item_that_is_larger_than_a_frame_has_one_to_itself() {
         assert_eq!(cut(&[1, 9, 1], room(9, 8)), [vec![1], vec![9], vec![1]]);
         assert_eq!(cut(&[9], room(0, 0)), [vec![9]]);
+    }
+
+    #[test]
+    fn what_is_cut_is_a_frame_and_one_item_more_is_none() {
+        let is_frame = |sizes: &[u64]| {
+            let items: Vec<_> = sizes.iter().copied().map(Item).collect();
+            is_one_frame(&items, room(3, 8))
+        };
+        for (frame, more) in [(&[1, 1, 1][..], 1), (&[4, 4], 1), (&[9], 1), (&[], 9)] {
+            assert!(is_frame(frame), "{frame:?}");
+            let longer = [frame, &[more]].concat();
+            assert_eq!(is_frame(&longer), frame.is_empty(), "{longer:?}");
+        }
     }
 
     #[test]

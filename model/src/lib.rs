@@ -37,7 +37,7 @@ pub use io::{
     ClientAnswer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve,
     SubmitRefused, To,
 };
-pub use limits::Limits;
+pub use limits::{LimitContradiction, Limits};
 pub use message::{Accepted, Message, Order, Promise, Reply};
 pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,

@@ -153,7 +153,7 @@ pub enum Reply<V> {
     Promise(Promise<V>),
     /// "Durably taken" under s, in exactly these slots.
     Acknowledge {
-        /// Ascending, and not adjacent.
+        /// Ascending, and not adjacent; at most as many as a frame has entries.
         ranges: Vec<SlotRange>,
     },
     /// "I have room for entries up to this slot": tells a coordinator that an accept went further, and

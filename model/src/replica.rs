@@ -83,6 +83,7 @@ impl<V: Value> Replica<V> {
 
     /// Takes one input and adds what follows from it to `out`, which the caller has cleared.
     pub fn step(&mut self, input: Input<V>, out: &mut Output<V>) {
+        let may_push = may_push(&input);
         match input {
             Input::Submit(submissions) => self.submit(submissions, out),
             Input::Read(ids) => self.read(ids, out),
@@ -99,6 +100,9 @@ impl<V: Value> Replica<V> {
             Input::Resend => self.resend(out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
+            if may_push {
+                coordinator.push_held_back(&mut self.common, out);
+            }
             coordinator.proceed(&mut self.common, &mut self.clients, out);
         }
         self.common.tell_room(out);
@@ -133,7 +137,7 @@ impl<V: Value> Replica<V> {
             Message::Submitted { submission, slot } => self.submitted(from, submission, slot, out),
             Message::Read { run, ids } => self.take_forwarded_reads(from, run, &ids),
             Message::ReadAt { run, ids, slot } => {
-                if run == self.common.run {
+                if run == self.common.run && self.common.is_possible_list(&ids) {
                     self.clients.reads.tell(&ids, slot);
                 }
             }
@@ -152,7 +156,9 @@ impl<V: Value> Replica<V> {
                 candidate.take(from, frame, common.watermark(), common.limits());
                 self.coordinate_when_elected(out);
             }
-            (Role::Coordinator(coordinator), Reply::Acknowledge { ranges }) => {
+            (Role::Coordinator(coordinator), Reply::Acknowledge { ranges })
+                if common.is_possible_list(&ranges) =>
+            {
                 coordinator.take_acknowledgement(from, &ranges, &common.configuration);
             }
             (Role::Coordinator(coordinator), Reply::Room { through }) => {
@@ -162,6 +168,9 @@ impl<V: Value> Replica<V> {
                 coordinator.take_obey(from, number, last, common, out);
             }
             _ => {}
+        }
+        if let Role::Coordinator(coordinator) = &mut self.role {
+            coordinator.push_held_back(&mut self.common, out);
         }
     }
 
@@ -186,7 +195,9 @@ impl<V: Value> Replica<V> {
             }
             let ranges = ranges.finish();
             if !common.constants.owns(common.me, s) {
-                common.reply(s, Reply::Acknowledge { ranges }, out);
+                for ranges in common.in_lists(&ranges) {
+                    common.reply(s, Reply::Acknowledge { ranges }, out);
+                }
             } else if let Role::Coordinator(coordinator) = &mut self.role
                 && coordinator.s == s
             {
@@ -200,4 +211,14 @@ impl<V: Value> Replica<V> {
     pub fn next_number(&self) -> Option<SequenceNumber> {
         self.common.next_number()
     }
+}
+
+/// Whether a portion of what is held back from followers may be pushed after this input: there is news of
+/// the way to one, or time has passed. Another one follows when a follower answers. So portions follow
+/// one another no faster than they are taken.
+fn may_push<V>(input: &Input<V>) -> bool {
+    matches!(
+        input,
+        Input::Reconnected { .. } | Input::Drained { .. } | Input::Heartbeat | Input::Resend
+    )
 }

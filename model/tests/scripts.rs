@@ -58,10 +58,12 @@ scripts! {
     forwarded_once,
     full_acceptor,
     gap_gets_a_no_op,
+    given_up_frees_its_place,
     late_accept_of_an_old_coordinator,
     left_over,
     lost_messages,
     overtaken_coordinator,
+    promise_in_any_order,
     promise_in_frames,
     read_during_a_change_of_coordinator,
     read_of_a_former_run,
@@ -73,6 +75,7 @@ scripts! {
     rival_coordinators,
     sessions_and_late_copies,
     standing_again,
+    two_copies_are_finished,
     window,
 }
 
@@ -112,6 +115,12 @@ enum Command {
         frame_entries: Option<u64>,
         #[arg(key)]
         sessions: Option<u64>,
+        #[arg(key)]
+        submissions: Option<u64>,
+        #[arg(key)]
+        queued: Option<u64>,
+        #[arg(key)]
+        reads: Option<u64>,
         /// Whether applications wait for the command `apply`.
         #[arg(key, optional)]
         applies_later: bool,
@@ -342,7 +351,8 @@ impl goldenscript::Runner for Story {
 }
 
 fn limits(command: &Command) -> Limits {
-    let mut limits = Limits::default();
+    // Values in a script are letters, so limits of bytes may be small.
+    let mut limits = Limits { value_bytes_max: 8, ..Limits::default() };
     if let &Command::Cluster {
         open_slots,
         accepted_slots,
@@ -350,6 +360,9 @@ fn limits(command: &Command) -> Limits {
         unsynced_bytes,
         frame_entries,
         sessions,
+        submissions,
+        queued,
+        reads,
         ..
     } = command
     {
@@ -359,6 +372,9 @@ fn limits(command: &Command) -> Limits {
         limits.unsynced_bytes_max = unsynced_bytes.unwrap_or(limits.unsynced_bytes_max);
         limits.frame_entries_max = frame_entries.unwrap_or(limits.frame_entries_max);
         limits.sessions_max = sessions.unwrap_or(limits.sessions_max);
+        limits.submissions_max = submissions.unwrap_or(limits.submissions_max);
+        limits.queued_submissions_max = queued.unwrap_or(limits.queued_submissions_max);
+        limits.reads_max = reads.unwrap_or(limits.reads_max);
     }
     limits
 }

@@ -61,7 +61,7 @@ pub(super) const GAPS: ScenarioRow = ScenarioRow {
     name: "gaps",
     shows: "two slots, one of them left empty by a dead coordinator",
     tier: Tier::Quick,
-    states: StateCount::Counted(1_247_193),
+    states: StateCount::Counted(1_246_641),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0, 1])],
         reaches: vec![
@@ -77,7 +77,7 @@ pub(super) const PIPELINE: ScenarioRow = ScenarioRow {
     name: "pipeline",
     shows: "three slots open at once when their coordinator fails",
     tier: Tier::Quick,
-    states: StateCount::Counted(72_141),
+    states: StateCount::Counted(72_075),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
         hears: AROUND_0,
@@ -149,7 +149,7 @@ pub(super) const TAIL: ScenarioRow = ScenarioRow {
     states: StateCount::Counted(178_345),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
-        limits: Limits { accepted_slots_max: 1, ..small_limits() },
+        limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },
         reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
         ..Scenario::new(3, 2, &[1, 2])
     },
@@ -159,10 +159,10 @@ pub(super) const TAIL_BYTES: ScenarioRow = ScenarioRow {
     name: "tail-bytes",
     shows: "room for the bytes of one entry: acceptors are full, tails are short",
     tier: Tier::Quick,
-    states: StateCount::Counted(175_047),
+    states: StateCount::Counted(338_331),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
-        limits: Limits { accepted_bytes_max: 30, ..small_limits() },
+        limits: Limits { value_bytes_max: 1, accepted_bytes_max: 33, ..small_limits() },
         reaches: vec![Witness::CommittedEverywhere, Witness::LagsBehindTail],
         ..Scenario::new(3, 2, &[1, 2])
     },

@@ -31,7 +31,7 @@ pub(super) const RETRY: ScenarioRow = ScenarioRow {
     name: "retry",
     shows: "a request retried at another replica",
     tier: Tier::Quick,
-    states: StateCount::Counted(606_723),
+    states: StateCount::Counted(606_523),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..request(1, &[1, 2]) },

@@ -89,8 +89,11 @@ struct File {
 struct TimingFile {
     heartbeat_ms: Option<u64>,
     suspect_after_ms: Option<u64>,
+    suspect_after_max_ms: Option<u64>,
     stand_spread_ms: Option<u64>,
     stand_again_max_ms: Option<u64>,
+    resend_after_ms: Option<u64>,
+    resend_after_max_ms: Option<u64>,
 }
 
 impl TimingFile {
@@ -100,8 +103,11 @@ impl TimingFile {
         let timing = Timing {
             heartbeat: or(self.heartbeat_ms, default.heartbeat),
             suspect_after: or(self.suspect_after_ms, default.suspect_after),
+            suspect_after_max: or(self.suspect_after_max_ms, default.suspect_after_max),
             stand_spread: or(self.stand_spread_ms, default.stand_spread),
             stand_again_max: or(self.stand_again_max_ms, default.stand_again_max),
+            resend_after: or(self.resend_after_ms, default.resend_after),
+            resend_after_max: or(self.resend_after_max_ms, default.resend_after_max),
         };
         if timing.heartbeat.is_zero() || timing.suspect_after < 2 * timing.heartbeat {
             bail!(

@@ -12,11 +12,11 @@ use super::reads::Reads;
 use super::resend::room_of_resend;
 use super::{Replica, Role};
 use crate::counted::CountedMap;
-use crate::entry::{Entry, Opening, SubmissionId, Value};
-use crate::frames::{FrameRoom, in_frames};
+use crate::entry::{Entry, Opening, Request, SubmissionId, Value};
+use crate::frames::{FrameRoom, in_frames, is_one_frame};
 use crate::io::{ClientAnswer, Output, SubmitRefused};
 use crate::message::Message;
-use crate::numbers::{ReplicaId, Slot};
+use crate::numbers::{ReplicaId, SessionId, Slot};
 use crate::sessions::{Known, RequestTable};
 
 /// What the clients of this replica wait for.
@@ -81,6 +81,8 @@ impl<V: Value> Clients<V> {
             return refused(SubmitRefused::NotASubmission);
         }
         if let Some(answer) = answer_of(id, common.learner.table()) {
+            // Answers go by id, so this one also answers the copy that is kept.
+            self.submissions.remove(&id);
             return Err(answer);
         }
         if self.waits_for(&id) {
@@ -99,19 +101,23 @@ impl<V: Value> Clients<V> {
         Ok(true)
     }
 
-    /// A copy of `submission` is committed. If it is delivered, the delivery answers its client. If the
-    /// application had it before this run, it is not delivered, and so it is answered here.
+    /// A copy of a submission is committed. If it is delivered, the delivery answers its client. If the
+    /// application had it before this run, it is not delivered, and so it is answered here. What the
+    /// client has given up with it is answered too.
     pub(super) fn committed(
         &mut self,
-        submission: SubmissionId,
+        copy: &Copied,
         is_delivered: bool,
         table: &RequestTable,
         out: &mut Output<V>,
     ) {
         if is_delivered {
-            self.forget(&submission);
+            self.forget(&copy.submission);
         } else {
-            self.answer_if_known(submission, table, out);
+            self.answer_if_known(copy.submission, table, out);
+        }
+        if let SubmissionId::Request { session, .. } = copy.submission {
+            self.answer_given_up(session, copy.answered, table, out);
         }
     }
 
@@ -136,12 +142,48 @@ impl<V: Value> Clients<V> {
         self.unforwarded.remove(submission);
     }
 
+    /// Answers what the client of `session` has given up: every request below `answered`. A request
+    /// that says so is committed.
+    fn answer_given_up(
+        &mut self,
+        session: SessionId,
+        answered: u64,
+        table: &RequestTable,
+        out: &mut Output<V>,
+    ) {
+        let request = |number| SubmissionId::Request { session, number };
+        let given_up = self.submissions.items().range(request(0)..request(answered));
+        let given_up: Vec<_> = given_up.map(|(submission, _)| *submission).collect();
+        for submission in given_up {
+            self.answer_if_known(submission, table, out);
+        }
+    }
+
     /// Answers what the log has answered meanwhile.
     pub(super) fn answer_all_known(&mut self, table: &RequestTable, out: &mut Output<V>) {
         let kept: Vec<_> = self.submissions.items().keys().copied().collect();
         for submission in kept {
             self.answer_if_known(submission, table, out);
         }
+    }
+}
+
+/// What an entry says of the submissions of its client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copied {
+    /// The submission that the entry is a copy of.
+    submission: SubmissionId,
+    /// The client waits for no request of the session below this number.
+    answered: u64,
+}
+
+impl Copied {
+    /// What `entry` says, if it is a submission.
+    pub(super) fn of<V: Value>(entry: &Entry<V>) -> Option<Self> {
+        let submission = entry.submission_id()?;
+        let answered =
+            if let Entry::Request(Request { answered, .. }) = entry { *answered } else { 0 };
+        Some(Self { submission, answered })
     }
 }
 
@@ -226,7 +268,7 @@ impl<V: Value> Replica<V> {
         let Role::Coordinator(coordinator) = &mut self.role else {
             return;
         };
-        if submissions.len() as u64 > common.limits().frame_entries_max {
+        if !is_one_frame(&submissions, FrameRoom::of(common.limits())) {
             return;
         }
         for entry in submissions {

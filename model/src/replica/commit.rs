@@ -4,7 +4,7 @@
 //! catch-up what a peer has sent. The consequences are the same: the learner delivers the entry, and
 //! the replica no longer keeps the submission that the entry is a copy of.
 
-use super::clients::Clients;
+use super::clients::{Clients, Copied};
 use super::common::Common;
 use crate::acceptor::Held;
 use crate::entry::{Entry, Value};
@@ -21,12 +21,12 @@ pub(super) fn commit<V: Value>(
     waits_for: Option<SequenceNumber>,
     out: &mut Output<V>,
 ) {
-    let submission = entry.submission_id();
+    let copy = Copied::of(&entry);
     let is_delivered = common.watermark().next() > common.learner.delivered();
     common.learner.commit(entry, waits_for, common.constants.limits(), out);
     common.told = common.told.filter(|told| *told > common.learner.watermark());
-    if let Some(submission) = submission {
-        clients.committed(submission, is_delivered, common.learner.table(), out);
+    if let Some(copy) = copy {
+        clients.committed(&copy, is_delivered, common.learner.table(), out);
     }
 }
 

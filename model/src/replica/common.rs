@@ -13,6 +13,7 @@ use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Value};
+use crate::frames::{FrameRoom, is_one_frame};
 use crate::io::Output;
 use crate::learner::Learner;
 use crate::limits::Limits;
@@ -109,11 +110,25 @@ impl<V: Value> Common<V> {
 
     /// Whether a correct peer could have sent these entries for the slots from `first` on.
     pub(crate) fn is_possible(&self, first: Slot, entries: &[Entry<V>]) -> bool {
-        let count = entries.len() as u64;
         first > Slot::ZERO
-            && (1..=self.limits().frame_entries_max).contains(&count)
-            && first.plus(count) <= Slot::MAX
+            && !entries.is_empty()
+            && first.plus(entries.len() as u64) <= Slot::MAX
+            && is_one_frame(entries, FrameRoom::of(self.limits()))
             && entries.iter().all(|entry| entry.is_within(self.limits()))
+    }
+
+    /// Whether a correct peer could have sent a list of so many numbers.
+    pub(crate) fn is_possible_list<T>(&self, list: &[T]) -> bool {
+        list.len() as u64 <= self.limits().frame_entries_max
+    }
+
+    /// Cuts a list into as many as fit in one message each.
+    pub(crate) fn in_lists<'a, T: Clone>(
+        &self,
+        list: &'a [T],
+    ) -> impl Iterator<Item = Vec<T>> + use<'a, T, V> {
+        let most = usize::try_from(self.limits().frame_entries_max).unwrap_or(usize::MAX);
+        list.chunks(most.max(1)).map(<[T]>::to_vec)
     }
 
     /// Whether more is written and not durable than the limit allows.

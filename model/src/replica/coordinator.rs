@@ -9,7 +9,7 @@
 //! Submissions wait in a queue until the window, the disk and the acceptor have room. Slots that an
 //! election must finish wait for nothing.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::clients::Clients;
@@ -37,8 +37,9 @@ pub(crate) struct Coordinator<V> {
     pub(crate) open: BTreeMap<Slot, MemberSet>,
     /// Submissions that wait for the window.
     pub(crate) queue: CountedQueue<Entry<V>>,
-    /// The submissions in the queue and in open slots. None of them may get a second slot.
-    known: BTreeSet<SubmissionId>,
+    /// How many copies of which submissions are in the queue and in open slots. None of them may get
+    /// another slot. An election may have to finish several copies of one.
+    known: BTreeMap<SubmissionId, u64>,
     /// The others were told that every slot up to here is committed.
     announced: Slot,
     /// A resend repeats open slots up to here: the last that was open at the resend before.
@@ -64,13 +65,16 @@ impl<V: Value> Coordinator<V> {
             last_promised: Slot(chosen.after().0 - 1),
             open: BTreeMap::new(),
             queue: CountedQueue::default(),
-            known: chosen.entries.iter().filter_map(Entry::submission_id).collect(),
+            known: BTreeMap::new(),
             announced: Slot::ZERO,
             repeat_through: Slot::ZERO,
             held_back: BTreeMap::new(),
             rounds: Rounds::default(),
         };
         common.suspects = false;
+        for submission in chosen.entries.iter().filter_map(Entry::submission_id) {
+            *coordinator.known.entry(submission).or_default() += 1;
+        }
         coordinator.open(chosen, common, out);
         coordinator.rounds.begin(s, common, out);
         coordinator.enqueue(clients.submissions().cloned(), common.limits());
@@ -89,7 +93,6 @@ impl<V: Value> Coordinator<V> {
     ) {
         self.commit_acknowledged(common, clients, out);
         self.open_for_queue(common, out);
-        self.push_held_back(common, out);
         // A read may be told of a slot that the election must finish. Until that slot is committed it
         // may still be lost with this coordinator, and the read would wait for it for ever.
         if self.last_promised <= common.watermark() {
@@ -124,8 +127,7 @@ impl<V: Value> Coordinator<V> {
         let limits = common.limits();
         let watermark = common.watermark();
         let first = self.next_slot(watermark);
-        let window_ends = watermark.plus(limits.open_slots_max.min(limits.accepted_slots_max));
-        let room = window_ends.next().above(first);
+        let room = watermark.plus(limits.open_slots_max).next().above(first);
         let mut unsynced_bytes = common.unsynced.size_bytes();
         let mut accepted_bytes = common.acceptor.size_bytes();
         let mut entries = Vec::new();
@@ -166,8 +168,9 @@ impl<V: Value> Coordinator<V> {
                 && entry.is_within(limits)
                 && self.queue.count() < limits.queued_submissions_max
                 && queue_bytes <= limits.queued_bytes_max
-                && self.known.insert(id)
+                && !self.known.contains_key(&id)
             {
+                self.known.insert(id, 1);
                 self.queue.push_back(entry);
             }
         }
@@ -215,9 +218,19 @@ impl<V: Value> Coordinator<V> {
                 return;
             };
             if let Some(submission) = held.entry.submission_id() {
-                self.known.remove(&submission);
+                self.forget_copy(submission);
             }
             commit_held(common, clients, held, out);
+        }
+    }
+
+    /// One copy of `submission` is committed.
+    fn forget_copy(&mut self, submission: SubmissionId) {
+        if let Some(copies) = self.known.get_mut(&submission) {
+            *copies -= 1;
+            if *copies == 0 {
+                self.known.remove(&submission);
+            }
         }
     }
 

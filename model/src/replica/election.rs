@@ -6,7 +6,7 @@
 //! a *candidate*. It promises a new number to itself, and proposes the number once that promise is
 //! durable, or a restart could use the number twice. With the promises of a majority it coordinates.
 //!
-//! A promise may take several frames. It counts only when it is whole.
+//! A promise may take several frames, which come in any order. It counts only when it is whole.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -16,11 +16,11 @@ use super::coordinator::Coordinator;
 use super::{Replica, Role};
 use crate::configuration::{Configuration, MemberSet};
 use crate::entry::{Entry, Value};
-use crate::frames::EntryRange;
+use crate::frames::{EntryRange, FrameRoom, is_one_frame};
 use crate::io::{ElectRefused, Output};
 use crate::limits::Limits;
-use crate::message::{Order, Promise};
-use crate::numbers::{ReplicaId, SequenceNumber, Slot};
+use crate::message::{Accepted, Order, Promise};
+use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
 use crate::record::Content;
 
 /// A replica that has asked the others whether they would follow it.
@@ -58,14 +58,52 @@ pub(crate) struct Candidate<V> {
 }
 
 /// How much of one replica's promise has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Progress {
     watermark: Slot,
     last: Slot,
     /// Every slot up to here is told of.
     through: Slot,
+    /// What is told of above that, over a gap: ascending, and not adjacent. All of it lies above the
+    /// watermark and at most `accepted_slots_max` further, and that bounds the number of ranges.
+    ahead: Vec<SlotRange>,
     /// How many entries were told.
     entries: u64,
+}
+
+impl Progress {
+    /// The slot up to which nothing is missing, for a candidate with `watermark`.
+    fn known_through(&self, watermark: Slot) -> Slot {
+        let joined = self.through.max(self.watermark).max(watermark);
+        self.ahead.iter().fold(joined, |known, range| {
+            if range.first <= known.next() { known.max(range.last) } else { known }
+        })
+    }
+
+    /// Whether everything from `first`, a slot above what is known without a gap, to `last` is told of.
+    fn tells(&self, first: Slot, last: Slot) -> bool {
+        let at = self.ahead.partition_point(|range| range.last < last);
+        last < first || self.ahead.get(at).is_some_and(|range| range.first <= first)
+    }
+
+    /// The slots from `first` to `last` are told of.
+    fn tell(&mut self, mut first: Slot, mut last: Slot, watermark: Slot) {
+        // Those that overlap with it or are adjacent become one with it.
+        self.ahead.retain(|range| {
+            let is_apart = range.last.next() < first || last.next() < range.first;
+            if !is_apart {
+                (first, last) = (first.min(range.first), last.max(range.last));
+            }
+            is_apart
+        });
+        let at = self.ahead.partition_point(|range| range.last < first);
+        self.ahead.insert(at, SlotRange { first, last });
+        let known = self.known_through(watermark);
+        self.ahead.retain(|range| range.last > known);
+        if first <= known {
+            self.through = known;
+        }
+    }
 }
 
 /// Whether a candidate may coordinate.
@@ -230,7 +268,7 @@ impl<V: Value> Candidate<V> {
     ///
     /// Frames may come in any order and more than once, and from before and after the promiser learned
     /// of more commits: what it has accepted above its newest watermark does not change while it obeys
-    /// `s`. A frame that does not join the frames before it is ignored, and asked for again.
+    /// `s`.
     pub(crate) fn take(
         &mut self,
         from: ReplicaId,
@@ -244,7 +282,7 @@ impl<V: Value> Candidate<V> {
             && after <= through
             && through <= last
             && last <= Slot::MAX
-            && accepted.len() as u64 <= limits.frame_entries_max
+            && is_one_frame(&accepted, FrameRoom::of(limits))
             && accepted.iter().all(|it| after < it.slot && it.slot <= through && it.s < self.s)
             && accepted.iter().all(|it| it.entry.is_within(limits));
         if !possible {
@@ -254,42 +292,45 @@ impl<V: Value> Candidate<V> {
             watermark: theirs,
             last,
             through: watermark,
+            ahead: Vec::new(),
             entries: 0,
         });
         progress.watermark = progress.watermark.max(theirs);
         progress.last = progress.last.max(last);
-        let known_through = progress.through.max(progress.watermark).max(watermark);
+        let known_through = progress.known_through(watermark);
+        let first = after.max(known_through).next();
+        let is_news = |it: &Accepted<V>| first <= it.slot && !progress.tells(it.slot, it.slot);
         // Nobody who obeys `s` has accepted more than the limit in all.
-        let news = accepted.iter().filter(|it| it.slot > known_through).count() as u64;
+        let news = accepted.iter().filter(|it| is_news(it)).count() as u64;
         let entries = progress.entries.saturating_add(news);
-        if after > known_through || through <= known_through || entries > limits.accepted_slots_max
-        {
+        if progress.tells(first, through) || entries > limits.accepted_slots_max {
             return;
         }
         progress.entries = entries;
-        progress.through = through;
         for it in accepted {
-            if it.slot > known_through {
+            if first <= it.slot && !progress.tells(it.slot, it.slot) {
                 let best = self.best.entry(it.slot).or_insert((it.s, it.entry.clone()));
                 if best.0 < it.s {
                     *best = (it.s, it.entry);
                 }
             }
         }
+        progress.tell(first, through, watermark);
     }
 
     /// Whether `frame` tells nothing that `from` has not told before.
     #[cfg(feature = "stateright")]
     pub(crate) fn knows(&self, from: ReplicaId, frame: &Promise<V>) -> bool {
         self.promises.get(&from).is_some_and(|progress| {
+            let first = frame.after.max(progress.known_through(Slot::ZERO)).next();
             progress.watermark >= frame.watermark
                 && progress.last >= frame.last
-                && progress.through.max(progress.watermark) >= frame.through
+                && progress.tells(first, frame.through)
         })
     }
 
     fn is_whole(progress: &Progress, watermark: Slot) -> bool {
-        progress.through.max(progress.watermark).max(watermark) >= progress.last
+        progress.known_through(watermark) >= progress.last
     }
 
     /// The first slot from which `replica` has still to report what it has accepted; none if its
@@ -297,7 +338,7 @@ impl<V: Value> Candidate<V> {
     pub(crate) fn missing_from(&self, replica: ReplicaId, watermark: Slot) -> Option<Slot> {
         match self.promises.get(&replica) {
             Some(progress) if Self::is_whole(progress, watermark) => None,
-            Some(progress) => Some(progress.through.max(progress.watermark).max(watermark).next()),
+            Some(progress) => Some(progress.known_through(watermark).next()),
             None => Some(watermark.next()),
         }
     }

@@ -9,7 +9,7 @@ use super::commit::commit_held;
 use super::common::Common;
 use super::{Replica, Role};
 use crate::acceptor::Taken;
-use crate::entry::{Entry, Value};
+use crate::entry::{ENTRY_BYTES, Entry, Value};
 use crate::frames::{EntryRange, EntryRanges};
 use crate::io::{Contradiction, Output};
 use crate::learner::Compared;
@@ -248,7 +248,7 @@ impl<V: Value> Common<V> {
     /// Every entry in a slot up to this one would be taken, or is held already.
     fn room_through(&self) -> Slot {
         let (limits, watermark) = (self.limits(), self.watermark());
-        let largest = limits.value_bytes_max.max(limits.frame_bytes_max);
+        let largest = limits.value_bytes_max.saturating_add(ENTRY_BYTES);
         let has_bytes =
             self.acceptor.size_bytes().saturating_add(largest) <= limits.accepted_bytes_max;
         if has_bytes && !self.disk_is_stalled() {

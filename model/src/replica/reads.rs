@@ -109,16 +109,17 @@ impl<V: Value> Replica<V> {
         if let Role::Coordinator(coordinator) = &mut self.role {
             coordinator.take_reads(common.me, common.run, ids, common);
         } else if let Some(coordinator) = common.forwards_to() {
-            let frame = usize::try_from(common.limits().frame_entries_max).unwrap_or(usize::MAX);
-            for ids in ids.chunks(frame.max(1)) {
-                out.send(coordinator, Message::Read { run: common.run, ids: ids.to_vec() });
+            for ids in common.in_lists(ids) {
+                out.send(coordinator, Message::Read { run: common.run, ids });
             }
         }
     }
 
     /// Takes in reads that `from` forwards. Only a coordinator does.
     pub(super) fn take_forwarded_reads(&mut self, from: ReplicaId, run: Run, ids: &[ReadId]) {
-        if let Role::Coordinator(coordinator) = &mut self.role {
+        if let Role::Coordinator(coordinator) = &mut self.role
+            && self.common.is_possible_list(ids)
+        {
             coordinator.take_reads(from, run, ids, &self.common);
         }
     }

@@ -152,8 +152,8 @@ impl Rounds {
     }
 }
 
-/// Tells the replicas that asked at which slots their reads are served: one message for all reads of
-/// one run at one slot.
+/// Tells the replicas that asked at which slots their reads are served: the reads of one run at one
+/// slot together, in as few messages as they fit in.
 fn tell_reads<V: Value>(
     confirmed: BTreeMap<WaitingRead, Slot>,
     common: &Common<V>,
@@ -171,7 +171,9 @@ fn tell_reads<V: Value>(
         if from == common.me {
             reads.tell(&ids, slot);
         } else {
-            out.send(from, Message::ReadAt { run, ids, slot });
+            for ids in common.in_lists(&ids) {
+                out.send(from, Message::ReadAt { run, ids, slot });
+            }
         }
     }
 }

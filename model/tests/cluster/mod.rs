@@ -21,10 +21,10 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use synod_model::{
-    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
-    ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, Output, ReadId, Recovery,
-    Replica, ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId,
-    To,
+    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
+    Delivered, ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, Output, ReadId,
+    Record, Recovery, Replica, ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId,
+    Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -167,6 +167,7 @@ impl Cluster {
         assert!(out.messages.len() as u64 <= messages, "r{at} sends too much at once");
         let node = &mut self.nodes[at];
         for record in out.writes.drain(..) {
+            assert!(is_frame(&record, limits), "r{at} writes more than a frame: {record:?}");
             self.monitor.wrote(&record);
             node.disk.append(record);
         }
@@ -352,6 +353,17 @@ fn served_last(out: &Output<V>) -> Option<ReplicaId> {
         _ => None,
     });
     from_memory.or(out.serve.last().map(|it| it.to))
+}
+
+/// Whether a record holds no more than one frame.
+fn is_frame(record: &Record<V>, limits: &Limits) -> bool {
+    let mut room = FrameRoom::of(limits);
+    match &record.content {
+        Content::Promised(_) => true,
+        Content::Accepted { entries, .. } | Content::Committed { entries, .. } => {
+            entries.iter().all(|entry| room.take(entry.size_bytes()))
+        }
+    }
 }
 
 /// Committed entries for a peer that lags, read from the disk, in frames.

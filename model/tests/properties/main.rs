@@ -5,10 +5,13 @@
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
+#[path = "../replica/mod.rs"]
+mod replica;
 
 mod chaos;
 mod forged;
 mod forming;
+mod promise;
 mod recovery;
 mod schedule;
 mod sessions;

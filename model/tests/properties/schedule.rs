@@ -28,6 +28,8 @@ pub(crate) enum Limit {
     FewBytes,
     /// Few sessions, submissions and reads: some are evicted or refused.
     FewClients,
+    /// Each limit as small as the others allow.
+    Least,
 }
 
 /// One act. Indices are taken modulo the number of things that there are.
@@ -123,6 +125,7 @@ pub(crate) fn schedules(acts: std::ops::Range<usize>) -> impl Strategy<Value = S
         3 => Just(Limit::FewSlots),
         2 => Just(Limit::FewBytes),
         1 => Just(Limit::FewClients),
+        1 => Just(Limit::Least),
     ];
     (replicas, limits, prop::bool::weighted(0.8), vec(act(), acts)).prop_map(
         |(replicas, limits, applies_at_once, acts)| Schedule {
@@ -175,7 +178,7 @@ impl Limit {
                 open_slots_max: 2,
                 accepted_slots_max: 3,
                 frame_entries_max: 2,
-                frame_bytes_max: 80,
+                frame_bytes_max: 72,
                 // Some single entries are larger.
                 resend_bytes_max: 34,
                 ..limits
@@ -190,6 +193,23 @@ impl Limit {
                 sessions_max: 2,
                 reads_max: 2,
                 ..limits
+            },
+            Self::Least => Limits {
+                open_slots_max: 1,
+                accepted_slots_max: 1,
+                accepted_bytes_max: 40,
+                frame_entries_max: 1,
+                frame_bytes_max: 1,
+                value_bytes_max: 8,
+                resend_bytes_max: 1,
+                submissions_max: 1,
+                submissions_bytes_max: 40,
+                queued_submissions_max: 1,
+                queued_bytes_max: 40,
+                session_requests_max: 1,
+                sessions_max: 1,
+                reads_max: 1,
+                unsynced_bytes_max: 40,
             },
         }
     }

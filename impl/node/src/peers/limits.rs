@@ -97,21 +97,16 @@ impl Default for LinkTiming {
 }
 
 /// The length of the longest encoding of a message under these limits. It has as many entries as a
-/// frame, or a single longer one, or as many reads as are answered at once, or as many ranges as an
-/// acknowledgement can have.
+/// frame, or a single longer one. Reads and ranges of slots are as many as entries, and shorter.
 pub fn message_bytes_max(limits: &Limits) -> usize {
     /// The kinds, and the numbers before a list.
     const MESSAGE_BYTES_MAX: u64 = 128;
     /// Everything around a value: in a promise, a slot, a sequence number, the kind of the entry and four
     /// numbers. Also enough for a configuration of sixteen members.
     const ENTRY_BYTES_MAX: u64 = 80;
-    const NUMBER_BYTES_MAX: u64 = 9;
     let values = limits.frame_bytes_max.max(limits.value_bytes_max);
     let entries = limits.frame_entries_max.saturating_mul(ENTRY_BYTES_MAX).saturating_add(values);
-    let reads = limits.reads_max.saturating_mul(NUMBER_BYTES_MAX);
-    // Ranges are not adjacent, so at least one slot lies between any two.
-    let ranges = limits.accepted_slots_max.saturating_add(2).saturating_mul(NUMBER_BYTES_MAX);
-    let longest = entries.max(reads).max(ranges).saturating_add(MESSAGE_BYTES_MAX);
+    let longest = entries.saturating_add(MESSAGE_BYTES_MAX);
     // The header of a frame cannot state a longer length.
     u32::try_from(longest).unwrap_or(u32::MAX) as usize
 }

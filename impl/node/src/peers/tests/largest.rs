@@ -52,11 +52,11 @@ pub(super) fn messages(limits: &Limits) -> Vec<Message<Value>> {
         });
     }
     // Every other slot.
-    let count = limits.accepted_slots_max.div_ceil(2);
+    let count = limits.frame_entries_max;
     let range = |it| SlotRange { first: Slot(MOST - 2 * it), last: Slot(MOST - 2 * it) };
     let ranges = (0..count).map(range).collect();
     messages.push(Message::Reply { configuration, s, reply: Reply::Acknowledge { ranges } });
-    let count = usize::try_from(limits.reads_max).expect("small");
+    let count = usize::try_from(limits.frame_entries_max).expect("small");
     let (run, ids) = (Run(MOST), vec![ReadId(MOST); count]);
     messages.push(Message::Read { run, ids: ids.clone() });
     messages.push(Message::ReadAt { run, ids, slot });
