@@ -12,20 +12,24 @@ use crate::args::duration;
 pub(crate) const ABOUT: &str = "\
 Measure how much of a slow or far link a cluster uses.
 
-It starts three replicas on this machine. Each pair of them is joined by a link of its own, with a
-rate in each direction and a delay. For each rate, round trip and length of values it measures:
+It starts three replicas on this machine. Each two of them are joined by a link
+of their own, with a delay and a rate in each direction. For each rate, round
+trip and length of values it measures:
 
-- goodput: bytes of committed values in a second, as clients at the coordinator get answers, who
-  have enough in flight;
-- its bound: the rate of the link, or one window in each round trip, whichever is less;
-- bytes on all links, in both directions, over the bytes needed: each value once to each follower;
+- goodput: bytes of committed values in a second, as clients at the coordinator
+  get answers, who have enough in flight;
+- its bound: the rate of a link, or one window in each round trip, whichever is
+  less;
+- bytes on all links, over the bytes needed: each value once to each follower;
 - elections during the run.
 
-Then, for each rate and round trip, it stops a follower until the others have committed what the
-link carries in a few seconds, starts it again, and measures how much of its link the catch-up uses:
-once idle, and once while clients commit half of what the link carries.
+Then, for each rate and round trip, it stops a follower until the others have
+committed what the link carries in a few seconds, starts it again, and measures
+how much of its link the catch-up uses: once idle, and once while clients commit
+half of what the link carries.
 
-A first run without limits says what this machine can do at all.";
+A first run without limits says what this machine can do at all.
+docs/performance.md says why the numbers mean this.";
 
 /// The arguments of `bench links`.
 #[derive(Clone, Debug, Args)]
