@@ -1,12 +1,12 @@
-//! Stories of a small cluster, each a script that can be read on its own.
+//! Scripts: each tells one story of a small cluster.
 //!
-//! A script is a list of commands, and after each block of them what came of it: what was delivered
-//! and answered, and then one line a replica. `UPDATE_GOLDENFILES=1 cargo test` writes what comes of
-//! a new script; it is to be read against `docs/` before it is kept.
+//! A script consists of blocks. A block has some commands, and then their output: deliveries, answers,
+//! and one line for each replica. `UPDATE_GOLDENFILES=1 cargo test` writes the output of a new script.
+//! Compare it with `docs/` before you keep it.
 //!
-//! The values `a`, `b`, ... are the requests 1, 2, ... of a session that is always open. The same
-//! letter is the same request, so submitting it again is a retry. In a log, `a@4` was accepted under
-//! 4, `a` alone came by catch-up, and a star marks what is not durable yet.
+//! The values `a`, `b`, ... are the requests 1, 2, ... of a session that is always open. So a letter
+//! that is submitted again is a retry. In a log, `a@4` was accepted under 4, and `a` alone came by
+//! catch-up. A star marks what is not durable yet.
 
 mod cluster;
 
@@ -30,7 +30,7 @@ macro_rules! scripts {
             }
         )*
 
-        /// The scripts that run, to be compared with those that are there.
+        /// The scripts that have a test. Another test compares them with the files.
         const SCRIPTS: &[&str] = &[$(stringify!($name)),*];
     };
 }
@@ -90,10 +90,10 @@ fn every_script_is_run() {
     assert_eq!(names, listed);
 }
 
-/// The commands of a script. Without a number, one concerns every replica.
+/// The commands of a script. A command without a replica is one for all replicas.
 #[derive(goldenscript::Command)]
 enum Command {
-    /// A new cluster, with small limits if told.
+    /// Makes a new cluster, with limits of its own if they are given.
     Cluster {
         #[arg(key)]
         replicas: u16,
@@ -113,13 +113,13 @@ enum Command {
         #[arg(key, optional)]
         applies_later: bool,
     },
-    /// The failure detector: there is no coordinator.
+    /// The failure detector suspects the coordinator.
     Suspect(#[arg(optional)] Vec<usize>),
-    /// A replica stands without asking first.
+    /// A replica stands for election without a canvass.
     Elect(usize),
-    /// A replica asks who would follow it, and stands if a majority would.
+    /// A replica begins a canvass, and stands for election if a majority agrees.
     Canvass(usize),
-    /// Clients of a replica want these values in the log.
+    /// Clients of a replica submit these values.
     Submit(usize, Vec<String>),
     /// A client of a replica opens a session.
     Open {
@@ -129,7 +129,7 @@ enum Command {
         #[arg(key)]
         origin: Option<u16>,
     },
-    /// A client makes a request of a session that it opened.
+    /// A client submits a request of a session that it has opened.
     Request {
         at: usize,
         #[arg(key)]
@@ -147,10 +147,10 @@ enum Command {
         #[arg(key)]
         session: u64,
     },
-    /// Clients of a replica want to read.
+    /// Clients of a replica begin reads.
     Read(usize, Vec<u64>),
-    /// Delivers messages and names them: those that were not delivered or dropped yet, of one kind,
-    /// from or to a replica, or the one that carries a value; with `again`, the others.
+    /// Delivers messages and prints them. It chooses pending messages by kind, sender, recipient, or
+    /// a text that they contain. With `again` it chooses messages that are no longer pending.
     Deliver {
         kind: Option<String>,
         #[arg(key)]
@@ -162,7 +162,7 @@ enum Command {
         #[arg(key, optional)]
         again: bool,
     },
-    /// Loses messages, chosen in the same way. `deliver again=true` finds them still.
+    /// Loses messages, chosen in the same way. `deliver again=true` can still deliver them.
     Drop {
         kind: Option<String>,
         #[arg(key)]
@@ -172,7 +172,7 @@ enum Command {
         #[arg(key)]
         with: Option<String>,
     },
-    /// Names the messages that are neither delivered nor dropped.
+    /// Prints the pending messages: those that were neither delivered nor dropped.
     Messages,
     /// Makes records durable, all or the oldest few.
     Sync {
@@ -180,27 +180,27 @@ enum Command {
         #[arg(key)]
         count: Option<usize>,
     },
-    /// An application takes in what it was given.
+    /// An application applies its deliveries.
     Apply {
         at: usize,
         #[arg(key)]
         through: Option<u64>,
     },
-    /// A replica stops; what it has not synced is gone.
+    /// A replica stops, and loses what it has not synced.
     Crash(usize),
     /// A replica begins a new run from its disk.
     Restart(usize),
-    /// Repeats what is unanswered.
+    /// A replica repeats all messages that are not answered.
     Resend(#[arg(optional)] Vec<usize>),
-    /// From now on nothing reaches a replica or leaves it.
+    /// The network loses all messages to and from a replica from now on.
     Isolate(usize),
-    /// Ends its isolation. What was under way is lost.
+    /// Ends the isolation of a replica. Messages sent to or from it meanwhile are lost.
     Heal(usize),
-    /// Syncs and delivers until there is nothing more to sync or to deliver.
+    /// Syncs and delivers until nothing is left to sync or to deliver.
     Stabilize,
 }
 
-/// A story as far as it is told.
+/// A script that runs.
 struct Story {
     cluster: Option<Cluster>,
 }
@@ -316,7 +316,7 @@ fn limits(command: &Command) -> Limits {
     limits
 }
 
-/// Gives the replicas `at`, or all, the same input.
+/// Gives the same input to the replicas `at`, or to all if there are none.
 fn each(cluster: &mut Cluster, at: &[usize], input: &Input<cluster::V>) {
     let all: Vec<usize> = (0..cluster.nodes.len()).collect();
     for &at in if at.is_empty() { &all } else { at } {
@@ -324,7 +324,7 @@ fn each(cluster: &mut Cluster, at: &[usize], input: &Input<cluster::V>) {
     }
 }
 
-/// The messages that a command means, oldest first.
+/// The indices of the messages that a command chooses, oldest first.
 fn choose(
     cluster: &Cluster,
     of_kind: Option<&str>,
@@ -348,7 +348,7 @@ fn choose(
     Ok(chosen)
 }
 
-/// What has happened since it was last told.
+/// Prints the events since the last time.
 fn events(cluster: &mut Cluster) -> String {
     let events = std::mem::take(&mut cluster.events);
     events
