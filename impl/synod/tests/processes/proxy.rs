@@ -55,10 +55,10 @@ impl Network {
         };
         for left in 0..size {
             for right in left + 1..size {
-                let link = links.link(line);
-                open(&link, Side::Left, left, right);
-                open(&link, Side::Right, right, left);
-                pairs.push(Pair { left, right, link });
+                let pair = Pair { left, right, link: links.link(line) };
+                open(&pair.link, Side::Left, left, right);
+                open(&pair.link, Side::Right, right, left);
+                pairs.push(pair);
             }
         }
         Self { pairs, _links: links }

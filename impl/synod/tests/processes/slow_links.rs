@@ -85,7 +85,7 @@ fn a_cluster_works_at_a_round_trip_of_300_ms() {
     took.sort();
     println!("{took:?}");
     // A client opens a session first, so each value takes two round trips.
-    assert!(took[VALUES / 2] < Duration::from_millis(2_000), "{took:?}");
+    assert!(took[VALUES / 2] < Duration::from_secs(2), "{took:?}");
     assert_eq!(cluster.settled(), before, "no election");
 }
 
