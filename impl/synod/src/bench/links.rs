@@ -32,14 +32,8 @@ pub(super) async fn links(args: LinksArgs) -> anyhow::Result<Exit> {
     let mut signals = Signals::new()?;
     let is_json = args.json;
     let mut bench = LinksBench::new(args)?;
-    // What was measured before a signal is reported. The replicas end with this process.
-    let stopped = tokio::select! {
-        done = bench.run() => {
-            done?;
-            false
-        }
-        () = signals.next() => true,
-    };
+    // What was measured before a signal is reported.
+    let is_done = bench.run(&mut signals).await?;
     let LinksBench { report, progress, directory, .. } = bench;
     progress.finish();
     directory.close().context("the data of the replicas could not be removed")?;
@@ -50,7 +44,7 @@ pub(super) async fn links(args: LinksArgs) -> anyhow::Result<Exit> {
         report.print(&mut output)?;
     }
     output.flush()?;
-    Ok(if stopped { Exit::Failed } else { Exit::Done })
+    Ok(if is_done { Exit::Done } else { Exit::Failed })
 }
 
 struct LinksBench {
@@ -74,24 +68,45 @@ impl LinksBench {
         Ok(Self { args, program, directory: made?, progress, report: Report::default() })
     }
 
-    async fn run(&mut self) -> anyhow::Result<()> {
-        self.under(Conditions::NONE).await?;
-        for rate in self.args.rates.clone() {
-            for round_trip in self.args.round_trips.clone() {
-                let (bytes_per_second, round_trip) =
-                    (Some(rate), Duration::from_millis(round_trip));
-                self.under(Conditions { bytes_per_second, round_trip }).await?;
+    /// Measures everything. False if a signal came before.
+    async fn run(&mut self, signals: &mut Signals) -> anyhow::Result<bool> {
+        let mut all = vec![Conditions::NONE];
+        for &rate in &self.args.rates {
+            let at = |&ms| Conditions {
+                bytes_per_second: Some(rate),
+                round_trip: Duration::from_millis(ms),
+            };
+            all.extend(self.args.round_trips.iter().map(at));
+        }
+        for conditions in all {
+            if !self.under(conditions, signals).await? {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Measures a cluster of its own under these conditions: what one run leaves behind, no other meets.
-    async fn under(&mut self, conditions: Conditions) -> anyhow::Result<()> {
+    async fn under(
+        &mut self,
+        conditions: Conditions,
+        signals: &mut Signals,
+    ) -> anyhow::Result<bool> {
         let data = self.directory.path().join("cluster");
         let mut cluster = Cluster::start(&self.program, &data).await?;
-        cluster.set(conditions);
-        sleep(SETTLE + 4 * conditions.round_trip).await;
+        let is_done = tokio::select! {
+            () = self.measure(&mut cluster, conditions) => true,
+            () = signals.next() => false,
+        };
+        cluster.stop().await?;
+        Ok(is_done)
+    }
+
+    async fn measure(&mut self, cluster: &mut Cluster, conditions: Conditions) {
+        if conditions != Conditions::NONE {
+            cluster.set(conditions);
+            sleep(SETTLE + 4 * conditions.round_trip).await;
+        }
         let seconds = self.args.seconds;
         for value_bytes in self.args.values.clone() {
             self.progress.next(&format!(
@@ -99,7 +114,7 @@ impl LinksBench {
                 title(conditions),
                 length(value_bytes)
             ));
-            let it = goodput::measure(&mut cluster, conditions, value_bytes, seconds).await;
+            let it = goodput::measure(cluster, conditions, value_bytes, seconds).await;
             let share = it
                 .share_of_bound
                 .map_or(String::new(), |share| format!(", {share:.2} of the bound"));
@@ -118,15 +133,13 @@ impl LinksBench {
             for under_load in [false, true] {
                 let how = if under_load { "under load" } else { "idle" };
                 self.progress.next(&format!("{}: catch-up, {how}", title(conditions)));
-                let it =
-                    catch_up::measure(&mut cluster, conditions, value_bytes, seconds, under_load);
+                let it = catch_up::measure(cluster, conditions, value_bytes, seconds, under_load);
                 let it = it.await;
                 self.progress
                     .done(&format!("{:.2} of the link", it.share_of_link), it.error.as_deref());
                 self.report.catch_up.push(it);
             }
         }
-        cluster.stop().await
     }
 }
 
