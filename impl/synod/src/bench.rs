@@ -10,6 +10,7 @@ mod bare;
 mod echo;
 mod floors;
 mod helper;
+mod links;
 mod load;
 mod progress;
 mod report;
@@ -31,6 +32,7 @@ use super::exit::{Exit, UsageError};
 use super::local::{Layout, Members, Place, Signals, coordinator};
 use super::output::Output;
 use super::status::ask;
+use args::BenchCommand;
 pub(crate) use args::{ABOUT, BenchArgs, CODES};
 pub(crate) use bare::{BareArgs, bare};
 pub(crate) use echo::echo;
@@ -54,7 +56,10 @@ const STATUS_MAX: Duration = Duration::from_secs(5);
 /// The loads that are measured by default: this many clients, on as many connections.
 const CLIENTS: [usize; 2] = [1, 256];
 
-pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn bench(mut args: BenchArgs) -> anyhow::Result<Exit> {
+    if let Some(BenchCommand::Links(links)) = args.command.take() {
+        return links::links(links).await;
+    }
     if let (Some(clients), Some(connections)) = (args.clients, args.connections)
         && clients < connections
     {

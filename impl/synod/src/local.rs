@@ -32,7 +32,7 @@ use super::status;
 use layout::PORTS;
 pub(crate) use layout::{Layout, Place};
 use member::MemberEvent;
-pub(crate) use member::Members;
+pub(crate) use member::{Members, node_command, stop};
 
 /// How often the replicas are asked whether they have a coordinator yet.
 const ASK_AGAIN: Duration = Duration::from_millis(200);

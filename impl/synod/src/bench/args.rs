@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use synod_client::Endpoint;
 use synod_model::Limits;
 
+use super::links::{self, LinksArgs};
 use crate::args::duration;
 
 pub(crate) const ABOUT: &str = "\
@@ -29,7 +30,10 @@ Exit codes:
 
 /// The arguments of `bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     /// The replicas to measure, where they take clients; give all that run, because each counts its
     /// own fdatasyncs
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
@@ -56,6 +60,14 @@ pub(crate) struct BenchArgs {
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is measured instead.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure how much of a slow or far link a cluster uses
+    #[command(long_about = links::ABOUT, after_help = CODES)]
+    Links(LinksArgs),
 }
 
 /// A number up to 16,384: the system has no more ports for connections to one address.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -119,6 +120,21 @@ impl Members {
     }
 }
 
+/// The command that runs the replica of a place. The replica stops when its standard input is closed.
+pub(crate) fn node_command(program: &Path, place: &Place, log: &File) -> io::Result<Command> {
+    let Place { data, client_port, peer_port, peers, .. } = place;
+    let mut command = Command::new(program);
+    command.arg("node").arg("--data-dir").arg(data);
+    command.args(["--listen-client", &format!("127.0.0.1:{client_port}")]);
+    command.args(["--listen-peer", &format!("127.0.0.1:{peer_port}"), "--peers", peers]);
+    // If this process is killed, its end of the pipe closes, and the replica stops.
+    command.arg("--until-stdin-ends").stdin(Stdio::piped());
+    command.stdout(log.try_clone()?).stderr(log.try_clone()?);
+    // Ctrl-C in the terminal does not reach a process group of its own.
+    command.process_group(0).kill_on_drop(true);
+    Ok(command)
+}
+
 struct Member {
     program: PathBuf,
     place: Place,
@@ -159,18 +175,8 @@ impl Member {
     }
 
     fn spawn(&self) -> Result<Child, String> {
-        let Place { data, client_port, peer_port, peers, .. } = &self.place;
-        let log = || self.log.try_clone().map_err(|error| error.to_string());
-        let mut command = Command::new(&self.program);
-        command.arg("node").arg("--data-dir").arg(data);
-        command.args(["--listen-client", &format!("127.0.0.1:{client_port}")]);
-        command.args(["--listen-peer", &format!("127.0.0.1:{peer_port}"), "--peers", peers]);
-        // If this process is killed, its end of the pipe closes, and the replica stops.
-        command.arg("--until-stdin-ends").stdin(Stdio::piped());
-        command.stdout(log()?).stderr(log()?);
-        // Ctrl-C in the terminal does not reach a process group of its own.
-        command.process_group(0).kill_on_drop(true);
-        command.spawn().map_err(|error| error.to_string())
+        let command = node_command(&self.program, &self.place, &self.log);
+        command.and_then(|mut command| command.spawn()).map_err(|error| error.to_string())
     }
 
     /// Waits until the process ends. None if it was stopped on purpose.
@@ -202,7 +208,7 @@ impl Member {
 }
 
 /// Stops a process, and kills it if that takes too long.
-async fn stop(mut child: Child) {
+pub(crate) async fn stop(mut child: Child) {
     if let Some(process_id) = child.id().and_then(|id| i32::try_from(id).ok()) {
         // If it has ended just now, no other process has its id, since nobody has waited for it.
         let _ = kill(Pid::from_raw(process_id), Signal::SIGTERM);

@@ -159,3 +159,35 @@ async fn a_bench_that_is_interrupted_stops_soon_and_leaves_nothing() {
     assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
     assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn links_are_measured_and_nothing_is_left() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let args = "bench links --rates 50 --round-trips 0 --values 100 --seconds 200ms";
+    let args: Vec<_> = args.split(' ').chain(["--data-dir", data]).collect();
+    let done = run(&[&args[..], &["--json", "--no-catch-up"]].concat()).await;
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    for run in [&report["machine"][0], &report["goodput"][0]] {
+        assert_eq!(run["value_bytes"], 100);
+        assert!(run["commits"].as_u64() > Some(16), "{report:#}");
+        assert!(run["wire_ratio"].as_f64() > Some(0.5), "{report:#}");
+    }
+    assert_eq!(report["goodput"][0]["bound_by"], "link");
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn links_that_are_measured_can_be_interrupted() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let synod = Synod::start(&["bench", "links", "--seconds", "30s", "--data-dir", data]);
+    // By then the replicas run.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    send(synod.process_id(), Signal::SIGINT);
+    let done = synod.ended().await;
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(done.stdout.lines().all(|line| line.chars().count() <= 80), "{}", done.stdout);
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+}

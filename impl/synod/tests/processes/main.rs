@@ -7,6 +7,7 @@
 //! These tests need a few million loopback addresses for every process, which only Linux has.
 #![cfg(target_os = "linux")]
 
+mod broken_links;
 mod catching_up;
 mod chaos;
 mod clock;
@@ -19,12 +20,14 @@ mod disk_full;
 mod failover;
 mod history;
 mod isolation;
+mod load;
 mod mount;
 mod process;
 mod proxy;
 mod quiet;
 mod remade;
 mod responses;
+mod slow_links;
 mod stalled_reader;
 mod startup;
 mod state_machine;

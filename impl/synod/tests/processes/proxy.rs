@@ -1,118 +1,114 @@
-//! The network between replicas, so that it can be cut: every link from one replica to another leads
-//! through here.
+//! The network between replicas, so that it can be slow, far, cut or reset: each two replicas are joined
+//! by a [`Link`].
 //!
 //! What is sent over a cut link is held back, as TCP does when packets get lost. It goes on when the
 //! link is restored. So both ends notice only silence.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{sleep, spawn};
-use std::time::Duration;
+use synod_link::{Line, Link, Links, Side};
 
 use crate::cluster::Cluster;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
 /// All links between the replicas of a cluster.
 #[derive(Debug)]
-pub(crate) struct Network(Vec<Way>);
-
-/// The link from one replica to another.
-#[derive(Debug)]
-struct Way {
-    from: u16,
-    to: u16,
-    state: Arc<State>,
+pub(crate) struct Network {
+    pairs: Vec<Pair>,
+    _links: Links,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    is_cut: AtomicBool,
-    is_over: AtomicBool,
+/// The link between two replicas.
+#[derive(Debug)]
+struct Pair {
+    left: u16,
+    right: u16,
+    link: Link,
+}
+
+impl Pair {
+    fn side_of(&self, replica: u16) -> Option<Side> {
+        match replica {
+            it if it == self.left => Some(Side::Left),
+            it if it == self.right => Some(Side::Right),
+            _ => None,
+        }
+    }
 }
 
 impl Network {
-    /// Leads the links of a cluster through here, before any replica runs.
+    /// Leads the connections of a cluster through links without limits, before any replica runs.
     pub(crate) fn between(cluster: &mut Cluster) -> Self {
-        let mut ways = Vec::new();
-        for from in cluster.ids() {
-            let mut peers = Vec::new();
-            for to in cluster.ids().filter(|to| *to != from) {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                peers.push(format!("{to}={}", listener.local_addr().unwrap()));
-                let (state, target) = (Arc::<State>::default(), cluster.peer_address(to));
-                ways.push(Way { from, to, state: Arc::clone(&state) });
-                spawn(move || lead(&listener, &target, &state));
+        Self::with_lines(cluster, Line::default())
+    }
+
+    /// The same with these conditions, in each direction of each link.
+    pub(crate) fn with_lines(cluster: &mut Cluster, line: Line) -> Self {
+        let links = Links::start().unwrap();
+        let size = cluster.size;
+        let mut pairs = Vec::new();
+        let mut open = |link: &Link, side, from: u16, to: u16| {
+            let target = cluster.peer_address(to).parse().unwrap();
+            let args = cluster.more_args.entry(from).or_default();
+            let member = format!("{to}={}", link.open(side, target).unwrap());
+            match args.iter().position(|arg| arg == "--peers") {
+                Some(at) => args[at + 1] = format!("{},{member}", args[at + 1]),
+                None => args.extend(["--peers".to_owned(), member]),
             }
-            let args = ["--peers".to_owned(), peers.join(",")];
-            cluster.more_args.entry(from).or_default().extend(args);
+        };
+        for left in 0..size {
+            for right in left + 1..size {
+                let pair = Pair { left, right, link: links.link(line) };
+                open(&pair.link, Side::Left, left, right);
+                open(&pair.link, Side::Right, right, left);
+                pairs.push(pair);
+            }
         }
-        Self(ways)
+        Self { pairs, _links: links }
+    }
+
+    /// Changes the conditions of all links.
+    pub(crate) fn set_lines(&self, line: Line) {
+        self.pairs.iter().for_each(|pair| pair.link.set_lines(line));
+    }
+
+    /// Changes the conditions of all links of a replica.
+    pub(crate) fn set_lines_of(&self, replica: u16, line: Line) {
+        self.of(replica).for_each(|(link, _)| link.set_lines(line));
     }
 
     /// Cuts all links to and from this replica.
     pub(crate) fn isolate(&self, replica: u16) {
-        self.set_cut(replica, true);
+        self.of(replica)
+            .for_each(|(link, _)| Side::BOTH.into_iter().for_each(|from| link.cut(from)));
+    }
+
+    /// Nothing that this replica sends arrives.
+    pub(crate) fn mute(&self, replica: u16) {
+        self.of(replica).for_each(|(link, side)| link.cut(side));
+    }
+
+    /// Nothing that is sent to this replica arrives.
+    pub(crate) fn deafen(&self, replica: u16) {
+        self.of(replica).for_each(|(link, side)| link.cut(side.opposite()));
     }
 
     /// Restores all links of this replica.
     pub(crate) fn mend(&self, replica: u16) {
-        self.set_cut(replica, false);
+        self.of(replica)
+            .for_each(|(link, _)| Side::BOTH.into_iter().for_each(|from| link.restore(from)));
     }
 
-    fn set_cut(&self, replica: u16, is_cut: bool) {
-        for way in self.0.iter().filter(|way| way.from == replica || way.to == replica) {
-            way.state.is_cut.store(is_cut, Ordering::Relaxed);
-        }
+    /// Breaks all connections.
+    pub(crate) fn reset(&self) {
+        self.pairs.iter().for_each(|pair| pair.link.reset());
     }
-}
 
-impl Drop for Network {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|way| way.state.is_over.store(true, Ordering::Relaxed));
+    /// The bytes on all links, in both directions, so far.
+    pub(crate) fn carried_bytes(&self) -> u64 {
+        let of = |pair: &Pair| Side::BOTH.map(|from| pair.link.carried_bytes(from));
+        self.pairs.iter().flat_map(of).sum()
     }
-}
 
-/// Accepts connections, and forwards each to `target`.
-fn lead(listener: &TcpListener, target: &str, state: &Arc<State>) {
-    listener.set_nonblocking(true).unwrap();
-    while !state.is_over.load(Ordering::Relaxed) {
-        let is_cut = state.is_cut.load(Ordering::Relaxed);
-        match if is_cut { Err(ErrorKind::WouldBlock.into()) } else { listener.accept() } {
-            Ok((near, _)) => {
-                let Ok(far) = TcpStream::connect(target) else {
-                    continue;
-                };
-                near.set_nonblocking(false).unwrap();
-                for socket in [&near, &far] {
-                    socket.set_nodelay(true).unwrap();
-                }
-                let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
-                for (from, to) in [(near, far), back] {
-                    let state = Arc::clone(state);
-                    spawn(move || carry(from, to, &state));
-                }
-            }
-            Err(_) => sleep(LOOK_AGAIN),
-        }
-    }
-}
-
-/// Forwards bytes from one end to the other, until either is closed.
-fn carry(mut from: TcpStream, mut to: TcpStream, state: &State) {
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        while state.is_cut.load(Ordering::Relaxed) && !state.is_over.load(Ordering::Relaxed) {
-            sleep(LOOK_AGAIN);
-        }
-        if to.write_all(&buffer[..length]).is_err() {
-            break;
-        }
-    }
-    // The end that is still open learns that the other is closed.
-    for socket in [from, to] {
-        let _ = socket.shutdown(std::net::Shutdown::Both);
+    /// The links of a replica, each with the side where it stands.
+    fn of(&self, replica: u16) -> impl Iterator<Item = (&Link, Side)> {
+        self.pairs.iter().filter_map(move |it| Some((&it.link, it.side_of(replica)?)))
     }
 }
