@@ -15,7 +15,6 @@ use synod_model::show::Explored;
 use synod_model::world::World;
 
 use crate::cli::{Exit, ExploreArgs};
-use crate::scenarios::StateCount;
 
 /// The files of the page.
 const PAGE: [&str; 4] = ["index.htm", "app.css", "app.js", "knockout-3.5.0.js"];
@@ -35,16 +34,16 @@ pub fn explore(args: &ExploreArgs) -> anyhow::Result<Exit> {
         );
     }
     let address = free(args.address)?;
-    let row = args.scenario;
+    let subject = args.own.subject(args.scenario)?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: {}", row.name, row.shows)?;
+    writeln!(out, "{}: {}", subject.name, subject.shows)?;
     writeln!(out, "\n  http://{address}/\n")?;
     writeln!(
         out,
         "Click 'Run to completion' on the page: then it says which properties hold, and links to a"
     )?;
     writeln!(out, "state for each one that was reached or violated. Ctrl-C ends the explorer.")?;
-    let (StateCount::Counted(states) | StateCount::Estimated(states)) = row.states;
+    let states = subject.states.number();
     if states > STATES_MANY {
         writeln!(
             out,
@@ -55,7 +54,7 @@ pub fn explore(args: &ExploreArgs) -> anyhow::Result<Exit> {
     }
     out.flush()?;
     drop(out);
-    let world = Arc::new(World::new((row.scenario)()));
+    let world = Arc::new(World::new(subject.scenario));
     // One thread: so the states that the page links to are near, and the same every time.
     Explored::new(world).checker().serve(address);
     bail!("the explorer stopped serving http://{address}/")

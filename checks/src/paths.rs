@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use stateright::Model;
 use synod_model::show;
-use synod_model::world::{Action, ClusterState, ModelProperty, Scenario, World};
+use synod_model::world::{Action, ClusterState, ModelProperty, World};
 
 use crate::cli::DEFAULT_ADDRESS;
 use crate::hunt::Indices;
+use crate::subject::Subject;
 
 /// Each state of a path, with the action that was taken there.
 type PathSteps = Vec<(ClusterState, Option<Action>)>;
@@ -70,20 +71,20 @@ pub fn write(svg: &str, file: &Path) -> anyhow::Result<()> {
 ///
 /// If the picture cannot be written.
 pub fn described(
-    scenario_name: &str,
+    subject: &Subject,
     property: ModelProperty,
-    scenario: &Scenario,
     path: &Indices,
     svg: Option<&Path>,
 ) -> anyhow::Result<String> {
-    let world = World::new(scenario.clone());
+    let world = World::new(subject.scenario.clone());
     let steps = walk(&world, path);
-    let file = svg.map_or_else(|| default_file(scenario_name, property), Path::to_path_buf);
+    let file = svg.map_or_else(|| default_file(&subject.name, property), Path::to_path_buf);
     write(&show::path_svg(&world, &steps), &file)?;
     Ok(format!(
-        "{}\npicture   {}\nexplorer  {}\n          while `synod-check explore {scenario_name}` runs\n",
+        "{}\npicture   {}\nexplorer  {}\n          while this runs: synod-check explore {}\n",
         show::path_text(&world, &steps),
         file.display(),
         path.page(DEFAULT_ADDRESS),
+        subject.arguments,
     ))
 }

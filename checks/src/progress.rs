@@ -7,25 +7,24 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::scenarios::{ScenarioRow, StateCount};
 use crate::search::SearchProgress;
+use crate::subject::Subject;
 
 /// The progress of one scenario: a bar that becomes a line.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: ProgressBar,
-    name: &'static str,
+    name: String,
 }
 
 impl ProgressLine {
-    /// Begins the bar of `row`. It is full at the number of states in the table.
-    pub fn begin(row: &ScenarioRow) -> Self {
-        let (StateCount::Counted(states) | StateCount::Estimated(states)) = row.states;
-        Self::with_length(row.name, states)
+    /// Begins the bar of a scenario. It is full at the number of states in the table.
+    pub fn begin(subject: &Subject) -> Self {
+        Self::with_length(&subject.name, subject.states.number())
     }
 
     /// Begins a bar that is full at `states`; 0 if the number is unknown.
-    pub fn with_length(name: &'static str, states: u64) -> Self {
+    pub fn with_length(name: &str, states: u64) -> Self {
         let (bar, template) = if states > 0 {
             (ProgressBar::new(states), "{prefix:<14} {bar:20} {percent:>3}%  {msg}")
         } else {
@@ -33,8 +32,8 @@ impl ProgressLine {
         };
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         bar.set_style(style(template));
-        bar.set_prefix(name);
-        Self { bar, name }
+        bar.set_prefix(name.to_owned());
+        Self { bar, name: name.to_owned() }
     }
 
     /// Shows how far the search is.

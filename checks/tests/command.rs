@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use synod_checks::scenarios::{StateCount, TABLE};
+use synod_checks::cli::tier_name;
+use synod_checks::scenarios::TABLE;
 
 fn synod_check(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod-check"));
@@ -31,10 +32,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// The name of the scenario with the most states.
 fn largest() -> &'static str {
-    let states = |row: &&synod_checks::scenarios::ScenarioRow| match row.states {
-        StateCount::Counted(states) | StateCount::Estimated(states) => states,
-    };
-    TABLE.iter().max_by_key(states).expect("a scenario").name
+    TABLE.iter().max_by_key(|row| row.states.number()).expect("a scenario").name
 }
 
 #[test]
@@ -45,6 +43,23 @@ fn list_names_every_scenario() {
     for row in TABLE {
         let line = list.lines().find(|line| line.split_whitespace().next() == Some(row.name));
         assert!(line.is_some_and(|line| line.contains(row.shows)), "{}:\n{list}", row.name);
+    }
+}
+
+#[test]
+fn list_prints_json() {
+    let output = synod_check(&["list", "--json"]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = list.as_array().expect("a list");
+    assert_eq!(rows.len(), TABLE.len());
+    for (json, row) in rows.iter().zip(TABLE) {
+        assert_eq!((&json["name"], &json["shows"]), (&row.name.into(), &row.shows.into()));
+        assert_eq!(json["tier"], tier_name(row.tier));
+        let known = &json["states"];
+        let known = if known.is_null() { &json["states_estimated"] } else { known };
+        assert_eq!(known.as_u64(), Some(row.states.number()), "{json}");
+        assert_eq!(json["bounds"]["replicas"], (row.scenario)().replicas);
     }
 }
 
@@ -62,6 +77,9 @@ fn help_tells_the_exit_codes() {
 fn what_is_unknown_is_told_with_what_there_is() {
     let scenario = refusal(&["run", "no-such"]);
     assert!(scenario.contains("'no-such'") && scenario.contains(TABLE[0].name), "{scenario}");
+    assert!(refusal(&["run", "crahses"]).contains("did you mean crashes"));
+    assert!(refusal(&["explore", "read"]).contains("did you mean reads"));
+    assert!(!scenario.contains("did you mean"), "{scenario}");
     let property = refusal(&["trace", TABLE[0].name, "no-such"]);
     assert!(property.contains("has no property \"no-such\""), "{property}");
     assert!(property.contains("no step panics"), "{property}");

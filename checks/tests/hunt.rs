@@ -7,7 +7,9 @@ use synod_checks::hunt::{Indices, hunt};
 use synod_checks::interrupt::Interrupt;
 use synod_checks::memory::MemoryLimit;
 use synod_checks::paths;
+use synod_checks::scenarios::StateCount;
 use synod_checks::search::{SearchLimits, StopReason};
+use synod_checks::subject::Subject;
 use synod_model::world::{
     Invariant, ModelProperty, Replicas, Scenario, ScenarioSubmission, Witness,
 };
@@ -34,7 +36,15 @@ fn the_nearest_state_is_found() {
     assert!(hunted.is_shortest && hunted.stopped.is_none());
     let path = hunted.path.expect("a path");
     let file = paths::default_file("tiny", COMMITTED);
-    let text = paths::described("tiny", COMMITTED, &scenario(), &path, Some(&file));
+    let subject = Subject {
+        name: "tiny".into(),
+        shows: String::new(),
+        states: StateCount::Unknown,
+        scenario: scenario(),
+        demands_witnesses: true,
+        arguments: "tiny".into(),
+    };
+    let text = paths::described(&subject, COMMITTED, &path, Some(&file));
     let text = text.expect("the target directory can be written to");
     assert!(text.contains(&format!("\n{:3}  ", path.steps())), "{text}");
     assert!(!text.contains(&format!("\n{:3}  ", path.steps() + 1)), "{text}");

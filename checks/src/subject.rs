@@ -1,0 +1,128 @@
+//! What a command works on: a scenario of the table, or one with a user's own bounds.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+use synod_model::world::{ModelProperty, Scenario};
+
+use crate::bounds::scenario::Contradiction;
+use crate::bounds::{self, Bounds};
+use crate::report::PropertyVerdict;
+use crate::scenarios::{ScenarioRow, StateCount};
+
+/// A scenario with a name.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The name in reports, in files and in the address of the explorer.
+    pub name: String,
+    /// What it shows.
+    pub shows: String,
+    /// The number of unique states, if it is known.
+    pub states: StateCount,
+    /// The bounds.
+    pub scenario: Scenario,
+    /// Whether the witnesses of the scenario must be reached. If not, the report says which ones are.
+    pub demands_witnesses: bool,
+    /// The arguments that name this scenario on the command line.
+    pub arguments: String,
+}
+
+impl From<&ScenarioRow> for Subject {
+    fn from(row: &ScenarioRow) -> Self {
+        Self {
+            name: row.name.to_owned(),
+            shows: row.shows.to_owned(),
+            states: row.states,
+            scenario: (row.scenario)(),
+            demands_witnesses: true,
+            arguments: row.name.to_owned(),
+        }
+    }
+}
+
+impl Subject {
+    /// The verdict on a property. `is_found` says whether a state was found that reaches or violates it,
+    /// `is_complete` whether every state was checked.
+    pub fn verdict(
+        &self,
+        property: ModelProperty,
+        is_found: bool,
+        is_complete: bool,
+    ) -> PropertyVerdict {
+        match PropertyVerdict::new(property.kind(), is_found, is_complete) {
+            PropertyVerdict::Unreached if !self.demands_witnesses => PropertyVerdict::Unneeded,
+            verdict => verdict,
+        }
+    }
+}
+
+/// The arguments for bounds of the user's own.
+#[derive(Debug, Default, Args)]
+pub struct OwnBounds {
+    /// A file with the bounds of a scenario, in TOML; `synod-check list --toml NAME` prints one as a
+    /// start
+    #[arg(long = "scenario", value_name = "FILE", help_heading = "Bounds of your own")]
+    pub file: Option<PathBuf>,
+    /// Single bounds
+    #[command(flatten)]
+    pub bounds: Bounds,
+}
+
+impl OwnBounds {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.file.is_none() && self.bounds.is_empty()
+    }
+
+    /// The scenario to work on: the row that is named, or a file, or nothing, each with the single
+    /// bounds in place of its own.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing to work on, or the bounds are not allowed.
+    pub fn subject(&self, row: Option<&ScenarioRow>) -> anyhow::Result<Subject> {
+        let (name, shows, named, base) = match (row, &self.file) {
+            (Some(row), Some(file)) => bail!(
+                "scenario {} and the file {}: one of them is enough\n  single bounds, such as --slots 2, go with either",
+                row.name,
+                file.display()
+            ),
+            (Some(row), None) if self.bounds.is_empty() => return Ok(Subject::from(row)),
+            (Some(row), None) => {
+                let shows = format!("{}, within other bounds", row.name);
+                let base = Bounds::from(&(row.scenario)());
+                (format!("{}-changed", row.name), shows, row.name.to_owned(), base)
+            }
+            (None, Some(file)) => {
+                let shows = format!("the bounds in {}", file.display());
+                let named = format!("--scenario {}", file.display());
+                (stem(file), shows, named, bounds::read(file)?)
+            }
+            (None, None) if self.bounds.is_empty() => bail!(
+                "no scenario\n  name one, or give bounds: --scenario FILE, or flags such as --slots 2"
+            ),
+            (None, None) => {
+                ("own-bounds".into(), "bounds of your own".into(), String::new(), Bounds::default())
+            }
+        };
+        let bounds = base.with(&self.bounds);
+        let scenario =
+            bounds.scenario().map_err(|Contradiction { key, what }| anyhow!("--{key}: {what}"))?;
+        Ok(Subject {
+            name,
+            shows,
+            states: bounds.states.map_or(StateCount::Unknown, |it| StateCount::Counted(it.0)),
+            scenario,
+            demands_witnesses: bounds.reaches.is_some(),
+            arguments: format!("{named} {}", self.bounds.flags()).trim().to_owned(),
+        })
+    }
+}
+
+/// The name of a file without its ending, as a name that fits in an address.
+fn stem(file: &Path) -> String {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |it: char| if it.is_ascii_alphanumeric() || "-_.".contains(it) { it } else { '-' };
+    stem.chars().map(plain).collect()
+}
