@@ -40,7 +40,7 @@ pub struct Bounds {
     #[arg(long, value_name = "SUBMISSION")]
     pub submissions: Option<Vec<Submission>>,
     /// Clients may submit at replicas that do not coordinate
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub submit_anywhere: Option<bool>,
     /// The replicas where a read may be asked; give it again for another read
     #[arg(long, value_name = "REPLICAS")]
@@ -52,7 +52,7 @@ pub struct Bounds {
     #[arg(long, value_name = "REPLICAS")]
     pub may_crash: Option<ReplicaSet>,
     /// Replicas must greet one another before they take part
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub forming: Option<bool>,
     /// How many data directories may be lost; needs `forming` [default: 0]
     #[arg(long, value_name = "N")]
@@ -61,16 +61,16 @@ pub struct Bounds {
     #[arg(long, value_name = "REPLICAS")]
     pub may_lose: Option<ReplicaSet>,
     /// Replicas ask before they stand, and may suspect the coordinator
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub canvass: Option<bool>,
     /// The application keeps its state over a crash
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub durable_application: Option<bool>,
     /// One sync may cover several records, not only the oldest
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub sync_any: Option<bool>,
     /// Replicas may repeat what is unanswered
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub resend: Option<bool>,
     /// The highest round that a read or a resend may begin [default: 2]
     #[arg(long, value_name = "N")]
@@ -87,10 +87,10 @@ pub struct Bounds {
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     pub loses: Option<Vec<MessageName>>,
     /// Dead messages stay in flight
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub keeps_dead: Option<bool>,
     /// Check that a majority left in peace agrees [default: true]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub liveness: Option<bool>,
     /// A limit of the replicas, such as `open_slots_max=1`; may be given again
     #[arg(long, value_name = "LIMIT=N")]

@@ -16,7 +16,7 @@ use crate::subject::OwnBounds;
 ///
 /// Without a command, it runs the scenarios of tier quick.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 80)]
 pub struct Cli {
     /// The command; `run` if there is none.
     #[command(subcommand)]
@@ -26,11 +26,12 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  every search emptied its frontier, and every property holds
-  1  something is wrong: a property is violated, a state that must be reached was not, or the number
-     of states differs from the table of scenarios
-  2  the command could not be carried out: an unknown scenario, an address in use, ...
-  3  incomplete: Ctrl-C, the memory limit or a panic of the checker stopped a search, and nothing
-     wrong was found before";
+  1  something is wrong: a property is violated, a state that must be reached
+     was not, or the number of states differs from the table of scenarios
+  2  the command could not be carried out: an unknown scenario, an address in
+     use, ...
+  3  incomplete: Ctrl-C, the memory limit or a panic of the checker stopped a
+     search, and nothing wrong was found before";
 
 /// A command.
 #[derive(Debug, Subcommand)]

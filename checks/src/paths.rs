@@ -32,6 +32,19 @@ fn walk(world: &World, indices: &Indices) -> PathSteps {
     steps
 }
 
+/// The properties of `properties` that are violated in the last state along `path`.
+pub fn violated_at_end(
+    subject: &Subject,
+    path: &Indices,
+    properties: &[ModelProperty],
+) -> Vec<ModelProperty> {
+    let world = World::new(subject.scenario.clone());
+    let Some((state, _)) = walk(&world, path).pop() else {
+        return Vec::new();
+    };
+    properties.iter().copied().filter(|property| !world.holds(*property, &state)).collect()
+}
+
 /// The default file for the picture of a path to `property`.
 pub fn default_file(scenario: &str, property: ModelProperty) -> PathBuf {
     let letters =
@@ -79,9 +92,12 @@ pub fn described(
     let world = World::new(subject.scenario.clone());
     let steps = walk(&world, path);
     let file = svg.map_or_else(|| default_file(&subject.name, property), Path::to_path_buf);
-    write(&show::path_svg(&world, &steps), &file)?;
+    let caption = show::Caption { scenario: &subject.name, property };
+    write(&show::path_svg(&world, &steps, Some(&caption)), &file)?;
+    let summary = steps.last().map(|(state, _)| show::state_summary(&world, state));
     Ok(format!(
-        "{}\npicture   {}\nexplorer  {}\n          while this runs: synod-check explore {}\n",
+        "in the last state\n{}\n{}\npicture   {}\nexplorer  {}\n          while this runs: synod-check explore {}\n",
+        summary.unwrap_or_default(),
         show::path_text(&world, &steps),
         file.display(),
         path.page(DEFAULT_ADDRESS),

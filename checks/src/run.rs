@@ -52,8 +52,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         io::stderr().write_all(traces.as_bytes())?;
         json::print(&report, &mut out)?;
     } else {
-        out.write_all(table::text(&report).as_bytes())?;
+        // The table comes last, where people look first.
         out.write_all(traces.as_bytes())?;
+        out.write_all(table::text(&report).as_bytes())?;
     }
     out.flush()?;
     Ok(report.exit())
@@ -129,15 +130,37 @@ pub fn check(
         held: report.peak_memory_bytes,
     };
     line.end(&progress, table::verdict(&report));
-    let mut traces = String::new();
-    for property in &mut report.properties {
-        if property.verdict == PropertyVerdict::Violated
-            && let Some(path) = paths.get(&property.property)
-        {
-            traces.push_str(&trace(subject, property, path, limits));
-        }
-    }
+    let traces = traces(subject, &mut report.properties, &paths, limits);
     (report, traces)
+}
+
+/// A trace for each violation. One state may violate several properties: they share a trace.
+fn traces(
+    subject: &Subject,
+    reports: &mut [PropertyReport],
+    paths: &HashMap<ModelProperty, Indices>,
+    limits: &SearchLimits,
+) -> String {
+    let violated = reports.iter().filter(|it| it.verdict == PropertyVerdict::Violated);
+    let mut left: Vec<_> = violated.map(|it| it.property).collect();
+    let mut traces = String::new();
+    while let Some(&property) = left.first() {
+        let Some(path) = paths.get(&property) else {
+            left.remove(0);
+            continue;
+        };
+        let (path, is_shortest) = shortest(subject, property, path, limits);
+        let mut shown = paths::violated_at_end(subject, &path, &left);
+        if !shown.contains(&property) {
+            shown.insert(0, property);
+        }
+        left.retain(|it| !shown.contains(it));
+        for report in reports.iter_mut().filter(|it| shown.contains(&it.property)) {
+            report.steps = Some(path.steps());
+        }
+        traces.push_str(&trace(subject, &shown, &path, is_shortest));
+    }
+    traces
 }
 
 /// Searches one scenario. Returns its report, and a path to each property that was found.
@@ -225,31 +248,63 @@ fn not_begun(subject: &Subject) -> ScenarioReport {
     }
 }
 
-/// The trace of a violated property: along the shortest path if it is found in time, else along
-/// `path`.
-fn trace(
+/// The shortest path to a violation if it is found in time, else `path`, and which of the two it is.
+fn shortest(
     subject: &Subject,
-    report: &mut PropertyReport,
+    property: ModelProperty,
     path: &Indices,
     limits: &SearchLimits,
-) -> String {
+) -> (Indices, bool) {
     let limits = SearchLimits { deadline: Some(Instant::now() + HUNT), ..limits.clone() };
-    let property = report.property;
     let line = ProgressLine::with_length("a short trace", 0);
     let show = |progress: &SearchProgress| line.show(progress);
     let hunted = hunt(&subject.scenario, property, NonZeroUsize::MIN, &limits, None, show);
-    line.end(&hunted.progress, property.name());
-    let shortest = hunted.path;
-    let path = shortest.as_ref().unwrap_or(path);
-    report.steps = Some(path.steps());
+    line.end(&hunted.progress, if hunted.path.is_some() { "found" } else { "not found" });
+    match hunted.path {
+        Some(path) => (path, true),
+        None => (path.clone(), false),
+    }
+}
+
+/// The trace of a violation, along `path`.
+fn trace(
+    subject: &Subject,
+    violated: &[ModelProperty],
+    path: &Indices,
+    is_shortest: bool,
+) -> String {
+    let [property, others @ ..] = violated else {
+        return String::new();
+    };
+    let others: String = others.iter().flat_map(|it| ["  and: ", it.name(), "\n"]).collect();
+    let fewest = if is_shortest { ", the fewest possible" } else { "" };
     let heading = format!(
-        "\n{}: {}\nviolated after {} steps{}\n\n",
+        "{}: {property}\n{others}violated after {} steps{fewest}\n\n",
         subject.name,
-        property,
-        path.steps(),
-        if shortest.is_some() { ", the fewest possible" } else { "" }
+        path.steps()
     );
-    let described = paths::described(subject, property, path, None);
+    let described = paths::described(subject, *property, path, None);
     // A picture that cannot be written must not cost the report.
-    heading + &described.unwrap_or_else(|error| format!("not shown: {error:#}\n"))
+    heading + &described.unwrap_or_else(|error| format!("not shown: {error:#}\n")) + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use synod_model::world::Invariant;
+
+    use super::*;
+
+    /// No property is violated here. So the test says that two are.
+    #[test]
+    fn properties_that_one_state_violates_share_a_trace() {
+        let subject = Subject::from(&TABLE[0]);
+        let violated = [Invariant::OneCommittedValue, Invariant::CommittedIsChosen];
+        let path = Indices(vec![0, 0]);
+        let text = trace(&subject, &violated.map(ModelProperty::from), &path, true);
+        let start = "rivals: no two replicas commit different values in a slot\n  \
+                     and: what is committed is chosen\n\
+                     violated after 1 steps, the fewest possible\n\nin the last state\n  r0  ";
+        assert!(text.starts_with(start), "{text}");
+        assert_eq!(text.matches("picture   ").count(), 1, "{text}");
+    }
 }

@@ -70,6 +70,14 @@ fn help_tells_the_exit_codes() {
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("Exit codes:"), "{args:?}");
     }
+    for command in ["", "run", "trace", "explore", "list", "bench"] {
+        for help in ["-h", "--help"] {
+            let args: Vec<_> = [command, help].into_iter().filter(|it| !it.is_empty()).collect();
+            let help = text(&output(&args).stdout);
+            let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(long.is_empty(), "{args:?}: {long:#?}");
+        }
+    }
     assert!(!text(&output(&["--help"]).stdout).contains("bench-workload"), "it is hidden");
 }
 

@@ -49,8 +49,9 @@ fn the_nearest_state_is_found() {
     assert!(text.contains(&format!("\n{:3}  ", path.steps())), "{text}");
     assert!(!text.contains(&format!("\n{:3}  ", path.steps() + 1)), "{text}");
     assert!(text.contains(&path.page("127.0.0.1:3000")), "{text}");
+    assert!(text.starts_with("in the last state\n  r0  coordinator under 3  promised 3"), "{text}");
     let svg = std::fs::read_to_string(&file).expect("the picture");
-    assert!(svg.contains("<svg"), "{svg}");
+    assert!(svg.contains("<svg") && svg.contains("tiny: everything is committed"), "{svg}");
 
     // No state is nearer: a depth-first search finds no shorter path either.
     let passed = SearchLimits { deadline: Some(Instant::now()), ..limits.clone() };

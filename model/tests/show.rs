@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stateright::{Checker, Model};
-use synod_model::show::{Explored, path_svg, path_text, sentence, state_text};
+use synod_model::show::{
+    Caption, Explored, path_svg, path_text, sentence, state_summary, state_text,
+};
 use synod_model::world::{
-    Action, ClusterState, MessageKinds, Replicas, Scenario, ScenarioSubmission, World,
+    Action, ClusterState, Invariant, MessageKinds, ModelProperty, Replicas, Scenario,
+    ScenarioSubmission, Witness, World,
 };
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
@@ -228,7 +231,7 @@ fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
         for seed in 0..20 {
             let world = World::new(rich_scenario(replicas));
             let path = wander(&world, 60, seed);
-            let svg = path_svg(&world, &path);
+            let svg = path_svg(&world, &path, None);
             let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
             let named = |name: &'static str| {
                 document.descendants().filter(move |node| node.tag_name().name() == name)
@@ -252,8 +255,47 @@ fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
 #[test]
 fn a_picture_of_nothing_is_a_picture() {
     let world = World::new(scenario(3, &[3]));
-    let svg = path_svg(&world, &walk(&world, &[]));
+    let svg = path_svg(&world, &walk(&world, &[]), None);
     assert!(roxmltree::Document::parse(&svg).is_ok());
+}
+
+#[test]
+fn a_picture_names_its_scenario_and_property_and_marks_the_last_row() {
+    let world = World::new(scenario(3, &[3]));
+    let path = walk(&world, STORY);
+    for (property, verdict) in [
+        (ModelProperty::from(Invariant::OneCommittedValue), "✗ violated: no two replicas commit"),
+        (Witness::CommittedEverywhere.into(), "✓ reached: everything is committed"),
+    ] {
+        let caption = Caption { scenario: "rivals", property };
+        let svg = path_svg(&world, &path, Some(&caption));
+        let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
+        let text = |class: &'static str| {
+            let nodes =
+                document.descendants().filter(move |it| it.attribute("class") == Some(class));
+            nodes.filter_map(|it| it.text()).map(str::trim).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(text("caption"), format!("rivals: {property}"));
+        assert!(text("verdict").starts_with(verdict), "{}", text("verdict"));
+        let shades = document.descendants().filter(|it| it.attribute("fill") == Some("#ffebe9"));
+        let is_violated = usize::from(verdict.starts_with('✗'));
+        assert_eq!(shades.count(), is_violated, "the violating row alone is red");
+    }
+    assert!(!path_svg(&world, &path, None).contains("caption"));
+}
+
+#[test]
+fn a_summary_says_what_each_replica_holds() {
+    let world = World::new(scenario(3, &[3]));
+    let path = walk(&world, STORY);
+    let summary = state_summary(&world, &path[13].0);
+    let expected = "
+  r0  coordinator under 3  promised 3        log 1: a ✓
+  r1  follower             promised 3        log 1: a@3
+  r2  follower, run 2      promised nothing  log 1: a* ✓
+  chosen  1: a
+";
+    assert_eq!(summary, expected.trim_start_matches('\n'));
 }
 
 #[test]
@@ -261,7 +303,7 @@ fn text_is_escaped() {
     let submissions = vec![ScenarioSubmission::request(1, b'<', Replicas::of(&[0]))];
     let world = World::new(Scenario { submissions, ..scenario(3, &[3]) });
     let story = [&STORY[..5], &["a client submits < at r0"]].concat();
-    let svg = path_svg(&world, &walk(&world, &story));
+    let svg = path_svg(&world, &walk(&world, &story), None);
     let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
     assert!(
         document

@@ -10,7 +10,7 @@ use crate::progress::rate;
 use crate::scenarios::StateCount;
 use crate::search::StopReason;
 
-/// The table, the totals, and a note on each scenario that does not hold.
+/// A note on each scenario that does not hold, then the table and the totals.
 pub fn text(report: &RunReport) -> String {
     let mut rows = vec![
         ["scenario", "what it shows", "states", "transitions", "depth", "time", "verdict"]
@@ -26,12 +26,12 @@ pub fn text(report: &RunReport) -> String {
         Alignment::Right,
         Alignment::Left,
     ];
-    let mut text = line_up(sides, &rows);
-    text.push_str(&totals(report));
+    let mut text = String::new();
     for scenario in &report.scenarios {
         notes(scenario, &mut text);
     }
-    text
+    let text = if text.is_empty() { text } else { text.trim_start().to_owned() + "\n" };
+    text + &line_up(sides, &rows) + &totals(report)
 }
 
 fn row(scenario: &ScenarioReport) -> [String; 7] {
@@ -86,7 +86,7 @@ fn totals(report: &RunReport) -> String {
         let remembered: usize = lively.iter().map(|(_, remembered)| remembered).sum();
         let _ = writeln!(
             text,
-            "liveness: checked from every state; from a sample of {}, also with messages in flight delivered first; {} endings remembered",
+            "liveness: checked from every state; from a sample of {}, also with messages\n  in flight delivered first; {} endings remembered",
             HumanCount(sampled),
             HumanCount(remembered as u64)
         );

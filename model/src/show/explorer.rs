@@ -101,7 +101,7 @@ impl Model for Explored {
     fn as_svg(&self, path: Path<ExploredState, ExploredAction>) -> Option<String> {
         let steps = path.into_vec().into_iter();
         let plain = steps.map(|(state, action)| (state.state, action.map(|action| action.action)));
-        let picture = path_svg(&self.world, &plain.collect::<Vec<_>>());
+        let picture = path_svg(&self.world, &plain.collect::<Vec<_>>(), None);
         Some(format!("{picture}<style>{LAYOUT}</style>"))
     }
 
