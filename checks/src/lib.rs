@@ -11,7 +11,7 @@
 //! - [`report`]: the results of a run, as a table and as JSON.
 //! - [`trace`]: shows a short path to one property. [`hunt`] finds the path, [`paths`] prints and
 //!   draws it.
-//! - [`explore`]: serves stateright's web page. [`list`] prints the table of scenarios.
+//! - [`explore`]: serves a web page on which people walk from state to state. [`list`] prints the table of scenarios.
 //! - [`mod@bench`]: measures the checker against stateright's own examples.
 //!
 //! One rule stands above all: a search is complete only if its frontier was emptied. A search that

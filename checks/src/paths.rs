@@ -14,10 +14,10 @@ use crate::hunt::Indices;
 use crate::subject::Subject;
 
 /// Each state of a path, with the action that was taken there.
-type PathSteps = Vec<(ClusterState, Option<Action>)>;
+pub type PathSteps = Vec<(ClusterState, Option<Action>)>;
 
-/// The states and actions along `indices`.
-fn walk(world: &World, indices: &Indices) -> PathSteps {
+/// The states and actions along `indices`, as far as they lead.
+pub fn walk(world: &World, indices: &Indices) -> PathSteps {
     let mut steps = PathSteps::new();
     let mut indices = indices.0.iter();
     let mut state = indices.next().and_then(|&index| world.init_states().get(index).cloned());
@@ -100,7 +100,7 @@ pub fn described(
         summary.unwrap_or_default(),
         show::path_text(&world, &steps),
         file.display(),
-        path.page(DEFAULT_ADDRESS),
+        path.page(DEFAULT_ADDRESS, &subject.slug()),
         subject.arguments,
     ))
 }

@@ -26,7 +26,7 @@ pub struct RunReport {
 }
 
 /// The results of one scenario.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ScenarioReport {
     /// Its name.
     pub name: String,

@@ -164,7 +164,7 @@ fn traces(
 }
 
 /// Searches one scenario. Returns its report, and a path to each property that was found.
-fn search(
+pub fn search(
     subject: &Subject,
     threads: NonZeroUsize,
     limits: &SearchLimits,

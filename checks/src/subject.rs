@@ -24,6 +24,8 @@ pub struct Subject {
     pub scenario: Scenario,
     /// Whether the witnesses of the scenario must be reached. If not, the report says which ones are.
     pub demands_witnesses: bool,
+    /// Whether it is a scenario of the table, so that its name alone says which bounds it has.
+    pub is_of_table: bool,
     /// The arguments that name this scenario on the command line.
     pub arguments: String,
 }
@@ -36,12 +38,23 @@ impl From<&ScenarioRow> for Subject {
             states: row.states,
             scenario: (row.scenario)(),
             demands_witnesses: true,
+            is_of_table: true,
             arguments: row.name.to_owned(),
         }
     }
 }
 
 impl Subject {
+    /// The name in the address of the explorer. Other bounds have another one, so that a link never
+    /// shows a state of another scenario.
+    pub fn slug(&self) -> String {
+        if self.is_of_table {
+            return self.name.clone();
+        }
+        let bounds = Bounds::from(&self.scenario).table().to_string();
+        format!("{}-{:08x}", self.name, digest(&bounds))
+    }
+
     /// The verdict on a property. `is_found` says whether a state was found that reaches or violates it,
     /// `is_complete` whether every state was checked.
     pub fn verdict(
@@ -115,9 +128,15 @@ impl OwnBounds {
             states: bounds.states.map_or(StateCount::Unknown, |it| StateCount::Counted(it.0)),
             scenario,
             demands_witnesses: bounds.reaches.is_some(),
+            is_of_table: false,
             arguments: format!("{named} {}", self.bounds.flags()).trim().to_owned(),
         })
     }
+}
+
+/// A short digest of a text: FNV-1a. It is the same in every version, so that links last.
+fn digest(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The name of a file without its ending, as a name that fits in an address.

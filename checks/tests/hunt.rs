@@ -42,13 +42,14 @@ fn the_nearest_state_is_found() {
         states: StateCount::Unknown,
         scenario: scenario(),
         demands_witnesses: true,
+        is_of_table: true,
         arguments: "tiny".into(),
     };
     let text = paths::described(&subject, COMMITTED, &path, Some(&file));
     let text = text.expect("the target directory can be written to");
     assert!(text.contains(&format!("\n{:3}  ", path.steps())), "{text}");
     assert!(!text.contains(&format!("\n{:3}  ", path.steps() + 1)), "{text}");
-    assert!(text.contains(&path.page("127.0.0.1:3000")), "{text}");
+    assert!(text.contains(&path.page("127.0.0.1:3000", "tiny")), "{text}");
     assert!(text.starts_with("in the last state\n  r0  coordinator under 3  promised 3"), "{text}");
     let svg = std::fs::read_to_string(&file).expect("the picture");
     assert!(svg.contains("<svg") && svg.contains("tiny: everything is committed"), "{svg}");
@@ -82,5 +83,5 @@ fn a_hunt_that_was_stopped_says_so() {
 fn a_path_is_named_as_the_explorer_names_it() {
     let path = Indices::decode("0/12/3");
     assert_eq!(path.steps(), 2);
-    assert_eq!(path.page("127.0.0.1:3000"), "http://127.0.0.1:3000/#/steps/0/12/3");
+    assert_eq!(path.page("127.0.0.1:3000", "tiny"), "http://127.0.0.1:3000/#/steps/0/12/3");
 }
