@@ -134,7 +134,7 @@ impl<V: Value> Replica<V> {
     fn take_reply(&mut self, from: ReplicaId, reply: Reply<V>, out: &mut Output<V>) {
         let common = &mut self.common;
         match (&mut self.role, reply) {
-            (Role::Canvassing(canvassing), Reply::Agree) => {
+            (Role::Canvassing(canvassing), Reply::Agree { run }) if run == common.run => {
                 canvassing.agree(from, &common.configuration);
                 self.stand_when_agreed(out);
             }

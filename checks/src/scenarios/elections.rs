@@ -12,13 +12,28 @@ pub(super) const CANVASS: ScenarioRow = ScenarioRow {
     name: "canvass",
     shows: "a replica returns from isolation and asks before it stands",
     tier: Tier::Quick,
-    states: StateCount::Counted(183_284),
+    states: StateCount::Counted(145_874),
     scenario: || Scenario {
         submissions: two_values(),
         canvass: true,
         loses: ASIDE.without(CANVASS_MESSAGES),
         reaches: vec![Witness::CommittedEverywhere, Witness::CanvassAgreedTo],
         ..Scenario::new(3, 1, &[1, 3])
+    },
+};
+
+pub(super) const LATE_AGREEMENT: ScenarioRow = ScenarioRow {
+    name: "late-agreement",
+    shows: "an agreement to a canvass comes late, when its replica has restarted and asks again",
+    tier: Tier::Quick,
+    states: StateCount::Counted(17_487),
+    scenario: || Scenario {
+        canvass: true,
+        crashes: 1,
+        may_crash: Replicas::of(&[1]),
+        loses: ASIDE.without(CANVASS_MESSAGES),
+        reaches: vec![Witness::CanvassAgreedTo, Witness::AllCrashesHappened],
+        ..Scenario::new(3, 1, &[3, 4])
     },
 };
 

@@ -14,7 +14,7 @@ use crate::frames::{EntryRange, EntryRanges};
 use crate::io::{Contradiction, Output};
 use crate::learner::Compared;
 use crate::message::{Message, Order, Reply};
-use crate::numbers::{RangeBuilder, ReplicaId, SequenceNumber, Slot};
+use crate::numbers::{RangeBuilder, ReplicaId, Run, SequenceNumber, Slot};
 use crate::record::Content;
 
 impl<V: Value> Replica<V> {
@@ -34,11 +34,11 @@ impl<V: Value> Replica<V> {
             out.send(from, Message::Reject { promised });
             return;
         }
-        if !matches!(order, Order::Canvass) {
+        if !matches!(order, Order::Canvass { .. }) {
             self.follow(s, out);
         }
         match order {
-            Order::Canvass => self.common.answer_canvass(s, out),
+            Order::Canvass { run } => self.common.answer_canvass(s, run, out),
             Order::Propose { from: slot } => self.common.obey_propose(s, slot, out),
             Order::Accept { first, entries, watermark } => {
                 // A forged accept is ignored, and so is its watermark.
@@ -113,9 +113,9 @@ struct Judged<V> {
 impl<V: Value> Common<V> {
     /// Agrees to follow if this replica, too, believes that nobody coordinates. A coordinator does not
     /// believe that. Nothing is promised.
-    fn answer_canvass(&self, s: SequenceNumber, out: &mut Output<V>) {
+    fn answer_canvass(&self, s: SequenceNumber, run: Run, out: &mut Output<V>) {
         if self.suspects && s > self.acceptor.promised() {
-            self.reply(s, Reply::Agree, out);
+            self.reply(s, Reply::Agree { run }, out);
         }
     }
 

@@ -24,7 +24,7 @@ impl<V: Value> Replica<V> {
         match &mut self.role {
             Role::Follower => {}
             Role::Canvassing(canvassing) => {
-                common.order_others(canvassing.s, Order::Canvass, out);
+                common.order_others(canvassing.s, Order::Canvass { run: common.run }, out);
             }
             Role::Candidate(candidate) => {
                 if candidate.proposed {

@@ -38,14 +38,14 @@ pub(crate) const KINDS: usize = 16;
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass => "canvass",
+            Order::Canvass { .. } => "canvass",
             Order::Propose { .. } => "propose",
             Order::Accept { .. } => "accept",
             Order::Commit { .. } => "commit",
             Order::Round { .. } => "round",
         },
         Message::Reply { reply, .. } => match reply {
-            Reply::Agree => "agree",
+            Reply::Agree { .. } => "agree",
             Reply::Promise(_) => "promise",
             Reply::Acknowledge { .. } => "acknowledge",
             Reply::Obey { .. } => "obey",

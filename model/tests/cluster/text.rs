@@ -78,7 +78,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
     let kind = kind(message);
     match message {
         Message::Order { s, order, .. } => match order {
-            Order::Canvass => format!("{kind} s={s}"),
+            Order::Canvass { .. } => format!("{kind} s={s}"),
             Order::Propose { from } => format!("{kind} s={s} from={from}"),
             Order::Accept { first, entries: it, watermark } => {
                 format!("{kind} s={s} {} committed={watermark}", entries(*first, it))
@@ -89,7 +89,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
             }
         },
         Message::Reply { s, reply, .. } => match reply {
-            Reply::Agree => format!("{kind} s={s}"),
+            Reply::Agree { .. } => format!("{kind} s={s}"),
             Reply::Promise(it) => {
                 let mut text = format!("{kind} s={s} committed={}", it.watermark);
                 if it.watermark < it.last {

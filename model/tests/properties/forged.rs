@@ -274,7 +274,7 @@ fn raise(message: &mut Message<V>, more: u64) {
     let up = |slot: &mut Slot| *slot = slot.plus(more);
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass => {}
+            Order::Canvass { .. } => {}
             Order::Propose { from } => up(from),
             Order::Accept { first, watermark, .. } => {
                 up(first);
@@ -287,7 +287,7 @@ fn raise(message: &mut Message<V>, more: u64) {
             }
         },
         Message::Reply { reply, .. } => match reply {
-            Reply::Agree => {}
+            Reply::Agree { .. } => {}
             Reply::Promise(promise) => {
                 let Promise { watermark, last, after, through, accepted } = promise;
                 let slots = accepted.iter_mut().map(|it| &mut it.slot);
@@ -432,7 +432,7 @@ pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry<V>>> {
 
 fn order() -> impl Strategy<Value = Order<V>> {
     prop_oneof![
-        1 => Just(Order::Canvass),
+        1 => (1..4_u64).prop_map(|run| Order::Canvass { run: Run(run) }),
         2 => slot().prop_map(|from| Order::Propose { from }),
         5 => (slot(), entries(), slot())
             .prop_map(|(first, entries, watermark)| Order::Accept { first, entries, watermark }),
@@ -470,7 +470,7 @@ fn promise() -> impl Strategy<Value = Promise<V>> {
 fn reply() -> impl Strategy<Value = Reply<V>> {
     let range = (slot(), slot()).prop_map(|(first, last)| SlotRange { first, last });
     prop_oneof![
-        1 => Just(Reply::Agree),
+        1 => (1..4_u64).prop_map(|run| Reply::Agree { run: Run(run) }),
         4 => promise().prop_map(Reply::Promise),
         2 => vec(range, 0..4).prop_map(|ranges| Reply::Acknowledge { ranges }),
         1 => (number(), slot())

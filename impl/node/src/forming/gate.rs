@@ -1,6 +1,7 @@
 //! The gate: what the transport asks before it lets anything pass.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{
@@ -8,7 +9,7 @@ use synod_model::{
 };
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::info;
 
 use super::{Store, StoreError};
@@ -47,6 +48,11 @@ pub enum GateError {
     /// What is known of the members could not be stored.
     #[error("what is known of the other members could not be stored\n  {0}")]
     Store(Arc<dyn std::error::Error + Send + Sync>),
+    /// The system starts no more threads. It may start one later.
+    #[error(
+        "no thread could be started to store what is known of it: see the limits of this process"
+    )]
+    NoThread,
     /// This replica is stopping.
     #[error("this replica is stopping")]
     Closed,
@@ -86,9 +92,17 @@ impl Gate {
             return Ok(());
         }
         let inner = Arc::clone(&self.inner);
-        let stored = spawn_blocking(move || inner.receive(from, incarnation, greeting));
-        // If the runtime ends or the store panics, it is unknown what is stored.
-        stored.await.unwrap_or(Err(GateError::Closed))
+        let store = move || inner.receive(from, incarnation, greeting);
+        match start_blocking(store)?.await {
+            Ok(stored) => stored,
+            Err(ended) if ended.is_panic() => {
+                // It is unknown what is stored, as after an error.
+                *self.inner.store() = None;
+                Err(StoreError::from("the task that stores it has panicked").into())
+            }
+            // The runtime ends.
+            Err(_) => Err(GateError::Closed),
+        }
     }
 
     /// Checks that a member is not known with another incarnation. Stores nothing.
@@ -120,9 +134,21 @@ impl Gate {
     /// Waits until the store is at rest, and drops it. From then on no new member passes.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
-        // This fails only if it panics. Then the store is at rest as well.
-        let _ = spawn_blocking(move || inner.store().take()).await;
+        match start_blocking(move || inner.store().take()) {
+            // This fails only if it panics. Then the store is at rest as well.
+            Ok(closing) => drop(closing.await),
+            // Without a thread, this one waits.
+            Err(_) => drop(self.inner.store().take()),
+        }
     }
+}
+
+/// Runs `it` where it may block. Tokio panics when the system starts no thread for it.
+fn start_blocking<T: Send + 'static>(
+    it: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, GateError> {
+    let started = catch_unwind(AssertUnwindSafe(|| spawn_blocking(it)));
+    started.map_err(|_| GateError::NoThread)
 }
 
 impl Inner {

@@ -23,16 +23,19 @@ use super::verdict_history::VerdictHistory;
 use super::{Node, NodeError, NodeOpenError, Notice, Parts, disk};
 use crate::disk::RealDisk;
 use crate::listen::ListensFor;
-use crate::peers::{LinkTiming, Peers, PeersConfig};
+use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
 use crate::start::{Committed, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 
-/// How many messages of peers wait for the replica before their connections wait. Default 128: the
+/// How many messages of peers that carry entries wait for the replica before their connections wait. Default 128: the
 /// largest have about 2 MiB, and what waits in TCP costs nothing here.
-const INBOX_MESSAGES_MAX: usize = 128;
+const BULK_MESSAGES_MAX: usize = 128;
+/// How many other events of peers wait for the replica before the connections wait. Default 1,024: they
+/// are small, and as many are taken in at once.
+const CONTROL_EVENTS_MAX: usize = 1024;
 /// How many calls of clients wait for the replica before the clients wait. Default 4,096.
 const CALLS_MAX: usize = 4096;
 
@@ -164,7 +167,9 @@ impl<M: StateMachine> Opened<M> {
         let identity = directory.identity().clone();
         let listener = ListensFor::Peers.listen(&listen_peer).await?;
         let shared = Arc::new(shared);
-        let (inbox, from_peers) = mpsc::channel(INBOX_MESSAGES_MAX);
+        let (control, from_control) = mpsc::channel(CONTROL_EVENTS_MAX);
+        let (bulk, from_bulk) = mpsc::channel(BULK_MESSAGES_MAX);
+        let inbox = Inbox { control, bulk };
         let (calls, from_clients) = mpsc::channel(CALLS_MAX);
         let (notices, from_threads) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
@@ -203,7 +208,8 @@ impl<M: StateMachine> Opened<M> {
         threads.extend(machine_thread);
 
         let sources = Sources {
-            peers: from_peers,
+            control: from_control,
+            bulk: from_bulk,
             clients: from_clients,
             notices: from_threads,
             formed: peers.formed(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use synod_model::{ElectRefused, Message, Record, ReplicaId, Status};
+use synod_model::{ElectRefused, Record, Status};
 use synod_wire::Value;
 use synod_wire::api::Role;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ use super::catch_up_queue::ClosesWhenDropped;
 use super::machine::{Batch, MachineRunner};
 use super::shared::Shared;
 use super::{NodeError, Notice};
-use crate::peers::Peers;
+use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent};
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
@@ -29,7 +29,8 @@ const EVENTS_MAX: usize = 1024;
 
 /// Where events come from.
 pub(super) struct Sources {
-    pub(super) peers: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+    pub(super) control: mpsc::Receiver<PeerEvent>,
+    pub(super) bulk: mpsc::Receiver<PeerEvent>,
     pub(super) clients: mpsc::Receiver<Call>,
     pub(super) notices: mpsc::UnboundedReceiver<Notice>,
     pub(super) formed: watch::Receiver<bool>,
@@ -66,7 +67,8 @@ pub(super) async fn run(
             biased;
             _ = sources.stop.changed() => break Ok(()),
             Some(notice) = sources.notices.recv() => event_of(notice).map(Some),
-            Some((from, message)) = sources.peers.recv() => Ok(Some(ShellEvent::Peer(from, message))),
+            Some(event) = sources.control.recv() => Ok(event_of_peer(event)),
+            Some(event) = sources.bulk.recv() => Ok(event_of_peer(event)),
             Some(call) = sources.clients.recv() => Ok(event_or_query(call, &mut queries)),
             () = sleep_until(alarm) => Ok(None),
         };
@@ -127,8 +129,9 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
             Some(notice) = sources.notices.recv() => {
                 event_of(notice)?;
             }
-            // A peer may have met all others before. It repeats what it says.
-            Some(_) = sources.peers.recv() => {}
+            // A peer may have met all others before.
+            Some(_) = sources.control.recv() => {}
+            Some(_) = sources.bulk.recv() => {}
             Some(call) = sources.clients.recv() => call.refuse_while_forming(),
         }
     }
@@ -141,6 +144,14 @@ fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
         Notice::Synced(position) => Ok(ShellEvent::Synced(position)),
         Notice::Applied(slot) => Ok(ShellEvent::Applied(slot)),
         Notice::Fatal(error) => Err(error),
+    }
+}
+
+/// The message that a peer has sent.
+fn event_of_peer(event: PeerEvent) -> Option<ClientEvent> {
+    match event {
+        PeerEvent::Message(from, message) => Some(ShellEvent::Peer(from, message)),
+        _ => None,
     }
 }
 
@@ -170,9 +181,12 @@ fn take_in(
             is_empty = false;
             shell.handle(event_of(notice)?, now);
         }
-        if let Ok((from, message)) = sources.peers.try_recv() {
+        // Control goes first.
+        if let Ok(event) = sources.control.try_recv().or_else(|_| sources.bulk.try_recv()) {
             is_empty = false;
-            shell.handle(ShellEvent::Peer(from, message), now);
+            if let Some(event) = event_of_peer(event) {
+                shell.handle(event, now);
+            }
         }
         if let Ok(call) = sources.clients.try_recv() {
             is_empty = false;
