@@ -34,7 +34,7 @@ pub struct Bounds {
     /// Number s belongs to replica s modulo the number of replicas [default: 1 to that number]
     #[arg(long, value_name = "NUMBERS")]
     pub numbers: Option<Numbers>,
-    /// A submission, such as a@0,2: value a, once, at replica 0 or 2. Also open@1, end@2. Then, if
+    /// A submission, such as a@0,2: value a, once, at replica 0 or 2. Also open@1, end@2, none. Then, if
     /// needed, after spaces: places=2 (retried at so many), after=1 (once submission 1 is committed),
     /// session=1, answered=5 [default: values a, b, ... at the even or the odd replicas]
     #[arg(long, value_name = "SUBMISSION")]
@@ -95,7 +95,7 @@ pub struct Bounds {
     /// A limit of the replicas, such as `open_slots_max=1`; may be given again
     #[arg(long, value_name = "LIMIT=N")]
     pub limits: Option<Vec<LimitName>>,
-    /// A `sometimes` property that some state must reach; may be given again [default: none must, and
+    /// A `sometimes` property that some state must reach, or none; may be given again [default: none must, and
     /// the report says which ones are reached]
     #[arg(long, value_name = "PROPERTY")]
     pub reaches: Option<Vec<WitnessName>>,
@@ -139,8 +139,10 @@ impl Bounds {
         for (key, value) in self.table() {
             match value {
                 toml::Value::Boolean(true) => flags.push(format!("--{key}")),
-                toml::Value::Array(all) if all.is_empty() && key == "numbers" => {
-                    flags.push("--numbers none".to_owned());
+                toml::Value::Array(all)
+                    if all.is_empty() && HAVE_DEFAULTS.contains(&key.as_str()) =>
+                {
+                    flags.push(format!("--{key} none"));
                 }
                 toml::Value::Array(all)
                     if all.is_empty() || all.iter().any(|it| !it.is_integer()) =>
@@ -154,6 +156,9 @@ impl Bounds {
         flags.join(" ")
     }
 }
+
+/// The lists that are not empty by default.
+const HAVE_DEFAULTS: [&str; 4] = ["numbers", "submissions", "loses", "reaches"];
 
 /// A value as one word of a command line.
 fn word(value: &toml::Value) -> String {

@@ -193,7 +193,7 @@ pub fn search(
         let path = paths.get(&property);
         PropertyReport {
             property,
-            verdict: subject.verdict(property, path.is_some(), complete),
+            verdict: verdict(subject, property, path.is_some(), complete),
             steps: path.map(Indices::steps),
         }
     });
@@ -212,6 +212,20 @@ pub fn search(
     };
     report.judge();
     (report, paths)
+}
+
+/// The verdict on a property. `is_found` says whether a state was found that reaches or violates it,
+/// `is_complete` whether every state was checked.
+fn verdict(
+    subject: &Subject,
+    property: ModelProperty,
+    is_found: bool,
+    is_complete: bool,
+) -> PropertyVerdict {
+    match PropertyVerdict::new(property.kind(), is_found, is_complete) {
+        PropertyVerdict::Unreached if !subject.demands_witnesses => PropertyVerdict::Unneeded,
+        verdict => verdict,
+    }
 }
 
 /// A path to each property that was found.

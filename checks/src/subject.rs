@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use synod_model::world::{ModelProperty, Scenario};
+use synod_model::world::Scenario;
 
 use crate::bounds::scenario::Contradiction;
 use crate::bounds::{self, Bounds};
-use crate::report::PropertyVerdict;
 use crate::scenarios::{ScenarioRow, StateCount};
 
 /// A scenario with a name.
@@ -53,20 +52,6 @@ impl Subject {
         }
         let bounds = Bounds::from(&self.scenario).table().to_string();
         format!("{}-{:08x}", self.name, digest(&bounds))
-    }
-
-    /// The verdict on a property. `is_found` says whether a state was found that reaches or violates it,
-    /// `is_complete` whether every state was checked.
-    pub fn verdict(
-        &self,
-        property: ModelProperty,
-        is_found: bool,
-        is_complete: bool,
-    ) -> PropertyVerdict {
-        match PropertyVerdict::new(property.kind(), is_found, is_complete) {
-            PropertyVerdict::Unreached if !self.demands_witnesses => PropertyVerdict::Unneeded,
-            verdict => verdict,
-        }
     }
 }
 

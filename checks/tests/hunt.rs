@@ -83,5 +83,5 @@ fn a_hunt_that_was_stopped_says_so() {
 fn a_path_is_named_as_the_explorer_names_it() {
     let path = Indices::decode("0/12/3");
     assert_eq!(path.steps(), 2);
-    assert_eq!(path.page("127.0.0.1:3000", "tiny"), "http://127.0.0.1:3000/#/steps/0/12/3");
+    assert_eq!(path.page("127.0.0.1:3000", "tiny"), "http://127.0.0.1:3000/tiny/#/steps/0/12/3");
 }

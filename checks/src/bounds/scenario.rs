@@ -58,7 +58,7 @@ impl Bounds {
             limits: self.limits()?,
             canvass: is(self.canvass),
             submissions: match &self.submissions {
-                Some(submissions) => submissions.iter().map(|it| it.0.clone()).collect(),
+                Some(submissions) => submissions.iter().filter_map(|it| it.0.clone()).collect(),
                 None if numbers.is_empty() => Vec::new(),
                 None => values(replicas, slots),
             },
@@ -81,7 +81,7 @@ impl Bounds {
             },
             keeps_dead: is(self.keeps_dead),
             reaches: match &self.reaches {
-                Some(reaches) => reaches.iter().map(|it| it.0).collect(),
+                Some(reaches) => reaches.iter().filter_map(|it| it.0).collect(),
                 None => Witness::ALL.to_vec(),
             },
             liveness: self.liveness.unwrap_or(true),
@@ -136,7 +136,7 @@ impl Bounds {
             ));
         }
         for (index, submission) in scenario.submissions.iter().enumerate() {
-            let text = Submission(submission.clone());
+            let text = Submission(Some(submission.clone()));
             if submission.places == 0 {
                 return Err(wrong("submissions", format!("{text}: `places` is 1 or more")));
             }
@@ -264,7 +264,7 @@ impl From<&Scenario> for Bounds {
             ),
             numbers: Some(Numbers(numbers.iter().map(|SequenceNumber(s)| *s).collect())),
             canvass: Some(*canvass),
-            submissions: Some(submissions.iter().cloned().map(Submission).collect()),
+            submissions: Some(submissions.iter().cloned().map(Some).map(Submission).collect()),
             submit_anywhere: Some(*submit_anywhere),
             reads: Some(reads.iter().copied().map(ReplicaSet).collect()),
             crashes: Some(Count(u64::from(*crashes))),
@@ -292,7 +292,7 @@ impl From<&Scenario> for Bounds {
             ),
             keeps_dead: Some(*keeps_dead),
             liveness: Some(*liveness),
-            reaches: Some(reaches.iter().copied().map(WitnessName).collect()),
+            reaches: Some(reaches.iter().copied().map(Some).map(WitnessName).collect()),
             states: None,
         }
     }

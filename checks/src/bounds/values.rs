@@ -239,16 +239,19 @@ impl Display for LimitName {
     }
 }
 
-/// A `sometimes` property.
+/// A `sometimes` property, or `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WitnessName(pub Witness);
+pub struct WitnessName(pub Option<Witness>);
 
 impl FromStr for WitnessName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
         let named = Witness::ALL.iter().find(|witness| witness.name() == text);
-        named.map(|witness| Self(*witness)).ok_or_else(|| {
+        named.map(|witness| Self(Some(*witness))).ok_or_else(|| {
             let all: Vec<_> = Witness::ALL.iter().map(|it| format!("{:?}", it.name())).collect();
             format!("{text:?} is no `sometimes` property: allowed are {}", all.join(", "))
         })
@@ -257,13 +260,13 @@ impl FromStr for WitnessName {
 
 impl Display for WitnessName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name())
+        f.write_str(self.0.map_or("none", Witness::name))
     }
 }
 
-/// Something that clients may submit.
+/// Something that clients may submit, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission(pub ScenarioSubmission);
+pub struct Submission(pub Option<ScenarioSubmission>);
 
 impl FromStr for Submission {
     type Err = String;
@@ -275,6 +278,9 @@ impl FromStr for Submission {
                  end@REPLICAS, followed by places=N, after=N, session=N or answered=N"
             )
         };
+        if text == "none" {
+            return Ok(Self(None));
+        }
         let mut words = text.split_whitespace();
         let (what, at) = words.next().and_then(|word| word.split_once('@')).ok_or_else(wrong)?;
         let at = at.parse::<ReplicaSet>()?.0;
@@ -305,13 +311,15 @@ impl FromStr for Submission {
             None => None,
             Some(after) => Some(usize::checked_sub(after, 1).ok_or_else(wrong)?),
         };
-        Ok(Self(ScenarioSubmission { entry, at, places, after }))
+        Ok(Self(Some(ScenarioSubmission { entry, at, places, after })))
     }
 }
 
 impl Display for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ScenarioSubmission { entry, at, places, after } = &self.0;
+        let Some(ScenarioSubmission { entry, at, places, after }) = &self.0 else {
+            return f.write_str("none");
+        };
         let at = ReplicaSet(*at);
         let session = match entry {
             Entry::Request(Request { session, value, .. }) => {

@@ -108,6 +108,11 @@ impl Background {
         Self { subject, threads, memory, found: Arc::default() }
     }
 
+    /// The name of the scenario.
+    pub fn scenario(&self) -> &str {
+        &self.subject.name
+    }
+
     /// Begins the search, unless it has begun.
     pub fn begin(&self) {
         {

@@ -124,7 +124,7 @@ fn answer(
             json(200, &background.status(world))
         }
         (Method::Get, _, path) => match path.strip_prefix("states/") {
-            Some(path) => match view::state(world, path) {
+            Some(path) => match view::state(world, background.scenario(), path) {
                 Ok(state) => json(200, &state),
                 Err(error) => json(404, &error),
             },

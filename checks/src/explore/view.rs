@@ -25,12 +25,12 @@ pub struct StateView {
     actions: Vec<(usize, String)>,
 }
 
-/// The state at the end of a path.
+/// The state at the end of a path. `scenario` is the name of the scenario, for the picture.
 ///
 /// # Errors
 ///
 /// If the path leads nowhere. The error says where it ends.
-pub fn state(world: &World, path: &str) -> Result<StateView, String> {
+pub fn state(world: &World, scenario: &str, path: &str) -> Result<StateView, String> {
     let indices: Result<Vec<usize>, _> = path.split('/').map(str::parse).collect();
     let indices =
         indices.map_err(|_| format!("{path:?} is no path: it is numbers, such as 0/3/1"))?;
@@ -63,14 +63,16 @@ pub fn state(world: &World, path: &str) -> Result<StateView, String> {
     let actions = actions.into_iter().enumerate();
     let changing = actions.filter(|(_, action)| world.next_state(state, *action).is_some());
     let always = world.scenario().properties().into_iter();
-    let violated =
-        always.filter(|it| it.kind() == PropertyKind::Always && !world.holds(*it, state));
+    let violated: Vec<_> =
+        always.filter(|it| it.kind() == PropertyKind::Always && !world.holds(*it, state)).collect();
+    // The picture marks a row only where something is wrong.
+    let caption = violated.first().map(|&property| show::Caption { scenario, property });
     Ok(StateView {
         steps: sentences.collect(),
         text: show::state_text(world, state, before.map(|(before, _)| before)),
         details: show::state_details(world, state),
-        picture: (length > 1).then(|| show::path_svg(world, &steps, None)),
-        violated: violated.map(ModelProperty::name).collect(),
+        picture: (length > 1).then(|| show::path_svg(world, &steps, caption.as_ref())),
+        violated: violated.into_iter().map(ModelProperty::name).collect(),
         actions: changing
             .map(|(index, action)| (index, show::sentence(world, state, action)))
             .collect(),
