@@ -1,36 +1,56 @@
 //! Peers: how messages get from one replica to another.
 //!
 //! The core needs little of a network: that a message arrives now and then, whole, from the replica
-//! that it names. Messages may be lost, delayed, repeated and reordered; the core repeats what
-//! matters. So the transport, which is this module, never waits for a peer, and never stores what it cannot send soon. It
-//! answers every failure with the same step: it closes the connection and dials anew.
+//! that it names. Messages may be lost, delayed, repeated and reordered. So the transport, which is this
+//! module, never waits for a peer, and never stores what it cannot send soon. It answers every failure
+//! with the same step: it closes the connection and dials anew.
 //!
-//! Every replica dials every other one, and a connection carries messages one way, from the dialer to
-//! the acceptor. So there are two connections between two replicas, and never a question which of two
-//! to keep. On each, the two replicas first say who they are ([`handshake`]). What follows are frames
-//! ([`frame`]) with one [`Message`] each, in bincode.
+//! What it owes the core is news. TCP loses nothing within a connection, so messages are lost only with
+//! one. The replica is told of each connection that is made, and need not repeat anything otherwise. It
+//! is also told when it sends more than a link takes, and how long an answer takes: [`PeerEvent`].
+//!
+//! # Connections
+//!
+//! Every replica dials every other one twice. One connection is for *control*: messages without entries.
+//! The other one is for *bulk*: messages with entries. So a heartbeat never waits behind a megabyte.
+//! Catch-up waits on the bulk connection until nothing else does, and leaves in pieces, between which
+//! other messages may leave ([`lane`], [`envelope`]).
+//!
+//! A connection carries messages one way, from the dialer to the acceptor. So there are four connections
+//! between two replicas, and never a question which of two to keep. On each, the two replicas first say
+//! who they are ([`handshake`]). What follows are [frames](synod_wire::frame) with one message each, in
+//! bincode. Back come only the answers to pings, on the control connection.
+//!
+//! # What it does under load
 //!
 //! - A message is encoded once, and all its recipients share the bytes.
-//! - The queue for a peer is bounded, in bytes and in frames. A message that finds no room is dropped
-//!   and counted. A peer that is slow, stopped or gone delays nobody but itself.
-//! - The inbox of the replica is bounded too. While it is full, the transport reads nothing, and TCP
-//!   puts back-pressure on the sender. No replica waits for a peer, so no two wait for each other.
+//! - Each queue has a limit. A peer that is slow, stopped or gone delays nobody but itself. The replica
+//!   is told when the bulk queue is [full](PeerEvent::Full), long before the limit. If the limit is
+//!   reached all the same, the connection is closed: a message that is dropped alone would be missed by
+//!   neither end.
+//! - The inboxes of the replica have limits too. While one is full, the transport reads nothing more from
+//!   the connections that fill it, and TCP puts back-pressure on the sender. No replica waits for a peer,
+//!   so no two wait for each other. Control has an inbox of its own, and never waits for bulk.
 //! - The transport trusts its input as little as possible. Garbage, a frame that is too long or fails
 //!   its checksum, or a message that cannot be decoded closes the connection, and never ends the node.
 //!   The peer limits how often that happens, because it dials no more often than its back-off allows.
 //! - Before the cluster is [formed](crate::forming), no message passes in either direction.
+//! - A task that panics runs again. A shortage of threads or descriptors is an error of one connection,
+//!   which is dialled anew.
 //!
 //! A connection is not encrypted, and a peer does not prove who it is: the handshake protects against
 //! mistakes only. The port for peers belongs in a network that only replicas can reach.
 //!
 //! # The modules, in the order in which to read them
 //!
-//! 1. `limits`: how much may wait, and for how long.
+//! 1. `limits`: how much may wait, and for how long. `events`: what the replica is told.
 //! 2. `introduction` and `handshake`: who is who.
-//! 3. `peer`: what is known of one peer.
-//! 4. `queue` and `dialer`: what leaves.
-//! 5. `acceptor`: what arrives.
-//! 6. `shared`, `backoff`, `socket` and `error`: what they need.
+//! 3. `lane` and `envelope`: which connection a message takes, and what a frame holds.
+//! 4. `news`, `queue`, `link` and `peer`: what is kept of one peer. `reporter`: how the replica
+//!    is told.
+//! 5. `dialer`, `writer` and `ping`: what leaves.
+//! 6. `acceptor` and `receiver`: what arrives.
+//! 7. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
 
 mod acceptor;
 mod backoff;

@@ -54,11 +54,18 @@ impl Traffic {
             Message::Committed { .. } => Self::CatchUp,
             Message::Order {
                 order:
-                    Order::Canvass | Order::Propose { .. } | Order::Commit { .. } | Order::Round { .. },
+                    Order::Canvass { .. }
+                    | Order::Propose { .. }
+                    | Order::Commit { .. }
+                    | Order::Round { .. },
                 ..
             }
             | Message::Reply {
-                reply: Reply::Agree | Reply::Acknowledge { .. } | Reply::Obey { .. },
+                reply:
+                    Reply::Agree { .. }
+                    | Reply::Acknowledge { .. }
+                    | Reply::Room { .. }
+                    | Reply::Obey { .. },
                 ..
             }
             | Message::Reject { .. }
@@ -102,15 +109,16 @@ mod tests {
         let committed =
             Message::Committed { log_starts_at: slot, first: slot, entries: entries(), watermark };
         let control = vec![
-            order(Order::Canvass),
+            order(Order::Canvass { run }),
             order(Order::Propose { from: slot }),
             order(Order::Commit { watermark }),
             order(Order::Round { number, watermark }),
-            reply(Reply::Agree),
+            reply(Reply::Agree { run }),
+            reply(Reply::Room { through: slot }),
             reply(Reply::Acknowledge { ranges: Vec::new() }),
             reply(Reply::Obey { number, last }),
             Message::Reject { promised: s },
-            Message::Ask { from: slot },
+            Message::Ask { from: slot, through: slot },
             Message::Submitted { submission, slot },
             Message::Read { run, ids: vec![ReadId(1)] },
             Message::ReadAt { run, ids: vec![ReadId(1)], slot },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::{PING_INTERVAL, PONG_INTERVAL_MIN};
+use super::limits::{PING_GIVES_UP, PING_INTERVAL, PONG_INTERVAL_MIN};
 
 /// The pings of one connection. At most one of them is unanswered.
 #[derive(Debug)]
@@ -23,9 +23,9 @@ impl Pinger {
         Self { number: 0, unanswered_since: None, next: now }
     }
 
-    /// When the next ping is due. None while one is unanswered.
-    pub(super) fn next(&self) -> Option<Instant> {
-        if self.unanswered_since.is_some() { None } else { Some(self.next) }
+    /// When the next ping is due. An acceptor whose socket is full leaves one unanswered.
+    pub(super) fn next(&self) -> Instant {
+        self.unanswered_since.map_or(self.next, |since| since + PING_GIVES_UP)
     }
 
     /// A ping is sent now. Returns its number.
@@ -72,18 +72,23 @@ mod tests {
         let begin = Instant::now();
         let after = |ms| begin + Duration::from_millis(ms);
         let mut pinger = Pinger::new(begin);
-        assert_eq!(pinger.next(), Some(begin));
+        assert_eq!(pinger.next(), begin);
         let number = pinger.begin(begin);
-        assert_eq!(pinger.next(), None);
+        assert_eq!(pinger.next(), begin + PING_GIVES_UP);
         assert_eq!(pinger.end(number + 1, after(10)), None, "it was not asked");
         assert_eq!(pinger.end(number, after(30)), Some(Duration::from_millis(30)));
         assert_eq!(pinger.end(number, after(40)), None, "it was answered");
-        assert_eq!(pinger.next(), Some(begin + PING_INTERVAL));
+        assert_eq!(pinger.next(), begin + PING_INTERVAL);
         // This one takes three seconds. The next one is due at once.
         let slow = pinger.begin(after(1_000));
         assert_eq!(pinger.end(number, after(1_500)), None, "an old answer");
         assert_eq!(pinger.end(slow, after(4_000)), Some(Duration::from_secs(3)));
-        assert!(pinger.next().is_some_and(|next| next <= after(4_000)));
+        assert!(pinger.next() <= after(4_000));
+        // One that is never answered is given up, and its answer comes too late.
+        let lost = pinger.begin(after(5_000));
+        let again = pinger.begin(pinger.next());
+        assert_eq!(pinger.end(lost, after(60_000)), None);
+        assert!(pinger.end(again, after(60_000)).is_some());
     }
 
     #[test]

@@ -49,9 +49,8 @@ pub(super) async fn carry(
 async fn listen(peer: &Peer, lane: Lane, mut from_peer: FrameReader<OwnedReadHalf>) -> LinkError {
     let mut pinger = Pinger::new(Instant::now());
     loop {
-        let next = pinger.next().filter(|_| lane == Lane::Control);
         let arrived = tokio::select! {
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => None,
+            () = sleep_until(pinger.next()), if lane == Lane::Control => None,
             arrived = from_peer.next() => Some(arrived),
         };
         let payload = match arrived {

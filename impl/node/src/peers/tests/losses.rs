@@ -98,6 +98,28 @@ fn a_connection_that_takes_nothing_is_closed() {
     });
 }
 
+/// A dialer that waits for long, after many failures, learns from another connection that the peer is
+/// there.
+#[test]
+fn a_greeting_ends_the_wait_of_the_dialers() {
+    test(async {
+        let mut setup = zero();
+        setup.timing.backoff_min = Duration::from_millis(10);
+        setup.timing.backoff_max = Duration::from_secs(4);
+        let (_node, listener, [_control, bulk], port) = zero_and_wires(&setup).await;
+        drop(bulk);
+        for _ in 0..9 {
+            drop(Wire::accept(&listener).await);
+        }
+        // The next wait is 1.3 to 2.6 seconds long.
+        sleep(Duration::from_millis(50)).await;
+        let begin = Instant::now();
+        let _wire = Wire::welcomed(&port, &Setup::new(identity(1, 2, 11)).hello(0)).await;
+        let (_bulk, _) = Wire::answer(&listener, &welcome()).await;
+        assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+    });
+}
+
 /// A link whose connections are reset again and again carries messages all the same. Each of these
 /// connections is progress, so the dialer does not wait longer and longer.
 #[test]
