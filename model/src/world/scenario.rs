@@ -97,7 +97,7 @@ pub enum MessageKind {
 
 impl MessageKind {
     /// All kinds, with the names that a description of a scenario uses.
-    pub const NAMED: [(Self, &str); 16] = [
+    pub const NAMED: [(Self, &str); Self::LAST as usize + 1] = [
         (Self::Canvass, "canvass"),
         (Self::Propose, "propose"),
         (Self::Accept, "accept"),
@@ -106,6 +106,7 @@ impl MessageKind {
         (Self::Agree, "agree"),
         (Self::Promise, "promise"),
         (Self::Acknowledge, "acknowledge"),
+        (Self::Room, "room"),
         (Self::Obey, "obey"),
         (Self::Reject, "reject"),
         (Self::Ask, "ask"),
@@ -115,6 +116,9 @@ impl MessageKind {
         (Self::Read, "read"),
         (Self::ReadAt, "read-at"),
     ];
+
+    /// The last variant. A kind that is added makes the list above too short, and does not compile.
+    const LAST: Self = Self::ReadAt;
 
     const fn bit(self) -> u32 {
         1 << self as u32
