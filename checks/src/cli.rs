@@ -10,12 +10,13 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::scenarios::{self, ScenarioRow, Tier};
+use crate::subject::OwnBounds;
 
 /// Checks the Paxos model of Synod exhaustively, within the bounds of scenarios.
 ///
 /// Without a command, it runs the scenarios of tier quick.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 80)]
 pub struct Cli {
     /// The command; `run` if there is none.
     #[command(subcommand)]
@@ -25,17 +26,18 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  every search emptied its frontier, and every property holds
-  1  something is wrong: a property is violated, a state that must be reached was not, or the number
-     of states differs from the table of scenarios
-  2  the command could not be carried out: an unknown scenario, an address in use, ...
-  3  incomplete: Ctrl-C, the memory limit or a panic of the checker stopped a search, and nothing
-     wrong was found before";
+  1  something is wrong: a property is violated, a state that must be reached
+     was not, or the number of states differs from the table of scenarios
+  2  the command could not be carried out: an unknown scenario, an address in
+     use, ...
+  3  incomplete: Ctrl-C, the memory limit or a panic of the checker stopped a
+     search, and nothing wrong was found before";
 
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the scenarios: their tier, their number of states, and what they show
-    List,
+    List(ListArgs),
     /// Check scenarios exhaustively: those that are named, or all of tier quick
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
@@ -51,6 +53,17 @@ pub enum Command {
     BenchWorkload(WorkloadArgs),
 }
 
+/// The arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Print the bounds of this scenario instead, as a file for --scenario
+    #[arg(long, value_name = "SCENARIO", value_parser = scenario)]
+    pub toml: Option<&'static ScenarioRow>,
+    /// Print one JSON document instead of the table
+    #[arg(long, conflicts_with = "toml")]
+    pub json: bool,
+}
+
 /// The arguments of `run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
@@ -63,6 +76,9 @@ pub struct RunArgs {
     /// What the searches may use
     #[command(flatten)]
     pub resources: Resources,
+    /// Bounds of the user's own
+    #[command(flatten)]
+    pub own: OwnBounds,
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub json: bool,
@@ -93,7 +109,13 @@ impl Resources {
 pub struct ExploreArgs {
     /// The scenario
     #[arg(value_parser = scenario)]
-    pub scenario: &'static ScenarioRow,
+    pub scenario: Option<&'static ScenarioRow>,
+    /// What the search may use
+    #[command(flatten)]
+    pub resources: Resources,
+    /// Bounds of the user's own
+    #[command(flatten)]
+    pub own: OwnBounds,
     /// The address to serve the page at; port 0 takes any free port
     #[arg(long, default_value = DEFAULT_ADDRESS, value_parser = address)]
     pub address: SocketAddr,
@@ -104,11 +126,13 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:3000";
 
 /// The arguments of `trace`.
 #[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
 pub struct TraceArgs {
     /// The scenario
     #[arg(value_parser = scenario)]
-    pub scenario: &'static ScenarioRow,
+    pub scenario: Option<&'static ScenarioRow>,
     /// The property: its name, or a part of its name that no other property has
+    #[arg(required = true)]
     pub property: String,
     /// The file to write the picture to [default: a file in synod-check/ in cargo's target directory]
     #[arg(long, value_name = "FILE")]
@@ -116,6 +140,9 @@ pub struct TraceArgs {
     /// What the search may use
     #[command(flatten)]
     pub resources: Resources,
+    /// Bounds of the user's own
+    #[command(flatten)]
+    pub own: OwnBounds,
 }
 
 /// The arguments of `bench`.
@@ -161,8 +188,26 @@ pub fn tier_name(tier: Tier) -> &'static str {
 fn scenario(name: &str) -> Result<&'static ScenarioRow, String> {
     scenarios::find(name).ok_or_else(|| {
         let all: Vec<_> = scenarios::TABLE.iter().map(|row| row.name).collect();
-        format!("there is no such scenario\n  there are: {}", all.join(", "))
+        let similar = scenarios::similar(name);
+        let hint = match similar.as_slice() {
+            [] => String::new(),
+            similar => format!("; did you mean {}?", similar.join(" or ")),
+        };
+        let all = textwrapped(&all.join(", "), "    ");
+        format!("there is no such scenario{hint}\n  there are:\n{all}")
     })
+}
+
+/// Text in lines of at most 78 columns, each after `indentation`.
+fn textwrapped(text: &str, indentation: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= 78 => *line = format!("{line} {word}"),
+            _ => lines.push(format!("{indentation}{word}")),
+        }
+    }
+    lines.join("\n")
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

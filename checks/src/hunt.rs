@@ -36,10 +36,16 @@ impl Indices {
         self.0.len().saturating_sub(1)
     }
 
-    /// The page that shows the last state of the path, in the explorer at `address`.
-    pub fn page(&self, address: impl std::fmt::Display) -> String {
+    /// The page that shows the last state of the path, in the explorer at `address`. `slug` names the
+    /// scenario there.
+    pub fn page(&self, address: impl std::fmt::Display, slug: &str) -> String {
+        format!("http://{address}/{slug}/#/steps/{}", self.encode())
+    }
+
+    /// The path as text, as in the address of a page.
+    pub fn encode(&self) -> String {
         let indices: Vec<_> = self.0.iter().map(usize::to_string).collect();
-        format!("http://{address}/#/steps/{}", indices.join("/"))
+        indices.join("/")
     }
 }
 

@@ -6,6 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
+/// Ends the process at Ctrl-C or a signal to terminate, also where it is the first process of a container,
+/// which ignores signals without a handler.
+///
+/// # Errors
+///
+/// If the process has a handler already.
+pub fn end_at_once() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| process::exit(0)).context("cannot listen for Ctrl-C")
+}
+
 /// Whether the process received Ctrl-C or a signal to terminate.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);

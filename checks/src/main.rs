@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         None => run::run(&RunArgs::default()),
         Some(Command::Run(args)) => run::run(&args),
-        Some(Command::List) => list::list(),
+        Some(Command::List(args)) => list::list(&args),
         Some(Command::Explore(args)) => explore::explore(&args),
         Some(Command::Trace(args)) => trace::trace(&args),
         Some(Command::Bench(args)) => bench::bench(&args),

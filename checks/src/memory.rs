@@ -2,7 +2,7 @@
 //!
 //! A search remembers every state that it has visited, so its memory grows until it ends; and a
 //! machine that swaps makes no progress. So there is always a limit. A search that exceeds it is
-//! stopped and reported as incomplete.
+//! stopped and reported as incomplete. The limits of all control groups above the process count as well.
 //!
 //! The measure is resident memory, which Linux reports in `/proc/self/status`. Linux also keeps the
 //! peak, and lets a process reset it. So the peak of a scenario is exact: the most that the process
@@ -10,8 +10,9 @@
 //! includes memory that the allocator kept from earlier scenarios of the same run, so measure a
 //! scenario by running it alone.
 
+mod control_groups;
+
 use std::fs;
-use std::path::Path;
 
 use anyhow::bail;
 use bytesize::ByteSize;
@@ -114,32 +115,21 @@ fn status(field: &str) -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, field)
 }
 
+/// How much memory the machine has, or the smallest of the control groups.
 fn total() -> Option<u64> {
-    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+    let machine = kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
+    Some(control_groups::of_this_process().limit.map_or(machine, |limit| limit.min(machine)))
 }
 
 /// How much more the process could hold without swapping, within the machine and within its control
-/// group (a container, for example).
+/// groups.
 fn available() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok();
     let machine = meminfo.and_then(|text| kilobytes(&text, "MemAvailable:"));
-    match (machine, control_group()) {
+    match (machine, control_groups::of_this_process().left) {
         (Some(machine), Some(group)) => Some(machine.min(group)),
         (machine, group) => machine.or(group),
     }
-}
-
-/// What the limit of the control group leaves, if the group has one.
-fn control_group() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let directory = Path::new("/sys/fs/cgroup").join(own);
-    let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
-    let max: u64 = read("memory.max")?.trim().parse().ok()?;
-    let current: u64 = read("memory.current")?.trim().parse().ok()?;
-    // Cached files count as current, but the kernel frees them on demand.
-    let files = read("memory.stat").and_then(|text| plain(&text, "inactive_file")).unwrap_or(0);
-    Some(max.saturating_sub(current.saturating_sub(files)))
 }
 
 /// The value of a line such as `VmRSS:     1234 kB`, in bytes.

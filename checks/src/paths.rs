@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use stateright::Model;
 use synod_model::show;
-use synod_model::world::{Action, ClusterState, ModelProperty, Scenario, World};
+use synod_model::world::{Action, ClusterState, ModelProperty, World};
 
 use crate::cli::DEFAULT_ADDRESS;
 use crate::hunt::Indices;
+use crate::subject::Subject;
 
 /// Each state of a path, with the action that was taken there.
-type PathSteps = Vec<(ClusterState, Option<Action>)>;
+pub type PathSteps = Vec<(ClusterState, Option<Action>)>;
 
-/// The states and actions along `indices`.
-fn walk(world: &World, indices: &Indices) -> PathSteps {
+/// The states and actions along `indices`, as far as they lead.
+pub fn walk(world: &World, indices: &Indices) -> PathSteps {
     let mut steps = PathSteps::new();
     let mut indices = indices.0.iter();
     let mut state = indices.next().and_then(|&index| world.init_states().get(index).cloned());
@@ -29,6 +30,19 @@ fn walk(world: &World, indices: &Indices) -> PathSteps {
         steps.push((before, action));
     }
     steps
+}
+
+/// The properties of `properties` that are violated in the last state along `path`.
+pub fn violated_at_end(
+    subject: &Subject,
+    path: &Indices,
+    properties: &[ModelProperty],
+) -> Vec<ModelProperty> {
+    let world = World::new(subject.scenario.clone());
+    let Some((state, _)) = walk(&world, path).pop() else {
+        return Vec::new();
+    };
+    properties.iter().copied().filter(|property| !world.holds(*property, &state)).collect()
 }
 
 /// The default file for the picture of a path to `property`.
@@ -70,20 +84,23 @@ pub fn write(svg: &str, file: &Path) -> anyhow::Result<()> {
 ///
 /// If the picture cannot be written.
 pub fn described(
-    scenario_name: &str,
+    subject: &Subject,
     property: ModelProperty,
-    scenario: &Scenario,
     path: &Indices,
     svg: Option<&Path>,
 ) -> anyhow::Result<String> {
-    let world = World::new(scenario.clone());
+    let world = World::new(subject.scenario.clone());
     let steps = walk(&world, path);
-    let file = svg.map_or_else(|| default_file(scenario_name, property), Path::to_path_buf);
-    write(&show::path_svg(&world, &steps), &file)?;
+    let file = svg.map_or_else(|| default_file(&subject.name, property), Path::to_path_buf);
+    let caption = show::Caption { scenario: &subject.name, property };
+    write(&show::path_svg(&world, &steps, Some(&caption)), &file)?;
+    let summary = steps.last().map(|(state, _)| show::state_summary(&world, state));
     Ok(format!(
-        "{}\npicture   {}\nexplorer  {}\n          while `synod-check explore {scenario_name}` runs\n",
+        "in the last state\n{}\n{}\npicture   {}\nexplorer  {}\n          while this runs: synod-check explore {}\n",
+        summary.unwrap_or_default(),
         show::path_text(&world, &steps),
         file.display(),
-        path.page(DEFAULT_ADDRESS),
+        path.page(DEFAULT_ADDRESS, &subject.slug()),
+        subject.arguments,
     ))
 }

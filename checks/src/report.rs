@@ -26,13 +26,13 @@ pub struct RunReport {
 }
 
 /// The results of one scenario.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ScenarioReport {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What it shows.
     #[serde(skip)]
-    pub shows: &'static str,
+    pub shows: String,
     /// Whether it holds.
     pub verdict: ScenarioVerdict,
     /// Whether the search emptied its frontier.
@@ -49,7 +49,7 @@ pub struct ScenarioReport {
     pub peak_memory_bytes: Option<u64>,
     /// The properties, in the order of [`Scenario::properties`](synod_model::world::Scenario::properties).
     pub properties: Vec<PropertyReport>,
-    /// The number of states in the table of scenarios.
+    /// The number of states in the table of scenarios, if it is there.
     #[serde(skip)]
     pub expected: StateCount,
     /// What stopped the search, if something did.
@@ -97,6 +97,8 @@ pub enum PropertyVerdict {
     Reached,
     /// No state reaches it, but one must.
     Unreached,
+    /// No state reaches it, and none must.
+    Unneeded,
     /// Not every state was checked.
     Incomplete,
 }

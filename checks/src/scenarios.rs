@@ -12,6 +12,9 @@ mod forming;
 mod larger;
 mod reads;
 
+use std::fmt;
+
+use indicatif::HumanCount;
 use synod_model::world::Scenario;
 
 /// When a scenario is run, by how long it takes. The tiers do not include one another.
@@ -32,6 +35,28 @@ pub enum StateCount {
     Counted(u64),
     /// Never counted; an estimate.
     Estimated(u64),
+    /// Nobody knows: the bounds are a user's own.
+    Unknown,
+}
+
+impl StateCount {
+    /// The number, counted or estimated; 0 if nobody knows it.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Counted(states) | Self::Estimated(states) => states,
+            Self::Unknown => 0,
+        }
+    }
+}
+
+impl fmt::Display for StateCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Counted(0) | Self::Unknown => f.write_str("not counted"),
+            Self::Counted(states) => HumanCount(*states).fmt(f),
+            Self::Estimated(states) => write!(f, "~{}", HumanCount(*states)),
+        }
+    }
 }
 
 /// A row of the table.
@@ -52,6 +77,17 @@ pub struct ScenarioRow {
 /// The scenario called `name`.
 pub fn find(name: &str) -> Option<&'static ScenarioRow> {
     TABLE.iter().find(|row| row.name == name)
+}
+
+/// The names that are most like `name`, if any is like it.
+pub fn similar(name: &str) -> Vec<&'static str> {
+    // Half of the letters and more agree, in about the same order.
+    const LIKE: f64 = 0.8;
+    let likeness = |row: &ScenarioRow| strsim::jaro_winkler(&name.to_lowercase(), row.name);
+    let mut like: Vec<_> =
+        TABLE.iter().map(|row| (likeness(row), row.name)).filter(|(it, _)| *it >= LIKE).collect();
+    like.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    like.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 /// Every scenario, in the order in which they are run.

@@ -24,16 +24,17 @@ const SHORTEST: Duration = Duration::from_mins(2);
 ///
 /// If the scenario has no such property, or the picture cannot be written.
 pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
-    let row = args.scenario;
-    let mut scenario = (row.scenario)();
-    let property = find(&scenario, &args.property, row.name)?;
+    let subject = args.own.subject(args.scenario)?;
+    let property = find(&subject.scenario, &args.property, &subject.name)?;
     // Liveness takes most of the time of a search, so it is checked only if it was asked for.
-    scenario.liveness = property.kind() == PropertyKind::Liveness;
+    let liveness = property.kind() == PropertyKind::Liveness;
+    let scenario = Scenario { liveness, ..subject.scenario.clone() };
+    let is_needed = subject.demands_witnesses && scenario.properties().contains(&property);
 
     let memory = MemoryLimit::new(args.resources.memory_max)?;
     let any = SearchLimits { interrupt: Interrupt::listen()?, memory, deadline: None };
     let shortest = SearchLimits { deadline: Some(Instant::now() + SHORTEST), ..any.clone() };
-    let line = ProgressLine::begin(row);
+    let line = ProgressLine::begin(&subject);
     let show = |progress: &SearchProgress| line.show(progress);
     let threads = args.resources.threads();
     let hunted = hunt(&scenario, property, threads, &shortest, Some(&any), show);
@@ -42,9 +43,12 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
 
     let is_sometimes = property.kind() == PropertyKind::Sometimes;
     let mut out = io::stdout().lock();
-    writeln!(out, "{}: {}", row.name, property)?;
+    writeln!(out, "{}: {}", subject.name, property)?;
     let Some(path) = &hunted.path else {
         let verdict = match (&hunted.stopped, is_sometimes) {
+            (None, true) if !is_needed => {
+                format!("never reached in any of {searched} states, nor must it be")
+            }
             (None, true) => format!("never reached in any of {searched} states"),
             (None, false) => {
                 format!("holds in all of {searched} states: there is nothing to trace")
@@ -65,8 +69,8 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
         };
         writeln!(out, "{verdict}")?;
         return Ok(match (hunted.stopped, is_sometimes) {
-            (None, true) => Exit::Violated,
-            (None, false) => Exit::Holds,
+            (None, true) if is_needed => Exit::Violated,
+            (None, _) => Exit::Holds,
             (Some(_), _) => Exit::Incomplete,
         });
     };
@@ -82,14 +86,18 @@ pub fn trace(args: &TraceArgs) -> anyhow::Result<Exit> {
         },
     )?;
     let svg = args.svg.as_deref();
-    let described = paths::described(row.name, property, &scenario, path, svg)?;
+    let described = paths::described(&subject, property, path, svg)?;
     out.write_all(described.as_bytes())?;
     Ok(if is_sometimes { Exit::Holds } else { Exit::Violated })
 }
 
 /// The property with this name, or the only property whose name contains `name`.
 fn find(scenario: &Scenario, name: &str, scenario_name: &str) -> anyhow::Result<ModelProperty> {
-    let properties = scenario.properties();
+    // Any witness can be asked for, also one that the scenario need not reach.
+    let of_scenario = scenario.properties();
+    let is_asked =
+        |it: &ModelProperty| it.kind() == PropertyKind::Sometimes || of_scenario.contains(it);
+    let properties: Vec<_> = ModelProperty::all().filter(is_asked).collect();
     if let Some(property) = properties.iter().find(|property| property.name() == name) {
         return Ok(*property);
     }

@@ -12,6 +12,7 @@ use synod_checks::report::{
 use synod_checks::run::check;
 use synod_checks::scenarios::{ScenarioRow, StateCount, Tier};
 use synod_checks::search::{SearchLimits, StopReason};
+use synod_checks::subject::Subject;
 use synod_model::world::{PropertyKind, Replicas, Scenario, ScenarioSubmission, Witness};
 
 /// One coordinator, one value: a few hundred states.
@@ -34,7 +35,7 @@ fn limits() -> SearchLimits {
 
 fn checked(row: &ScenarioRow, limits: &SearchLimits) -> ScenarioReport {
     let threads = NonZeroUsize::new(2).expect("two");
-    let (report, traces) = check(row, threads, limits);
+    let (report, traces) = check(&Subject::from(row), threads, limits);
     assert_eq!(traces, "", "nothing is violated");
     report
 }

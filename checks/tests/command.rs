@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use synod_checks::scenarios::{StateCount, TABLE};
+use synod_checks::cli::tier_name;
+use synod_checks::scenarios::TABLE;
 
 fn synod_check(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synod-check"));
@@ -31,10 +32,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// The name of the scenario with the most states.
 fn largest() -> &'static str {
-    let states = |row: &&synod_checks::scenarios::ScenarioRow| match row.states {
-        StateCount::Counted(states) | StateCount::Estimated(states) => states,
-    };
-    TABLE.iter().max_by_key(states).expect("a scenario").name
+    TABLE.iter().max_by_key(|row| row.states.number()).expect("a scenario").name
 }
 
 #[test]
@@ -49,11 +47,36 @@ fn list_names_every_scenario() {
 }
 
 #[test]
+fn list_prints_json() {
+    let output = synod_check(&["list", "--json"]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = list.as_array().expect("a list");
+    assert_eq!(rows.len(), TABLE.len());
+    for (json, row) in rows.iter().zip(TABLE) {
+        assert_eq!((&json["name"], &json["shows"]), (&row.name.into(), &row.shows.into()));
+        assert_eq!(json["tier"], tier_name(row.tier));
+        let known = &json["states"];
+        let known = if known.is_null() { &json["states_estimated"] } else { known };
+        assert_eq!(known.as_u64(), Some(row.states.number()), "{json}");
+        assert_eq!(json["bounds"]["replicas"], (row.scenario)().replicas);
+    }
+}
+
+#[test]
 fn help_tells_the_exit_codes() {
     for args in [&["--help"][..], &["run", "--help"], &["trace", "--help"]] {
         let output = output(args);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).contains("Exit codes:"), "{args:?}");
+    }
+    for command in ["", "run", "trace", "explore", "list", "bench"] {
+        for help in ["-h", "--help"] {
+            let args: Vec<_> = [command, help].into_iter().filter(|it| !it.is_empty()).collect();
+            let help = text(&output(&args).stdout);
+            let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(long.is_empty(), "{args:?}: {long:#?}");
+        }
     }
     assert!(!text(&output(&["--help"]).stdout).contains("bench-workload"), "it is hidden");
 }
@@ -62,6 +85,9 @@ fn help_tells_the_exit_codes() {
 fn what_is_unknown_is_told_with_what_there_is() {
     let scenario = refusal(&["run", "no-such"]);
     assert!(scenario.contains("'no-such'") && scenario.contains(TABLE[0].name), "{scenario}");
+    assert!(refusal(&["run", "crahses"]).contains("did you mean crashes"));
+    assert!(refusal(&["explore", "read"]).contains("did you mean reads"));
+    assert!(!scenario.contains("did you mean"), "{scenario}");
     let property = refusal(&["trace", TABLE[0].name, "no-such"]);
     assert!(property.contains("has no property \"no-such\""), "{property}");
     assert!(property.contains("no step panics"), "{property}");
@@ -98,17 +124,6 @@ fn an_address_that_cannot_be_served_is_told() {
     assert!(error.contains("that is not an address"), "{error}");
 }
 
-#[test]
-fn a_folder_that_would_replace_the_page_is_told() {
-    let folder = tempfolder("ui");
-    std::fs::create_dir_all(folder.join("ui")).expect("a folder");
-    std::fs::write(folder.join("ui/app.js"), "").expect("a file");
-    let mut command = synod_check(&["explore", TABLE[0].name, "--address", "127.0.0.1:0"]);
-    let output = command.current_dir(&folder).output().expect("the program starts");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("./ui/app.js would replace a file"));
-}
-
 fn tempfolder(name: &str) -> std::path::PathBuf {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -124,35 +139,94 @@ fn a_witness_is_traced_and_drawn() {
     let trace = text(&output.stdout);
     assert!(trace.starts_with("crashes: two replicas coordinate at once\nreached after "));
     assert!(trace.contains(", the fewest possible;"), "{trace}");
-    assert!(trace.contains("http://127.0.0.1:3000/#/steps/0/"), "{trace}");
+    assert!(trace.contains("http://127.0.0.1:3000/crashes/#/steps/0/"), "{trace}");
     assert!(trace.contains(&format!("picture   {file}\n")), "{trace}");
     assert!(std::fs::read_to_string(&svg).expect("a picture").contains("<svg"));
 }
 
-#[test]
-fn the_explorer_serves_its_page_and_its_states() {
-    let mut explorer = synod_check(&["explore", TABLE[0].name, "--address", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut told = String::new();
-    let mut out = explorer.stdout.take().expect("a pipe");
-    while !told.contains("/\n") {
-        let mut byte = [0];
-        out.read_exact(&mut byte).expect("it says where it is");
-        told.push(char::from(byte[0]));
-    }
-    let address =
-        told.split("http://").nth(1).expect("an address").trim_end().trim_end_matches('/');
-    let page = get(address, "/");
-    let states = get(address, "/.states/0");
-    explorer.kill().expect("it runs");
-    explorer.wait().expect("it ends");
-    assert!(page.contains("Run to completion"), "{page}");
-    assert!(states.contains("\"actionIndex\":0"), "{states}");
+/// An explorer as a process, and where it serves. It ends with this value.
+struct Explorer {
+    process: std::process::Child,
+    /// The process would end if this were closed while it writes.
+    _out: std::process::ChildStdout,
+    /// `127.0.0.1:1234`.
+    host: String,
+    /// The first part of the path of its page.
+    slug: String,
 }
 
-fn get(address: &str, path: &str) -> String {
+impl Explorer {
+    fn start(args: &[&str]) -> Self {
+        let mut process = synod_check(&[&["explore", "--address", "127.0.0.1:0"], args].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut told = String::new();
+        let mut out = process.stdout.take().expect("a pipe");
+        while !told.contains("/\n") {
+            let mut byte = [0];
+            out.read_exact(&mut byte).expect("it says where it is");
+            told.push(char::from(byte[0]));
+        }
+        let address = told.split("http://").nth(1).expect("an address").trim_end();
+        let (host, slug) = address.split_once('/').expect("a path");
+        let slug = slug.trim_end_matches('/').into();
+        Self { process, host: host.into(), slug, _out: out }
+    }
+
+    fn get(&self, path: &str) -> String {
+        request("GET", &self.host, &format!("/{}/{path}", self.slug))
+    }
+}
+
+impl Drop for Explorer {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_explorer_serves_its_page_and_its_states_at_the_address_of_its_scenario() {
+    let explorer = Explorer::start(&["rivals"]);
+    assert_eq!(explorer.slug, "rivals");
+    assert!(explorer.get("").contains("Search all states"));
+    let state = explorer.get("states/0");
+    assert!(state.starts_with("HTTP/1.1 200") && state.contains("stands for election"), "{state}");
+    let nowhere = explorer.get("states/0/99");
+    assert!(nowhere.starts_with("HTTP/1.1 404"), "{nowhere}");
+    assert!(nowhere.contains("step 1 of the path does not exist"), "{nowhere}");
+    let other = request("GET", &explorer.host, "/crashes/");
+    assert!(other.starts_with("HTTP/1.1 404"), "{other}");
+    assert!(other.contains("synod-check explore crashes"), "{other}");
+    let home = request("GET", &explorer.host, "/");
+    assert!(home.starts_with("HTTP/1.1 302") && home.contains("Location: /rivals/"), "{home}");
+
+    // Other bounds have another address.
+    let own = Explorer::start(&["rivals", "--crashes", "1"]);
+    assert!(own.slug.starts_with("rivals-changed-"), "{}", own.slug);
+    let more = Explorer::start(&["rivals", "--crashes", "2"]);
+    assert_ne!(own.slug, more.slug);
+}
+
+#[test]
+fn the_explorer_stops_its_search_at_the_memory_limit_and_goes_on() {
+    let explorer = Explorer::start(&[largest(), "--memory-max", "80MiB"]);
+    request("POST", &explorer.host, &format!("/{}/search", explorer.slug));
+    let start = Instant::now();
+    loop {
+        let status = explorer.get("status");
+        if status.contains("the memory limit; --memory-max allows more") {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_mins(2), "{status}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(explorer.get("states/0").starts_with("HTTP/1.1 200"));
+    assert!(refusal(&["explore", "rivals", "--memory-max", "1MiB"]).contains("too little memory"));
+}
+
+fn request(method: &str, address: &str, path: &str) -> String {
     use std::io::Write as _;
     let start = Instant::now();
     // The explorer prints its address just before it listens there.
@@ -163,7 +237,7 @@ fn get(address: &str, path: &str) -> String {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         .expect("it listens");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");

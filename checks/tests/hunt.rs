@@ -7,7 +7,9 @@ use synod_checks::hunt::{Indices, hunt};
 use synod_checks::interrupt::Interrupt;
 use synod_checks::memory::MemoryLimit;
 use synod_checks::paths;
+use synod_checks::scenarios::StateCount;
 use synod_checks::search::{SearchLimits, StopReason};
+use synod_checks::subject::Subject;
 use synod_model::world::{
     Invariant, ModelProperty, Replicas, Scenario, ScenarioSubmission, Witness,
 };
@@ -34,13 +36,23 @@ fn the_nearest_state_is_found() {
     assert!(hunted.is_shortest && hunted.stopped.is_none());
     let path = hunted.path.expect("a path");
     let file = paths::default_file("tiny", COMMITTED);
-    let text = paths::described("tiny", COMMITTED, &scenario(), &path, Some(&file));
+    let subject = Subject {
+        name: "tiny".into(),
+        shows: String::new(),
+        states: StateCount::Unknown,
+        scenario: scenario(),
+        demands_witnesses: true,
+        is_of_table: true,
+        arguments: "tiny".into(),
+    };
+    let text = paths::described(&subject, COMMITTED, &path, Some(&file));
     let text = text.expect("the target directory can be written to");
     assert!(text.contains(&format!("\n{:3}  ", path.steps())), "{text}");
     assert!(!text.contains(&format!("\n{:3}  ", path.steps() + 1)), "{text}");
-    assert!(text.contains(&path.page("127.0.0.1:3000")), "{text}");
+    assert!(text.contains(&path.page("127.0.0.1:3000", "tiny")), "{text}");
+    assert!(text.starts_with("in the last state\n  r0  coordinator under 3  promised 3"), "{text}");
     let svg = std::fs::read_to_string(&file).expect("the picture");
-    assert!(svg.contains("<svg"), "{svg}");
+    assert!(svg.contains("<svg") && svg.contains("tiny: everything is committed"), "{svg}");
 
     // No state is nearer: a depth-first search finds no shorter path either.
     let passed = SearchLimits { deadline: Some(Instant::now()), ..limits.clone() };
@@ -71,5 +83,5 @@ fn a_hunt_that_was_stopped_says_so() {
 fn a_path_is_named_as_the_explorer_names_it() {
     let path = Indices::decode("0/12/3");
     assert_eq!(path.steps(), 2);
-    assert_eq!(path.page("127.0.0.1:3000"), "http://127.0.0.1:3000/#/steps/0/12/3");
+    assert_eq!(path.page("127.0.0.1:3000", "tiny"), "http://127.0.0.1:3000/tiny/#/steps/0/12/3");
 }

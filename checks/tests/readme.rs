@@ -11,7 +11,7 @@ use std::{env, fs};
 use clap::Parser as _;
 use indicatif::HumanCount;
 use synod_checks::cli::{Cli, Command, tier_name};
-use synod_checks::scenarios::{ScenarioRow, StateCount, TABLE, Tier};
+use synod_checks::scenarios::{StateCount, TABLE, Tier};
 
 const BEGIN: &str = "<!-- scenarios -->\n";
 const END: &str = "<!-- /scenarios -->";
@@ -31,7 +31,7 @@ fn table() -> String {
     for row in TABLE {
         let _ = write!(table, "| `{}` | {} |", row.name, row.shows);
         for tier in TIERS {
-            let cell = if row.tier == tier { states(row) } else { String::new() };
+            let cell = if row.tier == tier { row.states.to_string() } else { String::new() };
             let _ = write!(table, " {cell} |");
         }
         table.push('\n');
@@ -45,21 +45,13 @@ fn table() -> String {
     table
 }
 
-fn states(row: &ScenarioRow) -> String {
-    match row.states {
-        StateCount::Counted(0) => "not counted".to_owned(),
-        StateCount::Counted(states) => HumanCount(states).to_string(),
-        StateCount::Estimated(states) => format!("~{}", HumanCount(states)),
-    }
-}
-
 /// The number of states of a tier, if it is known for each of its scenarios.
 fn sum(tier: Tier) -> String {
     let mut sum = 0;
     let mut mark = "";
     for row in TABLE.iter().filter(|row| row.tier == tier) {
         match row.states {
-            StateCount::Counted(0) => return "not counted".to_owned(),
+            StateCount::Counted(0) | StateCount::Unknown => return "not counted".to_owned(),
             StateCount::Counted(states) => sum += states,
             StateCount::Estimated(states) => {
                 sum += states;
@@ -136,7 +128,8 @@ fn commands_on_the_pages_are_understood() {
             let cli = Cli::try_parse_from(program.chain(arguments));
             let cli = cli.unwrap_or_else(|error| panic!("{}: {line}\n{error}", page.display()));
             if let Some(Command::Trace(args)) = cli.command {
-                let properties = (args.scenario.scenario)().properties();
+                let subject = args.own.subject(args.scenario).expect("a scenario");
+                let properties = subject.scenario.properties();
                 let part = args.property.to_lowercase();
                 let names = properties.iter().map(|property| property.name().to_lowercase());
                 let matching = names.filter(|name| name.contains(&part)).count();

@@ -1,4 +1,4 @@
-//! What people see of the model: text, pictures, and the states of stateright's explorer.
+//! What people see of the model: text and pictures.
 //!
 //! A cluster state is a few numbers that name contents. So it can be read only with the
 //! [`World`](crate::world::World) that it belongs to, which knows the contents. This module defines
@@ -10,19 +10,20 @@
 //! 2. [`mod@sentence`]: an action as a sentence.
 //! 3. [`lines`]: a state as lines, each about one topic.
 //! 4. [`text`]: a state as text, and a path as text, step by step.
-//! 5. [`details`]: everything in a state, as derived `Debug` implementations print it.
-//! 6. [`picture`]: a path as a sequence diagram in SVG.
-//! 7. [`explorer`]: the model for stateright's explorer, with states that can be read.
+//! 5. [`summary`]: what each replica holds, in a few lines.
+//! 6. [`details`]: everything in a state, as derived `Debug` implementations print it.
+//! 7. [`picture`]: a path as a sequence diagram in SVG.
 
 mod details;
-mod explorer;
 mod lines;
 mod picture;
 mod sentence;
+mod summary;
 mod text;
 mod words;
 
-pub use explorer::{Explored, ExploredAction, ExploredState};
-pub use picture::path_svg;
+pub use details::state_details;
+pub use picture::{Caption, path_svg};
 pub use sentence::sentence;
+pub use summary::state_summary;
 pub use text::{path_text, state_text};

@@ -72,8 +72,8 @@ pub use actions::Action;
 pub use model::World;
 pub use property::{ChecksProperties, Invariant, ModelProperty, PropertyKind, Witness};
 pub use scenario::{
-    ASIDE, MessageKind, MessageKinds, OPEN_SESSION, REPLICAS_MAX, Replicas, SLOTS_MAX, Scenario,
-    ScenarioSubmission, small_limits,
+    ASIDE, MessageKind, MessageKinds, OPEN_SESSION, READS_MAX, REPLICAS_MAX, Replicas, SLOTS_MAX,
+    SUBMISSIONS_MAX, Scenario, ScenarioSubmission, small_limits,
 };
 pub use state::ClusterState;
 

@@ -1,13 +1,15 @@
-//! How the model is shown: as text, as pictures, and in the explorer.
+//! How the model is shown: as text and as pictures.
 #![cfg(feature = "stateright")]
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use stateright::{Checker, Model};
-use synod_model::show::{Explored, path_svg, path_text, sentence, state_text};
+use stateright::Model;
+use synod_model::show::{
+    Caption, path_svg, path_text, sentence, state_details, state_summary, state_text,
+};
 use synod_model::world::{
-    Action, ClusterState, MessageKinds, Replicas, Scenario, ScenarioSubmission, World,
+    Action, ClusterState, Invariant, MessageKinds, ModelProperty, Replicas, Scenario,
+    ScenarioSubmission, Witness, World,
 };
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
@@ -228,7 +230,7 @@ fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
         for seed in 0..20 {
             let world = World::new(rich_scenario(replicas));
             let path = wander(&world, 60, seed);
-            let svg = path_svg(&world, &path);
+            let svg = path_svg(&world, &path, None);
             let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
             let named = |name: &'static str| {
                 document.descendants().filter(move |node| node.tag_name().name() == name)
@@ -252,8 +254,47 @@ fn a_picture_has_a_line_for_each_replica_and_a_row_for_each_step() {
 #[test]
 fn a_picture_of_nothing_is_a_picture() {
     let world = World::new(scenario(3, &[3]));
-    let svg = path_svg(&world, &walk(&world, &[]));
+    let svg = path_svg(&world, &walk(&world, &[]), None);
     assert!(roxmltree::Document::parse(&svg).is_ok());
+}
+
+#[test]
+fn a_picture_names_its_scenario_and_property_and_marks_the_last_row() {
+    let world = World::new(scenario(3, &[3]));
+    let path = walk(&world, STORY);
+    for (property, verdict) in [
+        (ModelProperty::from(Invariant::OneCommittedValue), "✗ violated: no two replicas commit"),
+        (Witness::CommittedEverywhere.into(), "✓ reached: everything is committed"),
+    ] {
+        let caption = Caption { scenario: "rivals", property };
+        let svg = path_svg(&world, &path, Some(&caption));
+        let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
+        let text = |class: &'static str| {
+            let nodes =
+                document.descendants().filter(move |it| it.attribute("class") == Some(class));
+            nodes.filter_map(|it| it.text()).map(str::trim).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(text("caption"), format!("rivals: {property}"));
+        assert!(text("verdict").starts_with(verdict), "{}", text("verdict"));
+        let shades = document.descendants().filter(|it| it.attribute("fill") == Some("#ffebe9"));
+        let is_violated = usize::from(verdict.starts_with('✗'));
+        assert_eq!(shades.count(), is_violated, "the violating row alone is red");
+    }
+    assert!(!path_svg(&world, &path, None).contains("caption"));
+}
+
+#[test]
+fn a_summary_says_what_each_replica_holds() {
+    let world = World::new(scenario(3, &[3]));
+    let path = walk(&world, STORY);
+    let summary = state_summary(&world, &path[13].0);
+    let expected = "
+  r0  coordinator under 3  promised 3        log 1: a ✓
+  r1  follower             promised 3        log 1: a@3
+  r2  follower, run 2      promised nothing  log 1: a* ✓
+  chosen  1: a
+";
+    assert_eq!(summary, expected.trim_start_matches('\n'));
 }
 
 #[test]
@@ -261,7 +302,7 @@ fn text_is_escaped() {
     let submissions = vec![ScenarioSubmission::request(1, b'<', Replicas::of(&[0]))];
     let world = World::new(Scenario { submissions, ..scenario(3, &[3]) });
     let story = [&STORY[..5], &["a client submits < at r0"]].concat();
-    let svg = path_svg(&world, &walk(&world, &story));
+    let svg = path_svg(&world, &walk(&world, &story), None);
     let document = roxmltree::Document::parse(&svg).expect("well-formed XML");
     assert!(
         document
@@ -273,55 +314,40 @@ fn text_is_escaped() {
 /// Two states have the same text if and only if they are the same, in the whole state space.
 #[test]
 fn the_text_of_a_state_is_complete() {
-    let explored = Explored::new(Arc::new(World::new(scenario(3, &[3]))));
+    let world = World::new(scenario(3, &[3]));
     let mut texts: HashMap<ClusterState, String> = HashMap::new();
     let mut states: HashMap<String, ClusterState> = HashMap::new();
-    let mut queue = explored.init_states();
-    while let Some(shown) = queue.pop() {
-        let text = format!("{shown:#?}");
+    let mut queue = world.init_states();
+    while let Some(state) = queue.pop() {
+        let text = state_details(&world, &state);
         // The text must be complete without the digest, which distinguishes all states.
         let (readable, _) = text.rsplit_once("digest ").expect("a digest");
-        if let Some(there) = texts.get(&shown.state) {
+        if let Some(there) = texts.get(&state) {
             assert_eq!(there, readable, "a state has two texts");
             continue;
         }
-        texts.insert(shown.state.clone(), readable.into());
-        let there = states.insert(readable.into(), shown.state.clone());
+        texts.insert(state.clone(), readable.into());
+        let there = states.insert(readable.into(), state.clone());
         assert!(there.is_none(), "two states have one text:\n{text}");
-        queue.extend(explored.next_states(&shown));
+        queue.extend(world.next_states(&state));
     }
     assert!(texts.len() > 1_000, "{} states", texts.len());
 }
 
 #[test]
-fn what_is_explored_is_what_is_checked() {
-    let world = || World::new(scenario(3, &[3]));
-    let checked = world().checker().spawn_bfs().join();
-    let explored = Explored::new(Arc::new(world())).checker().spawn_bfs().join();
-    assert_eq!(explored.unique_state_count(), checked.unique_state_count());
-    assert_eq!(explored.state_count(), checked.state_count());
-
-    let (world, explored) = (checked.model(), explored.model());
-    let plain = world.properties().into_iter().map(|it| (format!("{:?}", it.expectation), it.name));
-    let shown =
-        explored.properties().into_iter().map(|it| (format!("{:?}", it.expectation), it.name));
-    assert_eq!(shown.collect::<Vec<_>>(), plain.collect::<Vec<_>>());
-
-    // The same index is the same action, and leads to the same state.
-    let mut shown = explored.init_states().remove(0);
-    for (state, action) in wander(world, 40, 3) {
-        let Some(action) = action else { break };
-        let mut plain_actions = Vec::new();
-        world.actions(&state, &mut plain_actions);
-        let mut shown_actions = Vec::new();
-        explored.actions(&shown, &mut shown_actions);
-        let sentences: Vec<_> =
-            plain_actions.iter().map(|it| sentence(world, &state, *it)).collect();
-        let shown_sentences: Vec<_> =
-            shown_actions.iter().map(|it| explored.format_action(it)).collect();
-        assert_eq!(shown_sentences, sentences);
-        let index =
-            plain_actions.iter().position(|it| *it == action).expect("an action of its state");
-        shown = explored.next_state(&shown, shown_actions[index].clone()).expect("a step");
-    }
+fn what_cannot_fail_in_a_scenario_is_known() {
+    let cannot = |scenario: Scenario| {
+        let world = World::new(scenario);
+        let properties = world.scenario().properties().into_iter();
+        properties.filter(|it| !world.can_fail(*it)).map(ModelProperty::name).collect::<Vec<_>>()
+    };
+    let read = "a read covers what was committed when it was asked";
+    let canvass = "a canvass does not oust a working coordinator";
+    assert_eq!(cannot(scenario(3, &[3])), [read, canvass]);
+    let without_crashes = cannot(Scenario { crashes: 0, ..scenario(3, &[3]) });
+    assert!(without_crashes.contains(&"every disk can be recovered from"), "{without_crashes:?}");
+    assert_eq!(cannot(rich_scenario(3)), [] as [&str; 0]);
+    let forming = cannot(Scenario { forming: true, ..Scenario::new(3, 1, &[]) });
+    assert!(forming.contains(&"no two values are chosen in a slot"), "{forming:?}");
+    assert!(!forming.contains(&"no two data directories take part under one id"), "{forming:?}");
 }

@@ -10,7 +10,7 @@ use crate::progress::rate;
 use crate::scenarios::StateCount;
 use crate::search::StopReason;
 
-/// The table, the totals, and a note on each scenario that does not hold.
+/// A note on each scenario that does not hold, then the table and the totals.
 pub fn text(report: &RunReport) -> String {
     let mut rows = vec![
         ["scenario", "what it shows", "states", "transitions", "depth", "time", "verdict"]
@@ -26,18 +26,18 @@ pub fn text(report: &RunReport) -> String {
         Alignment::Right,
         Alignment::Left,
     ];
-    let mut text = line_up(sides, &rows);
-    text.push_str(&totals(report));
+    let mut text = String::new();
     for scenario in &report.scenarios {
         notes(scenario, &mut text);
     }
-    text
+    let text = if text.is_empty() { text } else { text.trim_start().to_owned() + "\n" };
+    text + &line_up(sides, &rows) + &totals(report)
 }
 
 fn row(scenario: &ScenarioReport) -> [String; 7] {
     [
-        scenario.name.to_owned(),
-        scenario.shows.to_owned(),
+        scenario.name.clone(),
+        scenario.shows.clone(),
         HumanCount(scenario.unique_states).to_string(),
         HumanCount(scenario.transitions).to_string(),
         scenario.max_depth.to_string(),
@@ -86,7 +86,7 @@ fn totals(report: &RunReport) -> String {
         let remembered: usize = lively.iter().map(|(_, remembered)| remembered).sum();
         let _ = writeln!(
             text,
-            "liveness: checked from every state; from a sample of {}, also with messages in flight delivered first; {} endings remembered",
+            "liveness: checked from every state; from a sample of {}, also with messages\n  in flight delivered first; {} endings remembered",
             HumanCount(sampled),
             HumanCount(remembered as u64)
         );
@@ -111,7 +111,7 @@ fn in_short(number: u64) -> String {
 
 /// Why a scenario does not hold.
 fn notes(scenario: &ScenarioReport, text: &mut String) {
-    let name = scenario.name;
+    let name = &scenario.name;
     for property in &scenario.properties {
         let what = property.property;
         let note = match property.verdict {
@@ -121,6 +121,7 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
         };
         let _ = writeln!(text, "\n{name}: {note}");
     }
+    watched(scenario, text);
     if scenario.is_miscounted()
         && let StateCount::Counted(expected) = scenario.expected
     {
@@ -133,7 +134,7 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
         );
     }
     if !scenario.complete {
-        let (StateCount::Counted(all) | StateCount::Estimated(all)) = scenario.expected;
+        let all = scenario.expected.number();
         let of = if all > 0 { format!(" of {}", HumanCount(all)) } else { String::new() };
         let why = match &scenario.stopped {
             Some(StopReason::Interrupted) => "stopped by Ctrl-C".to_owned(),
@@ -152,6 +153,24 @@ fn notes(scenario: &ScenarioReport, text: &mut String) {
             "\n{name}: incomplete after {}{of} states: {why}",
             HumanCount(scenario.unique_states)
         );
+    }
+}
+
+/// Which witnesses were reached, where none must be.
+fn watched(scenario: &ScenarioReport, text: &mut String) {
+    let of = |verdict| {
+        let properties = scenario.properties.iter().filter(move |it| it.verdict == verdict);
+        properties.flat_map(|it| ["\n    ", it.property.name()]).collect::<String>()
+    };
+    let unneeded = of(PropertyVerdict::Unneeded);
+    if !unneeded.is_empty() {
+        let reached = of(PropertyVerdict::Reached);
+        let name = &scenario.name;
+        let _ = write!(text, "\n{name}: `reaches` demands nothing, so nothing must be reached");
+        if !reached.is_empty() {
+            let _ = write!(text, "\n  reached:{reached}");
+        }
+        let _ = writeln!(text, "\n  not reached:{unneeded}");
     }
 }
 

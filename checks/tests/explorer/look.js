@@ -1,4 +1,4 @@
-// What the test asks of stateright's page: where things are in it, and whether they can be read.
+// What the test asks of the explorer's page: where things are in it, and whether they can be read.
 // A person decides by looking; this keeps it so. Complaints are sentences.
 
 const look = {
@@ -9,40 +9,29 @@ const look = {
     PICTURE_GROUNDS: ['rgb(255, 255, 255)', 'rgb(255, 248, 197)'],
 
     list: () => document.querySelector('nav'),
-    pictureBox: () => document.querySelector('.main-flex-right > .hscroll'),
+    pictureBox: () => document.querySelector('#picture'),
     picture: () => look.pictureBox().querySelector('svg'),
-    stateBox: () => document.querySelector('.main-flex-right > :last-child'),
-    button: () => document.querySelector('nav button'),
-    title: () => document.querySelector('h1 a'),
+    stateBox: () => document.querySelector('#state'),
+    button: () => document.querySelector('#search'),
+    title: () => document.querySelector('#home'),
+    words: (id) => document.getElementById(id).innerText,
+    notice: () => document.querySelector('#notice').hidden ? '' : look.words('notice'),
 
-    /** What the list below the heading `text` has in it. */
-    below(text) {
-        let heading = [...look.list().querySelectorAll('h2, h3')].find(it => it.innerText == text);
-        let block = heading.parentElement == look.list() ? heading : heading.parentElement;
-        return [...block.nextElementSibling.children];
-    },
-    status(name) {
-        let line = look.below('Status').map(it => it.innerText).find(it => it.startsWith(name));
-        return line.slice(name.length).trim();
-    },
-    isLoaded: () => look.status('Unique States:') != 'loading...',
-    /** Before it is loaded the page says "Done" too. */
-    isDone: () => look.isLoaded() && look.status('Progress:') == 'Done',
-    properties: () => look.below('Global').map(it => ({
-        text: it.innerText.trim(),
+    isLoaded: () => look.words('home') != '' && look.words('progress') != '',
+    isDone: () => /^All [0-9,]+ states checked in [0-9.]+ s\.$/.test(look.words('progress')),
+    properties: () => [...document.querySelectorAll('#properties li')].map(it => ({
+        text: it.innerText.trim().replace(/\s+/g, ' '),
+        verdict: it.className,
         path: it.querySelector('a')?.hash.replace('#/steps/', ''),
     })),
-    property: (text) => look.below('Global').find(it => it.innerText.includes(text)).querySelector('a'),
-    path: () => look.below('Path of Actions'),
-    /** The first action that leads anywhere. */
-    choice: () => look.list().querySelector(':scope > :last-child a[href^="#/steps/"]'),
+    property: (text) => [...document.querySelectorAll('#properties li')]
+        .find(it => it.innerText.includes(text)).querySelector('a'),
+    path: () => [...document.querySelectorAll('#path li')],
+    /** The first action. */
+    choice: () => document.querySelector('#actions a'),
 
-    /** Whether the page shows the state at the end of a path of so many steps. */
-    isAt(steps) {
-        let path = look.path();
-        return path.length == steps + 1
-            && path.at(-1).querySelector('a').classList.contains('is-selected-state');
-    },
+    /** Whether the page shows the state at the end of a path of so many indices. */
+    isAt: (indices) => look.path()[indices - 1]?.className == 'selected',
 
     /** Where to click on an element, once it has been scrolled to. */
     at(element) {
@@ -53,12 +42,12 @@ const look = {
 
     /** What is hard to read of the lists. */
     complaintsOfLists() {
-        let texts = [...look.list().querySelectorAll('a, b, span, label, button, h2')];
+        let texts = [...look.list().querySelectorAll('a, li, p, span, button, h2')];
         return [
             ...look.complaintsOfBox(look.list(), 'the lists'),
             ...texts.filter(it => it.getClientRects().length > 0).flatMap(it =>
                 look.complaintsOfText(it, getComputedStyle(it).color, [look.ground(it)], 1)),
-            ...[...'✅⚠🔎'].filter(it => !look.hasGlyph(it, look.list()))
+            ...[...'✅❌⏳'].filter(it => !look.hasGlyph(it, look.list()))
                 .map(it => `no font has ${it}: install fonts-noto-color-emoji`),
         ];
     },

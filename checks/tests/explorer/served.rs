@@ -13,7 +13,7 @@ const START: Duration = Duration::from_secs(30);
 /// The explorer of a scenario. It ends with this value.
 pub(crate) struct Served {
     process: Child,
-    /// The address of its page: `http://127.0.0.1:1234/`.
+    /// The address of its page: `http://127.0.0.1:1234/pipeline/`.
     pub(crate) address: String,
 }
 
@@ -22,8 +22,6 @@ impl Served {
     pub(crate) fn start(scenario: &str) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_synod-check"))
             .args(["explore", scenario, "--address", "127.0.0.1:0"])
-            // A working directory without a folder `ui`.
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -41,7 +39,7 @@ impl Served {
         let address = receiver.recv_timeout(START).expect("synod-check says where it serves");
         served.address = address.unwrap_or_else(|| served.failed()).trim().into();
         // It prints its address just before it listens there.
-        let host = served.address.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let host = served.address.split('/').nth(2).expect("a host").to_owned();
         let until = Instant::now() + START;
         while TcpStream::connect(&host).is_err() {
             assert!(Instant::now() < until, "nobody serves {}", served.address);

@@ -1,7 +1,7 @@
 //! Everything in a state, as text.
 //!
-//! The explorer takes two states for the same if their texts are, so this text is complete. It consists
-//! of the derived `Debug` texts, so that no new field of the core can be forgotten, and of the digest.
+//! This text is complete: two states have the same text if and only if they are the same. It consists of
+//! the derived `Debug` texts, so that no new field of the core can be forgotten, and of the digest.
 //! Constants of the cluster are left out.
 
 use std::format;
@@ -10,11 +10,12 @@ use std::vec::Vec;
 
 use crate::world::{ClusterState, World};
 
-/// The most columns of a line. So many fit in stateright's explorer, on a screen of 1280 pixels.
+/// The most columns of a line. So many fit in the explorer, on a screen of 1280 pixels.
 const COLUMNS: usize = 90;
 
 /// Everything that distinguishes `state` from other states.
-pub(super) fn details(world: &World, state: &ClusterState) -> String {
+#[must_use]
+pub fn state_details(world: &World, state: &ClusterState) -> String {
     let ClusterState { locals: _, in_flight, history: _, remaining, broken, digest } = state;
     let mut parts = Vec::new();
     for replica in world.replicas() {

@@ -20,7 +20,7 @@ use svg::node::element::{Group, Line as Stroke, Rectangle, Text, Title};
 
 use super::words;
 use crate::world::local::RoleKind;
-use crate::world::{Action, ClusterState, World};
+use crate::world::{Action, ClusterState, ModelProperty, PropertyKind, World};
 use rows::Row;
 use signs::{ArrowStyle, Sign};
 
@@ -48,13 +48,49 @@ const BASE: f64 = 4.0;
 
 const INK: &str = "#1f2328";
 const FAINT: &str = "#d0d7de";
+const RED: &str = "#a40e26";
+const GREEN: &str = "#116329";
+/// The most letters in a line of a caption.
+const CAPTION_LETTERS: usize = 78;
+
+/// What a picture is about. The picture begins with it, and its last row says that it is so.
+#[derive(Clone, Copy, Debug)]
+pub struct Caption<'a> {
+    /// The scenario.
+    pub scenario: &'a str,
+    /// The property that the last state reaches or violates.
+    pub property: ModelProperty,
+}
+
+impl Caption<'_> {
+    fn is_violated(self) -> bool {
+        self.property.kind() != PropertyKind::Sometimes
+    }
+
+    /// The words for the last row, and their colour.
+    fn verdict(self) -> (String, &'static str) {
+        if self.is_violated() {
+            (format!("✗ violated: {}", self.property), RED)
+        } else {
+            (format!("✓ reached: {}", self.property), GREEN)
+        }
+    }
+}
 
 /// A path as a sequence diagram, in SVG. `path` is the result of
 /// [`Path::into_vec`](stateright::Path::into_vec).
 #[must_use]
-pub fn path_svg(world: &World, path: &[(ClusterState, Option<Action>)]) -> String {
-    let rows = rows::rows(world, path);
+pub fn path_svg(
+    world: &World,
+    path: &[(ClusterState, Option<Action>)],
+    caption: Option<&Caption<'_>>,
+) -> String {
+    let mut rows = rows::rows(world, path);
+    if let (Some(caption), Some(last)) = (caption, rows.last_mut()) {
+        last.verdict = Some(caption.verdict());
+    }
     let mut picture = Picture::new(world.scenario().replicas, &rows);
+    picture.caption(caption.copied());
     picture.legend();
     picture.rows();
     picture.time_lines();
@@ -70,7 +106,7 @@ struct Picture<'a> {
     /// The distance between the replicas' lines.
     apart: f64,
     width: f64,
-    /// The top of the time lines.
+    /// The top of the legend, then that of the time lines.
     top: f64,
     /// The middle of the first line of text of each row, and the bottom of the last row.
     middles: Vec<f64>,
@@ -97,6 +133,23 @@ impl<'a> Picture<'a> {
         svg::node::Node::append(&mut self.drawn, node);
     }
 
+    /// Draws the names of the scenario and the property above everything else.
+    fn caption(&mut self, caption: Option<Caption<'_>>) {
+        let Some(caption) = caption else {
+            return;
+        };
+        let words = format!("{}: {}", caption.scenario, caption.property);
+        let title = Title::new(words.clone());
+        self.add(title);
+        for line in words::wrapped(&words, CAPTION_LETTERS) {
+            let middle = self.top + TEXT_LINE / 2.0;
+            let heading = text(MARGIN, middle, &line).set("font-weight", "bold");
+            self.add(heading.set("font-size", 14).set("class", "caption"));
+            self.top += TEXT_LINE + 3.0;
+        }
+        self.top += GAP;
+    }
+
     /// Draws the legend of the signs and arrows that occur, and lays out the rows below it.
     fn legend(&mut self) {
         let rows = self.rows;
@@ -105,7 +158,7 @@ impl<'a> Picture<'a> {
         let signs = Sign::ALL.into_iter().filter(|sign| marks().any(|it| it.sign == *sign));
         let styles =
             ArrowStyle::ALL.into_iter().filter(|style| arrows().any(|it| it.style == *style));
-        let (mut x, mut y) = (MARGIN, MARGIN + TEXT_LINE / 2.0);
+        let (mut x, mut y) = (MARGIN, self.top + TEXT_LINE / 2.0);
         let right = self.width - MARGIN;
         let mut place = |room: f64, name: &str| {
             let width = room + letters(name, LABEL_LETTER) + 16.0;
@@ -143,7 +196,9 @@ impl<'a> Picture<'a> {
         for (index, row) in rows.iter().enumerate() {
             let middle = self.middles[index];
             let is_last = index + 1 == rows.len();
+            let is_violated = row.verdict.as_ref().is_some_and(|(_, colour)| *colour == RED);
             let shade = match index % 2 {
+                _ if is_violated => "#ffebe9",
                 _ if is_last => "#fff8c5",
                 0 => "#f6f8fa",
                 _ => "#ffffff",
@@ -160,6 +215,21 @@ impl<'a> Picture<'a> {
                 .add(number.set("text-anchor", "end").set("fill", "#57606a"));
             for (line, words) in (0_u16..).zip(words::wrapped(&row.sentence, SENTENCE_LETTERS)) {
                 group = group.add(text(SENTENCE_X, middle + f64::from(line) * TEXT_LINE, &words));
+            }
+            if let Some((verdict, colour)) = &row.verdict {
+                let y = middle + lines_height(sentence_lines(row));
+                for (line, words) in (0_u16..).zip(words::wrapped(verdict, SENTENCE_LETTERS)) {
+                    let words = text(SENTENCE_X, y + f64::from(line) * TEXT_LINE, &words);
+                    let words = words.set("font-weight", "bold").set("fill", *colour);
+                    group = group.add(words.set("class", "verdict"));
+                }
+                let edge = Rectangle::new()
+                    .set("x", 0)
+                    .set("y", middle - TEXT_LINE / 2.0 - GAP / 2.0)
+                    .set("width", 5)
+                    .set("height", row_height(row))
+                    .set("fill", *colour);
+                group = group.add(edge);
             }
             self.add(group);
         }
@@ -316,7 +386,14 @@ fn marks_height(row: &Row) -> f64 {
 }
 
 fn row_height(row: &Row) -> f64 {
-    marks_height(row).max(lines_height(words::wrapped(&row.sentence, SENTENCE_LETTERS).len())) + GAP
+    let verdict =
+        row.verdict.as_ref().map(|(text, _)| words::wrapped(text, SENTENCE_LETTERS).len());
+    let verdict = verdict.map_or(0.0, lines_height);
+    marks_height(row).max(lines_height(sentence_lines(row)) + verdict) + GAP
+}
+
+fn sentence_lines(row: &Row) -> usize {
+    words::wrapped(&row.sentence, SENTENCE_LETTERS).len()
 }
 
 fn text(x: f64, y: f64, content: &str) -> Text {

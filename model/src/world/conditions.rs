@@ -9,7 +9,7 @@ use super::history::Commit;
 use super::local::{LocalState, RoleKind};
 use super::model::World;
 use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
-use super::scenario::MessageKind;
+use super::scenario::{MessageKind, Scenario};
 use super::state::ClusterState;
 use crate::entry::{Entry, Request};
 use crate::message::{Message, Order};
@@ -34,6 +34,43 @@ impl World {
             ModelProperty::Invariant(invariant) => self.satisfies(invariant, state),
             ModelProperty::Liveness => self.is_live(state),
             ModelProperty::Witness(witness) => self.shows(witness, state),
+        }
+    }
+
+    /// Whether something that may happen in this scenario could violate `property`. If not, that it holds
+    /// says nothing.
+    #[must_use]
+    pub fn can_fail(&self, property: ModelProperty) -> bool {
+        let ModelProperty::Invariant(invariant) = property else {
+            return true;
+        };
+        let Scenario { numbers, submissions, reads, canvass, crashes, .. } = &self.scenario;
+        let may_crash = self.replicas().any(|it| self.may_crash(it, *crashes));
+        let has_disks = self.keeps_disks || may_crash;
+        let is_elected = !numbers.is_empty();
+        match invariant {
+            Invariant::CanvassOustsNobody => *canvass,
+            Invariant::ReadCoversCommitted => is_elected && !reads.is_empty(),
+            Invariant::EveryDiskRecovers => has_disks,
+            Invariant::CommittedIsOnMajorityOfDisks => is_elected && has_disks,
+            Invariant::OneSlotPerRequest
+            | Invariant::FirstAtMostOnce
+            | Invariant::VerdictFollowsFromLog
+            | Invariant::CommittedWasSubmitted
+            | Invariant::OneCommittedValue
+            | Invariant::OneChosenValue
+            | Invariant::CommittedIsChosen
+            | Invariant::OneValuePerNumberAndSlot
+            | Invariant::DeliveryInOrder
+            | Invariant::NoPeerContradicts
+            | Invariant::OnlyDurableIsServed
+            | Invariant::DurableTailWithinLimits
+            | Invariant::NothingAcceptedBelowPromise => is_elected && !submissions.is_empty(),
+            Invariant::DurablePromiseNeverFalls => is_elected,
+            Invariant::NoStepPanics
+            | Invariant::OneDirectoryTakesPart
+            | Invariant::FormedKnowOneAnother
+            | Invariant::FormedStaysFormed => true,
         }
     }
 

@@ -17,8 +17,10 @@ use super::intern::{DigestSet, Id, Interner};
 use super::local::{EntryId, LocalState, Summary};
 use super::outcomes::{EventKey, Outcome, Outcomes};
 use super::property::{Broken, Witness};
-use super::scenario::{MessageKind, OPEN_SESSION, READ, REPLICAS_MAX, SLOTS_MAX, Scenario};
-use super::state::{ClusterState, Remaining, SUBMISSIONS_MAX};
+use super::scenario::{
+    MessageKind, OPEN_SESSION, READ, READS_MAX, REPLICAS_MAX, SLOTS_MAX, SUBMISSIONS_MAX, Scenario,
+};
+use super::state::{ClusterState, Remaining};
 use super::step::{ReplicaEvent, Stepped, step};
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
@@ -78,7 +80,7 @@ impl World {
         assert!((1..=REPLICAS_MAX).contains(&scenario.replicas), "1 to 5 replicas");
         assert!(scenario.slots <= SLOTS_MAX, "at most 8 slots");
         assert!(scenario.submissions.len() <= SUBMISSIONS_MAX, "at most 6 submissions");
-        assert!(scenario.reads.len() <= 8, "at most 8 reads");
+        assert!(scenario.reads.len() <= READS_MAX, "at most 8 reads");
         assert!(scenario.forming || scenario.losses == 0, "what is lost must form first");
         assert!(!(scenario.forming && scenario.canvass), "no canvass where a cluster forms");
         let members = (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()).map(ReplicaId);

@@ -16,6 +16,10 @@ use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
 pub const REPLICAS_MAX: usize = 5;
 /// The most slots that a model can have.
 pub const SLOTS_MAX: usize = 8;
+/// The most submissions that a model can have.
+pub const SUBMISSIONS_MAX: usize = 6;
+/// The most reads that a model can have.
+pub const READS_MAX: usize = 8;
 
 /// A set of replicas of a model, one bit for each id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +96,30 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// All kinds, with the names that a description of a scenario uses.
+    pub const NAMED: [(Self, &str); Self::LAST as usize + 1] = [
+        (Self::Canvass, "canvass"),
+        (Self::Propose, "propose"),
+        (Self::Accept, "accept"),
+        (Self::Commit, "commit"),
+        (Self::Round, "round"),
+        (Self::Agree, "agree"),
+        (Self::Promise, "promise"),
+        (Self::Acknowledge, "acknowledge"),
+        (Self::Room, "room"),
+        (Self::Obey, "obey"),
+        (Self::Reject, "reject"),
+        (Self::Ask, "ask"),
+        (Self::Committed, "committed"),
+        (Self::Submit, "submit"),
+        (Self::Submitted, "submitted"),
+        (Self::Read, "read"),
+        (Self::ReadAt, "read-at"),
+    ];
+
+    /// The last variant. A kind that is added makes the list above too short, and does not compile.
+    const LAST: Self = Self::ReadAt;
+
     const fn bit(self) -> u32 {
         1 << self as u32
     }

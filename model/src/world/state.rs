@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::intern::Id;
 use super::property::Broken;
-use super::scenario::REPLICAS_MAX;
+use super::scenario::{REPLICAS_MAX, SUBMISSIONS_MAX};
 
 /// A state of the model of a cluster.
 ///
@@ -32,9 +32,6 @@ pub(crate) struct Remaining {
     /// The reads that were asked, one bit for each.
     pub(crate) read: u8,
 }
-
-/// The most submissions that a model can have.
-pub(crate) const SUBMISSIONS_MAX: usize = 6;
 
 impl Remaining {
     /// The part of a state's digest for this and for `broken`.

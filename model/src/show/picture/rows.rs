@@ -22,6 +22,8 @@ pub(super) struct Row {
     pub(super) marks: Vec<Mark>,
     /// The message that arrives.
     pub(super) arrow: Option<Arrow>,
+    /// What the last row says about the property, and in which colour.
+    pub(super) verdict: Option<(String, &'static str)>,
     /// The role of each replica after the step.
     pub(super) roles: Vec<RoleKind>,
 }
@@ -53,6 +55,7 @@ pub(super) fn rows(world: &World, path: &[(ClusterState, Option<Action>)]) -> Ve
             sentence: sentence(world, before, *action),
             marks: marks(world, before, after, *action),
             arrow: arrow(world, path, index, *action),
+            verdict: None,
             roles: roles.collect(),
         });
     }
