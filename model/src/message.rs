@@ -40,8 +40,10 @@ pub enum Message<V> {
     },
     /// Asks for the committed slots from `from` on.
     Ask {
-        /// The first slot that the asker lacks.
+        /// The first slot that the asker lacks, and that is not on its way to it.
         from: Slot,
+        /// The last slot that the asker knows to be committed.
+        through: Slot,
     },
     /// Committed slots, in answer to an ask.
     Committed {
@@ -153,6 +155,12 @@ pub enum Reply<V> {
     Acknowledge {
         /// Ascending, and not adjacent.
         ranges: Vec<SlotRange>,
+    },
+    /// "I have room for entries up to this slot": tells a coordinator that an accept went further, and
+    /// later, that there is more room. A coordinator pushes nothing above.
+    Room {
+        /// The last slot in which an entry would be taken.
+        through: Slot,
     },
     /// "I do": answers a round.
     Obey {

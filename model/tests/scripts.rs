@@ -16,7 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldenscript::Context;
-use synod_model::{Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, SessionId, Slot};
+use synod_model::{
+    Entry, Input, Limits, Message, Opening, ReadId, ReplicaId, Request, SessionId, Slot,
+};
 
 use cluster::network::{Envelope, kind};
 use cluster::{Cluster, Node, request, text};
@@ -51,6 +53,7 @@ scripts! {
     crash_before_accept_is_synced,
     crash_before_promise_is_synced,
     dead_coordinators_value,
+    flow_control,
     follower_with_a_stalled_disk,
     forwarded_once,
     full_acceptor,
@@ -192,9 +195,37 @@ enum Command {
     Restart(usize),
     /// A replica repeats all messages that are not answered.
     Resend(#[arg(optional)] Vec<usize>),
+    /// A coordinator asks whether it is still obeyed.
+    Heartbeat(usize),
+    /// Much waits on the way from a replica to a peer.
+    Full {
+        #[arg(key)]
+        from: usize,
+        #[arg(key)]
+        to: u16,
+    },
+    /// Little waits on that way any more.
+    Drained {
+        #[arg(key)]
+        from: usize,
+        #[arg(key)]
+        to: u16,
+    },
+    /// A replica asks another for committed slots, as it may have done long ago.
+    Ask {
+        #[arg(key)]
+        from: u16,
+        #[arg(key)]
+        to: usize,
+        #[arg(key)]
+        through: u64,
+    },
+    /// The connections between a replica and all others are made anew.
+    Reconnect(usize),
     /// The network loses all messages to and from a replica from now on.
     Isolate(usize),
-    /// Ends the isolation of a replica. Messages sent to or from it meanwhile are lost.
+    /// Ends the isolation of a replica, and makes its connections anew. Messages sent to or from it
+    /// meanwhile are lost.
     Heal(usize),
     /// Syncs and delivers until nothing is left to sync or to deliver.
     Stabilize,
@@ -273,8 +304,23 @@ impl goldenscript::Runner for Story {
                 cluster.apply(*at, Slot(through.unwrap_or(u64::MAX)));
             }
             Command::Crash(at) => cluster.crash(*at, 0),
-            Command::Restart(at) => cluster.restart(*at),
+            Command::Restart(at) => {
+                cluster.restart(*at);
+                cluster.reconnect(*at);
+            }
             Command::Resend(at) => each(cluster, at, &Input::Resend),
+            Command::Heartbeat(at) => cluster.step(*at, Input::Heartbeat),
+            Command::Full { from, to } => {
+                cluster.step(*from, Input::Full { peer: ReplicaId(*to) });
+            }
+            Command::Drained { from, to } => {
+                cluster.step(*from, Input::Drained { peer: ReplicaId(*to) });
+            }
+            Command::Ask { from, to, through } => {
+                let message = Message::Ask { from: Slot(1), through: Slot(*through) };
+                cluster.step(*to, Input::Receive { from: ReplicaId(*from), message });
+            }
+            Command::Reconnect(at) => cluster.reconnect(*at),
             Command::Isolate(at) => cluster.nodes[*at].isolated = true,
             Command::Heal(at) => {
                 cluster.nodes[*at].isolated = false;
@@ -282,6 +328,7 @@ impl goldenscript::Runner for Story {
                 for envelope in &mut cluster.network.sent {
                     envelope.pending &= envelope.from != id && envelope.to != id;
                 }
+                cluster.reconnect(*at);
             }
             Command::Stabilize => cluster.stabilize(),
         }

@@ -12,7 +12,7 @@ pub(super) const CANVASS: ScenarioRow = ScenarioRow {
     name: "canvass",
     shows: "a replica returns from isolation and asks before it stands",
     tier: Tier::Quick,
-    states: StateCount::Counted(145_874),
+    states: StateCount::Counted(128_302),
     scenario: || Scenario {
         submissions: two_values(),
         canvass: true,
@@ -41,7 +41,7 @@ pub(super) const STEP_DOWN: ScenarioRow = ScenarioRow {
     name: "step-down",
     shows: "a coordinator whose round goes unanswered steps down, and is asked again",
     tier: Tier::Quick,
-    states: StateCount::Counted(71_605),
+    states: StateCount::Counted(63_589),
     scenario: || Scenario {
         submissions: vec![request(1, &[1])],
         canvass: true,

@@ -77,6 +77,8 @@ pub(crate) enum Standing {
     Lags {
         /// The promiser with the highest watermark.
         ahead: ReplicaId,
+        /// That watermark.
+        watermark: Slot,
     },
     /// A majority has promised.
     Elected,
@@ -151,7 +153,7 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         common.suspects = false;
         self.role = Role::Candidate(Candidate::new(s));
-        common.acceptor.raise_promise(s);
+        common.raise_promise(s);
         common.write(Content::Promised(s), out);
     }
 
@@ -178,7 +180,7 @@ impl<V: Value> Replica<V> {
         };
         match candidate.standing(common.me, common.watermark(), &common.configuration) {
             Standing::Waits => {}
-            Standing::Lags { ahead } => common.ask(ahead, out),
+            Standing::Lags { ahead, watermark } => common.ask(ahead, watermark, out),
             Standing::Elected => {
                 let role = core::mem::replace(&mut self.role, Role::Follower);
                 if let Role::Candidate(candidate) = role {
@@ -339,7 +341,9 @@ impl<V: Value> Candidate<V> {
         }
         match ahead {
             _ if configuration.is_majority(counted) => Standing::Elected,
-            Some((_, ahead)) if configuration.is_majority(promised) => Standing::Lags { ahead },
+            Some((watermark, ahead)) if configuration.is_majority(promised) => {
+                Standing::Lags { ahead, watermark }
+            }
             _ => Standing::Waits,
         }
     }

@@ -105,12 +105,15 @@ pub(crate) fn message(message: &Message<u8>) -> String {
                 let slots = ranges.iter().flat_map(|range| range.iter());
                 format!("acknowledge {} under {s}", slots_text(&slots.collect::<Vec<_>>()))
             }
+            Reply::Room { through } => format!("room up to slot {through} under {s}"),
             Reply::Obey { number, last } => {
                 format!("obey {s} in round {number}, holding up to slot {last}")
             }
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
-        Message::Ask { from } => format!("ask for what is committed from slot {from} on"),
+        Message::Ask { from, through } => {
+            format!("ask for what is committed in slots {from} to {through}")
+        }
         Message::Committed { first, entries, watermark, .. } => {
             format!("committed {}{}", in_slots(*first, entries), watermark_text(*watermark))
         }

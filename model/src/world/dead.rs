@@ -105,6 +105,11 @@ fn order_is_dead(
     // does not use a smaller number itself, hearing `s` once more changes nothing. Then only what the
     // order itself asks for can matter.
     let heard_for_good = to.heard_floor >= s && (to.own == SequenceNumber::NONE || to.own >= s);
+    // An order of a coordinator makes its recipient forward what clients wait for. Only a new promise,
+    // above `s`, leaves anything to be forwarded again.
+    if to.has_unforwarded && !matches!(order, Order::Canvass { .. } | Order::Propose { .. }) {
+        return false;
+    }
     match order {
         Order::Canvass { .. } => true,
         // The number is promised for good, and the promise is durable. So the recipient would only

@@ -73,6 +73,7 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
             Reply::Agree { .. } => MessageKind::Agree,
             Reply::Promise(_) => MessageKind::Promise,
             Reply::Acknowledge { .. } => MessageKind::Acknowledge,
+            Reply::Room { .. } => MessageKind::Room,
             Reply::Obey { .. } => MessageKind::Obey,
         },
         Message::Reject { .. } => MessageKind::Reject,

@@ -22,8 +22,9 @@ use std::time::Duration;
 
 use synod_model::{
     Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
-    ElectRefused, Entry, Input, Limits, Message, Opening, Output, ReadId, Recovery, Replica,
-    ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, Output, ReadId, Recovery,
+    Replica, ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId,
+    To,
 };
 
 use disk::Disk;
@@ -134,8 +135,13 @@ impl Cluster {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         replica.step(input, &mut out);
+        let served = served_last(&out);
         self.act(at, &mut out);
         self.out = out;
+        // What is served leaves at once.
+        if let Some(peer) = served {
+            self.step(at, Input::Served { peer });
+        }
         let node = &self.nodes[at];
         if self.applies_at_once && node.applied < node.delivered {
             self.apply(at, node.delivered);
@@ -178,8 +184,9 @@ impl Cluster {
         }
         for it in out.serve.drain(..) {
             self.events.push((me, Event::Served(it.clone())));
-            let message = committed_from_disk(&node.disk, &it, self.constants.limits());
-            self.network.send(me, it.to, message);
+            for message in committed_from_disk(&node.disk, &it, self.constants.limits()) {
+                self.network.send(me, it.to, message);
+            }
         }
         for delivered in out.delivered.drain(..) {
             assert_eq!(delivered.slot, node.delivered.next(), "r{me} delivers in order");
@@ -279,6 +286,18 @@ impl Cluster {
         }
     }
 
+    /// The connections between replica `at` and all others that can be reached are made anew.
+    pub(crate) fn reconnect(&mut self, at: usize) {
+        let id = self.nodes[at].id;
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            if !self.nodes[at].isolated && !self.nodes[other].isolated {
+                let peer = self.nodes[other].id;
+                self.step(at, Input::Reconnected { peer });
+                self.step(other, Input::Reconnected { peer: id });
+            }
+        }
+    }
+
     /// Syncs and delivers, until there is nothing left to sync or to deliver.
     ///
     /// # Panics
@@ -326,23 +345,35 @@ pub(crate) fn recover(
     (recovery.finish(), out.delivered)
 }
 
-/// One frame of committed entries for a peer that lags, read from the disk.
-fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Message<V> {
+/// The peer that was served last in `out`.
+fn served_last(out: &Output<V>) -> Option<ReplicaId> {
+    let from_memory = out.messages.last().and_then(|it| match (it.to, &it.message) {
+        (To::One(to), Message::Committed { .. }) => Some(to),
+        _ => None,
+    });
+    from_memory.or(out.serve.last().map(|it| it.to))
+}
+
+/// Committed entries for a peer that lags, read from the disk, in frames.
+fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Vec<Message<V>> {
     let Serve { slots, log_starts_at, watermark, .. } = *serve;
     assert!(slots.last <= watermark, "only what is committed is served");
-    let mut size_bytes = 0;
-    let mut entries: Vec<Entry<V>> = Vec::new();
+    let mut messages = Vec::new();
+    let mut room = FrameRoom::of(limits);
+    let (mut first, mut entries) = (slots.first, Vec::new());
     for slot in slots.iter() {
         let entry = &disk.fold().entries[&slot].entry;
-        size_bytes += entry.size_bytes();
-        let full =
-            entries.len() as u64 >= limits.frame_entries_max || size_bytes > limits.frame_bytes_max;
-        if full && !entries.is_empty() {
-            break;
+        if !room.take(entry.size_bytes()) {
+            let entries = std::mem::take(&mut entries);
+            messages.push(Message::Committed { log_starts_at, first, entries, watermark });
+            first = slot;
+            room = FrameRoom::of(limits);
+            assert!(room.take(entry.size_bytes()), "one entry always fits");
         }
         entries.push(entry.clone());
     }
-    Message::Committed { log_starts_at, first: slots.first, entries, watermark }
+    messages.push(Message::Committed { log_starts_at, first, entries, watermark });
+    messages
 }
 
 /// A request table in which [`SESSION`] is open.

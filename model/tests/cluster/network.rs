@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 16;
+pub(crate) const KINDS: usize = 17;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -48,6 +48,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
             Reply::Agree { .. } => "agree",
             Reply::Promise(_) => "promise",
             Reply::Acknowledge { .. } => "acknowledge",
+            Reply::Room { .. } => "room",
             Reply::Obey { .. } => "obey",
         },
         Message::Reject { .. } => "reject",

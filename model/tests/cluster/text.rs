@@ -106,10 +106,11 @@ pub(crate) fn message(message: &Message<V>) -> String {
                 let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
                 format!("{kind} s={s} {}", ranges.join(" "))
             }
+            Reply::Room { through } => format!("{kind} s={s} through={through}"),
             Reply::Obey { number, last } => format!("{kind} s={s} number={number} last={last}"),
         },
         Message::Reject { promised } => format!("{kind} promised={promised}"),
-        Message::Ask { from } => format!("{kind} from={from}"),
+        Message::Ask { from, through } => format!("{kind} from={from} through={through}"),
         Message::Committed { first, entries: it, watermark, .. } => {
             format!("{kind} {} committed={watermark}", entries(*first, it))
         }

@@ -296,13 +296,18 @@ fn raise(message: &mut Message<V>, more: u64) {
             Reply::Acknowledge { ranges } => {
                 ranges.iter_mut().flat_map(|it| [&mut it.first, &mut it.last]).for_each(up);
             }
+            Reply::Room { through } => up(through),
             Reply::Obey { number, last } => {
                 number.0 = number.0.saturating_add(more);
                 up(last);
             }
         },
         Message::Reject { promised } => promised.0 = promised.0.saturating_add(more),
-        Message::Ask { from: slot } | Message::Submitted { slot, .. } => up(slot),
+        Message::Submitted { slot, .. } => up(slot),
+        Message::Ask { from, through } => {
+            up(from);
+            up(through);
+        }
         Message::Committed { first, watermark, .. } => {
             up(first);
             up(watermark);
@@ -473,6 +478,7 @@ fn reply() -> impl Strategy<Value = Reply<V>> {
         1 => (1..4_u64).prop_map(|run| Reply::Agree { run: Run(run) }),
         4 => promise().prop_map(Reply::Promise),
         2 => vec(range, 0..4).prop_map(|ranges| Reply::Acknowledge { ranges }),
+        1 => slot().prop_map(|through| Reply::Room { through }),
         1 => (number(), slot())
             .prop_map(|(number, last)| Reply::Obey { number: RoundNumber(number), last }),
     ]
@@ -487,7 +493,7 @@ fn message() -> impl Strategy<Value = Message<V>> {
         8 => (configuration, sequence_number(), reply())
             .prop_map(|(configuration, s, reply)| Message::Reply { configuration, s, reply }),
         1 => sequence_number().prop_map(|promised| Message::Reject { promised }),
-        1 => slot().prop_map(|from| Message::Ask { from }),
+        1 => (slot(), slot()).prop_map(|(from, through)| Message::Ask { from, through }),
         5 => (slot(), slot(), entries(), slot()).prop_map(
             |(log_starts_at, first, entries, watermark)| {
                 Message::Committed { log_starts_at, first, entries, watermark }

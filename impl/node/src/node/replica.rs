@@ -21,7 +21,7 @@ use super::machine::{Batch, MachineRunner};
 use super::shared::Shared;
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
-use crate::shell::{Shell, ShellEvent};
+use crate::shell::{Shell, ShellEvent, Unanswered};
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -67,8 +67,8 @@ pub(super) async fn run(
             biased;
             _ = sources.stop.changed() => break Ok(()),
             Some(notice) = sources.notices.recv() => event_of(notice).map(Some),
-            Some(event) = sources.control.recv() => Ok(event_of_peer(event)),
-            Some(event) = sources.bulk.recv() => Ok(event_of_peer(event)),
+            Some(event) = sources.control.recv() => Ok(event_of_peer(event, &sinks)),
+            Some(event) = sources.bulk.recv() => Ok(event_of_peer(event, &sinks)),
             Some(call) = sources.clients.recv() => Ok(event_or_query(call, &mut queries)),
             () = sleep_until(alarm) => Ok(None),
         };
@@ -77,7 +77,7 @@ pub(super) async fn run(
             Ok(None) => {}
             Err(error) => break Err(error),
         }
-        if let Err(error) = take_in(&mut shell, &mut sources, &mut queries, start) {
+        if let Err(error) = take_in(&mut shell, &mut sources, &sinks, &mut queries, start) {
             break Err(error);
         }
         shell.flush(start.elapsed());
@@ -148,10 +148,19 @@ fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
 }
 
 /// The message that a peer has sent.
-fn event_of_peer(event: PeerEvent) -> Option<ClientEvent> {
+fn event_of_peer(event: PeerEvent, sinks: &Sinks) -> Option<ClientEvent> {
     match event {
         PeerEvent::Message(from, message) => Some(ShellEvent::Peer(from, message)),
-        _ => None,
+        PeerEvent::Alive(from) => Some(ShellEvent::Alive(from)),
+        PeerEvent::Reconnected(peer) => {
+            sinks.catch_up.0.forget(peer);
+            Some(ShellEvent::Reconnected(peer))
+        }
+        PeerEvent::Full(peer) => Some(ShellEvent::Full(peer)),
+        PeerEvent::Drained(peer) => Some(ShellEvent::Drained(peer)),
+        PeerEvent::CatchUpLeft(peer) if sinks.catch_up.0.go_on(peer) => None,
+        PeerEvent::CatchUpLeft(peer) => Some(ShellEvent::Served(peer)),
+        PeerEvent::RoundTrip(peer, round_trip) => Some(ShellEvent::RoundTrip(peer, round_trip)),
     }
 }
 
@@ -171,6 +180,7 @@ fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
 fn take_in(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sources: &mut Sources,
+    sinks: &Sinks,
     queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<(), NodeError> {
@@ -184,7 +194,7 @@ fn take_in(
         // Control goes first.
         if let Ok(event) = sources.control.try_recv().or_else(|_| sources.bulk.try_recv()) {
             is_empty = false;
-            if let Some(event) = event_of_peer(event) {
+            if let Some(event) = event_of_peer(event, sinks) {
                 shell.handle(event, now);
             }
         }
@@ -212,7 +222,16 @@ async fn act(
     start: Instant,
 ) -> Result<(), NodeError> {
     while do_here(shell, sinks, queries, start).await? {}
-    let out = &mut shell.effects().out;
+    let effects = shell.effects();
+    if let Some(Unanswered { limit, round_trip }) = effects.unanswered.take() {
+        warn!(
+            limit_ms = limit.as_millis() as u64,
+            round_trip_ms = round_trip.as_millis() as u64,
+            "ceases to coordinate: no majority has answered within the limit, though the longest round \
+             trip is shorter"
+        );
+    }
+    let out = &mut effects.out;
     for outgoing in out.messages.drain(..) {
         sinks.peers.send(outgoing.to, &outgoing.message);
     }

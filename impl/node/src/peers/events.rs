@@ -27,6 +27,8 @@ pub enum PeerEvent {
     /// Or all of it was lost with the connection. Then this follows
     /// [`Reconnected`](Self::Reconnected).
     Drained(ReplicaId),
+    /// Little of the catch-up that was sent to this peer still waits: less than 1 MiB. More may follow.
+    CatchUpLeft(ReplicaId),
     /// A ping was answered by this peer, after this time.
     RoundTrip(ReplicaId, Duration),
 }

@@ -61,7 +61,11 @@ impl Traffic {
                 ..
             }
             | Message::Reply {
-                reply: Reply::Agree { .. } | Reply::Acknowledge { .. } | Reply::Obey { .. },
+                reply:
+                    Reply::Agree { .. }
+                    | Reply::Acknowledge { .. }
+                    | Reply::Room { .. }
+                    | Reply::Obey { .. },
                 ..
             }
             | Message::Reject { .. }
@@ -110,10 +114,11 @@ mod tests {
             order(Order::Commit { watermark }),
             order(Order::Round { number, watermark }),
             reply(Reply::Agree { run }),
+            reply(Reply::Room { through: slot }),
             reply(Reply::Acknowledge { ranges: Vec::new() }),
             reply(Reply::Obey { number, last }),
             Message::Reject { promised: s },
-            Message::Ask { from: slot },
+            Message::Ask { from: slot, through: slot },
             Message::Submitted { submission, slot },
             Message::Read { run, ids: vec![ReadId(1)] },
             Message::ReadAt { run, ids: vec![ReadId(1)], slot },

@@ -18,6 +18,10 @@ pub const FULL_AFTER: Duration = Duration::from_secs(1);
 /// while the replica sends more, and the replica is not told at every message.
 pub const DRAINED_BYTES: usize = 1 << 20;
 
+/// Below how many bytes of [catch-up](super::PeerEvent::CatchUpLeft) the replica is to send more. 1 MiB: the
+/// link stays busy meanwhile.
+pub const CATCH_UP_LEFT_BYTES: usize = 1 << 20;
+
 /// How many bytes of control messages, or of catch-up, may wait for one peer or be on their way to the
 /// socket. If there are more, the connection is closed. 16 MiB, or [two of the largest
 /// frames](catch_up_bytes_max) if that is more: far more than is asked for at once.

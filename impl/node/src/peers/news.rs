@@ -26,6 +26,7 @@ pub(super) struct News {
 struct Pending {
     is_reconnected: bool,
     is_full: bool,
+    catch_up_left: bool,
     round_trip: Option<Duration>,
     is_alive: bool,
     told: Told,
@@ -47,6 +48,11 @@ impl News {
     /// Whether the bulk queue is full. The last word counts.
     pub(super) fn set_full(&self, is_full: bool) {
         self.note(|pending| pending.is_full = is_full);
+    }
+
+    /// Little catch-up waits any more.
+    pub(super) fn catch_up_left(&self) {
+        self.note(|pending| pending.catch_up_left = true);
     }
 
     /// A ping was answered. The last one counts.
@@ -85,6 +91,9 @@ impl News {
             pending.told.is_full = pending.is_full;
             let event = if pending.is_full { PeerEvent::Full } else { PeerEvent::Drained };
             return Some(event(peer));
+        }
+        if std::mem::take(&mut pending.catch_up_left) {
+            return Some(PeerEvent::CatchUpLeft(peer));
         }
         if let Some(round_trip) = pending.round_trip.take() {
             return Some(PeerEvent::RoundTrip(peer, round_trip));

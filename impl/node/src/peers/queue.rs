@@ -26,7 +26,9 @@ use tokio::time::Instant;
 use super::envelope::Encoded;
 use super::error::Overflow;
 use super::lane::Traffic;
-use super::limits::{DRAINED_BYTES, FRAME_OVERHEAD_BYTES, FULL_AFTER, FULL_BYTES};
+use super::limits::{
+    CATCH_UP_LEFT_BYTES, DRAINED_BYTES, FRAME_OVERHEAD_BYTES, FULL_AFTER, FULL_BYTES,
+};
 use super::news::News;
 pub(super) use taken::TakenFrames;
 
@@ -58,6 +60,8 @@ struct State {
     /// Since when the oldest frame waits that the writer has taken and not written. Not for catch-up.
     writing_since: Option<Instant>,
     is_full: bool,
+    /// Whether catch-up was added since the replica was told that little of it waits.
+    owes_catch_up_left: bool,
     is_open: bool,
     overflow: Option<Overflow>,
     dropped_frames: u64,
@@ -155,6 +159,11 @@ impl FrameQueue {
         for frame in message.frames() {
             queue.push(frame, now, true);
         }
+        state.owes_catch_up_left |= message.traffic == Traffic::CatchUp;
+        let queue = match message.traffic {
+            Traffic::CatchUp => &state.catch_up,
+            Traffic::Control | Traffic::Bulk => &state.ordinary,
+        };
         if queue.load.cost_bytes() > bytes_max {
             self.overflow(state, Overflow::Bytes { bytes_max });
             return;
@@ -240,6 +249,10 @@ impl FrameQueue {
             return None;
         }
         let news = self.limits.tells.as_ref()?;
+        if state.owes_catch_up_left && state.catch_up.load.bytes < CATCH_UP_LEFT_BYTES {
+            state.owes_catch_up_left = false;
+            news.catch_up_left();
+        }
         let cost_bytes = state.ordinary.load.cost_bytes();
         let is_full = if state.is_full {
             cost_bytes >= DRAINED_BYTES || age >= FULL_AFTER

@@ -207,7 +207,7 @@ impl Node {
 
 /// A message that is easy to recognize.
 pub(super) fn ask(slot: u64) -> Message<Value> {
-    Message::Ask { from: Slot(slot) }
+    Message::Ask { from: Slot(slot), through: Slot(slot) }
 }
 
 /// A connection that is used by hand.
