@@ -1,9 +1,10 @@
 //! The gate stores what the core says, and answers what the core says.
 
-use synod_model::{Greeting, Incarnation, ReplicaId};
+use futures_util::FutureExt;
+use synod_model::{Greeting, Incarnation, KnownMembers, ReplicaId};
 
 use super::kit::{MemoryStore, identity};
-use super::{Gate, GateError};
+use super::{Gate, GateError, Store, StoreError};
 
 const R0: ReplicaId = ReplicaId(0);
 const R1: ReplicaId = ReplicaId(1);
@@ -55,4 +56,39 @@ async fn what_could_not_be_stored_does_not_pass() {
     gate.close().await;
     let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("closed");
     assert!(matches!(error, GateError::Closed));
+}
+
+struct Panics(MemoryStore);
+
+impl Store for Panics {
+    fn known_members(&self) -> KnownMembers {
+        self.0.known_members()
+    }
+
+    fn store_known_members(&mut self, _: KnownMembers) -> Result<(), StoreError> {
+        panic!("it is a defect")
+    }
+}
+
+/// It is unknown what is stored then, and the replica must stop.
+#[tokio::test]
+async fn a_store_that_panics_is_an_error_and_is_not_called_again() {
+    let store = Panics(MemoryStore::new(&identity(0, 2, 10)));
+    let gate = Gate::new(&identity(0, 2, 10), store);
+    let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("a panic");
+    assert!(matches!(error, GateError::Store(_)), "{error}");
+    let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("a panic");
+    assert!(matches!(error, GateError::Closed), "{error}");
+}
+
+/// Tokio panics without a runtime as it does when the system starts no thread.
+#[test]
+fn without_a_thread_nothing_is_stored_until_there_is_one() {
+    let gate = Gate::new(&identity(0, 2, 10), MemoryStore::new(&identity(0, 2, 10)));
+    let greet = || gate.receive(R1, Incarnation(11), Greeting::Hello);
+    let outcome = greet().now_or_never().expect("it does not wait");
+    assert!(matches!(outcome, Err(GateError::NoThread)), "{outcome:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(greet()).expect("new");
+    gate.close().now_or_never().expect("it waits in this thread");
 }

@@ -116,10 +116,12 @@ fn what_a_peer_sends_by_mistake_closes_its_connection_only() {
         damaged[9] ^= 1;
         let length_max = message_bytes_max(&Limits::default());
         let too_long = u32::try_from(length_max + 2).expect("some").to_le_bytes();
+        // A message, and one byte more.
+        let longer = [&framed(&ask(1))[frame::HEADER_BYTES..], &[1]].concat();
         let mut undecodable = Vec::new();
         let mut more = Vec::new();
-        for (buffer, payload) in [(&mut undecodable, &[0, 99, 1][..]), (&mut more, &[0, 3, 1, 1])] {
-            let framed = frame::append(buffer, 10, |buffer, _| {
+        for (buffer, payload) in [(&mut undecodable, &[0, 99, 1][..]), (&mut more, &longer)] {
+            let framed = frame::append(buffer, 100, |buffer, _| {
                 buffer.extend_from_slice(payload);
                 Ok::<_, ()>(())
             });
