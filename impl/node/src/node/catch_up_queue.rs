@@ -19,7 +19,7 @@ pub(super) struct CatchUpQueue {
 struct State {
     /// At most one of each peer.
     waiting: VecDeque<Serve>,
-    /// The peer that is being served, until it is to be served something else.
+    /// The peer for which a frame is being read, until it is to be served something else.
     served: Option<ReplicaId>,
     /// What follows when the last frame has left.
     rests: BTreeMap<ReplicaId, Serve>,
@@ -51,12 +51,15 @@ impl CatchUpQueue {
         }
     }
 
-    /// This is left of what is being served. It waits until the frame before it has left.
-    pub(super) fn rest(&self, rest: Serve) {
+    /// A frame was read for `peer`, and is sent now. The rest waits until the frame has left. False if
+    /// the peer is to be served something else: then the frame is of no use.
+    pub(super) fn sends(&self, peer: ReplicaId, rest: Option<Serve>) -> bool {
         let mut state = self.state();
-        if state.served == Some(rest.to) {
-            state.rests.insert(rest.to, rest);
+        let is_wanted = state.served.take_if(|served| *served == peer).is_some();
+        if is_wanted && let Some(rest) = rest {
+            state.rests.insert(peer, rest);
         }
+        is_wanted
     }
 
     /// What was being served could not be read: it is to be tried again, after the others.
@@ -67,14 +70,15 @@ impl CatchUpQueue {
         }
     }
 
-    /// The last frame for `peer` has left. False if nothing is left to be served to it.
+    /// What was sent to `peer` has left. False if nothing is left to be served to it.
     pub(super) fn go_on(&self, peer: ReplicaId) -> bool {
         let mut state = self.state();
-        let rest = state.rests.remove(&peer);
-        let goes_on = rest.is_some();
-        state.waiting.extend(rest);
-        self.changed.notify_one();
-        goes_on
+        if let Some(rest) = state.rests.remove(&peer) {
+            state.waiting.push_back(rest);
+            self.changed.notify_one();
+        }
+        // Its next frame may be on its way here. When that has left, this is asked again.
+        state.served == Some(peer) || state.waiting.iter().any(|waiting| waiting.to == peer)
     }
 
     /// Nothing is to be served to `peer`, until it is pushed.
@@ -145,13 +149,15 @@ mod tests {
     fn the_rest_follows_when_the_frame_has_left() {
         let queue = CatchUpQueue::default();
         queue.push(serve(1, 10));
-        assert!(!queue.go_on(ReplicaId(1)));
+        assert!(queue.go_on(ReplicaId(1)));
         assert_eq!(queue.next(), Some(serve(1, 10)));
-        queue.rest(serve(1, 15));
+        assert!(queue.go_on(ReplicaId(1)), "a frame is being read");
+        assert!(queue.sends(ReplicaId(1), Some(serve(1, 15))));
         queue.push(serve(2, 50));
         assert_eq!(queue.next(), Some(serve(2, 50)));
         assert!(queue.go_on(ReplicaId(1)));
         assert_eq!(queue.next(), Some(serve(1, 15)));
+        assert!(queue.sends(ReplicaId(1), None));
         assert!(!queue.go_on(ReplicaId(1)), "that was all");
     }
 
@@ -161,11 +167,10 @@ mod tests {
         queue.push(serve(1, 10));
         assert_eq!(queue.next(), Some(serve(1, 10)));
         queue.push(serve(1, 40));
-        queue.rest(serve(1, 15));
+        assert!(!queue.sends(ReplicaId(1), Some(serve(1, 15))));
         queue.retry(serve(1, 10));
-        assert!(!queue.go_on(ReplicaId(1)));
         assert_eq!(queue.next(), Some(serve(1, 40)));
-        queue.rest(serve(1, 45));
+        assert!(queue.sends(ReplicaId(1), Some(serve(1, 45))));
         queue.forget(ReplicaId(1));
         assert!(!queue.go_on(ReplicaId(1)));
         queue.close();

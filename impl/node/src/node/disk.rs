@@ -106,12 +106,13 @@ pub(super) fn spawn_server(
                 Ok(entries) => {
                     let first = slots.first;
                     let next = first.plus(entries.len() as u64);
-                    if next <= slots.last {
-                        let slots = SlotRange { first: next, last: slots.last };
-                        queue.rest(Serve { slots, ..serve });
+                    let slots = SlotRange { first: next, last: slots.last };
+                    let rest = (next <= slots.last).then_some(Serve { slots, ..serve });
+                    if queue.sends(to, rest) {
+                        let committed =
+                            Message::Committed { log_starts_at, first, entries, watermark };
+                        send(To::One(to), &committed);
                     }
-                    let committed = Message::Committed { log_starts_at, first, entries, watermark };
-                    send(To::One(to), &committed);
                     is_told = false;
                 }
                 Err(error) if error.is_want_of_descriptors() => {
