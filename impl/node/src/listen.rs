@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 
+use synod_wire::blocking::look_up;
 use thiserror::Error;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::TcpListener;
 
 /// The users of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,7 @@ impl ListensFor {
     pub async fn listen(self, address: &str) -> Result<TcpListener, ListenError> {
         let failed =
             |why, error| ListenError { whom: self, address: address.to_owned(), why, error };
-        let found = lookup_host(address).await.map_err(|error| failed(WhyNot::Lookup, error))?;
-        let found: Vec<_> = found.collect();
+        let found = look_up(address).await.map_err(|error| failed(WhyNot::Lookup, error))?;
         TcpListener::bind(&*found).await.map_err(|error| failed(WhyNot::Bind, error))
     }
 }

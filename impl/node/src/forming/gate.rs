@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_model::{
     Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation, ReplicaId,
 };
+use synod_wire::blocking;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::{Store, StoreError};
@@ -86,8 +86,9 @@ impl Gate {
             return Ok(());
         }
         let inner = Arc::clone(&self.inner);
-        let stored = spawn_blocking(move || inner.receive(from, incarnation, greeting));
-        // If the runtime ends or the store panics, it is unknown what is stored.
+        let stored = blocking::run("forming", move || inner.receive(from, incarnation, greeting));
+        // Without a thread nothing is stored, and the member comes again. If the store panics, it is
+        // unknown what is stored.
         stored.await.unwrap_or(Err(GateError::Closed))
     }
 
@@ -120,8 +121,10 @@ impl Gate {
     /// Waits until the store is at rest, and drops it. From then on no new member passes.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
-        // This fails only if it panics. Then the store is at rest as well.
-        let _ = spawn_blocking(move || inner.store().take()).await;
+        if blocking::run("forming", move || drop(inner.store().take())).await.is_err() {
+            // There is no thread, or the store has panicked as it was dropped. Here, then.
+            drop(self.inner.store().take());
+        }
     }
 }
 
