@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use synod_wire::api::About;
+use synod_wire::api::{About, Starting};
 use synod_wire::blocking::look_up;
 use synod_wire::buffers::{Garbage, Inbox, Outbox};
 use synod_wire::codec::EncodeError;
@@ -149,6 +149,9 @@ pub enum ConnectTrouble {
     /// The replica said why.
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
+    /// It has not read its log yet.
+    #[error("it is starting: {0}")]
+    Starting(#[from] Starting),
     /// What it said makes no sense.
     #[error("that is no synod node's port for clients")]
     NotANode(#[from] NotANode),

@@ -130,7 +130,7 @@ impl Following {
         let answer = answer.unwrap_or(Err(ConnectionLost::Silent(silent_max)));
         let answer = answer.map_err(|lost| Trouble::Passing(format!("{endpoint}: {lost}")))?;
         match answer.answer {
-            Answer::Deliveries { deliveries, through } => {
+            Answer::Deliveries { deliveries, through, .. } => {
                 self.heard = Instant::now();
                 self.follow.from = self.follow.from.max(through.next());
                 if !deliveries.is_empty() {

@@ -74,6 +74,7 @@ impl Default for ClientOptions {
 pub struct Client {
     commands: mpsc::Sender<Command>,
     driver: JoinHandle<()>,
+    give_up: oneshot::Sender<()>,
     deadline: Duration,
 }
 
@@ -94,8 +95,9 @@ impl Client {
         }
         let (commands, receiver) = mpsc::channel(options.in_flight_max.max(1));
         let deadline = options.deadline;
-        let driver = tokio::spawn(Driver::new(endpoints, options).run(receiver));
-        Ok(Self { commands, driver, deadline })
+        let (give_up, is_given_up) = oneshot::channel();
+        let driver = tokio::spawn(Driver::new(endpoints, options).run(receiver, is_given_up));
+        Ok(Self { commands, driver, give_up, deadline })
     }
 
     /// Submits a command, and waits until a replica has applied it. Returns its slot and its response.
@@ -158,6 +160,16 @@ impl Client {
         // A panic of the task has printed its message already.
         let _ = driver.await;
     }
+
+    /// Gives up what is in flight, and ends the session. Every [`Submission`] is told at once what is
+    /// known of it: not done, if it was never sent, or unknown.
+    pub async fn give_up(self) {
+        let Self { commands, driver, give_up, .. } = self;
+        // Fails only if the task has ended.
+        let _ = give_up.send(());
+        drop(commands);
+        let _ = driver.await;
+    }
 }
 
 /// There is no replica to ask.
@@ -183,7 +195,8 @@ impl Future for Submission {
 ///
 /// # Errors
 ///
-/// If there is no answer within `answer_max`.
+/// If there is no answer within `answer_max`, or the replica still [reads its
+/// log](ConnectTrouble::Starting).
 pub async fn status(
     endpoint: &Endpoint,
     answer_max: Duration,
@@ -196,11 +209,11 @@ pub async fn status(
             .map_err(|error| failed(ConnectTrouble::Io(std::io::Error::other(error))))?;
         loop {
             match connection.answer().await {
-                Ok(answer) => {
-                    if let Answer::Status(status) = answer.answer {
-                        return Ok(*status);
-                    }
-                }
+                Ok(answer) => match answer.answer {
+                    Answer::Status(status) => return Ok(*status),
+                    Answer::Starting(starting) => return Err(failed(starting.into())),
+                    _ => {}
+                },
                 Err(ConnectionLost::Io(error)) => return Err(failed(ConnectTrouble::Io(error))),
                 Err(_) => return Err(failed(ConnectTrouble::HungUp)),
             }

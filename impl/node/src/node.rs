@@ -22,10 +22,12 @@ mod local_session;
 pub(crate) mod machine;
 mod make;
 mod open;
+mod prepare;
 mod recent;
 mod replica;
 mod resident_memory;
 mod shared;
+mod starting;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,7 @@ use synod_model::{Position, ReplicaId, Run, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, DiskStatus, Forming, NotDone, PeerStatus,
-    QUERY_BYTES_MAX, QueryError, ReadError, ReplicaStatus, Request, Role, SubmitError,
+    QUERY_BYTES_MAX, QueryError, ReadError, ReplicaStatus, Request, Role, Starting, SubmitError,
     SubscribeError, Unknown,
 };
 use thiserror::Error;
@@ -46,7 +48,8 @@ use tokio::task::JoinHandle;
 
 pub use error::{NodeError, NodeOpenError};
 pub use make::{MakeError, make_data_directory};
-pub use open::Config;
+pub use prepare::{Config, PreparedNode};
+pub use starting::NodeBackend;
 pub use subscription::NodeSubscription;
 
 use crate::backend::Backend;
@@ -135,7 +138,18 @@ impl Node {
     ///
     /// If the data directory is in use, damaged or not there, or the port cannot be had.
     pub async fn open<M: StateMachine>(config: Config, machine: M) -> Result<Self, NodeOpenError> {
-        open::open(config, machine).await
+        Self::prepare(config).await?.open(machine).await
+    }
+
+    /// Locks the data directory, checks the members and takes the port for peers. What can be refused is
+    /// refused now, before a long log is read. [`open`](Self::open) does this and then
+    /// [reads the log](PreparedNode::open).
+    ///
+    /// # Errors
+    ///
+    /// If the data directory is in use or not there, or the port cannot be had.
+    pub async fn prepare(config: Config) -> Result<PreparedNode, NodeOpenError> {
+        PreparedNode::new(config).await
     }
 
     /// Waits until the members of the cluster have all met. Until then, what is asked of a replica is
@@ -241,6 +255,12 @@ impl Node {
             parts.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
         let missing = parts.peers.missing();
+        let peers: Vec<_> = parts.peers.status().into_iter().map(PeerStatus::from).collect();
+        let out_of_touch_ms = self.out_of_touch_ms();
+        // It hears of commits from its coordinator.
+        let hears_of_commits = role == Role::Coordinator
+            || peers.iter().any(|it| it.connected && Some(it.replica) == status.coordinator);
+        let knows_lag = hears_of_commits && out_of_touch_ms.is_none();
         ReplicaStatus {
             replica: status.me,
             run: status.run,
@@ -255,7 +275,8 @@ impl Node {
             promised: status.promised,
             committed: status.watermark,
             applied: status.applied,
-            lag_slots: known_watermark.above(status.applied),
+            lag_slots: knows_lag.then(|| known_watermark.above(status.applied)),
+            out_of_touch_ms,
             disk: DiskStatus {
                 log_bytes,
                 segments,
@@ -265,8 +286,15 @@ impl Node {
                 bytes_written,
             },
             resident_bytes: self.inner.resident_memory.bytes(),
-            peers: parts.peers.status().into_iter().map(PeerStatus::from).collect(),
+            peers,
         }
+    }
+
+    /// For how long this replica has been out of touch with a coordinator that has a majority. None while
+    /// it is in touch, and as long as the shell does not measure it.
+    #[expect(clippy::unused_self, reason = "the shell will publish it")]
+    fn out_of_touch_ms(&self) -> Option<u64> {
+        None
     }
 
     /// The id of this replica.
@@ -304,7 +332,13 @@ impl Node {
         };
         let ended = running.await;
         *task = None;
-        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        ended.unwrap_or_else(|error| {
+            Err(if error.is_panic() {
+                NodeError::Panicked { thread: "replica" }
+            } else {
+                NodeError::RuntimeEnded
+            })
+        })
     }
 
     async fn call<T, E>(
@@ -371,8 +405,12 @@ impl Backend for Node {
         Ok(Self::subscribe(self, from))
     }
 
-    fn status(&self) -> ReplicaStatus {
-        Self::status(self)
+    fn status(&self) -> Result<ReplicaStatus, Starting> {
+        Ok(Self::status(self))
+    }
+
+    fn out_of_touch_ms(&self) -> Option<u64> {
+        Self::out_of_touch_ms(self)
     }
 }
 

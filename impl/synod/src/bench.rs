@@ -28,8 +28,9 @@ use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
 use super::exit::{Exit, UsageError};
-use super::local::{Layout, Members, Place, Signals, coordinator};
+use super::local::{Layout, Members, Place, coordinator};
 use super::output::Output;
+use super::signals::Signals;
 use super::status::ask;
 pub(crate) use args::{ABOUT, BenchArgs, CODES};
 pub(crate) use bare::{BareArgs, bare};
@@ -64,7 +65,7 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<Exit> {
         ))
         .into());
     }
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hangup()?;
     let program = env::current_exe().context("the path of this program cannot be found out")?;
     let bench = Bench { args, program };
     let report = if bench.args.endpoints.is_empty() {
@@ -72,7 +73,7 @@ pub(crate) async fn bench(args: BenchArgs) -> anyhow::Result<Exit> {
     } else {
         tokio::select! {
             report = bench.on_endpoints() => Some(report?),
-            () = signals.next() => None,
+            _ = signals.next() => None,
         }
     };
     let Some(report) = report else {
@@ -116,7 +117,7 @@ impl Bench {
         };
         let (layout, floors) = tokio::select! {
             begun = begun => begun?,
-            () = signals.next() => return Ok(None),
+            _ = signals.next() => return Ok(None),
         };
         let (events, mut happens) = mpsc::unbounded_channel();
         let members = Members::start(&self.program, &layout.places, &events)?;
@@ -137,7 +138,7 @@ impl Bench {
         let report = tokio::select! {
             report = self.runs(&endpoints, &layout.directory, floors) => Some(report),
             ended = ended => Some(Err(anyhow::anyhow!(what_ended(&layout, &ended)))),
-            () = signals.next() => None,
+            _ = signals.next() => None,
         };
         members.stop().await;
         layout.end()?;

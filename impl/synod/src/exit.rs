@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     NotDone,
     /// For some values, it is unknown whether they are in the log or will get there.
     Unknown,
+    /// A signal has ended the command.
+    Signal(i32),
 }
 
 /// The command line is invalid, in a way that clap does not detect.
@@ -39,7 +41,8 @@ Exit codes:
   3  not done: some values were not delivered and never will be, because no replica could be reached
      or every replica refused them; none is unknown
   4  unknown: some values may be in the log, or may get there later: there was no answer in time, or
-     standard output was closed before the answer was printed
+     standard output was closed before the answer was printed, or a signal came before the answer
+  130, 143  Ctrl-C or SIGTERM came, and none is unknown
 The reason for each value that was not delivered is on standard error.";
 
 /// The exit codes of commands that ask, for their help texts.
@@ -58,14 +61,25 @@ impl From<&SubmitFailed> for Exit {
     }
 }
 
+impl Exit {
+    /// The exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::NotDone => 3,
+            Self::Unknown => 4,
+            // As a shell reports it.
+            Self::Signal(number) => {
+                u8::try_from(number).map_or(u8::MAX, |it| it.saturating_add(128))
+            }
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::NotDone => 3,
-            Exit::Unknown => 4,
-        })
+        exit.code().into()
     }
 }
 

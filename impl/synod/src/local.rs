@@ -22,12 +22,12 @@ use clap::Args;
 use synod_client::Endpoint;
 use synod_model::ReplicaId;
 use synod_wire::api::{Forming, Role};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time;
 
 use super::exit::Exit;
 use super::output::{self, Output};
+use super::signals::Signals;
 use super::status;
 use layout::PORTS;
 pub(crate) use layout::{Layout, Place};
@@ -64,7 +64,7 @@ pub(crate) struct LocalArgs {
 }
 
 pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hangup()?;
     let is_temporary = args.data_dir.is_none();
     let (events, mut happens) = mpsc::unbounded_channel();
     let cluster = async {
@@ -74,7 +74,7 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
     };
     let (members, layout) = tokio::select! {
         cluster = cluster => cluster?,
-        () = signals.next() => return Ok(Exit::Done),
+        _ = signals.next() => return Ok(Exit::Done),
     };
     let shown = show(&layout, is_temporary, &members, &mut happens, &mut signals).await;
     // However it ended, no process stays behind.
@@ -103,30 +103,6 @@ fn base_port(text: &str) -> Result<u16, String> {
     })
 }
 
-/// The signals that stop this command.
-pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
-
-impl Signals {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be waited for");
-        // The last one comes when the terminal is closed.
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    pub(crate) async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-}
-
 /// Prints what happens until a signal comes.
 async fn show(
     layout: &Layout,
@@ -146,7 +122,7 @@ async fn show(
         output.flush()?;
         tokio::select! {
             biased;
-            () = signals.next() => {
+            _ = signals.next() => {
                 output.line("stopping")?;
                 return Ok(output.flush()?);
             }

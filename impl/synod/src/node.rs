@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -12,8 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use synod_model::ReplicaId;
 use synod_node::client_port::serve;
-use synod_node::{BareLog, Config, ListensFor, Node, Timing};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use synod_node::{BareLog, Config, ListensFor, Node, Timing, warn_if_ephemeral};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -24,10 +22,15 @@ use super::exit::{Exit, UsageError, error_text};
 use super::input;
 use super::log_writer::LogWriter;
 use super::members::{Members, checked, dialled};
+use super::signals::Signals;
 
 /// How long the disk may take to sync what is under way when the node stops: 5 s. The node has promised
 /// nobody what was not synced.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Why a node ends whose port for clients is not served any more.
+const PORT_ENDED: &str = "the port for clients is not served any more: its task has ended, and said why \
+     above\n  that is a fault of synod: please report it; nothing acknowledged is lost";
 
 /// Run the replica of a data directory, which `synod init` has made
 ///
@@ -186,32 +189,37 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     let limits = server_limits();
     let stopping = async move {
         tokio::select! {
-            () = signals.next() => {}
+            _ = signals.next() => {}
             () = input::ended(), if until_stdin_ends => {}
         }
     };
     tokio::pin!(stopping);
-    // Followers read the values from the log, so the state machine has nothing to do.
-    let opening = Node::open(config, BareLog);
-    let node = tokio::select! {
-        node = opening => node?,
+    let prepared = tokio::select! {
+        prepared = Node::prepare(config) => prepared?,
         () = &mut stopping => return Ok(()),
     };
     let listener = ListensFor::Clients.listen(listen_client).await?;
+    warn_if_ephemeral([&listen_client.to_owned()]);
     info!(address = %listener.local_addr()?, "listens for clients");
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move {
         // If the sender is dropped, that is a stop as well.
         let _ = stopped.await;
     };
-    let backend = Arc::new(node.clone());
-    let serving = tokio::spawn(serve(listener, backend, limits, stopped));
+    let mut serving = tokio::spawn(serve(listener, prepared.backend(), limits, stopped));
+    // Followers read the values from the log, so the state machine has nothing to do.
+    let node = tokio::select! {
+        node = prepared.open(BareLog) => node?,
+        () = &mut stopping => return Ok(()),
+        _ = &mut serving => bail!(PORT_ENDED),
+    };
     let ended = tokio::select! {
         ended = node.ended() => ended,
         () = &mut stopping => {
             info!("stops");
             Ok(())
         }
+        _ = &mut serving => bail!(PORT_ENDED),
     };
     // Clients first, because what is in flight may still be answered.
     drop(stop);
@@ -222,27 +230,6 @@ async fn run(config: Config, listen_client: &str, until_stdin_ends: bool) -> any
     }
     warn!("ends with a write under way: the disk does not answer");
     Ok(())
-}
-
-/// The signals that stop a node. Each value of this type gets every signal.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be waited for");
-        let terminate = listen(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Starts to log to standard error. `SYNOD_LOG` is the filter, such as `info` or `synod=debug`.

@@ -8,8 +8,8 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
-use synod_client::Endpoint;
-use synod_wire::api::{Forming, ReplicaStatus, Role};
+use synod_client::{ConnectError, ConnectTrouble, Endpoint};
+use synod_wire::api::{Forming, ReplicaStatus, Role, Starting};
 
 use super::args::duration;
 use super::exit::Exit;
@@ -58,6 +58,9 @@ pub(crate) struct Report {
     reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    /// How far it has read its log, while it does nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) starting: Option<Starting>,
     #[serde(flatten)]
     pub(crate) status: Option<ReplicaStatus>,
 }
@@ -67,9 +70,20 @@ pub(crate) async fn ask(endpoints: &[Endpoint], answer_max: Duration) -> Vec<Rep
     join_all(endpoints.iter().map(async |endpoint| {
         let (status, error) = match synod_client::status(endpoint, answer_max).await {
             Ok(status) => (Some(status), None),
+            Err(ConnectError { trouble: ConnectTrouble::Starting(it), .. }) => {
+                let report = Report {
+                    endpoint: endpoint.to_string(),
+                    reachable: true,
+                    starting: Some(it),
+                    error: None,
+                    status: None,
+                };
+                return report;
+            }
             Err(error) => (None, Some(error.trouble.to_string())),
         };
-        Report { endpoint: endpoint.to_string(), reachable: status.is_some(), error, status }
+        let reachable = status.is_some();
+        Report { endpoint: endpoint.to_string(), reachable, error, starting: None, status }
     }))
     .await
 }
@@ -112,6 +126,10 @@ fn table(reports: &[Report]) -> Table {
 
 fn row(report: &Report) -> Vec<Cell> {
     let endpoint = Cell::new(&report.endpoint);
+    if let Some(starting) = &report.starting {
+        let id = Cell::new(format!("r{}", starting.replica));
+        return vec![endpoint, id, Cell::new("starting").fg(Color::Yellow)];
+    }
     let Some(status) = &report.status else {
         return vec![endpoint, Cell::new("-"), Cell::new("unreachable").fg(Color::Red)];
     };
@@ -120,7 +138,7 @@ fn row(report: &Report) -> Vec<Cell> {
         (Forming::Formed, Role::Coordinator) => Cell::new("coordinator").fg(Color::Green),
         (Forming::Formed, role) => Cell::new(role.name()),
     };
-    let lag = Cell::new(status.lag_slots);
+    let lag = Cell::new(status.lag_slots.map_or("?".to_owned(), |slots| slots.to_string()));
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
     let peers = Cell::new(format!("{connected}/{}", status.peers.len()));
     vec![
@@ -131,7 +149,7 @@ fn row(report: &Report) -> Vec<Cell> {
         Cell::new(status.promised),
         Cell::new(status.committed),
         Cell::new(status.applied),
-        if status.lag_slots > 0 { lag.fg(Color::Yellow) } else { lag },
+        if status.lag_slots == Some(0) { lag } else { lag.fg(Color::Yellow) },
         Cell::new(ByteSize(status.disk.log_bytes)),
         Cell::new(ByteSize(status.disk.unsynced_bytes)),
         Cell::new(ByteSize(status.resident_bytes)),
@@ -146,6 +164,9 @@ fn notes(reports: &[Report]) -> Vec<String> {
         let endpoint = &report.endpoint;
         if let Some(error) = &report.error {
             notes.push(format!("{endpoint}: {error}"));
+        }
+        if let Some(starting) = &report.starting {
+            notes.push(format!("{endpoint}: {starting}"));
         }
         if let Some(ReplicaStatus { forming: Forming::Forming { missing }, .. }) = &report.status {
             let missing: Vec<_> = missing.iter().map(|id| format!("r{id}")).collect();

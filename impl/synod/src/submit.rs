@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt as _;
@@ -19,6 +20,7 @@ use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, UsageError};
 use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
+use super::signals::{self, Signals};
 
 /// How many values are in flight at once: 512. That is half of what a session may have, so a slow value
 /// does not stop the others soon.
@@ -26,6 +28,10 @@ const IN_FLIGHT_MAX: usize = 512;
 
 /// How many bytes the values in flight may have, unless a single one has more: 64 MiB.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+
+/// How long a command that a signal ends may take to say what is known, and to end its session. Default
+/// 2 s: it waits for nobody but the reader of standard output.
+const GIVE_UP_MAX: Duration = Duration::from_secs(2);
 
 /// The arguments of `submit`.
 #[derive(Debug, Args)]
@@ -60,11 +66,30 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     };
     let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
     let mut answers = OrderedAnswers::new();
-    if let Err(error) = pump(&client, &mut values, &mut answers).await {
-        return answers.broken_off(error);
-    }
-    client.close().await;
-    Ok(answers.exit)
+    let mut signals = Signals::new()?;
+    tokio::spawn(signals::insist(Signals::new()?, GIVE_UP_MAX, || {
+        anstream::eprintln!(
+            "{} unknown: the outcome of the last values is lost: look, with `synod follow`, before you \
+             submit them again",
+            "error:".red().bold()
+        );
+    }));
+    let pumped = tokio::select! {
+        pumped = pump(&client, &mut values, &mut answers) => pumped.map(|()| None),
+        exit = signals.next() => Ok(Some(exit)),
+    };
+    let ended = match pumped {
+        Ok(None) => {
+            client.close().await;
+            return Ok(answers.exit);
+        }
+        Ok(Some(exit)) => {
+            client.give_up().await;
+            answers.given_up(exit, values.left()).await
+        }
+        Err(error) => Err(error),
+    };
+    ended.or_else(|error| answers.broken_off(error))
 }
 
 /// The source of the values.
@@ -74,6 +99,14 @@ enum Values {
 }
 
 impl Values {
+    /// How many values on the command line were not submitted.
+    fn left(&self) -> usize {
+        match self {
+            Self::Given(values) => values.len(),
+            Self::Stdin(_) => 0,
+        }
+    }
+
     /// The next value. Nothing is lost if the wait is dropped.
     async fn next(&mut self) -> Option<Line> {
         match self {
@@ -188,6 +221,22 @@ impl OrderedAnswers {
             "error:".red().bold()
         );
         Ok(Exit::Unknown)
+    }
+
+    /// A signal came. Says of every value in flight what is known of it.
+    async fn given_up(&mut self, signal: Exit, left: usize) -> Result<Exit, OutputError> {
+        let in_flight = self.in_flight.len();
+        while let Some(mut next) = self.in_flight.pop_front() {
+            let outcome = next.outcome().await;
+            self.print(&next.value, outcome)?;
+        }
+        self.flush()?;
+        anstream::eprintln!(
+            "{} a signal came: {in_flight} values had no answer{}",
+            "error:".red().bold(),
+            if left > 0 { format!(", and {left} were not submitted") } else { String::new() },
+        );
+        Ok(if self.exit == Exit::Done { signal } else { self.exit })
     }
 
     fn print(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {

@@ -1,8 +1,7 @@
 //! Why a node does not open, and why one ends.
 
-use std::io;
-
 use synod_model::{ReplicaId, Slot};
+use synod_wire::blocking::NotRun;
 use thiserror::Error;
 
 use crate::listen::ListenError;
@@ -62,9 +61,9 @@ pub enum NodeOpenError {
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
-    /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
-    Thread(io::Error),
+    /// A thread cannot be started, or has panicked.
+    #[error(transparent)]
+    NotRun(#[from] NotRun),
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}, which it was given again at this start\n  \
@@ -106,7 +105,10 @@ pub enum NodeError {
         /// The last slot that the state includes.
         slot: Slot,
     },
-    /// A thread of the node has panicked.
+    /// The runtime in which the node was opened has ended.
+    #[error("the runtime of the node has ended before the node")]
+    RuntimeEnded,
+    /// A thread or a task of the node has panicked.
     #[error(
         "the thread `{thread}` of this node panicked, and said why above\n  \
          that is a fault of synod: please report it; nothing durable is lost"

@@ -3,14 +3,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId, Slot,
 };
-use tokio::runtime::Builder;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{FOLLOWER_READS_MAX, Node, NodeSubscription};
@@ -39,17 +36,6 @@ async fn alone(data_dir: &Path) -> Node {
     let listen_peer = Some("127.0.0.1:0".into());
     let config = Config { listen_peer, ..Config::new(data_dir) };
     Node::open(config, BareLog).await.unwrap()
-}
-
-/// The only thread that may read is busy until what this returns is dropped.
-fn busy() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
-    let (until, wait) = mpsc::channel::<()>();
-    let (begins, has_begun) = mpsc::channel();
-    spawn_blocking(move || {
-        let _ = begins.send(());
-        let _ = wait.recv();
-    });
-    (until, has_begun)
 }
 
 /// Takes what the log has, up to this slot.
@@ -125,27 +111,29 @@ async fn followers_that_are_behind_wait_for_their_turn_and_are_not_refused() {
     node.stop().await.unwrap();
 }
 
-#[test]
-fn a_read_that_outlasts_its_wait_is_gone_on_with() {
+#[tokio::test]
+async fn a_read_that_outlasts_its_wait_is_gone_on_with() {
     let data_dir = tempfile::tempdir().unwrap();
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
-    runtime.unwrap().block_on(async {
-        let node = alone(&data_dir.path().join("r0")).await;
-        node.submit("a").await.unwrap();
-        let mut subscription = node.subscribe(Slot(1));
+    let node = alone(&data_dir.path().join("r0")).await;
+    node.submit("a").await.unwrap();
+    let mut subscription = node.subscribe(Slot(1));
+    let turns = || {
+        let all = u32::try_from(FOLLOWER_READS_MAX).unwrap();
+        Arc::clone(&node.inner.disk_reads).acquire_many_owned(all)
+    };
 
-        // The wait for a read that takes long is given up: its read stands first in the queue.
-        let (slow, _) = busy();
-        let given_up = timeout(Duration::from_millis(20), subscription.next()).await;
-        assert!(given_up.is_err());
-        // Then the disk is busy for ever: a second read would never be made.
-        let (slow_again, has_begun) = busy();
-        drop(slow);
-        has_begun.recv_timeout(IN_TIME).unwrap();
+    // The wait for a read that takes long is given up: its read stands first in the queue.
+    let slow = turns().await.unwrap();
+    let given_up = timeout(Duration::from_millis(20), subscription.next()).await;
+    assert!(given_up.is_err());
+    // Behind it the disk is busy for ever: a second read would never be made.
+    let slow_again = tokio::spawn(turns());
+    tokio::task::yield_now().await;
+    drop(slow);
+    let slow_again = timeout(IN_TIME, slow_again).await.expect("the read is made").unwrap();
 
-        let deliveries = timeout(IN_TIME, subscription.next()).await.expect("it is read").unwrap();
-        assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
-        drop((slow_again, subscription));
-        node.stop().await.unwrap();
-    });
+    let deliveries = timeout(IN_TIME, subscription.next()).await.expect("it is read").unwrap();
+    assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
+    drop((slow_again, subscription));
+    node.stop().await.unwrap();
 }

@@ -4,6 +4,7 @@
 #[path = "../../../client/tests/client/fake.rs"]
 mod fake;
 mod outputs;
+mod signals;
 #[allow(dead_code)]
 mod synod_command;
 
@@ -261,4 +262,16 @@ async fn bench_refuses_what_no_cluster_takes() {
         assert_eq!(done.code, 2, "{}", done.stderr);
         assert!(done.stderr.contains(says), "{}", done.stderr);
     }
+}
+
+/// The runtime would panic. Where no thread has the stack that it is to have, none can be started.
+#[tokio::test]
+async fn a_want_of_threads_is_an_error() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_synod"));
+    command.args(["status", "--endpoints", "localhost:1"]);
+    command.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let done = Synod::spawn(command).ended().await;
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(done.stderr.starts_with("error: the threads of this program could not be started"));
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
 }

@@ -1,10 +1,13 @@
 //! A node that is told to do something impossible.
 
+use std::fs;
 use std::net::TcpListener;
 
 use crate::cluster::Cluster;
 use crate::command::{Done, synod};
 use crate::process::with_nobody_starting;
+use crate::wait::until;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 /// Runs replica 0 with these further arguments.
 fn node(cluster: &Cluster, more: &[&str]) -> Done {
@@ -75,4 +78,68 @@ fn addresses_that_lead_nowhere_are_refused() {
             "--peers ID=HOST:PORT",
         ]);
     }
+}
+
+/// Makes the log of a replica one that is never read to its end: its first segment is a pipe without a
+/// writer, and opening it waits.
+fn endless_log(cluster: &Cluster, id: u16) {
+    let segment = cluster.data_dir(id).join("log/00000001.wal");
+    fs::remove_file(&segment).unwrap();
+    mkfifoat(CWD, &segment, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_the_log_is_read() {
+    let cluster = Cluster::made(3);
+    endless_log(&cluster, 0);
+    let in_use = "Address already in use";
+    let for_peers = TcpListener::bind(cluster.peer_address(0)).unwrap();
+    node(&cluster, &[]).failed_with(&["cannot listen for peers at", in_use]);
+    with_nobody_starting(|| drop(for_peers));
+    let for_clients = TcpListener::bind(cluster.endpoint(0)).unwrap();
+    node(&cluster, &[]).failed_with(&["cannot listen for clients at", in_use]);
+    with_nobody_starting(|| drop(for_clients));
+    node(&cluster, &["--peers", "7=127.0.0.1:1"]).failed_with(&["7 is no member"]);
+}
+
+#[test]
+fn a_node_that_reads_its_log_says_so_and_clients_go_elsewhere() {
+    let (mut cluster, _) = Cluster::running(3);
+    cluster.stop(0);
+    endless_log(&cluster, 0);
+    cluster.start(0).tells("reads the log");
+    let endpoint = cluster.endpoint(0);
+    until("the client port says how far it is", || {
+        let done = synod(&["status", "--endpoints", &endpoint]);
+        done.stdout.contains("reading the log, 0 of ").then_some(())
+    });
+    let report = &cluster.status([0])[0];
+    assert_eq!(report["reachable"], true, "{report}");
+    assert_eq!(report["starting"]["segments_read"], 0, "{report}");
+
+    let args = ["submit", "--timeout", "1s", "--endpoints", &endpoint, "early"];
+    let done = synod(&args);
+    assert_eq!(done.code, 3, "it is not done: {done:?}");
+    assert!(done.stderr.contains("it is starting, and reads its log"), "{done:?}");
+    for command in ["read", "follow"] {
+        synod(&[command, "--timeout", "1s", "--endpoints", &endpoint]).failed_with(&["starting"]);
+    }
+    // The others work, and a client finds them.
+    cluster.settled_among(&[1, 2]);
+    cluster.submit([0, 1, 2], &["elsewhere"]);
+    assert!(cluster.read([0, 1, 2]) > 0);
+    cluster.stop(0);
+}
+
+#[test]
+fn ports_that_the_system_gives_to_callers_are_warned_of() {
+    let mut cluster = Cluster::made(3);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first = range.split_whitespace().next().unwrap();
+    let address = format!("127.0.0.1:{first}");
+    cluster.more_args.entry(0).or_default().extend(["--peers".to_owned(), format!("1={address}")]);
+    let node = cluster.start(0);
+    node.tells("the port is one of those that the system gives to callers");
+    node.tells(&address);
+    cluster.stop(0);
 }
