@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use synod_model::{ReplicaId, Run};
+use synod_wire::address::canonical;
 use synod_wire::api::About;
 use synod_wire::blocking;
 use tokio::net::TcpListener;
@@ -143,7 +144,7 @@ fn addresses(
     }
     let mut places = BTreeMap::new();
     for (replica, address) in &addresses {
-        if let Some(other) = places.insert(address, *replica) {
+        if let Some(other) = places.insert(canonical(address), *replica) {
             let (replicas, address) = ([other, *replica], address.clone());
             return Err(NodeOpenError::SameAddress { replicas, address });
         }
