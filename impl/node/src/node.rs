@@ -33,7 +33,10 @@ mod subscription;
 mod tests;
 mod verdict_history;
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use synod_model::{Position, ReplicaId, Run, SessionId, Slot};
 use synod_wire::Value;
@@ -45,6 +48,7 @@ use synod_wire::api::{
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 pub use error::{NodeError, NodeOpenError};
 pub use make::{MakeError, make_data_directory};
@@ -175,15 +179,48 @@ impl Node {
     /// That it is [not done](SubmitError::NotDone), or that it is [unknown](SubmitError::Unknown) what
     /// becomes of it. Dropping the future does not take the command back.
     pub async fn submit(&self, command: impl Into<Value>) -> Result<Applied, SubmitError> {
-        let session = self.own_session().await?;
-        let numbered = session.begin().await;
+        self.submit_with(command.into(), pending()).await
+    }
+
+    /// The same, for so long at most. Without a majority there would be no answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), and [`NotDone::Deadline`] or [`Unknown::Deadline`] when the time is
+    /// up.
+    pub async fn submit_within(
+        &self,
+        command: impl Into<Value>,
+        within: Duration,
+    ) -> Result<Applied, SubmitError> {
+        self.submit_with(command.into(), sleep(within)).await
+    }
+
+    async fn submit_with(
+        &self,
+        command: Value,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<Applied, SubmitError> {
+        let mut deadline = pin!(deadline);
+        let prepare = async {
+            let session = self.own_session().await?;
+            let numbered = session.begin().await;
+            Ok((session, numbered))
+        };
+        let (session, numbered) = tokio::select! {
+            prepared = prepare => prepared?,
+            () = &mut deadline => return Err(SubmitError::NotDone(NotDone::Deadline)),
+        };
         let request = Request {
             session: session.id(),
             number: numbered.number(),
             answered: numbered.answered(),
-            value: command.into(),
+            value: command,
         };
-        let outcome = self.request(request).await;
+        let outcome = tokio::select! {
+            outcome = self.request(request) => outcome,
+            () = &mut deadline => return Err(SubmitError::Unknown(Unknown::Deadline)),
+        };
         if let Err(SubmitError::Unknown(Unknown::Refused(_))) = outcome {
             // Evicted to make room, perhaps: the next submission opens another.
             let mut own = self.inner.session.lock().await;
@@ -228,6 +265,21 @@ impl Node {
         self.call(call, QueryError::Stopping, QueryError::Stopping).await
     }
 
+    /// The same, for so long at most. A linearizable query has no answer without a majority.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`QueryError::Deadline`] when the time is up.
+    pub async fn query_within(
+        &self,
+        request: impl Into<Value>,
+        consistency: Consistency,
+        within: Duration,
+    ) -> Result<Answered, QueryError> {
+        let queried = timeout(within, self.query(request, consistency)).await;
+        queried.unwrap_or(Err(QueryError::Deadline))
+    }
+
     /// Waits until this replica has applied every command that any client was told is done before this
     /// was called. Returns the slot up to which it has.
     ///
@@ -237,6 +289,15 @@ impl Node {
     pub async fn read(&self) -> Result<Slot, ReadError> {
         let call = |reply| Call::Read(ReadReply::Barrier(reply));
         self.call(call, ReadError::Stopping, ReadError::Stopping).await
+    }
+
+    /// The same, for so long at most. Without a majority there would be no answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and [`ReadError::Deadline`] when the time is up.
+    pub async fn read_within(&self, within: Duration) -> Result<Slot, ReadError> {
+        timeout(within, self.read()).await.unwrap_or(Err(ReadError::Deadline))
     }
 
     /// Follows the log from slot `from` on: every entry that was and will be committed, also those that

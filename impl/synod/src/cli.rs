@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use super::bench::{self, BareArgs, BenchArgs};
 use super::exit::{ASK_CODES, SUBMIT_CODES};
 use super::follow::{self, FollowArgs};
+use super::health::{self, HealthArgs};
 use super::init::InitArgs;
 use super::inspect::InspectArgs;
 use super::local::{self, LocalArgs};
@@ -49,6 +50,9 @@ pub(crate) enum Command {
     /// Show the state of replicas
     #[command(after_help = status::CODES)]
     Status(StatusArgs),
+    /// Say whether the cluster works, for scripts and probes
+    #[command(after_help = health::CODES, long_about = health::ABOUT)]
+    Health(HealthArgs),
     Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = local::HELP)]

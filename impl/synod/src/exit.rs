@@ -18,6 +18,10 @@ pub(crate) enum Exit {
     NotDone,
     /// For some values, it is unknown whether they are in the log or will get there.
     Unknown,
+    /// The cluster does not work.
+    DoesNotWork,
+    /// The cluster works, and not as well as it was asked to.
+    Degraded,
     /// A signal has ended the command.
     Signal(i32),
 }
@@ -67,8 +71,8 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
-            Self::NotDone => 3,
-            Self::Unknown => 4,
+            Self::NotDone | Self::DoesNotWork => 3,
+            Self::Unknown | Self::Degraded => 4,
             // As a shell reports it.
             Self::Signal(number) => {
                 u8::try_from(number).map_or(u8::MAX, |it| it.saturating_add(128))

@@ -16,6 +16,7 @@ mod descriptors;
 mod escape;
 mod exit;
 mod follow;
+mod health;
 mod init;
 mod input;
 mod inspect;
@@ -70,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Submit(args) => wait_for(submit::submit(args)),
         Command::Read(args) => wait_for(ended_by_signals(read::read(args))),
         Command::Follow(args) => wait_for(ended_by_signals(follow::follow(args))),
+        Command::Health(args) => wait_for(ended_by_signals(health::health(args))),
         Command::Status(args) => wait_for(ended_by_signals(status::status(args))),
         Command::Local(args) => wait_for(local::local(args)),
         Command::Bench(args) => wait_for(bench::bench(args)),

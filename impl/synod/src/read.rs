@@ -1,11 +1,11 @@
 //! `synod read`: prints where the log ends.
 
-use anyhow::Context as _;
 use clap::Args;
 use synod_client::Client;
 
 use super::args::{Endpoints, Timeout};
 use super::exit::Exit;
+use super::health;
 use super::output::Output;
 
 pub(crate) const ABOUT: &str = "\
@@ -24,8 +24,14 @@ pub(crate) struct ReadArgs {
 }
 
 pub(crate) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
-    let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
-    let slot = client.read().await.context("the end of the log could not be read")?;
+    let client = Client::new(args.endpoints.endpoints(), args.timeout.options())?;
+    let slot = match client.read().await {
+        Ok(slot) => slot,
+        Err(error) => {
+            let error = anyhow::Error::new(error).context("the end of the log could not be read");
+            return health::failed(&args.endpoints.endpoints(), error).await;
+        }
+    };
     let mut output = Output::new();
     output.line(slot)?;
     output.flush()?;

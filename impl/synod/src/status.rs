@@ -11,22 +11,23 @@ use serde::Serialize;
 use synod_client::{ConnectError, ConnectTrouble, Endpoint};
 use synod_wire::api::{Forming, ReplicaStatus, Role, Starting};
 
-use super::args::duration;
+use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
+use super::health::Health;
 use super::output::Output;
 
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  at least one replica answered
+  0  the cluster works: a coordinator has a majority
   1  no replica answered
-  2  the command line is invalid";
+  2  the command line is invalid
+  3  the cluster does not work: the last line says why";
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Where replicas take clients: host:port, separated by commas. Each of them is asked
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
-    pub(crate) endpoints: Vec<Endpoint>,
+    #[command(flatten)]
+    pub(crate) endpoints: AllEndpoints,
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -36,7 +37,8 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
-    let reports = ask(&args.endpoints, args.timeout).await;
+    let reports = ask(&args.endpoints.endpoints(), args.timeout).await;
+    let health = Health::of(&reports);
     let mut output = Output::new();
     if args.json {
         output.line(serde_json::to_string_pretty(&reports)?)?;
@@ -45,17 +47,17 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
         for note in notes(&reports) {
             output.line(note)?;
         }
+        output.line(format_args!("\n{health}"))?;
     }
     output.flush()?;
-    let is_answered = reports.iter().any(|report| report.status.is_some());
-    Ok(if is_answered { Exit::Done } else { Exit::Failed })
+    Ok(health.exit())
 }
 
 /// The answer of one replica, or why there was none.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) endpoint: String,
-    reachable: bool,
+    pub(crate) reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     /// How far it has read its log, while it does nothing else.
@@ -65,25 +67,33 @@ pub(crate) struct Report {
     pub(crate) status: Option<ReplicaStatus>,
 }
 
+impl Report {
+    pub(crate) fn of(endpoint: String, status: ReplicaStatus) -> Self {
+        let status = Some(status);
+        Self { endpoint, reachable: true, error: None, starting: None, status }
+    }
+
+    pub(crate) fn starting(endpoint: String, starting: Starting) -> Self {
+        let starting = Some(starting);
+        Self { endpoint, reachable: true, error: None, starting, status: None }
+    }
+
+    fn unreachable(endpoint: String, error: String) -> Self {
+        Self { endpoint, reachable: false, error: Some(error), starting: None, status: None }
+    }
+}
+
 /// Asks all endpoints at once.
 pub(crate) async fn ask(endpoints: &[Endpoint], answer_max: Duration) -> Vec<Report> {
     join_all(endpoints.iter().map(async |endpoint| {
-        let (status, error) = match synod_client::status(endpoint, answer_max).await {
-            Ok(status) => (Some(status), None),
-            Err(ConnectError { trouble: ConnectTrouble::Starting(it), .. }) => {
-                let report = Report {
-                    endpoint: endpoint.to_string(),
-                    reachable: true,
-                    starting: Some(it),
-                    error: None,
-                    status: None,
-                };
-                return report;
+        let text = endpoint.to_string();
+        match synod_client::status(endpoint, answer_max).await {
+            Ok(status) => Report::of(text, status),
+            Err(ConnectError { trouble: ConnectTrouble::Starting(starting), .. }) => {
+                Report::starting(text, starting)
             }
-            Err(error) => (None, Some(error.trouble.to_string())),
-        };
-        let reachable = status.is_some();
-        Report { endpoint: endpoint.to_string(), reachable, error, starting: None, status }
+            Err(error) => Report::unreachable(text, error.trouble.to_string()),
+        }
     }))
     .await
 }

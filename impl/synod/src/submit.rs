@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::args::{Endpoints, Timeout};
 use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, UsageError};
+use super::health;
 use super::input::{self, Line, LineError};
 use super::output::{Output, OutputError};
 use super::signals::{self, Signals};
@@ -64,7 +65,8 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     } else {
         Values::Given(args.values.into())
     };
-    let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
+    let endpoints = args.endpoints.endpoints();
+    let client = Client::new(endpoints.clone(), args.timeout.options())?;
     let mut answers = OrderedAnswers::new();
     let mut signals = Signals::new()?;
     tokio::spawn(signals::insist(Signals::new()?, GIVE_UP_MAX, || {
@@ -81,6 +83,9 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     let ended = match pumped {
         Ok(None) => {
             client.close().await;
+            if answers.exit != Exit::Done {
+                health::explain(&endpoints).await;
+            }
             return Ok(answers.exit);
         }
         Ok(Some(exit)) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId, Slot,
 };
+use synod_wire::api::{Consistency, NotDone, QueryError, ReadError, SubmitError, Unknown};
 use tokio::time::timeout;
 
 use super::{FOLLOWER_READS_MAX, Node, NodeSubscription};
@@ -22,15 +23,22 @@ const IN_TIME: Duration = Duration::from_secs(10);
 
 /// A cluster of one.
 async fn alone(data_dir: &Path) -> Node {
+    one_of(data_dir, 1).await
+}
+
+/// The first of so many members. The others do not run.
+async fn one_of(data_dir: &Path, members: u16) -> Node {
     let me = ReplicaId(0);
-    let first = Configuration::new(ConfigurationId(1), vec![me]).unwrap();
+    let all: Vec<_> = (0..members).map(ReplicaId).collect();
+    let peers = all.iter().map(|id| (*id, format!("127.0.0.1:{}", id.0 + 1))).collect();
+    let first = Configuration::new(ConfigurationId(1), all).unwrap();
     let new = NewReplica {
         cluster_name: "alone".into(),
         constants: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
         replica: me,
         incarnation: Incarnation(1),
         log: LogLimits::default(),
-        peers: [(me, "127.0.0.1:1".into())].into(),
+        peers,
     };
     drop(DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &new).unwrap());
     let listen_peer = Some("127.0.0.1:0".into());
@@ -136,4 +144,26 @@ async fn a_read_that_outlasts_its_wait_is_gone_on_with() {
     assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
     drop((slow_again, subscription));
     node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_needs_a_majority_ends_at_its_deadline_without_one() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = one_of(&data_dir.path().join("r0"), 3).await;
+    let soon = Duration::from_millis(100);
+    // It has not met the others. It refuses at once.
+    let refused = node.submit_within("a", soon).await;
+    assert_eq!(refused, Err(SubmitError::NotDone(NotDone::Forming)));
+    node.stop().await.unwrap();
+
+    let node = alone(&data_dir.path().join("r1")).await;
+    node.submit("a").await.unwrap();
+    assert_eq!(node.submit_within("b", IN_TIME).await.unwrap().slot, Slot(3));
+    let stopping = node.inner.parts.calls.clone();
+    // No call is taken any more: the queue is full.
+    let _full = stopping.reserve_many(stopping.max_capacity()).await.unwrap();
+    assert_eq!(node.submit_within("c", soon).await, Err(SubmitError::Unknown(Unknown::Deadline)));
+    assert_eq!(node.read_within(soon).await, Err(ReadError::Deadline));
+    let query = node.query_within("", Consistency::Linearizable, soon).await;
+    assert_eq!(query, Err(QueryError::Deadline));
 }
