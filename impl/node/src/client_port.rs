@@ -124,7 +124,7 @@ pub async fn serve<B: Backend>(
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) if connections.len() >= all.limits.connections_max => {
                     if all.lines.allows_line() {
-                        warn!(%from, "a client was turned away: there are {} connections", connections.len());
+                        warn!(%from, connections = connections.len(), "a client was turned away: the limit is reached");
                     }
                     turn_away(&socket);
                 }

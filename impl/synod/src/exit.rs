@@ -14,10 +14,14 @@ pub(crate) enum Exit {
     Done,
     /// The command could not be carried out.
     Failed,
+    /// The command line or the environment is invalid.
+    Usage,
     /// Some values were not done, and none is unknown.
     NotDone,
     /// For some values, it is unknown whether they are in the log or will get there.
     Unknown,
+    /// The node cannot run, and the next start would fail as this one did.
+    Permanent,
     /// The cluster does not work.
     DoesNotWork,
     /// The cluster works, and not as well as it was asked to.
@@ -71,8 +75,10 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Usage => UsageError::CODE,
             Self::NotDone | Self::DoesNotWork => 3,
             Self::Unknown | Self::Degraded => 4,
+            Self::Permanent => 5,
             // As a shell reports it.
             Self::Signal(number) => {
                 u8::try_from(number).map_or(u8::MAX, |it| it.saturating_add(128))

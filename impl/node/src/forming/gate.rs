@@ -165,7 +165,7 @@ impl Inner {
                 self.is_formed.send_replace(true);
                 info!("the cluster is formed");
             } else {
-                info!(replica = %from, %incarnation, "met for the first time");
+                info!(peer = %from, %incarnation, "met for the first time");
             }
         }
         Ok(())

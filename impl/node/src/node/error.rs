@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::listen::ListenError;
 use crate::peers::PeersError;
 use crate::start::StartError;
-use crate::storage::{AppendError, OpenError, ReadError, SmallFileError};
+use crate::storage::{AppendError, OpenError, ReadError, RecoverError, SmallFileError};
 
 /// Why a node cannot be opened.
 #[derive(Debug, Error)]
@@ -75,6 +75,29 @@ pub enum NodeOpenError {
     },
 }
 
+impl NodeOpenError {
+    /// Whether the next start would fail as this one did, unless a person does something before. So a
+    /// service manager need not try.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Directory(OpenError::InUse(_) | OpenError::Disk(_))
+            | Self::Directory(OpenError::SmallFile(SmallFileError::Disk(_)))
+            | Self::Addresses(_)
+            | Self::Listen(_)
+            | Self::Random(_)
+            | Self::NotRun(_) => false,
+            Self::Start(StartError::Log(error)) => !matches!(**error, RecoverError::Disk(_)),
+            Self::Directory(_)
+            | Self::Peers(_)
+            | Self::Start(StartError::Base(_))
+            | Self::NoMember { .. }
+            | Self::NoAddress { .. }
+            | Self::SameAddress { .. }
+            | Self::StateMachine { .. } => true,
+        }
+    }
+}
+
 /// Why a node ended by itself.
 #[derive(Debug, Error)]
 pub enum NodeError {
@@ -117,4 +140,21 @@ pub enum NodeError {
         /// Its name.
         thread: &'static str,
     },
+}
+
+impl NodeError {
+    /// Whether the next run would end as this one did, unless a person does something before. So a
+    /// service manager need not start it.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Peers(PeersError::OtherDirectory { .. } | PeersError::NoAddress { .. }) => true,
+            Self::Read(error) => !matches!(error, ReadError::Disk(_)),
+            Self::Append(_)
+            | Self::Peers(_)
+            | Self::StateMachine { .. }
+            | Self::Query { .. }
+            | Self::RuntimeEnded
+            | Self::Panicked { .. } => false,
+        }
+    }
 }

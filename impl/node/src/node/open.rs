@@ -128,7 +128,7 @@ impl<M: StateMachine> Recovered<M> {
         };
         let recovered = log.recovered();
         if let Some(interrupted) = recovered.interrupted {
-            info!(from = %interrupted.from, to = %interrupted.to, "an interrupted write was cut off");
+            info!(first_byte = %interrupted.from, last_byte = %interrupted.to, "an interrupted write was cut off");
         }
         let status = replica.status();
         info!(%me, %run, records = recovered.records, committed = %status.watermark, "recovered");

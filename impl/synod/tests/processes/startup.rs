@@ -28,8 +28,15 @@ fn an_unknown_key_of_the_configuration_is_reported() {
         node(&cluster, &["--config", &file]).failed_with(&[&file, key, "unknown field"]);
     }
     let file = cluster.file("node.toml", "[timing]\nheartbeat_ms = 100\nsuspect_after_ms = 150\n");
-    node(&cluster, &["--config", &file])
-        .failed_with(&["heartbeat_ms is 100, and suspect_after_ms 150"]);
+    node(&cluster, &["--config", &file]).failed_with(&[
+        "heartbeat_ms is 100, and suspect_after_ms 150",
+        &file,
+        "[timing]",
+    ]);
+    let file = cluster.file("node.toml", "listen_peer = 'nowhere'\n");
+    node(&cluster, &["--config", &file]).failed_with(&[&format!("{file}: listen_peer"), "no port"]);
+    let file = cluster.file("node.toml", "[timing]\nheartbeat_ms = 'soon'\n");
+    node(&cluster, &["--config", &file]).failed_with(&[&file, "heartbeat_ms = 'soon'"]);
     let missing = format!("{file}.missing");
     node(&cluster, &["--config", &missing]).failed_with(&[&missing, "No such file"]);
 }
@@ -70,7 +77,8 @@ fn addresses_that_lead_nowhere_are_refused() {
         assert_eq!(done.code, 2, "clap refuses it: {done:?}");
     }
     let file = cluster.file("node.toml", "[peers]\n1 = '0.0.0.0:7000'\n");
-    node(&cluster, &["--config", &file]).failed_with(&["is nowhere that others can go"]);
+    node(&cluster, &["--config", &file])
+        .failed_with(&["is nowhere that others can go", &format!("{file}: [peers] 1")]);
     for own in [0, 2].map(|id| cluster.peer_address(id)) {
         node(&cluster, &["--peers", &format!("1={own}")]).failed_with(&[
             "would have the same address",
@@ -142,4 +150,66 @@ fn ports_that_the_system_gives_to_callers_are_warned_of() {
     node.tells("the port is one of those that the system gives to callers");
     node.tells(&address);
     cluster.stop(0);
+}
+
+#[test]
+fn the_exit_code_says_whether_another_start_can_help() {
+    let mut cluster = Cluster::made(3);
+    assert_eq!(node(&cluster, &["--peers", "7=127.0.0.1:1"]).code, 5);
+    let _taken = TcpListener::bind(cluster.endpoint(0)).unwrap();
+    assert_eq!(node(&cluster, &[]).code, 1);
+    cluster.elsewhere.insert(0, cluster.path().join("nothing"));
+    assert_eq!(node(&cluster, &[]).code, 5);
+}
+
+#[test]
+fn an_error_is_a_line_of_a_json_log() {
+    let cluster = Cluster::made(3);
+    let done = node(&cluster, &["--log", "json", "--peers", "7=127.0.0.1:1"]);
+    let last: serde_json::Value =
+        serde_json::from_str(done.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "ERROR", "{done:?}");
+    assert_eq!(last["fields"]["exit_code"], 5);
+    let message = last["fields"]["message"].as_str().unwrap();
+    assert!(message.starts_with("replica 7 is no member") || message.starts_with("7 is no member"));
+    for line in done.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect(line);
+    }
+}
+
+/// A store of log lines takes each field as the type that it met first.
+#[test]
+fn a_field_of_a_json_log_has_one_type() {
+    let mut cluster = Cluster::made(3);
+    for id in cluster.ids() {
+        cluster.more_args.entry(id).or_default().extend(["--log".to_owned(), "json".to_owned()]);
+    }
+    cluster.environment.insert("SYNOD_LOG", "debug".to_owned());
+    cluster.start_all();
+    let before = cluster.settled();
+    cluster.kill(before.id);
+    let others: Vec<_> = cluster.ids().filter(|id| *id != before.id).collect();
+    cluster.settled_among(&others);
+    cluster.start(before.id);
+    cluster.settled();
+    let mut types = std::collections::BTreeMap::new();
+    for id in cluster.ids() {
+        for line in cluster.node(id).told().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect(line);
+            for (name, value) in line["fields"].as_object().unwrap() {
+                let of = (value.is_string(), value.is_number(), value.is_boolean());
+                assert_eq!(*types.entry(name.clone()).or_insert(of), of, "{name}: {line}");
+            }
+        }
+    }
+    assert!(types.len() > 3, "{types:?}");
+}
+
+#[test]
+fn an_invalid_filter_of_log_lines_is_an_error() {
+    let mut cluster = Cluster::made(3);
+    cluster.environment.insert("SYNOD_LOG", "debgu".to_owned());
+    let node = cluster.start(0);
+    assert_eq!(node.ended(), 2);
+    assert!(node.told().contains("SYNOD_LOG is `debgu`"), "{}", node.told());
 }
