@@ -97,6 +97,9 @@ struct Bench {
 impl Bench {
     async fn on_endpoints(&self) -> anyhow::Result<Report> {
         let directory = self.temporary()?;
+        anstream::eprintln!(
+            "warning: this writes to the cluster at --endpoints: its values stay in that log for ever"
+        );
         // First, because the floors take a while, and a mistyped endpoint should be reported at once.
         target::coordinator(&self.args.endpoints).await?;
         let floors = self.floors(directory.path()).await?;

@@ -46,11 +46,12 @@ Exit codes:
   0  every value was delivered
   1  the command could not be carried out
   2  the command line is invalid
-  3  not done: some values were not delivered and never will be, because no replica could be reached
-     or every replica refused them; none is unknown
-  4  unknown: some values may be in the log, or may get there later: there was no answer in time, or
-     standard output was closed before the answer was printed, or a signal came before the answer
-  130, 143  Ctrl-C or SIGTERM came, and none is unknown
+  3  not done: some values were not delivered and never will be, because no
+     replica could be reached or every replica refused them; none is unknown
+  4  unknown: some values may be in the log, or may get there later: there was
+     no answer in time, or standard output was closed before the answer was
+     printed, or a signal came before the answer
+  130, 143  Ctrl-C or SIGTERM came, and no value is unknown
 The reason for each value that was not delivered is on standard error.";
 
 /// The exit codes of commands that ask, for their help texts.

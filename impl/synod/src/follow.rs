@@ -16,7 +16,8 @@ use super::output::{self, Output};
 
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  the log was followed to its end (--until-caught-up), or standard output was closed
+  0  the log was followed to its end (--until-caught-up), or standard output
+     was closed
   1  no replica could be followed any further
   2  the command line is invalid";
 

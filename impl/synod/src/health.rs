@@ -19,8 +19,9 @@ use super::status::{self, Report};
 pub(crate) const ABOUT: &str = "\
 Say in one line whether the cluster works, for scripts and probes.
 
-It works if a coordinator has a majority. With one endpoint, the answer is that of one replica: whether
-it runs, has read its log, and is in touch with such a coordinator.";
+It works if a coordinator has a majority. With one endpoint, the answer is that
+of one replica: whether it runs, has read its log, and is in touch with such a
+coordinator.";
 
 pub(crate) const CODES: &str = "\
 Exit codes:

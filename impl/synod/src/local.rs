@@ -38,9 +38,10 @@ pub(crate) use member::Members;
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) const HELP: &str = "\
-It makes a data directory for each replica (`synod init`), starts the replicas (`synod node`), and
-prints for each its process, the address where it takes clients, and the file of its log lines.
-A replica that ends, or is killed, is started again after a moment. Ctrl-C or SIGTERM stops all.
+It makes a data directory for each replica (`synod init`), starts the replicas
+(`synod node`), and prints for each its process and the addresses where it takes
+clients and peers. A replica that ends, or is killed, is started again after a
+moment. Ctrl-C or SIGTERM stops all.
 
 Exit codes:
   0  it was stopped, and so was every replica
@@ -164,15 +165,17 @@ fn heading(layout: &Layout, is_temporary: bool) -> String {
     let directory = shown(&layout.directory);
     let kept = if is_temporary { "removed at the end; --data-dir DIR keeps one" } else { "kept" };
     let count = layout.places.len();
-    format!("{count} replicas in {directory} ({kept})\n")
+    format!(
+        "{count} replicas in {directory}\n({kept}; log lines are in r0.log, r1.log and so on)\n"
+    )
 }
 
+/// It fits 80 columns.
 fn started(place: &Place, process_id: u32) -> String {
-    let Place { id, client_port, peer_port, log, .. } = place;
+    let Place { id, client_port, peer_port, .. } = place;
     format!(
         "r{id}  process {process_id:<8} clients 127.0.0.1:{client_port:<6} peers \
-         127.0.0.1:{peer_port:<6} log {}",
-        shown(log)
+         127.0.0.1:{peer_port}"
     )
 }
 

@@ -11,14 +11,18 @@ use super::output::Output;
 pub(crate) const ABOUT: &str = "\
 Print the slot at which the log ends now, whichever replica is asked.
 
-The read is linearizable: the slot covers everything that was delivered on any replica, or answered
-to any client, before the command began. 0 means that the log is empty.";
+The read is linearizable: the slot covers everything that was delivered on any
+replica, or answered to any client, before the command began. 0 means that the
+log is empty.";
 
 /// The arguments of `read`.
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) endpoints: Endpoints,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) timeout: Timeout,
 }
@@ -33,7 +37,11 @@ pub(crate) async fn read(args: ReadArgs) -> anyhow::Result<Exit> {
         }
     };
     let mut output = Output::new();
-    output.line(slot)?;
+    if args.json {
+        output.line(serde_json::json!({ "slot": slot }))?;
+    } else {
+        output.line(slot)?;
+    }
     output.flush()?;
     Ok(Exit::Done)
 }

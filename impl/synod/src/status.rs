@@ -104,25 +104,12 @@ fn table(reports: &[Report]) -> Table {
     if env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty()) {
         table.force_no_tty();
     }
-    let header = [
-        "endpoint",
-        "id",
-        "role",
-        "coordinator",
-        "promised",
-        "committed",
-        "applied",
-        "lag",
-        "log",
-        "unsynced",
-        "memory",
-        "peers",
-    ];
+    let header = ["endpoint", "id", "role", "committed", "lag", "log", "memory", "peers"];
     table.set_header(header);
     for report in reports {
         table.add_row(row(report));
     }
-    let numbers = ["promised", "committed", "applied", "lag", "log", "unsynced", "memory"];
+    let numbers = ["committed", "lag", "log", "memory"];
     for (at, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(at) {
             column.set_padding((0, 2));
@@ -146,7 +133,11 @@ fn row(report: &Report) -> Vec<Cell> {
     let role = match (&status.forming, status.role) {
         (Forming::Forming { .. }, _) => Cell::new("forming").fg(Color::Yellow),
         (Forming::Formed, Role::Coordinator) => Cell::new("coordinator").fg(Color::Green),
-        (Forming::Formed, role) => Cell::new(role.name()),
+        (Forming::Formed, Role::Follower) => Cell::new(match status.coordinator {
+            Some(id) => format!("follows r{id}"),
+            None => "follower".to_owned(),
+        }),
+        (Forming::Formed, role) => Cell::new(role.name()).fg(Color::Yellow),
     };
     let lag = Cell::new(status.lag_slots.map_or("?".to_owned(), |slots| slots.to_string()));
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
@@ -155,13 +146,9 @@ fn row(report: &Report) -> Vec<Cell> {
         endpoint,
         Cell::new(format!("r{}", status.replica)),
         role,
-        Cell::new(status.coordinator.map_or("-".to_owned(), |id| format!("r{id}"))),
-        Cell::new(status.promised),
         Cell::new(status.committed),
-        Cell::new(status.applied),
         if status.lag_slots == Some(0) { lag } else { lag.fg(Color::Yellow) },
         Cell::new(ByteSize(status.disk.log_bytes)),
-        Cell::new(ByteSize(status.disk.unsynced_bytes)),
         Cell::new(ByteSize(status.resident_bytes)),
         if connected < status.peers.len() { peers.fg(Color::Yellow) } else { peers },
     ]
@@ -187,4 +174,41 @@ fn notes(reports: &[Report]) -> Vec<String> {
         notes.insert(0, String::new());
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_model::{Position, ReplicaId, Run, SequenceNumber, Slot};
+    use synod_wire::api::{DiskStatus, PeerStatus};
+
+    #[test]
+    fn the_table_fits_eighty_columns() {
+        let peer = |id| PeerStatus {
+            replica: ReplicaId(id),
+            address: String::new(),
+            connected: true,
+            dropped: 0,
+        };
+        let status = ReplicaStatus {
+            replica: ReplicaId(4),
+            run: Run(1),
+            forming: Forming::Formed,
+            role: Role::Coordinator,
+            sequence_number: SequenceNumber(9_999_999),
+            coordinator: Some(ReplicaId(4)),
+            promised: SequenceNumber(9_999_999),
+            committed: Slot(99_999_999),
+            applied: Slot(99_999_999),
+            lag_slots: Some(9_999),
+            out_of_touch_ms: None,
+            disk: DiskStatus { log_bytes: 999 << 30, synced: Position(1), ..DiskStatus::default() },
+            resident_bytes: 999 << 20,
+            peers: vec![peer(0), peer(1)],
+        };
+        let report = Report::of("10.100.0.1:7001".to_owned(), status);
+        let text = table(&[report]).trim_fmt();
+        let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{long:#?}");
+    }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
-use synod_client::{Applied, Client, Submission, SubmitFailed};
+use serde::Serialize;
+use synod_client::{Applied, Client, Slot, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
@@ -19,7 +20,7 @@ use super::args::{Endpoints, Timeout};
 use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, UsageError};
 use super::health;
-use super::input::{self, Line, LineError};
+use super::input::{self, LineError};
 use super::output::{Output, OutputError};
 use super::signals::{self, Signals};
 
@@ -47,6 +48,9 @@ pub(crate) struct SubmitArgs {
     /// at once, so the order of their slots may differ from the order in which they were given.
     #[arg(value_name = "VALUE", required = true)]
     pub(crate) values: Vec<OsString>,
+    /// Print a JSON document on a line for each value, with its outcome, also if it failed
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) timeout: Timeout,
 }
@@ -67,7 +71,7 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     };
     let endpoints = args.endpoints.endpoints();
     let client = Client::new(endpoints.clone(), args.timeout.options())?;
-    let mut answers = OrderedAnswers::new();
+    let mut answers = OrderedAnswers::new(args.json);
     let mut signals = Signals::new()?;
     tokio::spawn(signals::insist(Signals::new()?, GIVE_UP_MAX, || {
         anstream::eprintln!(
@@ -100,7 +104,7 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
 /// The source of the values.
 enum Values {
     Given(VecDeque<OsString>),
-    Stdin(mpsc::Receiver<Line>),
+    Stdin(mpsc::Receiver<input::Line>),
 }
 
 impl Values {
@@ -113,7 +117,7 @@ impl Values {
     }
 
     /// The next value. Nothing is lost if the wait is dropped.
-    async fn next(&mut self) -> Option<Line> {
+    async fn next(&mut self) -> Option<input::Line> {
         match self {
             Self::Given(values) => values.pop_front().map(|value| Ok(value.into_vec().into())),
             Self::Stdin(lines) => lines.recv().await,
@@ -192,6 +196,7 @@ impl InFlight {
 /// The values in flight, and their answers in order.
 struct OrderedAnswers {
     output: Output,
+    is_json: bool,
     in_flight: VecDeque<InFlight>,
     /// How many values were answered.
     count: u64,
@@ -201,9 +206,9 @@ struct OrderedAnswers {
 }
 
 impl OrderedAnswers {
-    fn new() -> Self {
+    fn new(is_json: bool) -> Self {
         let (output, in_flight) = (Output::new(), VecDeque::new());
-        Self { output, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
+        Self { output, is_json, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
@@ -246,30 +251,50 @@ impl OrderedAnswers {
 
     fn print(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
         self.count += 1;
-        match outcome {
+        let what = match &outcome {
+            Outcome::Submitted(_) => format!("value {}, {}", self.count, Beginning(&value.0)),
+            Outcome::NoValue(_) => format!("line {}", self.count),
+        };
+        let (exit, why) = match outcome {
             Outcome::Submitted(Ok(Applied { slot, .. })) => {
                 self.unwritten += 1;
+                if self.is_json {
+                    let line = Line::Done { number: self.count, slot };
+                    return self.output.line(json(&line));
+                }
                 return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
             }
-            Outcome::Submitted(Err(failed)) => {
-                self.exit = self.exit.max(Exit::from(&failed));
-                let (count, beginning) = (self.count, Beginning(&value.0));
-                anstream::eprintln!(
-                    "{} value {count}, {beginning}: {failed}",
-                    "error:".red().bold()
-                );
-            }
+            Outcome::Submitted(Err(failed)) => (Exit::from(&failed), failed.to_string()),
             Outcome::NoValue(error) => {
                 let failed = matches!(error, Some(LineError::Io(_)) | None);
-                self.exit = self.exit.max(if failed { Exit::Failed } else { Exit::NotDone });
                 let error = error.map(|error| error.to_string()).unwrap_or_default();
-                anstream::eprintln!(
-                    "{} line {}: not done: {error}",
-                    "error:".red().bold(),
-                    self.count
-                );
+                let exit = if failed { Exit::Failed } else { Exit::NotDone };
+                (exit, format!("not done: {error}"))
             }
+        };
+        self.exit = self.exit.max(exit);
+        if self.is_json {
+            let number = self.count;
+            return self.output.line(json(&match exit {
+                Exit::Unknown => Line::Unknown { number, why },
+                _ => Line::NotDone { number, why },
+            }));
         }
+        anstream::eprintln!("{} {what}: {why}", "error:".red().bold());
         Ok(())
     }
+}
+
+/// A line of the output as JSON. The first value has number 1.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Line {
+    Done { number: u64, slot: Slot },
+    NotDone { number: u64, why: String },
+    Unknown { number: u64, why: String },
+}
+
+fn json(line: &Line) -> String {
+    // Numbers and strings always have a form in JSON.
+    serde_json::to_string(line).unwrap_or_default()
 }
