@@ -37,8 +37,10 @@ pub struct Following {
     /// The slot with which it has caught up.
     caught_up: Option<Slot>,
     /// Is told when the follow leaves a replica.
-    on_leave: Option<Box<dyn FnMut(&Left) + Send>>,
+    on_leave: Option<OnLeave>,
 }
+
+type OnLeave = Box<dyn FnMut(&Left) + Send>;
 
 /// A follow has left a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]

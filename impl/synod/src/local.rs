@@ -186,12 +186,9 @@ fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> 
     let mut text = format!("\nready: r{coordinator} coordinates. In another terminal, try\n");
     let program = env::args_os().next().map_or_else(|| "synod".into(), PathBuf::from);
     let program = shown(&program);
-    for rest in [
-        format!("submit --endpoints {all} hello world"),
-        format!("follow --endpoints {all} --from 1"),
-        format!("status --endpoints {all}"),
-    ] {
-        // Writing to a string cannot fail.
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "  export SYNOD_ENDPOINTS={all}");
+    for rest in ["submit hello world", "follow --from 1", "status"] {
         let _ = writeln!(text, "  {program} {rest}");
     }
     if let Some(process_id) = members.process_id(0) {

@@ -80,8 +80,11 @@ impl NodeOpenError {
     /// service manager need not try.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Directory(OpenError::InUse(_) | OpenError::Disk(_))
-            | Self::Directory(OpenError::SmallFile(SmallFileError::Disk(_)))
+            Self::Directory(
+                OpenError::InUse(_)
+                | OpenError::Disk(_)
+                | OpenError::SmallFile(SmallFileError::Disk(_)),
+            )
             | Self::Addresses(_)
             | Self::Listen(_)
             | Self::Random(_)
