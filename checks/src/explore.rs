@@ -15,6 +15,7 @@ use synod_model::show::Explored;
 use synod_model::world::World;
 
 use crate::cli::{Exit, ExploreArgs};
+use crate::interrupt::Interrupt;
 use crate::scenarios::StateCount;
 
 /// The files of the page.
@@ -34,6 +35,7 @@ pub fn explore(args: &ExploreArgs) -> anyhow::Result<Exit> {
             "./ui/{file} would replace a file of the explorer's page\n  start synod-check in a folder without ui/{file}"
         );
     }
+    Interrupt::end_process()?;
     let address = free(args.address)?;
     let row = args.scenario;
     let mut out = io::stdout().lock();

@@ -28,6 +28,16 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Ends the process at the first signal, for a command that never ends by itself. The first process of
+    /// a container would ignore both signals without a handler.
+    ///
+    /// # Errors
+    ///
+    /// If the process has a handler already.
+    pub fn end_process() -> anyhow::Result<()> {
+        ctrlc::set_handler(|| process::exit(130)).context("cannot listen for Ctrl-C")
+    }
+
     /// Acts as Ctrl-C does.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -75,6 +75,7 @@ pub const TABLE: &[ScenarioRow] = &[
     reads::READ_RESTART,
     reads::READ_LOST,
     elections::CANVASS,
+    elections::LATE_AGREEMENT,
     elections::STEP_DOWN,
     elections::WINDOW,
     clients::GIVEN_UP,

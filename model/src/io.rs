@@ -51,7 +51,33 @@ pub enum Input<V> {
         /// Whether to ask first who would follow. Without, it is an operator's forced election.
         canvass: bool,
     },
-    /// Repeat what is still unanswered: lost messages are normal.
+    /// Ask whether this replica is still obeyed, if it coordinates. The time between two of these is
+    /// the heartbeat of the cluster.
+    Heartbeat,
+    /// A connection with this peer was made. What either has sent the other before may be lost.
+    Reconnected {
+        /// The peer.
+        peer: ReplicaId,
+    },
+    /// Much waits on its way to this peer. No more entries are to be sent to it for now, or they would
+    /// wait behind the others. The core may still send some.
+    Full {
+        /// The peer.
+        peer: ReplicaId,
+    },
+    /// Little waits on its way to this peer any more.
+    Drained {
+        /// The peer.
+        peer: ReplicaId,
+    },
+    /// What was [served](Output::serve) to this peer, or sent to it as [`Message::Committed`], has
+    /// left. More may follow.
+    Served {
+        /// The peer.
+        peer: ReplicaId,
+    },
+    /// Repeat everything that is unanswered. A shell that says what may be lost
+    /// ([`Reconnected`](Self::Reconnected)) needs this seldom: it is for the loss that nobody knows of.
     Resend,
 }
 
@@ -156,9 +182,10 @@ pub struct Delivered<V> {
 pub struct Serve {
     /// Who asked.
     pub to: ReplicaId,
-    /// What to send: one message with the first of these slots, and as many more as a frame holds.
-    /// The peer asks for the rest. All of it is durable. If several records name one slot, the last
-    /// one counts: [`Content::put_into`](crate::Content::put_into) decides that.
+    /// What to send, in order, in as many messages as it takes. All of it is durable. If several
+    /// records name one slot, the last one counts:
+    /// [`Content::put_into`](crate::Content::put_into) decides that. Then the core is to be told
+    /// [`Input::Served`].
     pub slots: SlotRange,
     /// The first slot that the log still has, to send along.
     pub log_starts_at: Slot,

@@ -40,8 +40,10 @@ pub enum Message<V> {
     },
     /// Asks for the committed slots from `from` on.
     Ask {
-        /// The first slot that the asker lacks.
+        /// The first slot that the asker lacks, and that is not on its way to it.
         from: Slot,
+        /// The last slot that the asker knows to be committed.
+        through: Slot,
     },
     /// Committed slots, in answer to an ask.
     Committed {
@@ -95,7 +97,7 @@ impl<V> Message<V> {
                 Order::Accept { watermark, .. }
                 | Order::Commit { watermark }
                 | Order::Round { watermark, .. } => Some(*watermark),
-                Order::Canvass | Order::Propose { .. } => None,
+                Order::Canvass { .. } | Order::Propose { .. } => None,
             },
             Self::Reply { reply: Reply::Promise(promise), .. } => Some(promise.watermark),
             _ => None,
@@ -107,7 +109,10 @@ impl<V> Message<V> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Order<V> {
     /// "Would you follow me?" Asked before a propose, without a write on either side.
-    Canvass,
+    Canvass {
+        /// The sender's run: an answer to a former run must not be taken for one to this.
+        run: Run,
+    },
     /// Phase 1: "I want to coordinate under s."
     Propose {
         /// Entries are wanted from this slot on.
@@ -140,13 +145,22 @@ pub enum Order<V> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reply<V> {
     /// "I would": answers a canvass.
-    Agree,
+    Agree {
+        /// The run that asked.
+        run: Run,
+    },
     /// "I will obey nobody below s; here is what I have accepted."
     Promise(Promise<V>),
     /// "Durably taken" under s, in exactly these slots.
     Acknowledge {
         /// Ascending, and not adjacent.
         ranges: Vec<SlotRange>,
+    },
+    /// "I have room for entries up to this slot": tells a coordinator that an accept went further, and
+    /// later, that there is more room. A coordinator pushes nothing above.
+    Room {
+        /// The last slot in which an entry would be taken.
+        through: Slot,
     },
     /// "I do": answers a round.
     Obey {

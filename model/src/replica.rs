@@ -15,7 +15,8 @@
 //! - [`commit`]: what follows when a slot is committed, in any role;
 //! - [`reads`]: linearizable reads, at the replica that a client asked;
 //! - [`clients`]: submissions, on their way to the coordinator and back;
-//! - [`resend`]: repeating what is unanswered;
+//! - [`push`]: which open slots a follower was sent, and what is held back from it;
+//! - [`resend`]: repeating what may be lost;
 //! - [`status`]: what a replica says of itself.
 
 pub(crate) mod catch_up;
@@ -25,6 +26,7 @@ pub(crate) mod common;
 pub(crate) mod coordinator;
 pub(crate) mod election;
 pub(crate) mod follower;
+pub(crate) mod push;
 pub(crate) mod reads;
 pub(crate) mod resend;
 pub(crate) mod rounds;
@@ -37,7 +39,7 @@ pub use status::{RoleName, Status};
 use crate::entry::Value;
 use crate::io::{Input, Output};
 use crate::message::{Message, Reply};
-use crate::numbers::{Position, RangeBuilder, ReplicaId, SequenceNumber, Slot};
+use crate::numbers::{Position, RangeBuilder, ReplicaId, SequenceNumber, Slot, SlotRange};
 use clients::Clients;
 use common::Common;
 pub(crate) use coordinator::Coordinator;
@@ -89,11 +91,17 @@ impl<V: Value> Replica<V> {
             Input::Applied { through } => self.common.learner.apply(through),
             Input::Suspect => self.suspect(),
             Input::Elect { canvass } => self.elect(canvass, out),
+            Input::Heartbeat => self.heartbeat(out),
+            Input::Reconnected { peer } => self.reconnected(peer, out),
+            Input::Full { peer } => self.full(peer),
+            Input::Drained { peer } => self.drained(peer, out),
+            Input::Served { peer } => self.common.serve_next(peer, out),
             Input::Resend => self.resend(out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
             coordinator.proceed(&mut self.common, &mut self.clients, out);
         }
+        self.common.tell_room(out);
         self.clients.reads.answer(self.common.learner.applied(), out);
     }
 
@@ -115,7 +123,9 @@ impl<V: Value> Replica<V> {
                 }
             }
             Message::Reject { promised } => self.rejected(promised),
-            Message::Ask { from: slot } => self.common.serve(from, slot, out),
+            Message::Ask { from: first, through } => {
+                self.common.serve(from, SlotRange { first, last: through }, out);
+            }
             Message::Committed { log_starts_at, first, entries, watermark } => {
                 self.take_committed(from, log_starts_at, first, entries, watermark, out);
             }
@@ -134,7 +144,7 @@ impl<V: Value> Replica<V> {
     fn take_reply(&mut self, from: ReplicaId, reply: Reply<V>, out: &mut Output<V>) {
         let common = &mut self.common;
         match (&mut self.role, reply) {
-            (Role::Canvassing(canvassing), Reply::Agree) => {
+            (Role::Canvassing(canvassing), Reply::Agree { run }) if run == common.run => {
                 canvassing.agree(from, &common.configuration);
                 self.stand_when_agreed(out);
             }
@@ -144,6 +154,9 @@ impl<V: Value> Replica<V> {
             }
             (Role::Coordinator(coordinator), Reply::Acknowledge { ranges }) => {
                 coordinator.take_acknowledgement(from, &ranges, &common.configuration);
+            }
+            (Role::Coordinator(coordinator), Reply::Room { through }) => {
+                coordinator.take_room(from, through, common);
             }
             (Role::Coordinator(coordinator), Reply::Obey { number, last }) => {
                 coordinator.take_obey(from, number, last, common, out);

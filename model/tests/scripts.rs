@@ -1,12 +1,12 @@
-//! Stories of a small cluster, each a script that can be read on its own.
+//! Scripts: each tells one story of a small cluster.
 //!
-//! A script is a list of commands, and after each block of them what came of it: what was delivered
-//! and answered, and then one line a replica. `UPDATE_GOLDENFILES=1 cargo test` writes what comes of
-//! a new script; it is to be read against `docs/` before it is kept.
+//! A script consists of blocks. A block has some commands, and then their output: deliveries, answers,
+//! and one line for each replica. `UPDATE_GOLDENFILES=1 cargo test` writes the output of a new script.
+//! Compare it with `docs/` before you keep it.
 //!
-//! The values `a`, `b`, ... are the requests 1, 2, ... of a session that is always open. The same
-//! letter is the same request, so submitting it again is a retry. In a log, `a@4` was accepted under
-//! 4, `a` alone came by catch-up, and a star marks what is not durable yet.
+//! The values `a`, `b`, ... are the requests 1, 2, ... of a session that is always open. So a letter
+//! that is submitted again is a retry. In a log, `a@4` was accepted under 4, and `a` alone came by
+//! catch-up. A star marks what is not durable yet.
 
 mod cluster;
 
@@ -16,7 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldenscript::Context;
-use synod_model::{Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, SessionId, Slot};
+use synod_model::{
+    Entry, Input, Limits, Message, Opening, ReadId, ReplicaId, Request, SessionId, Slot,
+};
 
 use cluster::network::{Envelope, kind};
 use cluster::{Cluster, Node, request, text};
@@ -30,7 +32,7 @@ macro_rules! scripts {
             }
         )*
 
-        /// The scripts that run, to be compared with those that are there.
+        /// The scripts that have a test. Another test compares them with the files.
         const SCRIPTS: &[&str] = &[$(stringify!($name)),*];
     };
 }
@@ -51,6 +53,7 @@ scripts! {
     crash_before_accept_is_synced,
     crash_before_promise_is_synced,
     dead_coordinators_value,
+    flow_control,
     follower_with_a_stalled_disk,
     forwarded_once,
     full_acceptor,
@@ -90,10 +93,10 @@ fn every_script_is_run() {
     assert_eq!(names, listed);
 }
 
-/// The commands of a script. Without a number, one concerns every replica.
+/// The commands of a script. A command without a replica is one for all replicas.
 #[derive(goldenscript::Command)]
 enum Command {
-    /// A new cluster, with small limits if told.
+    /// Makes a new cluster, with limits of its own if they are given.
     Cluster {
         #[arg(key)]
         replicas: u16,
@@ -113,13 +116,13 @@ enum Command {
         #[arg(key, optional)]
         applies_later: bool,
     },
-    /// The failure detector: there is no coordinator.
+    /// The failure detector suspects the coordinator.
     Suspect(#[arg(optional)] Vec<usize>),
-    /// A replica stands without asking first.
+    /// A replica stands for election without a canvass.
     Elect(usize),
-    /// A replica asks who would follow it, and stands if a majority would.
+    /// A replica begins a canvass, and stands for election if a majority agrees.
     Canvass(usize),
-    /// Clients of a replica want these values in the log.
+    /// Clients of a replica submit these values.
     Submit(usize, Vec<String>),
     /// A client of a replica opens a session.
     Open {
@@ -129,7 +132,7 @@ enum Command {
         #[arg(key)]
         origin: Option<u16>,
     },
-    /// A client makes a request of a session that it opened.
+    /// A client submits a request of a session that it has opened.
     Request {
         at: usize,
         #[arg(key)]
@@ -147,10 +150,10 @@ enum Command {
         #[arg(key)]
         session: u64,
     },
-    /// Clients of a replica want to read.
+    /// Clients of a replica begin reads.
     Read(usize, Vec<u64>),
-    /// Delivers messages and names them: those that were not delivered or dropped yet, of one kind,
-    /// from or to a replica, or the one that carries a value; with `again`, the others.
+    /// Delivers messages and prints them. It chooses pending messages by kind, sender, recipient, or
+    /// a text that they contain. With `again` it chooses messages that are no longer pending.
     Deliver {
         kind: Option<String>,
         #[arg(key)]
@@ -162,7 +165,7 @@ enum Command {
         #[arg(key, optional)]
         again: bool,
     },
-    /// Loses messages, chosen in the same way. `deliver again=true` finds them still.
+    /// Loses messages, chosen in the same way. `deliver again=true` can still deliver them.
     Drop {
         kind: Option<String>,
         #[arg(key)]
@@ -172,7 +175,7 @@ enum Command {
         #[arg(key)]
         with: Option<String>,
     },
-    /// Names the messages that are neither delivered nor dropped.
+    /// Prints the pending messages: those that were neither delivered nor dropped.
     Messages,
     /// Makes records durable, all or the oldest few.
     Sync {
@@ -180,27 +183,55 @@ enum Command {
         #[arg(key)]
         count: Option<usize>,
     },
-    /// An application takes in what it was given.
+    /// An application applies its deliveries.
     Apply {
         at: usize,
         #[arg(key)]
         through: Option<u64>,
     },
-    /// A replica stops; what it has not synced is gone.
+    /// A replica stops, and loses what it has not synced.
     Crash(usize),
     /// A replica begins a new run from its disk.
     Restart(usize),
-    /// Repeats what is unanswered.
+    /// A replica repeats all messages that are not answered.
     Resend(#[arg(optional)] Vec<usize>),
-    /// From now on nothing reaches a replica or leaves it.
+    /// A coordinator asks whether it is still obeyed.
+    Heartbeat(usize),
+    /// Much waits on the way from a replica to a peer.
+    Full {
+        #[arg(key)]
+        from: usize,
+        #[arg(key)]
+        to: u16,
+    },
+    /// Little waits on that way any more.
+    Drained {
+        #[arg(key)]
+        from: usize,
+        #[arg(key)]
+        to: u16,
+    },
+    /// A replica asks another for committed slots, as it may have done long ago.
+    Ask {
+        #[arg(key)]
+        from: u16,
+        #[arg(key)]
+        to: usize,
+        #[arg(key)]
+        through: u64,
+    },
+    /// The connections between a replica and all others are made anew.
+    Reconnect(usize),
+    /// The network loses all messages to and from a replica from now on.
     Isolate(usize),
-    /// Ends its isolation. What was under way is lost.
+    /// Ends the isolation of a replica, and makes its connections anew. Messages sent to or from it
+    /// meanwhile are lost.
     Heal(usize),
-    /// Syncs and delivers until there is nothing more to sync or to deliver.
+    /// Syncs and delivers until nothing is left to sync or to deliver.
     Stabilize,
 }
 
-/// A story as far as it is told.
+/// A script that runs.
 struct Story {
     cluster: Option<Cluster>,
 }
@@ -273,8 +304,23 @@ impl goldenscript::Runner for Story {
                 cluster.apply(*at, Slot(through.unwrap_or(u64::MAX)));
             }
             Command::Crash(at) => cluster.crash(*at, 0),
-            Command::Restart(at) => cluster.restart(*at),
+            Command::Restart(at) => {
+                cluster.restart(*at);
+                cluster.reconnect(*at);
+            }
             Command::Resend(at) => each(cluster, at, &Input::Resend),
+            Command::Heartbeat(at) => cluster.step(*at, Input::Heartbeat),
+            Command::Full { from, to } => {
+                cluster.step(*from, Input::Full { peer: ReplicaId(*to) });
+            }
+            Command::Drained { from, to } => {
+                cluster.step(*from, Input::Drained { peer: ReplicaId(*to) });
+            }
+            Command::Ask { from, to, through } => {
+                let message = Message::Ask { from: Slot(1), through: Slot(*through) };
+                cluster.step(*to, Input::Receive { from: ReplicaId(*from), message });
+            }
+            Command::Reconnect(at) => cluster.reconnect(*at),
             Command::Isolate(at) => cluster.nodes[*at].isolated = true,
             Command::Heal(at) => {
                 cluster.nodes[*at].isolated = false;
@@ -282,6 +328,7 @@ impl goldenscript::Runner for Story {
                 for envelope in &mut cluster.network.sent {
                     envelope.pending &= envelope.from != id && envelope.to != id;
                 }
+                cluster.reconnect(*at);
             }
             Command::Stabilize => cluster.stabilize(),
         }
@@ -316,7 +363,7 @@ fn limits(command: &Command) -> Limits {
     limits
 }
 
-/// Gives the replicas `at`, or all, the same input.
+/// Gives the same input to the replicas `at`, or to all if there are none.
 fn each(cluster: &mut Cluster, at: &[usize], input: &Input<cluster::V>) {
     let all: Vec<usize> = (0..cluster.nodes.len()).collect();
     for &at in if at.is_empty() { &all } else { at } {
@@ -324,7 +371,7 @@ fn each(cluster: &mut Cluster, at: &[usize], input: &Input<cluster::V>) {
     }
 }
 
-/// The messages that a command means, oldest first.
+/// The indices of the messages that a command chooses, oldest first.
 fn choose(
     cluster: &Cluster,
     of_kind: Option<&str>,
@@ -348,7 +395,7 @@ fn choose(
     Ok(chosen)
 }
 
-/// What has happened since it was last told.
+/// Prints the events since the last time.
 fn events(cluster: &mut Cluster) -> String {
     let events = std::mem::take(&mut cluster.events);
     events

@@ -1,4 +1,4 @@
-//! What people see of the model: its text, its pictures, and the states of the explorer.
+//! How the model is shown: as text, as pictures, and in the explorer.
 #![cfg(feature = "stateright")]
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
 type Path = Vec<(ClusterState, Option<Action>)>;
 
-/// A path. Each action is the first one whose sentence begins with the given words.
+/// Walks along a path. Each action is the first one whose sentence begins with the given words.
 fn walk(world: &World, sentences: &[&str]) -> Path {
     let mut path = Vec::new();
     let mut state = world.init_states().remove(0);
@@ -57,7 +57,7 @@ fn scenario(replicas: usize, numbers: &[u64]) -> Scenario {
     }
 }
 
-/// A scenario with everything that one can have.
+/// A scenario that has all kinds of state and message.
 fn rich_scenario(replicas: usize) -> Scenario {
     let session = SessionId(1);
     let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 0 });
@@ -208,7 +208,7 @@ fn a_step_marks_the_lines_that_it_changes() {
     assert_eq!(described, expected.trim_start_matches('\n'));
 }
 
-/// Sentences are for people: nothing in them is a derived `Debug` text.
+/// No sentence contains a derived `Debug` text.
 #[test]
 fn sentences_are_words() {
     for seed in 0..300 {
@@ -270,7 +270,7 @@ fn text_is_escaped() {
     );
 }
 
-/// Explores everything: two states have the same text if and only if they are the same.
+/// Two states have the same text if and only if they are the same, in the whole state space.
 #[test]
 fn the_text_of_a_state_is_complete() {
     let explored = Explored::new(Arc::new(World::new(scenario(3, &[3]))));

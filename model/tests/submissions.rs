@@ -1,4 +1,4 @@
-//! What a client is told of a submission that comes more than once.
+//! The answer to a submission that arrives more than once.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use synod_model::{
 
 type Value = Arc<[u8]>;
 
-/// A replica of three, which knows of no coordinator.
+/// One replica of three. It knows no coordinator.
 fn replica() -> Replica<Value> {
     let members = (0..3).map(ReplicaId).collect();
     let members = Configuration::new(ConfigurationId(1), members).expect("the members differ");
@@ -40,8 +40,8 @@ fn answers(replica: &mut Replica<Value>, submissions: &[&str]) -> Vec<ClientAnsw
     out.answers
 }
 
-/// A client that waits for a submission is told of it by its id. So while one copy of it is kept, and
-/// may be committed, no other copy may be called "not done".
+/// An answer names a submission by its id. So while one copy is kept and may be committed, the refusal
+/// of another copy must not be reported as the answer.
 #[test]
 fn a_copy_that_is_too_large_does_not_answer_for_the_one_that_is_kept() {
     let too_large = ClientAnswer::Refused {

@@ -12,7 +12,7 @@ pub(super) const RIVALS: ScenarioRow = ScenarioRow {
     name: "rivals",
     shows: "two coordinators compete for one slot",
     tier: Tier::Quick,
-    states: StateCount::Counted(911_864),
+    states: StateCount::Counted(767_061),
     scenario: || Scenario {
         submissions: two_values(),
         reaches: vec![
@@ -29,7 +29,7 @@ pub(super) const CRASHES: ScenarioRow = ScenarioRow {
     name: "crashes",
     shows: "two crashes, unsynced writes lost",
     tier: Tier::Quick,
-    states: StateCount::Counted(284_413),
+    states: StateCount::Counted(233_976),
     scenario: || Scenario {
         submissions: two_values(),
         crashes: 2,
@@ -48,7 +48,7 @@ pub(super) const REJECTIONS: ScenarioRow = ScenarioRow {
     name: "rejections",
     shows: "orders below the promise are rejected, and what that leads to",
     tier: Tier::Quick,
-    states: StateCount::Counted(311_385),
+    states: StateCount::Counted(265_664),
     scenario: || Scenario {
         submissions: two_values(),
         loses: ASIDE.without(MessageKinds::of(&[MessageKind::Reject])),
@@ -61,7 +61,7 @@ pub(super) const GAPS: ScenarioRow = ScenarioRow {
     name: "gaps",
     shows: "two slots, one of them left empty by a dead coordinator",
     tier: Tier::Quick,
-    states: StateCount::Counted(1_476_446),
+    states: StateCount::Counted(1_247_193),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0, 1])],
         reaches: vec![
@@ -94,7 +94,7 @@ pub(super) const RANGES: ScenarioRow = ScenarioRow {
     name: "ranges",
     shows: "ranges of two slots, any number of writes synced at once",
     tier: Tier::Quick,
-    states: StateCount::Counted(129_148),
+    states: StateCount::Counted(106_434),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0])],
         submit_anywhere: true,
@@ -110,7 +110,7 @@ pub(super) const CANDIDATE: ScenarioRow = ScenarioRow {
     name: "candidate",
     shows: "a candidate that must catch up, or learns of a commit while it collects",
     tier: Tier::Quick,
-    states: StateCount::Counted(612_602),
+    states: StateCount::Counted(519_226),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[0])],
         crashes: 1,
@@ -128,7 +128,7 @@ pub(super) const CATCH_UP: ScenarioRow = ScenarioRow {
     name: "catch-up",
     shows: "a lagging follower catches up and crashes",
     tier: Tier::Quick,
-    states: StateCount::Counted(107_304),
+    states: StateCount::Counted(90_072),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0])],
         crashes: 1,
@@ -146,7 +146,7 @@ pub(super) const TAIL: ScenarioRow = ScenarioRow {
     name: "tail",
     shows: "what is older than the tail is served from the disk",
     tier: Tier::Quick,
-    states: StateCount::Counted(184_903),
+    states: StateCount::Counted(178_345),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { accepted_slots_max: 1, ..small_limits() },
@@ -159,7 +159,7 @@ pub(super) const TAIL_BYTES: ScenarioRow = ScenarioRow {
     name: "tail-bytes",
     shows: "room for the bytes of one entry: acceptors are full, tails are short",
     tier: Tier::Quick,
-    states: StateCount::Counted(179_783),
+    states: StateCount::Counted(175_047),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { accepted_bytes_max: 30, ..small_limits() },

@@ -13,7 +13,7 @@ pub(super) const APPLICATION: ScenarioRow = ScenarioRow {
     name: "application",
     shows: "an application that keeps what it has over a crash",
     tier: Tier::Quick,
-    states: StateCount::Counted(63_258),
+    states: StateCount::Counted(53_180),
     scenario: || Scenario {
         submissions: two_values(),
         crashes: 1,
@@ -31,7 +31,7 @@ pub(super) const RETRY: ScenarioRow = ScenarioRow {
     name: "retry",
     shows: "a request retried at another replica",
     tier: Tier::Quick,
-    states: StateCount::Counted(665_444),
+    states: StateCount::Counted(606_723),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..request(1, &[1, 2]) },
@@ -47,7 +47,7 @@ pub(super) const FORWARDING: ScenarioRow = ScenarioRow {
     name: "forwarding",
     shows: "submissions at a follower, forwarded and repeated",
     tier: Tier::Quick,
-    states: StateCount::Counted(50_008),
+    states: StateCount::Counted(43_621),
     scenario: || Scenario {
         submissions: vec![ScenarioSubmission { places: 2, ..request(1, &[1, 2]) }],
         submit_anywhere: true,
@@ -63,7 +63,7 @@ pub(super) const OVERTAKING: ScenarioRow = ScenarioRow {
     name: "overtaking",
     shows: "two requests of one session that overtake each other",
     tier: Tier::Quick,
-    states: StateCount::Counted(357_568),
+    states: StateCount::Counted(303_237),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..request(1, &[0, 1]) },
@@ -95,7 +95,7 @@ pub(super) const GIVEN_UP: ScenarioRow = ScenarioRow {
     name: "given-up",
     shows: "a request that its client gives up, and one too far ahead of what it has given up",
     tier: Tier::Quick,
-    states: StateCount::Counted(107_988),
+    states: StateCount::Counted(91_702),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), giving_up(request(5, &[0])), request(6, &[0])],
         hears: AROUND_0,
@@ -112,7 +112,7 @@ pub(super) const RESTART_IN_SESSION: ScenarioRow = ScenarioRow {
     name: "restart-in-session",
     shows: "a session outlives the restart of a replica whose application keeps what it has",
     tier: Tier::Quick,
-    states: StateCount::Counted(16_704),
+    states: StateCount::Counted(13_401),
     scenario: || Scenario {
         submissions: vec![open_session(&[0]), in_session(1, &[0])],
         crashes: 1,
@@ -128,7 +128,7 @@ pub(super) const LATE_SUBMISSIONS: ScenarioRow = ScenarioRow {
     name: "late-submissions",
     shows: "forwarded copies come late, when what they submit is done and its session has ended",
     tier: Tier::Quick,
-    states: StateCount::Counted(11_482),
+    states: StateCount::Counted(6_066),
     scenario: || Scenario {
         submissions: vec![open_session(&[1]), end_opened(&[0])],
         submit_anywhere: true,

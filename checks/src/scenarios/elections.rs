@@ -12,7 +12,7 @@ pub(super) const CANVASS: ScenarioRow = ScenarioRow {
     name: "canvass",
     shows: "a replica returns from isolation and asks before it stands",
     tier: Tier::Quick,
-    states: StateCount::Counted(183_284),
+    states: StateCount::Counted(128_302),
     scenario: || Scenario {
         submissions: two_values(),
         canvass: true,
@@ -22,11 +22,26 @@ pub(super) const CANVASS: ScenarioRow = ScenarioRow {
     },
 };
 
+pub(super) const LATE_AGREEMENT: ScenarioRow = ScenarioRow {
+    name: "late-agreement",
+    shows: "an agreement to a canvass comes late, when its replica has restarted and asks again",
+    tier: Tier::Quick,
+    states: StateCount::Counted(17_487),
+    scenario: || Scenario {
+        canvass: true,
+        crashes: 1,
+        may_crash: Replicas::of(&[1]),
+        loses: ASIDE.without(CANVASS_MESSAGES),
+        reaches: vec![Witness::CanvassAgreedTo, Witness::AllCrashesHappened],
+        ..Scenario::new(3, 1, &[3, 4])
+    },
+};
+
 pub(super) const STEP_DOWN: ScenarioRow = ScenarioRow {
     name: "step-down",
     shows: "a coordinator whose round goes unanswered steps down, and is asked again",
     tier: Tier::Quick,
-    states: StateCount::Counted(71_605),
+    states: StateCount::Counted(63_589),
     scenario: || Scenario {
         submissions: vec![request(1, &[1])],
         canvass: true,

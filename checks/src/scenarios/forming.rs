@@ -46,7 +46,7 @@ pub(super) const LOST_DIRECTORY: ScenarioRow = ScenarioRow {
     name: "lost-directory",
     shows: "a data directory is lost before, while or after its cluster forms, and made anew",
     tier: Tier::Quick,
-    states: StateCount::Counted(158_270),
+    states: StateCount::Counted(140_651),
     scenario: || Scenario {
         submissions: two_values(),
         forming: true,
@@ -68,7 +68,7 @@ pub(super) const LOST_AND_CRASHED: ScenarioRow = ScenarioRow {
     name: "lost-and-crashed",
     shows: "a replica loses its data directory, and it or its successor crashes",
     tier: Tier::Quick,
-    states: StateCount::Counted(166_703),
+    states: StateCount::Counted(146_856),
     scenario: || Scenario {
         submissions: two_values(),
         forming: true,

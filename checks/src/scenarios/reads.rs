@@ -9,7 +9,7 @@ pub(super) const READS: ScenarioRow = ScenarioRow {
     name: "reads",
     shows: "linearizable reads across a change of coordinator",
     tier: Tier::Quick,
-    states: StateCount::Counted(839_168),
+    states: StateCount::Counted(676_502),
     scenario: || Scenario {
         submissions: vec![request(1, &[1])],
         reads: vec![Replicas::of(&[1, 2])],
@@ -23,7 +23,7 @@ pub(super) const READ_RESTART: ScenarioRow = ScenarioRow {
     name: "read-restart",
     shows: "a forwarded read whose origin restarts",
     tier: Tier::Quick,
-    states: StateCount::Counted(514_381),
+    states: StateCount::Counted(381_277),
     scenario: || Scenario {
         submissions: vec![request(1, &[1])],
         reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],
@@ -41,7 +41,7 @@ pub(super) const READ_LOST: ScenarioRow = ScenarioRow {
     name: "read-lost",
     shows: "a read, and a coordinator that fails before it has finished its election",
     tier: Tier::Quick,
-    states: StateCount::Counted(95_080),
+    states: StateCount::Counted(67_864),
     scenario: || Scenario {
         submissions: vec![request(1, &[1])],
         reads: vec![Replicas::of(&[2])],
@@ -63,7 +63,7 @@ pub(super) const LATE_READ: ScenarioRow = ScenarioRow {
     name: "late-read",
     shows: "an answer to a read comes late, when its origin has restarted and reads again",
     tier: Tier::Quick,
-    states: StateCount::Counted(5_897),
+    states: StateCount::Counted(5_037),
     scenario: || Scenario {
         submissions: vec![request(1, &[1])],
         reads: vec![Replicas::of(&[2]), Replicas::of(&[2])],

@@ -98,7 +98,7 @@ pub fn warn_if_ephemeral<'a>(addresses: impl IntoIterator<Item = &'a String>) {
         return;
     };
     for address in addresses {
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_some_and(|port| range.contains(&port)) {
             let (first, last) = range.clone().into_inner();
             warn!(

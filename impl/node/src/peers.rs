@@ -1,78 +1,113 @@
 //! Peers: how messages get from one replica to another.
 //!
 //! The core needs little of a network: that a message arrives now and then, whole, from the replica
-//! that it names. Messages may be lost, delayed, repeated and reordered; the core repeats what
-//! matters. So the transport, which is this module, never waits for a peer, and never stores what it cannot send soon. It
-//! answers every failure with the same step: it closes the connection and dials anew.
+//! that it names. Messages may be lost, delayed, repeated and reordered. So the transport, which is this
+//! module, never waits for a peer, and never stores what it cannot send soon. It answers every failure
+//! with the same step: it closes the connection and dials anew.
 //!
-//! Every replica dials every other one, and a connection carries messages one way, from the dialer to
-//! the acceptor. So there are two connections between two replicas, and never a question which of two
-//! to keep. On each, the two replicas first say who they are ([`handshake`]). What follows are frames
-//! ([`frame`]) with one [`Message`] each, in bincode.
+//! What it owes the core is news. TCP loses nothing within a connection, so messages are lost only with
+//! one. The replica is told of each connection that is made, and need not repeat anything otherwise. It
+//! is also told when it sends more than a link takes, and how long an answer takes: [`PeerEvent`].
+//!
+//! # Connections
+//!
+//! Every replica dials every other one twice. One connection is for *control*: messages without entries.
+//! The other one is for *bulk*: messages with entries. So a heartbeat never waits behind a megabyte.
+//! Catch-up waits on the bulk connection until nothing else does, and leaves in pieces, between which
+//! other messages may leave ([`lane`], [`envelope`]).
+//!
+//! A connection carries messages one way, from the dialer to the acceptor. So there are four connections
+//! between two replicas, and never a question which of two to keep. On each, the two replicas first say
+//! who they are ([`handshake`]). What follows are [frames](synod_wire::frame) with one message each, in
+//! bincode. Back come only the answers to pings, on the control connection.
+//!
+//! # What it does under load
 //!
 //! - A message is encoded once, and all its recipients share the bytes.
-//! - The queue for a peer is bounded, in bytes and in frames. A message that finds no room is dropped
-//!   and counted. A peer that is slow, stopped or gone delays nobody but itself.
-//! - The inbox of the replica is bounded too. While it is full, the transport reads nothing, and TCP
-//!   puts back-pressure on the sender. No replica waits for a peer, so no two wait for each other.
+//! - Each queue has a limit. A peer that is slow, stopped or gone delays nobody but itself. The replica
+//!   is told when the bulk queue is [full](PeerEvent::Full), long before the limit. If the limit is
+//!   reached all the same, the connection is closed: a message that is dropped alone would be missed by
+//!   neither end.
+//! - The inboxes of the replica have limits too. While one is full, the transport reads nothing more from
+//!   the connections that fill it, and TCP puts back-pressure on the sender. No replica waits for a peer,
+//!   so no two wait for each other. Control has an inbox of its own, and never waits for bulk.
 //! - The transport trusts its input as little as possible. Garbage, a frame that is too long or fails
 //!   its checksum, or a message that cannot be decoded closes the connection, and never ends the node.
 //!   The peer limits how often that happens, because it dials no more often than its back-off allows.
 //! - Before the cluster is [formed](crate::forming), no message passes in either direction.
+//! - A task that panics runs again. A shortage of threads or descriptors is an error of one connection,
+//!   which is dialled anew.
 //!
 //! A connection is not encrypted, and a peer does not prove who it is: the handshake protects against
 //! mistakes only. The port for peers belongs in a network that only replicas can reach.
 //!
 //! # The modules, in the order in which to read them
 //!
-//! 1. `limits`: how much may wait, and for how long.
+//! 1. `limits`: how much may wait, and for how long. `events`: what the replica is told.
 //! 2. `introduction` and `handshake`: who is who.
-//! 3. `peer`: what is known of one peer.
-//! 4. `queue` and `dialer`: what leaves.
-//! 5. `acceptor`: what arrives.
-//! 6. `shared`, `backoff`, `socket` and `error`: what they need.
+//! 3. `lane` and `envelope`: which connection a message takes, and what a frame holds.
+//! 4. `news`, `queue`, `link` and `peer`: what is kept of one peer. `reporter`: how the replica
+//!    is told.
+//! 5. `dialer`, `writer` and `ping`: what leaves.
+//! 6. `acceptor` and `receiver`: what arrives.
+//! 7. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
 
 mod acceptor;
 mod backoff;
 mod dialer;
+mod envelope;
 mod error;
+mod events;
 mod handshake;
 mod introduction;
+mod lane;
 pub mod limits;
+mod link;
+mod news;
 mod peer;
+mod ping;
 mod queue;
+mod receiver;
+mod reporter;
 mod shared;
 mod socket;
+mod supervision;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use fastrand::Rng;
-use synod_model::{Entry, Message, Order, Promise, ReplicaId, Reply, Run, To};
+use synod_model::{Message, ReplicaId, Run, To};
 use synod_wire::Value;
-use synod_wire::codec;
-use synod_wire::frame;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::error;
 
 pub use error::PeersError;
+pub use events::{Inbox, PeerEvent};
 pub use introduction::PROTOCOL_VERSION;
 
 use crate::forming::{Gate, Store};
 use crate::identity::Identity;
 use crate::log_rate_limit::LogRateLimit;
+use envelope::Encoded;
+use error::LinkError;
 use introduction::Introduction;
+use lane::{Lane, Traffic};
 pub use limits::LinkTiming;
 use limits::message_bytes_max;
 use peer::Peer;
+use queue::FrameQueue;
 use shared::Shared;
+use supervision::run_again;
 
 /// What the transport is started with.
 #[derive(Debug)]
@@ -107,43 +142,44 @@ pub struct PeerStatus {
     pub replica: ReplicaId,
     /// The address at which it is dialled.
     pub address: String,
-    /// Whether there is a connection to it.
+    /// Whether there are connections to it, one of each lane.
     pub is_connected: bool,
-    /// Whether there is a connection from it.
+    /// Whether there are connections from it, one of each lane.
     pub is_heard: bool,
     /// The last run of it that was seen.
     pub run: Option<Run>,
     /// Why there is no connection to it, or why there was none before.
     pub last_error: Option<String>,
-    /// How many messages wait for it, or are being written to the socket.
+    /// How long the last ping and its answer took. None if none was answered.
+    pub round_trip: Option<Duration>,
+    /// How many frames wait for it, or are being written to the sockets, on both lanes together. A frame is
+    /// a message, or a piece of catch-up.
     pub queued_frames: usize,
-    /// How many bytes these messages have.
+    /// How many bytes these frames have.
     pub queued_bytes: usize,
-    /// How many messages to it were dropped, because there was no connection or no room.
+    /// How many messages to it were dropped because there was no connection, and frames because theirs
+    /// has ended, on both lanes together.
     pub dropped_frames: u64,
 }
 
 impl Peers {
     /// Starts to listen and to dial. `store` remembers the data directories of the other members.
-    /// Messages of peers go to `inbox`.
+    /// What happens goes to `inbox`.
     ///
     /// Call this within a tokio runtime that has time and network.
     ///
     /// # Errors
     ///
     /// If a member has no address.
-    pub fn start(
-        config: PeersConfig,
-        store: impl Store,
-        inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
-    ) -> Result<Self, PeersError> {
+    pub fn start(config: PeersConfig, store: impl Store, inbox: Inbox) -> Result<Self, PeersError> {
         let PeersConfig { identity, run, listener, mut members, timing, seed } = config;
         let limits = identity.constants.limits().clone();
         let all = identity.constants.first_configuration().members();
         let mut peers = BTreeMap::new();
         for &replica in all.iter().filter(|it| **it != identity.replica) {
             let address = members.remove(&replica).ok_or(PeersError::NoAddress { replica })?;
-            peers.insert(replica, Arc::new(Peer::new(replica, address, &limits)));
+            let peer = Peer::new(replica, address, &limits, &timing);
+            peers.insert(replica, Arc::new(peer));
         }
         let shared = Arc::new(Shared {
             me: Introduction::new(&identity, run),
@@ -158,17 +194,23 @@ impl Peers {
         });
         let stop = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(acceptor::run(Arc::clone(&shared), listener, stop.subscribe()));
+        tasks.spawn(accept(Arc::clone(&shared), listener, stop.subscribe()));
         let mut rng = Rng::with_seed(seed);
         for peer in shared.peers.values() {
-            let dialer = dialer::run(Arc::clone(&shared), Arc::clone(peer), rng.fork());
-            let mut stop = stop.subscribe();
-            tasks.spawn(async move {
-                tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => {}
-                    () = dialer => {}
-                }
-            });
+            for lane in Lane::ALL {
+                let dialer = dial(Arc::clone(&shared), Arc::clone(peer), lane, rng.fork());
+                // A replica that must stop dials nobody.
+                let mut fatal = shared.fatal.subscribe();
+                let dialer = async move {
+                    tokio::select! {
+                        _ = fatal.wait_for(Option::is_some) => {}
+                        () = dialer => {}
+                    }
+                };
+                tasks.spawn(until_stopped(stop.subscribe(), dialer));
+            }
+            let reporter = report(Arc::clone(&shared), Arc::clone(peer));
+            tasks.spawn(until_stopped(stop.subscribe(), reporter));
         }
         Ok(Self { shared, stop, tasks: Mutex::new(tasks) })
     }
@@ -186,26 +228,23 @@ impl Peers {
         recipients: impl IntoIterator<Item = &'a Arc<Peer>, IntoIter: Clone>,
         message: &Message<Value>,
     ) {
-        let recipients = recipients.into_iter();
-        let can_pass = self.shared.passes() && recipients.clone().any(|it| it.queue.is_open());
-        let frame = if can_pass { self.to_frame(message) } else { None };
-        for peer in recipients {
-            match &frame {
-                Some(frame) => peer.queue.push(frame),
-                None => peer.queue.count_dropped(),
+        let lane = Traffic::of(message).lane();
+        let queues = recipients.into_iter().map(|peer| peer.queue(lane));
+        let can_pass = self.shared.passes() && queues.clone().any(FrameQueue::is_open);
+        let encoded = if can_pass { self.encode(message) } else { None };
+        let now = Instant::now();
+        for queue in queues {
+            match &encoded {
+                Some(encoded) => queue.push(encoded, now),
+                None => queue.count_dropped(),
             }
         }
     }
 
-    fn to_frame(&self, message: &Message<Value>) -> Option<Bytes> {
-        let mut buffer = Vec::with_capacity(expected_bytes(message));
-        let payload_bytes_max = message_bytes_max(&self.shared.limits);
-        let framed = frame::append(&mut buffer, payload_bytes_max, |buffer, length_bytes_max| {
-            codec::encode(message, buffer, length_bytes_max)
-        });
+    fn encode(&self, message: &Message<Value>) -> Option<Encoded> {
+        let encoded = Encoded::new(message, message_bytes_max(&self.shared.limits));
         // The limit is derived from those that the core keeps, so this would be a defect in synod.
-        framed.map_err(|error| error!("a message is not sent: {error}")).ok()?;
-        Some(buffer.into())
+        encoded.map_err(|error| error!("a message is not sent: {error}")).ok()
     }
 
     /// The state of the connections with each peer.
@@ -253,41 +292,47 @@ impl fmt::Debug for Peers {
     }
 }
 
-fn status(peer: &Peer) -> PeerStatus {
-    let seen = peer.seen();
-    let (load, dropped_frames) = peer.queue.load();
-    PeerStatus {
-        replica: peer.id,
-        address: peer.address.clone(),
-        is_connected: peer.queue.is_open(),
-        is_heard: seen.is_heard,
-        run: seen.run,
-        last_error: seen.last_error,
-        queued_frames: load.frames,
-        queued_bytes: load.bytes,
-        dropped_frames,
+async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = task => {}
     }
 }
 
-/// About how long the encoding of a message is, and rather more. With enough room from the start, its
-/// values are copied once, and not again each time the buffer grows.
-fn expected_bytes(message: &Message<Value>) -> usize {
-    const MESSAGE_BYTES: u64 = 128;
-    const ENTRY_BYTES: u64 = 32;
-    const NUMBER_BYTES: u64 = 9;
-    let of = |entry: &Entry<Value>| entry.size_bytes().saturating_add(ENTRY_BYTES);
-    let bytes: u64 = match message {
-        Message::Order { order: Order::Accept { entries, .. }, .. }
-        | Message::Committed { entries, .. }
-        | Message::Submit { submissions: entries } => entries.iter().map(of).sum(),
-        Message::Reply { reply: Reply::Promise(Promise { accepted, .. }), .. } => {
-            accepted.iter().map(|it| of(&it.entry)).sum()
-        }
-        Message::Reply { reply: Reply::Acknowledge { ranges }, .. } => {
-            2 * NUMBER_BYTES * ranges.len() as u64
-        }
-        Message::Read { ids, .. } | Message::ReadAt { ids, .. } => NUMBER_BYTES * ids.len() as u64,
-        _ => 0,
+async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: watch::Receiver<bool>) {
+    let (listener, pause) = (Arc::new(listener), shared.timing.backoff_max);
+    let make = || acceptor::run(Arc::clone(&shared), Arc::clone(&listener), stop.clone());
+    run_again("acceptor of peers", pause, make, |_| {}).await;
+}
+
+async fn dial(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, mut rng: Rng) {
+    let (name, pause) = (format!("dialer of {peer} ({lane})"), shared.timing.backoff_max);
+    let make = || dialer::run(Arc::clone(&shared), Arc::clone(&peer), lane, rng.fork());
+    let note = |panic: &str| {
+        peer.note_error(lane, LinkError::Panicked(panic.to_owned()).to_string());
     };
-    usize::try_from(bytes.saturating_add(MESSAGE_BYTES)).unwrap_or_default()
+    run_again(name, pause, make, note).await;
+}
+
+async fn report(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let (name, pause) = (format!("reporter of {peer}"), shared.timing.backoff_min);
+    let make = || reporter::run(Arc::clone(&shared), Arc::clone(&peer));
+    run_again(name, pause, make, |_| {}).await;
+}
+
+fn status(peer: &Peer) -> PeerStatus {
+    let seen = peer.seen();
+    let loads = Lane::ALL.map(|lane| peer.queue(lane).load());
+    PeerStatus {
+        replica: peer.id,
+        address: peer.address.clone(),
+        is_connected: peer.is_connected(),
+        is_heard: peer.is_heard(),
+        run: seen.run,
+        last_error: peer.last_error(),
+        round_trip: seen.round_trip,
+        queued_frames: loads.iter().map(|(load, _)| load.frames).sum(),
+        queued_bytes: loads.iter().map(|(load, _)| load.bytes).sum(),
+        dropped_frames: loads.iter().map(|(_, dropped_frames)| dropped_frames).sum(),
+    }
 }

@@ -18,12 +18,13 @@ pub(crate) mod detector;
 mod tests;
 pub(crate) mod waiting;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
     ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
-    ReplicaId, Request, Run, SessionId, Slot, Status,
+    ReplicaId, Request, RoleName, Run, SessionId, Slot, Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
@@ -36,6 +37,18 @@ use waiting::{Waiter, Waiting};
 pub(crate) enum ShellEvent<S, R> {
     /// A peer has sent a message.
     Peer(ReplicaId, Message<Value>),
+    /// A part of a message of this peer has arrived.
+    Alive(ReplicaId),
+    /// A connection with this peer was made: what was sent before may be lost.
+    Reconnected(ReplicaId),
+    /// Much waits on its way to this peer.
+    Full(ReplicaId),
+    /// Little waits on its way to this peer any more.
+    Drained(ReplicaId),
+    /// What was served to this peer has left.
+    Served(ReplicaId),
+    /// A message to this peer and an answer take so long.
+    RoundTrip(ReplicaId, Duration),
     /// Everything written up to this position is durable.
     Synced(Position),
     /// The application has applied everything up to this slot.
@@ -70,6 +83,17 @@ pub(crate) struct Effects<S, R> {
     pub(crate) failed: Vec<(S, SubmitError)>,
     /// The outcomes of reads. The application has applied what they must see.
     pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
+    /// The replica has ceased to coordinate, for want of answers.
+    pub(crate) unanswered: Option<Unanswered>,
+}
+
+/// Why a coordinator has stepped down by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    /// For how long a majority has not answered.
+    pub(crate) limit: Duration,
+    /// How long answers took before.
+    pub(crate) round_trip: Duration,
 }
 
 impl<S, R> Default for Effects<S, R> {
@@ -79,6 +103,7 @@ impl<S, R> Default for Effects<S, R> {
             on_delivery: Vec::new(),
             failed: Vec::new(),
             read: Vec::new(),
+            unanswered: None,
         }
     }
 }
@@ -99,6 +124,8 @@ pub(crate) struct Shell<S, R> {
     delivered: Slot,
     /// The highest watermark in a message of a peer.
     heard_watermark: Slot,
+    /// The last round trip of each peer.
+    round_trips: BTreeMap<ReplicaId, Duration>,
     effects: Effects<S, R>,
 }
 
@@ -117,6 +144,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             opened: 0,
             delivered: Slot::ZERO,
             heard_watermark: Slot::ZERO,
+            round_trips: BTreeMap::new(),
             effects: Effects::default(),
         }
     }
@@ -144,6 +172,22 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 self.heard_watermark = self.heard_watermark.max(told);
                 self.step(Input::Receive { from, message }, now);
             }
+            ShellEvent::Alive(from) => {
+                self.detector.progress(now);
+                let status = self.replica.status();
+                if status.role == RoleName::Follower && status.coordinator == Some(from) {
+                    self.detector.heard(now);
+                }
+            }
+            ShellEvent::Reconnected(peer) => self.step(Input::Reconnected { peer }, now),
+            ShellEvent::Full(peer) => self.step(Input::Full { peer }, now),
+            ShellEvent::Drained(peer) => self.step(Input::Drained { peer }, now),
+            ShellEvent::Served(peer) => self.step(Input::Served { peer }, now),
+            ShellEvent::RoundTrip(peer, round_trip) => {
+                self.round_trips.insert(peer, round_trip);
+                let longest = self.round_trips.values().max().copied().unwrap_or_default();
+                self.detector.set_round_trip(longest);
+            }
             ShellEvent::Synced(through) => self.step(Input::Synced { through }, now),
             ShellEvent::Applied(through) => self.step(Input::Applied { through }, now),
             ShellEvent::Submit(submission, reply) => self.submit(submission, reply),
@@ -166,8 +210,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
         while let Some(alarm) = self.detector.due(now) {
             match alarm {
+                Alarm::Heartbeat => self.step(Input::Heartbeat, now),
                 Alarm::Resend => self.step(Input::Resend, now),
-                Alarm::Suspect => self.step(Input::Suspect, now),
+                Alarm::Suspect => self.suspect(now),
                 Alarm::Stand => self.step(Input::Elect { canvass: true }, now),
             }
         }
@@ -208,11 +253,25 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
     }
 
+    fn suspect(&mut self, now: Duration) {
+        let coordinates =
+            |it: &Self| matches!(it.replica.status().role, RoleName::Coordinator { .. });
+        let coordinated = coordinates(self);
+        self.step(Input::Suspect, now);
+        if coordinated && !coordinates(self) {
+            let (limit, round_trip) = (self.detector.suspect_after(), self.detector.round_trip());
+            self.effects.unanswered = Some(Unanswered { limit, round_trip });
+        }
+    }
+
     fn step(&mut self, input: Input<Value>, now: Duration) {
         let delivered_before = self.effects.out.delivered.len();
         self.replica.step(input, &mut self.effects.out);
         if std::mem::take(&mut self.effects.out.coordinator_heard) {
             self.detector.heard(now);
+        }
+        if self.effects.out.delivered.len() > delivered_before {
+            self.detector.progress(now);
         }
         for delivered in &self.effects.out.delivered[delivered_before..] {
             let Delivered { slot, entry, verdict } = delivered;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Delivered, Incarnation, Limits, Message,
-    Position, Record, ReplicaId, Run, Serve, Slot, To,
+    Position, Record, ReplicaId, Run, Serve, Slot, SlotRange, To,
 };
 use synod_wire::Value;
 use synod_wire::api::{Applied, SubmitError};
@@ -42,6 +42,13 @@ use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Prepa
 enum Happening {
     /// A message arrives.
     Message { from: usize, to: usize, message: Box<Message<Value>> },
+    /// The connection between two replicas is made anew, after it has lost a message or one of them has
+    /// started. Each of them is told.
+    Reconnected { one: usize, other: usize },
+    /// A replica serves a peer what it was last to serve.
+    Serve { at: usize, run: u64, serve: Serve },
+    /// What a replica has served to a peer has left.
+    Served { at: usize, run: u64, peer: ReplicaId },
     /// What run `run` of a replica last gave to the disk is durable.
     Synced { at: usize, run: u64, through: Position },
     /// The shell of a replica must be flushed.
@@ -91,6 +98,10 @@ struct Simulation {
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+fn id(at: usize) -> ReplicaId {
+    ReplicaId(u16::try_from(at).expect("few replicas"))
 }
 
 impl Simulation {
@@ -175,8 +186,18 @@ impl Simulation {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Message { from, to, message } => {
-                let from = ReplicaId(u16::try_from(from).expect("few replicas"));
-                self.give(to, ShellEvent::Peer(from, *message));
+                self.give(to, ShellEvent::Peer(id(from), *message));
+            }
+            Happening::Reconnected { one, other } => {
+                for (at, peer) in [(one, other), (other, one)] {
+                    self.give(at, ShellEvent::Reconnected(id(peer)));
+                }
+            }
+            Happening::Serve { at, run, serve } => self.serve(at, run, &serve),
+            Happening::Served { at, run, peer } => {
+                if self.running(at, run).is_some() {
+                    self.give(at, ShellEvent::Served(peer));
+                }
             }
             Happening::Synced { at, run, through } => {
                 if let Some(running) = self.running(at, run) {
@@ -252,8 +273,9 @@ impl Simulation {
                     }
                 }
             }
+            let run = self.replicas[at].runs;
             for serve in serve {
-                self.serve(at, &serve);
+                self.after(ms(1), Happening::Serve { at, run, serve });
             }
             for (asked, outcome) in answered {
                 self.answer(asked, outcome);
@@ -270,7 +292,12 @@ impl Simulation {
 
     fn send(&mut self, from: usize, to: usize, message: &Message<Value>) {
         if self.is_troubled() && self.rng.u8(..) < 12 {
+            self.after(ms(20), Happening::Reconnected { one: from, other: to });
             return;
+        }
+        if let Message::Committed { .. } = message {
+            let (run, peer) = (self.replicas[from].runs, id(to));
+            self.after(ms(4), Happening::Served { at: from, run, peer });
         }
         let copies = if self.is_troubled() && self.rng.u8(..) < 12 { 2 } else { 1 };
         for _ in 0..copies {
@@ -280,12 +307,18 @@ impl Simulation {
         }
     }
 
-    fn serve(&mut self, at: usize, serve: &Serve) {
-        let Some(running) = &self.replicas[at].running else {
+    fn serve(&mut self, at: usize, run: u64, serve: &Serve) {
+        let Some(running) = self.running(at, run) else {
             return;
         };
         let entries = running.reader.read(serve.slots, 4, 1 << 20).expect("it is durable");
         let Serve { to, slots, log_starts_at, watermark } = *serve;
+        let next = slots.first.plus(entries.len() as u64);
+        if next <= slots.last {
+            let slots = SlotRange { first: next, last: slots.last };
+            let serve = Serve { slots, ..serve.clone() };
+            self.after(ms(4), Happening::Serve { at, run, serve });
+        }
         let message = Message::Committed { log_starts_at, first: slots.first, entries, watermark };
         self.send(at, usize::from(to.0), &message);
     }
@@ -369,6 +402,9 @@ impl Simulation {
         replica.running =
             Some(Running { shell, machine, log, reader, writes, position, is_syncing });
         self.schedule_alarm(at);
+        for other in (0..self.replicas.len()).filter(|other| *other != at) {
+            self.after(ms(5), Happening::Reconnected { one: at, other });
+        }
     }
 
     /// A client submits its request to any replica, and again elsewhere until it is answered.

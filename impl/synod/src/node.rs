@@ -111,6 +111,7 @@ impl TimingFile {
             suspect_after: or(self.suspect_after_ms, default.suspect_after),
             stand_spread: or(self.stand_spread_ms, default.stand_spread),
             stand_again_max: or(self.stand_again_max_ms, default.stand_again_max),
+            ..default
         };
         if timing.heartbeat.is_zero() || timing.suspect_after < 2 * timing.heartbeat {
             bail!(

@@ -170,21 +170,71 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// If what arrives is not a frame, or ends within one, or the source fails. Nothing can be read
     /// after that.
     pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameReadError> {
+        loop {
+            match self.read().await? {
+                Read::Whole => return Ok(Some(self.payload())),
+                Read::Part => {}
+                Read::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for the next frame, as [`next`](Self::next) does, or for some more bytes of it: a long
+    /// frame on a slow connection shows that its sender is alive.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next`](Self::next).
+    pub async fn next_part(&mut self) -> Result<Arrived<'_>, FrameReadError> {
+        Ok(match self.read().await? {
+            Read::Whole => Arrived::Frame(self.payload()),
+            Read::Part => Arrived::Part,
+            Read::End => Arrived::End,
+        })
+    }
+
+    /// The payload of the frame that was found last.
+    fn payload(&self) -> &[u8] {
+        self.buffer.get(HEADER_BYTES..self.given_bytes).unwrap_or_default()
+    }
+
+    /// Finds the next frame in the buffer, or reads once.
+    async fn read(&mut self) -> Result<Read, FrameReadError> {
         self.buffer.advance(self.given_bytes);
         self.given_bytes = 0;
-        let whole_bytes = loop {
-            if let Some(frame) = split(&self.buffer, self.payload_bytes_max)? {
-                break frame.whole_bytes;
-            }
-            self.buffer.reserve(READ_BYTES);
-            if self.source.read_buf(&mut self.buffer).await? == 0 {
-                let is_between_frames = self.buffer.is_empty();
-                return if is_between_frames { Ok(None) } else { Err(FrameReadError::CutOff) };
-            }
-        };
-        self.given_bytes = whole_bytes;
-        Ok(Some(&self.buffer[HEADER_BYTES..whole_bytes]))
+        if self.find()? {
+            return Ok(Read::Whole);
+        }
+        self.buffer.reserve(READ_BYTES);
+        if self.source.read_buf(&mut self.buffer).await? == 0 {
+            let is_between_frames = self.buffer.is_empty();
+            return if is_between_frames { Ok(Read::End) } else { Err(FrameReadError::CutOff) };
+        }
+        Ok(if self.find()? { Read::Whole } else { Read::Part })
     }
+
+    fn find(&mut self) -> Result<bool, FrameError> {
+        let frame = split(&self.buffer, self.payload_bytes_max)?;
+        self.given_bytes = frame.map_or(0, |frame| frame.whole_bytes);
+        Ok(frame.is_some())
+    }
+}
+
+/// What has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived<'a> {
+    /// A whole frame, with this payload.
+    Frame(&'a [u8]),
+    /// Some bytes of a frame that is not whole yet.
+    Part,
+    /// The end of the source, after a whole frame.
+    End,
+}
+
+enum Read {
+    Whole,
+    Part,
+    End,
 }
 
 /// Why no frame could be read.

@@ -1,7 +1,10 @@
 //! Catch-up: how a replica that missed something gets the committed slots.
 //!
-//! The replica asks a peer that is known to have them. The peer serves one frame: from its memory, or,
-//! by way of the shell, from its disk. Then the replica asks for the next frame.
+//! The replica asks a peer that is known to have them for all that it lacks, and never for what is on
+//! its way already. The peer *serves* it in portions: from its memory, or, by way of the shell, from its
+//! disk. The next portion follows when the shell says that the last one has left. So the link is never
+//! idle, and little waits in front of it. Each portion tells how far the peer has come meanwhile, and
+//! the replica asks for that too.
 
 use alloc::vec::Vec;
 
@@ -16,37 +19,78 @@ use crate::message::Message;
 use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
 use crate::record::Content;
 
+/// The committed slots that are on their way to a replica.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CatchUp {
+    /// Who was asked for them.
+    pub(super) from: ReplicaId,
+    /// They go up to this slot.
+    pub(super) through: Slot,
+}
+
 impl<V: Value> Common<V> {
-    /// Asks `peer`, which is known to have them, for the committed slots above the watermark. It asks
-    /// once until something is committed or until a resend.
-    pub(super) fn ask(&mut self, peer: ReplicaId, out: &mut Output<V>) {
-        if !self.asked {
-            self.asked = true;
-            out.send(peer, Message::Ask { from: self.watermark().next() });
+    /// Asks `peer` for the committed slots up to `through`, which it is known to have. Leaves out those
+    /// that are on their way from it.
+    pub(super) fn ask(&mut self, peer: ReplicaId, through: Slot, out: &mut Output<V>) {
+        let on_its_way = self.catch_up.as_ref().filter(|catch_up| catch_up.from == peer);
+        let asked = on_its_way.map_or(Slot::ZERO, |catch_up| catch_up.through);
+        let from = self.watermark().max(asked).next();
+        if from <= through && !self.disk_is_stalled() {
+            self.catch_up = Some(CatchUp { from: peer, through });
+            out.send(peer, Message::Ask { from, through });
         }
     }
 
-    /// Sends `peer` one frame of committed slots from `from` on. If the first of them is older than the
-    /// tail, the shell reads them from the disk. The peer asks for more when it has these.
-    pub(super) fn serve(&self, peer: ReplicaId, from: Slot, out: &mut Output<V>) {
-        let watermark = self.watermark();
-        let log_starts_at = self.learner.log_starts_at();
-        let first = from.max(log_starts_at);
-        if from == Slot::ZERO || first > watermark {
+    /// What was asked for is not on its way any more, for all that is known.
+    pub(crate) fn forget_asks(&mut self) {
+        self.catch_up = None;
+        self.asks_at_once = true;
+    }
+
+    /// `peer` gets the committed slots in `slots`, as far as this replica has them. They join those that
+    /// it is being served, if they follow on them, or replace them.
+    pub(super) fn serve(&mut self, peer: ReplicaId, slots: SlotRange, out: &mut Output<V>) {
+        let first = slots.first.max(self.learner.log_starts_at());
+        let last = slots.last.min(self.watermark());
+        if slots.first == Slot::ZERO || first > last {
             return;
         }
+        match self.serving.get_mut(&peer) {
+            Some(served) if served.last.next() == first => served.last = last,
+            _ => {
+                self.serving.insert(peer, SlotRange { first, last });
+                self.serve_next(peer, out);
+            }
+        }
+    }
+
+    /// Sends `peer` one more portion of what it is being served. If the first slot is older than the
+    /// tail, the shell reads the portion from the disk.
+    pub(super) fn serve_next(&mut self, peer: ReplicaId, out: &mut Output<V>) {
+        let Some(SlotRange { first, last }) = self.serving.remove(&peer) else {
+            return;
+        };
+        let (watermark, log_starts_at) = (self.watermark(), self.learner.log_starts_at());
         let tail_starts_at = self.learner.tail_starts_at();
-        if first < tail_starts_at {
+        let through = if first < tail_starts_at {
             // What is older than the tail is durable: the tail keeps what is not.
-            let frame = first.plus(self.limits().frame_entries_max.saturating_sub(1));
-            let slots = SlotRange { first, last: Slot(tail_starts_at.0 - 1).min(frame) };
+            let most = first.plus(self.limits().frame_entries_max.saturating_sub(1));
+            let slots = SlotRange { first, last: last.min(most).min(Slot(tail_starts_at.0 - 1)) };
             out.serve.push(Serve { to: peer, slots, log_starts_at, watermark });
-            return;
+            slots.last
+        } else {
+            let mut room = FrameRoom::of(self.limits());
+            let tail = self.learner.tail_from(first).take_while(|(slot, _)| *slot <= last);
+            let entries = tail.map(|(_, entry)| entry);
+            let entries: Vec<_> =
+                entries.take_while(|entry| room.take(entry.size_bytes())).cloned().collect();
+            let after = first.plus(entries.len() as u64);
+            out.send(peer, Message::Committed { log_starts_at, first, entries, watermark });
+            Slot(after.0 - 1)
+        };
+        if through < last {
+            self.serving.insert(peer, SlotRange { first: through.next(), last });
         }
-        let mut room = FrameRoom::of(self.limits());
-        let tail = self.learner.tail_from(first).map(|(_, entry)| entry);
-        let entries = tail.take_while(|entry| room.take(entry.size_bytes())).cloned().collect();
-        out.send(peer, Message::Committed { log_starts_at, first, entries, watermark });
     }
 
     /// The first of `entries`, which `from` says are committed from slot `first` on, that differs from
@@ -82,8 +126,14 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let next = common.watermark().next();
         let is_possible = common.is_possible(first, &entries) && theirs <= Slot::MAX;
-        let starts_in_reach = first <= next && log_starts_at <= first;
-        if !is_possible || !starts_in_reach {
+        if !is_possible || log_starts_at > first {
+            return;
+        }
+        if first > next {
+            // What comes before it was lost.
+            if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == from) {
+                common.forget_asks();
+            }
             return;
         }
         if let Some(contradiction) = common.contradiction(from, first, &entries) {
@@ -92,9 +142,14 @@ impl<V: Value> Replica<V> {
         }
         let known = usize::try_from(next.above(first)).unwrap_or(usize::MAX);
         let news: Vec<_> = entries.into_iter().skip(known).collect();
-        if news.is_empty() || common.disk_is_stalled() {
+        if common.disk_is_stalled() {
+            common.forget_asks();
             return;
         }
+        if news.is_empty() {
+            return;
+        }
+        out.coordinator_heard |= common.forwards_to() == Some(from);
         // A coordinator whose watermark moves by anything but its own acknowledgements has been
         // overtaken. Followers would take its watermark for a verdict on its own values.
         if matches!(self.role, Role::Coordinator(_)) {
@@ -106,9 +161,9 @@ impl<V: Value> Replica<V> {
             commit(common, &mut self.clients, entry.clone(), waits_for, out);
         }
         common.write(Content::Committed { first: next, entries: news }, out);
-        if theirs > common.watermark() {
-            common.ask(from, out);
-        }
+        let watermark = common.watermark();
+        common.catch_up = common.catch_up.take().filter(|catch_up| catch_up.through > watermark);
+        common.ask(from, theirs, out);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(common.watermark());
         }

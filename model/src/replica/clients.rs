@@ -4,10 +4,12 @@
 //! coordinator until it is delivered here. If the origin crashes, the client does not know what became
 //! of the submission. A retry at any replica finds out.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::common::Common;
 use super::reads::Reads;
+use super::resend::room_of_resend;
 use super::{Replica, Role};
 use crate::counted::CountedMap;
 use crate::entry::{Entry, Opening, SubmissionId, Value};
@@ -22,12 +24,18 @@ use crate::sessions::{Known, RequestTable};
 pub(crate) struct Clients<V> {
     /// What they submitted and was not delivered yet.
     submissions: CountedMap<SubmissionId, Entry<V>>,
+    /// Of these, the ones that are to be forwarded to the coordinator.
+    unforwarded: BTreeSet<SubmissionId>,
     pub(crate) reads: Reads,
 }
 
 impl<V> Default for Clients<V> {
     fn default() -> Self {
-        Self { submissions: CountedMap::default(), reads: Reads::default() }
+        Self {
+            submissions: CountedMap::default(),
+            unforwarded: BTreeSet::new(),
+            reads: Reads::default(),
+        }
     }
 }
 
@@ -35,6 +43,24 @@ impl<V: Value> Clients<V> {
     /// What was submitted here and not delivered yet.
     pub(crate) fn submissions(&self) -> impl Iterator<Item = &Entry<V>> {
         self.submissions.items().values()
+    }
+
+    /// Everything is to be forwarded, to a coordinator that has received none of it.
+    pub(super) fn forward_anew(&mut self) {
+        self.unforwarded.extend(self.submissions.items().keys());
+        self.reads.forward_anew();
+    }
+
+    /// This replica coordinates, and has nothing to forward.
+    pub(super) fn forward_nothing(&mut self) {
+        self.unforwarded.clear();
+        self.reads.take_unforwarded();
+    }
+
+    /// Whether something is to be forwarded as soon as the coordinator gives an order.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn has_unforwarded(&self) -> bool {
+        !self.unforwarded.is_empty() || self.reads.are_unforwarded()
     }
 
     fn waits_for(&self, submission: &SubmissionId) -> bool {
@@ -83,7 +109,7 @@ impl<V: Value> Clients<V> {
         out: &mut Output<V>,
     ) {
         if is_delivered {
-            self.submissions.remove(&submission);
+            self.forget(&submission);
         } else {
             self.answer_if_known(submission, table, out);
         }
@@ -101,8 +127,13 @@ impl<V: Value> Clients<V> {
             && let Some(answer) = answer_of(submission, table)
         {
             out.answers.push(answer);
-            self.submissions.remove(&submission);
+            self.forget(&submission);
         }
+    }
+
+    fn forget(&mut self, submission: &SubmissionId) {
+        self.submissions.remove(submission);
+        self.unforwarded.remove(submission);
     }
 
     /// Answers what the log has answered meanwhile.
@@ -146,16 +177,42 @@ impl<V: Value> Replica<V> {
     }
 
     /// Passes submissions of this replica's clients on to the coordinator: this replica, or another
-    /// if one is known. A resend repeats them.
+    /// if one is known. They are held back while much is on its way to that one already.
     pub(super) fn pass_on(&mut self, submissions: Vec<Entry<V>>, out: &mut Output<V>) {
         let common = &self.common;
         if let Role::Coordinator(coordinator) = &mut self.role {
             coordinator.enqueue(submissions, common.limits());
         } else if let Some(coordinator) = common.forwards_to() {
+            if common.full.contains(&coordinator) {
+                let ids = submissions.iter().filter_map(Entry::submission_id);
+                self.clients.unforwarded.extend(ids);
+                return;
+            }
             for submissions in in_frames(submissions, FrameRoom::of(common.limits())) {
                 out.send(coordinator, Message::Submit { submissions });
             }
         }
+    }
+
+    /// Forwards a portion of what is to be forwarded, if there is room for it on the way. The coordinator
+    /// has just given an order, so it takes what is forwarded.
+    pub(super) fn forward_held_back(&mut self, out: &mut Output<V>) {
+        let common = &self.common;
+        if common.forwards_to().is_none_or(|coordinator| common.full.contains(&coordinator)) {
+            return;
+        }
+        let Clients { submissions, unforwarded, reads } = &mut self.clients;
+        let mut room = room_of_resend(common.limits());
+        let mut portion = Vec::new();
+        while let Some(entry) = unforwarded.first().and_then(|id| submissions.items().get(id))
+            && room.take(entry.size_bytes())
+        {
+            portion.push(entry.clone());
+            unforwarded.pop_first();
+        }
+        let reads = reads.take_unforwarded();
+        self.pass_on(portion, out);
+        self.pass_on_reads(&reads, out);
     }
 
     /// Takes in what `from` forwards. Only a coordinator does, and nothing is forwarded twice.
@@ -196,8 +253,8 @@ impl<V: Value> Replica<V> {
         slot: Slot,
         out: &mut Output<V>,
     ) {
-        if self.clients.waits_for(&submission) && slot > self.common.watermark() {
-            self.common.ask(from, out);
+        if self.clients.waits_for(&submission) && slot <= Slot::MAX {
+            self.common.ask(from, slot, out);
         }
     }
 }

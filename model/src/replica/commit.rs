@@ -23,8 +23,8 @@ pub(super) fn commit<V: Value>(
 ) {
     let submission = entry.submission_id();
     let is_delivered = common.watermark().next() > common.learner.delivered();
-    common.asked = false;
     common.learner.commit(entry, waits_for, common.constants.limits(), out);
+    common.told = common.told.filter(|told| *told > common.learner.watermark());
     if let Some(submission) = submission {
         clients.committed(submission, is_delivered, common.learner.table(), out);
     }

@@ -4,10 +4,11 @@
 //! [`Common`] holds that part of the state: the identity, the acceptor, the learner and the records
 //! that are not durable yet. Each role keeps what only that role needs, and works on this.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::catch_up::CatchUp;
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
@@ -16,7 +17,7 @@ use crate::io::Output;
 use crate::learner::Learner;
 use crate::limits::Limits;
 use crate::message::{Message, Order, Reply};
-use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot};
+use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot, SlotRange};
 use crate::record::{Content, Record};
 use crate::unsynced::{Fact, Unsynced};
 
@@ -35,8 +36,21 @@ pub(crate) struct Common<V> {
     pub(crate) heard: SequenceNumber,
     /// Whether this replica believes that nobody coordinates.
     pub(crate) suspects: bool,
-    /// Committed slots were asked for, and nothing was committed since.
-    pub(crate) asked: bool,
+    /// The highest slot that the coordinator of the promised number has called committed, if this
+    /// replica lacks it. Its entry may be on its way.
+    pub(crate) told: Option<Slot>,
+    /// Whether nothing is on its way from the coordinator of the promised number, for all that is known.
+    /// Then this replica asks for what it lacks as soon as it is told of it.
+    pub(crate) asks_at_once: bool,
+    /// The committed slots that are on their way to this replica.
+    pub(crate) catch_up: Option<CatchUp>,
+    /// What peers have asked for and were not sent yet.
+    pub(crate) serving: BTreeMap<ReplicaId, SlotRange>,
+    /// The room for entries that was told to the coordinator of the promised number, after an accept
+    /// went further.
+    pub(crate) told_room: Option<Slot>,
+    /// The peers to which much is on its way.
+    pub(crate) full: BTreeSet<ReplicaId>,
 }
 
 impl<V: Value> Common<V> {
@@ -59,7 +73,12 @@ impl<V: Value> Common<V> {
             unsynced: Unsynced::default(),
             heard,
             suspects: false,
-            asked: false,
+            told: None,
+            asks_at_once: true,
+            catch_up: None,
+            serving: BTreeMap::new(),
+            told_room: None,
+            full: BTreeSet::new(),
         }
     }
 
@@ -110,9 +129,21 @@ impl<V: Value> Common<V> {
 
     /// Promises `s`, and writes that if it is new.
     pub(crate) fn promise(&mut self, s: SequenceNumber, out: &mut Output<V>) {
-        if self.acceptor.raise_promise(s) {
+        if self.raise_promise(s) {
             self.write(Content::Promised(s), out);
         }
+    }
+
+    /// Promises `s` in memory, and says whether that is new. Then what was known of the coordinator of a
+    /// lower number means nothing any more.
+    pub(crate) fn raise_promise(&mut self, s: SequenceNumber) -> bool {
+        let is_new = self.acceptor.raise_promise(s);
+        if is_new {
+            self.asks_at_once = true;
+            self.told = None;
+            self.told_room = None;
+        }
+        is_new
     }
 
     /// Holds `entries` as accepted under `s`, which is promised, and writes them.

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use super::clients::Clients;
 use super::commit::commit_held;
 use super::common::Common;
+use super::push::HeldBack;
 use super::rounds::Rounds;
 use crate::configuration::{Configuration, MemberSet};
 use crate::counted::CountedQueue;
@@ -42,6 +43,8 @@ pub(crate) struct Coordinator<V> {
     announced: Slot,
     /// A resend repeats open slots up to here: the last that was open at the resend before.
     pub(super) repeat_through: Slot,
+    /// What is held back from followers. Most of the time that is nothing.
+    pub(super) held_back: BTreeMap<ReplicaId, HeldBack>,
     pub(crate) rounds: Rounds,
 }
 
@@ -64,12 +67,14 @@ impl<V: Value> Coordinator<V> {
             known: chosen.entries.iter().filter_map(Entry::submission_id).collect(),
             announced: Slot::ZERO,
             repeat_through: Slot::ZERO,
+            held_back: BTreeMap::new(),
             rounds: Rounds::default(),
         };
         common.suspects = false;
         coordinator.open(chosen, common, out);
         coordinator.rounds.begin(s, common, out);
         coordinator.enqueue(clients.submissions().cloned(), common.limits());
+        clients.forward_nothing();
         coordinator.take_reads(common.me, common.run, &clients.reads.unanswered(), common);
         coordinator
     }
@@ -84,6 +89,7 @@ impl<V: Value> Coordinator<V> {
     ) {
         self.commit_acknowledged(common, clients, out);
         self.open_for_queue(common, out);
+        self.push_held_back(common, out);
         // A read may be told of a slot that the election must finish. Until that slot is committed it
         // may still be lost with this coordinator, and the read would wait for it for ever.
         if self.last_promised <= common.watermark() {
@@ -105,13 +111,11 @@ impl<V: Value> Coordinator<V> {
     fn open(&mut self, range: EntryRange<V>, common: &mut Common<V>, out: &mut Output<V>) {
         let watermark = common.watermark();
         for frame in range.in_frames(FrameRoom::of(common.limits())) {
-            let slots = (frame.first.0..frame.after().0).map(Slot);
-            let EntryRange { first, entries } = frame;
-            self.open.extend(slots.map(|slot| (slot, MemberSet::default())));
             self.announced = watermark;
-            let accept = Order::Accept { first, entries: entries.clone(), watermark };
-            common.order_others(self.s, accept, out);
-            common.hold(self.s, first, entries, out);
+            self.push_new(&frame, common, out);
+            let slots = (frame.first.0..frame.after().0).map(Slot);
+            self.open.extend(slots.map(|slot| (slot, MemberSet::default())));
+            common.hold(self.s, frame.first, frame.entries, out);
         }
     }
 

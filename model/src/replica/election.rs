@@ -77,6 +77,8 @@ pub(crate) enum Standing {
     Lags {
         /// The promiser with the highest watermark.
         ahead: ReplicaId,
+        /// That watermark.
+        watermark: Slot,
     },
     /// A majority has promised.
     Elected,
@@ -105,43 +107,53 @@ impl<V: Value> Replica<V> {
             out.elect_refused = Some(ElectRefused::NotAMember);
         } else if canvass {
             self.canvass(out);
-        } else {
-            self.stand(out);
+        } else if let Some(s) = self.take_number(out) {
+            self.stand(s, out);
         }
     }
 
     /// Asks the others whether they would follow, under the number that a candidacy would have.
+    ///
+    /// No canvass of one run uses a number again. So an agreement counts only for the canvass that it
+    /// answers: one that comes late was given when there was perhaps no coordinator, and now there is.
     fn canvass(&mut self, out: &mut Output<V>) {
-        let common = &mut self.common;
-        let Some(s) = common.next_number() else {
-            out.elect_refused = Some(ElectRefused::NoLargerNumber);
+        let Some(s) = self.take_number(out) else {
             return;
         };
+        let common = &mut self.common;
         common.suspects = true;
         self.role = Role::Canvassing(Canvassing::new(s, common.me, &common.configuration));
-        common.order_others(s, Order::Canvass, out);
+        common.order_others(s, Order::Canvass { run: common.run }, out);
         self.stand_when_agreed(out);
+    }
+
+    /// Takes the next number of this replica's own (Paxos Made Live, 4.1, footnote 1).
+    fn take_number(&mut self, out: &mut Output<V>) -> Option<SequenceNumber> {
+        let number = self.common.next_number();
+        match number {
+            Some(s) => self.common.heard = s,
+            None => out.elect_refused = Some(ElectRefused::NoLargerNumber),
+        }
+        number
     }
 
     pub(super) fn stand_when_agreed(&mut self, out: &mut Output<V>) {
         if let Role::Canvassing(canvassing) = &self.role
             && self.common.configuration.is_majority(canvassing.agreed)
         {
-            self.stand(out);
+            self.stand(canvassing.s, out);
         }
     }
 
-    /// Becomes a candidate under the next number of its own (Paxos Made Live, 4.1, footnote 1).
-    fn stand(&mut self, out: &mut Output<V>) {
+    /// Becomes a candidate under `s`, which this replica has just taken, or has canvassed for.
+    ///
+    /// A replica that canvasses has neither promised `s` or more, nor heard of a promise of it: either
+    /// would have ended the canvass.
+    fn stand(&mut self, s: SequenceNumber, out: &mut Output<V>) {
         let common = &mut self.common;
-        let Some(s) = common.next_number() else {
-            out.elect_refused = Some(ElectRefused::NoLargerNumber);
-            return;
-        };
-        common.heard = s;
         common.suspects = false;
         self.role = Role::Candidate(Candidate::new(s));
-        common.acceptor.raise_promise(s);
+        common.raise_promise(s);
         common.write(Content::Promised(s), out);
     }
 
@@ -168,7 +180,7 @@ impl<V: Value> Replica<V> {
         };
         match candidate.standing(common.me, common.watermark(), &common.configuration) {
             Standing::Waits => {}
-            Standing::Lags { ahead } => common.ask(ahead, out),
+            Standing::Lags { ahead, watermark } => common.ask(ahead, watermark, out),
             Standing::Elected => {
                 let role = core::mem::replace(&mut self.role, Role::Follower);
                 if let Role::Candidate(candidate) = role {
@@ -329,7 +341,9 @@ impl<V: Value> Candidate<V> {
         }
         match ahead {
             _ if configuration.is_majority(counted) => Standing::Elected,
-            Some((_, ahead)) if configuration.is_majority(promised) => Standing::Lags { ahead },
+            Some((watermark, ahead)) if configuration.is_majority(promised) => {
+                Standing::Lags { ahead, watermark }
+            }
             _ => Standing::Waits,
         }
     }

@@ -14,7 +14,7 @@ use crate::frames::{EntryRange, EntryRanges};
 use crate::io::{Contradiction, Output};
 use crate::learner::Compared;
 use crate::message::{Message, Order, Reply};
-use crate::numbers::{RangeBuilder, ReplicaId, SequenceNumber, Slot};
+use crate::numbers::{RangeBuilder, ReplicaId, Run, SequenceNumber, Slot, SlotRange};
 use crate::record::Content;
 
 impl<V: Value> Replica<V> {
@@ -34,28 +34,32 @@ impl<V: Value> Replica<V> {
             out.send(from, Message::Reject { promised });
             return;
         }
-        if !matches!(order, Order::Canvass) {
+        if !matches!(order, Order::Canvass { .. }) {
             self.follow(s, out);
+            if s > promised {
+                // The owner of `s` has received nothing that clients of this replica wait for.
+                self.clients.forward_anew();
+            }
         }
         match order {
-            Order::Canvass => self.common.answer_canvass(s, out),
+            Order::Canvass { run } => self.common.answer_canvass(s, run, out),
             Order::Propose { from: slot } => self.common.obey_propose(s, slot, out),
             Order::Accept { first, entries, watermark } => {
                 // A forged accept is ignored, and so is its watermark.
                 if self.common.is_possible(first, &entries) {
                     self.common.obey_accept(from, s, first, entries, out);
-                    self.follow_watermark(from, s, watermark, out);
+                    self.follow_watermark(from, s, watermark, Some(first), out);
                 }
             }
             Order::Commit { watermark } => {
                 self.common.promise(s, out);
-                self.follow_watermark(from, s, watermark, out);
+                self.follow_watermark(from, s, watermark, None, out);
             }
             Order::Round { number, watermark } => {
                 self.common.promise(s, out);
                 let last = self.common.acceptor.last(self.common.watermark());
                 self.common.reply(s, Reply::Obey { number, last }, out);
-                self.follow_watermark(from, s, watermark, out);
+                self.follow_watermark(from, s, watermark, None, out);
             }
         }
     }
@@ -75,26 +79,38 @@ impl<V: Value> Replica<V> {
     /// Phase 3: the coordinator of `s` says that everything up to `watermark` is committed.
     ///
     /// That commits an entry *here* only if it was accepted under `s`: this replica may hold another
-    /// entry in the slot. It asks for the rest.
+    /// entry in the slot. An entry that it lacks may be on its way, behind this order. So this replica
+    /// remembers the watermark, and asks only if it knows better: nothing can be on its way, or the
+    /// order is an accept of later slots, `accepted_from` on. Accepts come in order, as long as nothing
+    /// is lost.
     fn follow_watermark(
         &mut self,
         from: ReplicaId,
         s: SequenceNumber,
         watermark: Slot,
+        accepted_from: Option<Slot>,
         out: &mut Output<V>,
     ) {
-        let common = &mut self.common;
         if watermark > Slot::MAX {
             return;
         }
-        while common.watermark() < watermark {
-            let next = common.watermark().next();
-            let Some(held) = common.acceptor.take_if_under(next, s) else {
-                common.ask(from, out);
-                return;
-            };
+        let common = &mut self.common;
+        let told = common.told.map_or(watermark, |told| told.max(watermark));
+        while common.watermark() < told
+            && let Some(held) = common.acceptor.take_if_under(common.watermark().next(), s)
+        {
             commit_held(common, &mut self.clients, held, out);
         }
+        let next = common.watermark().next();
+        common.told = Some(told).filter(|told| *told >= next);
+        let is_lost = accepted_from.is_some_and(|first| next < first);
+        if common.told.is_some() && (is_lost || common.asks_at_once) {
+            common.ask(from, told, out);
+            common.asks_at_once = common.disk_is_stalled();
+        } else if common.told.is_none() && common.told_room.is_none() {
+            common.asks_at_once = false;
+        }
+        self.forward_held_back(out);
     }
 }
 
@@ -113,9 +129,9 @@ struct Judged<V> {
 impl<V: Value> Common<V> {
     /// Agrees to follow if this replica, too, believes that nobody coordinates. A coordinator does not
     /// believe that. Nothing is promised.
-    fn answer_canvass(&self, s: SequenceNumber, out: &mut Output<V>) {
+    fn answer_canvass(&self, s: SequenceNumber, run: Run, out: &mut Output<V>) {
         if self.suspects && s > self.acceptor.promised() {
-            self.reply(s, Reply::Agree, out);
+            self.reply(s, Reply::Agree { run }, out);
         }
     }
 
@@ -147,7 +163,7 @@ impl<V: Value> Common<V> {
         entries: Vec<Entry<V>>,
         out: &mut Output<V>,
     ) {
-        let is_new_number = self.acceptor.raise_promise(s);
+        let is_new_number = self.raise_promise(s);
         let slots = (first.0..).map(Slot);
         let Judged { to_write, in_place, overtaken, beyond_limit } =
             self.judge_all(from, s, slots.zip(entries), out);
@@ -162,12 +178,15 @@ impl<V: Value> Common<V> {
             self.reply(s, Reply::Acknowledge { ranges }, out);
         }
         if beyond_limit {
-            self.ask(from, out);
+            self.refuse_beyond_room(s, out);
+        } else {
+            self.told_room = None;
         }
         // Another value is committed there, or the slot is no longer in memory. The committed slots are
         // the answer.
-        if let Some(slot) = overtaken {
-            self.serve(from, slot, out);
+        if let Some(first) = overtaken {
+            let last = first.plus(self.limits().frame_entries_max.saturating_sub(1));
+            self.serve(from, SlotRange { first, last }, out);
         }
     }
 
@@ -224,5 +243,44 @@ impl<V: Value> Common<V> {
         // The lowest slot is always taken, or nothing might ever be committed again.
         let has_bytes = ahead <= 1 || accepted_bytes <= limits.accepted_bytes_max;
         !self.disk_is_stalled() && ahead <= limits.accepted_slots_max && has_bytes
+    }
+
+    /// Every entry in a slot up to this one would be taken, or is held already.
+    fn room_through(&self) -> Slot {
+        let (limits, watermark) = (self.limits(), self.watermark());
+        let largest = limits.value_bytes_max.max(limits.frame_bytes_max);
+        let has_bytes =
+            self.acceptor.size_bytes().saturating_add(largest) <= limits.accepted_bytes_max;
+        if has_bytes && !self.disk_is_stalled() {
+            return watermark.plus(limits.accepted_slots_max);
+        }
+        let lowest = if self.disk_is_stalled() { watermark } else { watermark.next() };
+        let held = self.acceptor.accepted().range(lowest.next()..).map(|(slot, _)| *slot);
+        held.zip(lowest.next().0..)
+            .take_while(|(slot, next)| slot.0 == *next)
+            .last()
+            .map_or(lowest, |(slot, _)| slot)
+    }
+
+    /// An accept went further than there is room. The coordinator is told, and pushes no more. What is
+    /// committed meanwhile has to be asked for.
+    fn refuse_beyond_room(&mut self, s: SequenceNumber, out: &mut Output<V>) {
+        self.asks_at_once = true;
+        let through = self.room_through();
+        if self.told_room != Some(through) {
+            self.told_room = Some(through);
+            self.reply(s, Reply::Room { through }, out);
+        }
+    }
+
+    /// Tells the coordinator when there is much more room than it was told of.
+    pub(super) fn tell_room(&mut self, out: &mut Output<V>) {
+        if let Some(told) = self.told_room {
+            let through = self.room_through();
+            if through.above(told) >= self.limits().accepted_slots_max.div_ceil(4) {
+                self.told_room = Some(through);
+                self.reply(self.acceptor.promised(), Reply::Room { through }, out);
+            }
+        }
     }
 }

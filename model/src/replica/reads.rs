@@ -20,6 +20,8 @@ use crate::numbers::{ReadId, ReplicaId, Run, Slot};
 pub(crate) struct Reads {
     /// Reads that no slot is known for.
     asked: BTreeSet<ReadId>,
+    /// Whether these are to be forwarded to the coordinator.
+    unforwarded: bool,
     /// Reads whose slot is known, by slot.
     told: BTreeSet<(Slot, ReadId)>,
 }
@@ -32,6 +34,22 @@ impl Reads {
             self.asked.insert(id);
         }
         room
+    }
+
+    /// All reads that no answer has come for are to be forwarded.
+    pub(super) fn forward_anew(&mut self) {
+        self.unforwarded = !self.asked.is_empty();
+    }
+
+    /// Takes the reads that are to be forwarded.
+    pub(super) fn take_unforwarded(&mut self) -> Vec<ReadId> {
+        if core::mem::take(&mut self.unforwarded) { self.unanswered() } else { Vec::new() }
+    }
+
+    /// Whether reads are to be forwarded.
+    #[cfg(feature = "stateright")]
+    pub(super) fn are_unforwarded(&self) -> bool {
+        self.unforwarded
     }
 
     /// The reads that no answer has come for.

@@ -1,7 +1,9 @@
-//! Resend: repeating what is unanswered, so that a lost message does no lasting harm.
+//! Resend: repeating what may be lost, so that a lost message does no lasting harm.
 //!
-//! Each role repeats what it waits for: a canvass, a propose, accepts, a round. Every replica repeats
-//! what its clients wait for, and may ask for committed slots again.
+//! Between two replicas a connection loses nothing. So what may be lost is known: the shell says when a
+//! connection was made anew, and then this replica repeats what that peer has not answered. An
+//! [`Input::Resend`](crate::Input::Resend) repeats everything to everybody. It is for what no shell
+//! knows of, and the model gives it at any time.
 
 use alloc::vec::Vec;
 
@@ -9,22 +11,80 @@ use super::common::Common;
 use super::coordinator::Coordinator;
 use super::{Replica, Role};
 use crate::entry::{Entry, Value};
-use crate::frames::{EntryRange, EntryRanges, FrameRoom};
+use crate::frames::FrameRoom;
 use crate::io::Output;
 use crate::limits::Limits;
 use crate::message::Order;
-use crate::numbers::{ReplicaId, Slot};
+use crate::numbers::{ReplicaId, Slot, SlotRange};
 
 impl<V: Value> Replica<V> {
+    /// Begins a round or repeats the newest, if this replica coordinates.
+    pub(super) fn heartbeat(&mut self, out: &mut Output<V>) {
+        if let Role::Coordinator(coordinator) = &mut self.role {
+            coordinator.beat(&self.common, out);
+        }
+    }
+
+    /// A connection with `peer` was made: repeats what it has not answered.
+    pub(super) fn reconnected(&mut self, peer: ReplicaId, out: &mut Output<V>) {
+        let common = &mut self.common;
+        if peer == common.me || !common.configuration.contains(peer) {
+            return;
+        }
+        common.full.remove(&peer);
+        common.serving.remove(&peer);
+        if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
+            common.forget_asks();
+        }
+        if common.forwards_to() == Some(peer) {
+            // Its next order tells this replica that it can be reached, and what is missing here.
+            common.asks_at_once = true;
+            self.clients.forward_anew();
+        }
+        match &mut self.role {
+            Role::Follower => {}
+            Role::Canvassing(canvassing) => {
+                out.send(peer, common.order(canvassing.s, Order::Canvass { run: common.run }));
+            }
+            Role::Candidate(candidate) => {
+                if candidate.proposed {
+                    if let Some(from) = candidate.missing_from(peer, common.watermark()) {
+                        out.send(peer, common.order(candidate.s, Order::Propose { from }));
+                    }
+                    self.coordinate_when_elected(out);
+                }
+            }
+            Role::Coordinator(coordinator) => {
+                coordinator.push_again(peer, common);
+                coordinator.rounds.send_to(peer, coordinator.s, common, out);
+            }
+        }
+    }
+
+    /// Much is on its way to `peer`.
+    pub(super) fn full(&mut self, peer: ReplicaId) {
+        if self.common.configuration.contains(peer) {
+            self.common.full.insert(peer);
+        }
+    }
+
+    /// Little is on its way to `peer` any more.
+    pub(super) fn drained(&mut self, peer: ReplicaId, out: &mut Output<V>) {
+        self.common.full.remove(&peer);
+        if self.common.forwards_to() == Some(peer) {
+            self.forward_held_back(out);
+        }
+    }
+
     /// Repeats whatever is unanswered.
     pub(super) fn resend(&mut self, out: &mut Output<V>) {
-        self.common.asked = false;
+        self.common.forget_asks();
         self.resend_for_clients(out);
         let common = &self.common;
         match &mut self.role {
             Role::Follower => {}
             Role::Canvassing(canvassing) => {
-                common.order_others(canvassing.s, Order::Canvass, out);
+                common.order_others(canvassing.s, Order::Canvass { run: common.run }, out);
             }
             Role::Candidate(candidate) => {
                 if candidate.proposed {
@@ -55,13 +115,8 @@ impl<V: Value> Replica<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Repeats the accepts of slots that were open at the last resend already. Repeats the newest round,
-    /// or begins a new one if the newest is answered.
-    fn resend(&mut self, common: &Common<V>, out: &mut Output<V>) {
-        for member in common.others() {
-            self.resend_accepts(member, common, out);
-        }
-        self.repeat_through = Slot(self.next_slot(common.watermark()).0 - 1);
+    /// Repeats the newest round, or begins a new one if the newest is answered.
+    fn beat(&mut self, common: &Common<V>, out: &mut Output<V>) {
         if self.rounds.are_answered(&common.configuration) {
             self.rounds.begin(self.s, common, out);
         } else {
@@ -69,32 +124,26 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Sends `member` the entries that were open at the last resend and that it has not acknowledged:
-    /// as many as the limit allows, and at least one. Entries that were opened later are on their way.
-    fn resend_accepts(&self, member: ReplicaId, common: &Common<V>, out: &mut Output<V>) {
-        let mut room = room_of_resend(common.limits());
-        let mut unacknowledged = EntryRanges::new();
-        for (&slot, &acknowledged) in self.open.range(..=self.repeat_through) {
-            if common.configuration.is_in(acknowledged, member) {
-                continue;
-            }
-            if let Some(held) = common.acceptor.accepted().get(&slot) {
-                if !room.take(held.entry.size_bytes()) {
-                    break;
-                }
-                unacknowledged.push(slot, held.entry.clone());
+    /// Repeats the accepts of slots that were open at the last resend already: entries that were opened
+    /// later are on their way. Also repeats the newest round.
+    ///
+    /// A member from which entries are held back gets all of them: it may have room again, and the
+    /// message that said so may be lost.
+    fn resend(&mut self, common: &Common<V>, out: &mut Output<V>) {
+        for member in common.others().filter(|member| !common.full.contains(member)) {
+            let slots = SlotRange { first: common.watermark().next(), last: self.repeat_through };
+            if self.held_back.contains_key(&member) {
+                self.push_again(member, common);
+            } else if slots.first <= slots.last {
+                self.push_slots(member, slots, common, out);
             }
         }
-        let (watermark, frame) = (common.watermark(), FrameRoom::of(common.limits()));
-        let frames = unacknowledged.into_iter().flat_map(|range| range.in_frames(frame));
-        for EntryRange { first, entries } in frames {
-            let accept = Order::Accept { first, entries, watermark };
-            out.send(member, common.order(self.s, accept));
-        }
+        self.repeat_through = Slot(self.next_slot(common.watermark()).0 - 1);
+        self.beat(common, out);
     }
 }
 
-/// How much one resend repeats.
-fn room_of_resend(limits: &Limits) -> FrameRoom {
+/// How much one resend repeats, and one push sends.
+pub(super) fn room_of_resend(limits: &Limits) -> FrameRoom {
     FrameRoom::new(u64::MAX, limits.resend_bytes_max)
 }

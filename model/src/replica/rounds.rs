@@ -83,6 +83,18 @@ impl Rounds {
         common.order_others(s, Order::Round { number, watermark }, out);
     }
 
+    /// Asks one of the others whether it obeys in the newest round.
+    pub(super) fn send_to<V: Value>(
+        &self,
+        member: ReplicaId,
+        s: SequenceNumber,
+        common: &Common<V>,
+        out: &mut Output<V>,
+    ) {
+        let (number, watermark) = (self.number, common.watermark());
+        out.send(member, common.order(s, Order::Round { number, watermark }));
+    }
+
     /// `replica` obeyed in round `number`. False if that is no news: only an answer to the newest round
     /// counts.
     pub(super) fn take_obey<V>(

@@ -82,7 +82,7 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
 pub(crate) fn envelope(envelope: &Envelope) -> String {
     let Envelope { from, to, message, connection: _ } = envelope;
     let verb = match message {
-        Message::Order { order: Order::Canvass | Order::Round { .. }, .. }
+        Message::Order { order: Order::Canvass { .. } | Order::Round { .. }, .. }
         | Message::Ask { .. }
         | Message::Read { .. } => "asks",
         Message::Order { .. } | Message::Committed { .. } | Message::Submit { .. } => "tells",
@@ -99,18 +99,21 @@ pub(crate) fn message(message: &Message<u8>) -> String {
     match message {
         Message::Order { s, order, .. } => self::order(*s, order),
         Message::Reply { s, reply, .. } => match reply {
-            Reply::Agree => format!("agree to {s}"),
+            Reply::Agree { .. } => format!("agree to {s}"),
             Reply::Promise(it) => promise(*s, it),
             Reply::Acknowledge { ranges } => {
                 let slots = ranges.iter().flat_map(|range| range.iter());
                 format!("acknowledge {} under {s}", slots_text(&slots.collect::<Vec<_>>()))
             }
+            Reply::Room { through } => format!("room up to slot {through} under {s}"),
             Reply::Obey { number, last } => {
                 format!("obey {s} in round {number}, holding up to slot {last}")
             }
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
-        Message::Ask { from } => format!("ask for what is committed from slot {from} on"),
+        Message::Ask { from, through } => {
+            format!("ask for what is committed in slots {from} to {through}")
+        }
         Message::Committed { first, entries, watermark, .. } => {
             format!("committed {}{}", in_slots(*first, entries), watermark_text(*watermark))
         }
@@ -130,7 +133,7 @@ pub(crate) fn message(message: &Message<u8>) -> String {
 
 fn order(s: SequenceNumber, order: &Order<u8>) -> String {
     match order {
-        Order::Canvass => format!("canvass for {s}"),
+        Order::Canvass { .. } => format!("canvass for {s}"),
         Order::Propose { from } if *from <= Slot(1) => format!("propose {s}"),
         Order::Propose { from } => format!("propose {s}, from slot {from} on"),
         Order::Accept { first, entries, watermark } => {

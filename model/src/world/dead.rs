@@ -99,14 +99,19 @@ fn order_is_dead(
     let may_suspect = scenario.canvass;
     let may_reject = !scenario.loses.contains(MessageKind::Reject);
     if may_suspect || may_reject {
-        return matches!(order, Order::Canvass) && is_over(owner, s) && !may_reject;
+        return matches!(order, Order::Canvass { .. }) && is_over(owner, s) && !may_reject;
     }
     // From here on, `s` is at or above the promise floor. If the recipient has heard of `s` for good and
     // does not use a smaller number itself, hearing `s` once more changes nothing. Then only what the
     // order itself asks for can matter.
     let heard_for_good = to.heard_floor >= s && (to.own == SequenceNumber::NONE || to.own >= s);
+    // An order of a coordinator makes its recipient forward what clients wait for. Only a new promise,
+    // above `s`, leaves anything to be forwarded again.
+    if to.has_unforwarded && !matches!(order, Order::Canvass { .. } | Order::Propose { .. }) {
+        return false;
+    }
     match order {
-        Order::Canvass => true,
+        Order::Canvass { .. } => true,
         // The number is promised for good, and the promise is durable. So the recipient would only
         // promise again, and a promise matters only to a candidate.
         Order::Propose { .. } => {

@@ -63,16 +63,17 @@ impl Envelope {
 pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass => MessageKind::Canvass,
+            Order::Canvass { .. } => MessageKind::Canvass,
             Order::Propose { .. } => MessageKind::Propose,
             Order::Accept { .. } => MessageKind::Accept,
             Order::Commit { .. } => MessageKind::Commit,
             Order::Round { .. } => MessageKind::Round,
         },
         Message::Reply { reply, .. } => match reply {
-            Reply::Agree => MessageKind::Agree,
+            Reply::Agree { .. } => MessageKind::Agree,
             Reply::Promise(_) => MessageKind::Promise,
             Reply::Acknowledge { .. } => MessageKind::Acknowledge,
+            Reply::Room { .. } => MessageKind::Room,
             Reply::Obey { .. } => MessageKind::Obey,
         },
         Message::Reject { .. } => MessageKind::Reject,

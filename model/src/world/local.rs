@@ -56,6 +56,8 @@ pub(crate) struct Summary {
     pub(crate) unsynced: usize,
     pub(crate) run: Run,
     pub(crate) reads: Vec<ReadId>,
+    /// Whether the next order of a coordinator makes it forward something.
+    pub(crate) has_unforwarded: bool,
     pub(crate) round: u64,
     pub(crate) round_is_answered: bool,
     /// Whether it has opened a slot for a request that already has one.
@@ -182,6 +184,7 @@ impl LocalState {
             unsynced: self.unsynced.len(),
             run: replica.common.run,
             reads: replica.clients.reads.unanswered(),
+            has_unforwarded: replica.clients.has_unforwarded(),
             round: coordinator.map_or(0, |it| it.rounds.newest().0),
             round_is_answered: coordinator
                 .is_some_and(|it| it.rounds.are_answered(&replica.common.configuration)),

@@ -268,7 +268,12 @@ impl World {
             let before = &self.locals.get(local).content;
             let event = self.event(before, key);
             let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
-            let Stepped { local, sent, effects } = step(&self.constants, before, event, &entry_id);
+            let Stepped { mut local, sent, effects } =
+                step(&self.constants, before, event, &entry_id);
+            if !self.keeps_asks {
+                // It matters only to asks, and the world serves unasked.
+                local.replica.common.forget_asks();
+            }
             let local = self.intern_local(local);
             let (kept, lost): (Vec<_>, Vec<_>) = sent.into_iter().partition(|it| self.keeps(it));
             let kept_count = kept.len();

@@ -127,7 +127,7 @@ fn check(scenario: Scenario) {
 fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
     let locals = world.replicas().map(|it| {
         let mut local = world.locals.get(state.locals[it]).content.clone();
-        local.replica.common.asked = false;
+        local.replica.common.forget_asks();
         local
     });
     digest(&locals.collect::<Vec<_>>())

@@ -71,6 +71,8 @@ pub enum MessageKind {
     Promise,
     /// Answers an accept.
     Acknowledge,
+    /// Tells how far there is room for entries.
+    Room,
     /// Answers a round.
     Obey,
     /// Answers any order below the promise.
@@ -137,6 +139,7 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Canvass,
     MessageKind::Agree,
     MessageKind::Round,
+    MessageKind::Room,
     MessageKind::Obey,
     MessageKind::Reject,
     MessageKind::Submit,

@@ -126,6 +126,10 @@ fn step_or_panic(
         ReplicaEvent::Greet(from, greeting) => return greeted(local, from, greeting),
         ReplicaEvent::Lose(first) => return remade(local, *first, constants.first_configuration()),
     }
+    // All that is served leaves at once.
+    while let Some((&peer, _)) = local.replica.common.serving.first_key_value() {
+        local.replica.step(Input::Served { peer }, &mut out);
+    }
     // Delivered entries are applied at once.
     let mut applied_out = Output::default();
     let through = local.replica.common.learner.watermark();
@@ -247,13 +251,15 @@ fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<En
         }
     }
     for Serve { to, slots, log_starts_at, watermark } in out.serve {
-        let stored = local.disk.as_ref().and_then(|disk| disk.fold.entries.get(&slots.first));
-        match stored {
-            Some(stored) => {
-                let (first, entries) = (slots.first, Vec::from([stored.entry.clone()]));
-                post(to, Message::Committed { log_starts_at, first, entries, watermark });
+        for first in slots.iter() {
+            let stored = local.disk.as_ref().and_then(|disk| disk.fold.entries.get(&first));
+            match stored {
+                Some(stored) => {
+                    let entries = Vec::from([stored.entry.clone()]);
+                    post(to, Message::Committed { log_starts_at, first, entries, watermark });
+                }
+                None => broken.add(Invariant::OnlyDurableIsServed),
             }
-            None => broken.add(Invariant::OnlyDurableIsServed),
         }
     }
     sent

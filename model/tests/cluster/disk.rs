@@ -6,19 +6,19 @@ use synod_model::{Base, Content, Entry, Fold, Position, Record, SequenceNumber, 
 
 use super::V;
 
-/// Keeps every record there ever was on it, so that a test can recover from any cut.
+/// A disk that keeps all records, so that a test can recover from any prefix of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     base: Base<V>,
     records: Vec<Record<V>>,
     durable: usize,
-    /// How many records there were when the present run began: positions count from there.
+    /// The number of records when the present run began. Positions count from there.
     run_begins: usize,
-    /// What the durable records amount to.
+    /// The fold of the durable records.
     fold: Fold<V>,
 }
 
-/// A slot of the log as it was last written.
+/// The newest record of a slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     /// None if the entry came by catch-up.
@@ -41,7 +41,7 @@ impl Disk {
         self.records.len() - self.durable
     }
 
-    /// Makes the next `count` records durable and says up to which position all are.
+    /// Makes the next `count` records durable, and returns the last durable position.
     pub(crate) fn sync(&mut self, count: usize) -> Position {
         for record in &self.records[self.durable..][..count] {
             self.fold.apply(record.clone()).expect("a replica writes only possible records");
@@ -55,15 +55,15 @@ impl Disk {
         &self.records[self.durable - count..self.durable]
     }
 
-    /// Loses what is not durable, but for the next `keep` records: they got to the disk although
-    /// nobody was told.
+    /// Loses all records that are not durable, except for the next `keep`: these reached the disk,
+    /// and the replica did not learn of it.
     pub(crate) fn crash(&mut self, keep: usize) {
         self.sync(keep);
         self.records.truncate(self.durable);
         self.run_begins = self.durable;
     }
 
-    /// What is durable.
+    /// The fold of the durable records.
     pub(crate) fn fold(&self) -> &Fold<V> {
         &self.fold
     }
@@ -86,7 +86,7 @@ impl Disk {
         Position((self.records.len() - self.run_begins) as u64)
     }
 
-    /// Every slot as it was last written, durable or not.
+    /// The newest record of every slot, durable or not.
     pub(crate) fn log(&self) -> BTreeMap<Slot, Written> {
         let mut log = BTreeMap::new();
         for (index, record) in self.records.iter().enumerate() {

@@ -1,14 +1,17 @@
 //! A small cluster of cores in one thread, for the scripts and the property tests.
 //!
-//! It is the shell around the core, as plain as the contract allows: records go to a [`Disk`] that
-//! loses what is not synced, messages to a [`Network`] that keeps every one of them, and deliveries
-//! to an application that has them at once, unless told otherwise. What happens, and when, is the
-//! test's to say; whatever happens, [`Ghost`] watches that no promise of Paxos is broken.
+//! The cluster is the simplest shell that keeps the contract with the core:
+//!
+//! - Records go to a [`Disk`]. A crash loses those that are not synced.
+//! - Messages go to a [`Network`]. It keeps all of them.
+//! - Deliveries go to an application. It applies them at once, or when the test says so.
+//!
+//! The test decides what happens, and in which order. A [`SafetyMonitor`] checks every step.
 
 #![allow(dead_code, reason = "each test crate uses its part of this")]
 
 pub(crate) mod disk;
-pub(crate) mod ghost;
+pub(crate) mod monitor;
 pub(crate) mod network;
 pub(crate) mod text;
 
@@ -19,12 +22,13 @@ use std::time::Duration;
 
 use synod_model::{
     Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Contradiction, Delivered,
-    ElectRefused, Entry, Input, Limits, Message, Opening, Output, ReadId, Recovery, Replica,
-    ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, Output, ReadId, Recovery,
+    Replica, ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId, Slot, SubmissionId,
+    To,
 };
 
 use disk::Disk;
-use ghost::Ghost;
+use monitor::SafetyMonitor;
 use network::Network;
 
 /// What clients put in the log.
@@ -37,34 +41,34 @@ pub(crate) struct Cluster {
     pub(crate) constants: Arc<ClusterConstants>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
-    pub(crate) ghost: Ghost,
-    /// What people want to hear of, since it was last taken.
+    pub(crate) monitor: SafetyMonitor,
+    /// The events since a test last took them.
     pub(crate) events: Vec<(ReplicaId, Event)>,
-    /// Whether applications take in deliveries by themselves.
+    /// Whether applications apply deliveries at once.
     pub(crate) applies_at_once: bool,
     out: Output<V>,
 }
 
-/// A replica, and what survives it.
+/// A replica, and what survives its crashes.
 pub(crate) struct Node {
     pub(crate) id: ReplicaId,
     pub(crate) run: Run,
     /// None while it is down.
     pub(crate) replica: Option<Replica<V>>,
     pub(crate) disk: Disk,
-    /// What the application has, and keeps over a crash.
+    /// The last slot that the application has applied. It survives a crash.
     pub(crate) applied: Slot,
-    /// What it was given last, applied or not.
+    /// The last slot that the application was given, applied or not.
     pub(crate) delivered: Slot,
-    /// What clients of this run submitted and have no answer to.
+    /// The submissions of this run that are not answered yet.
     pub(crate) submissions: BTreeSet<SubmissionId>,
-    /// What clients of this run want to read.
+    /// The reads of this run that are not answered yet.
     pub(crate) reads: BTreeSet<ReadId>,
-    /// Whether nothing gets through from it or to it.
+    /// Whether the network loses all messages from it and to it.
     pub(crate) isolated: bool,
 }
 
-/// Something that people want to hear of.
+/// Something that a script prints.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Delivered(Delivered<V>),
@@ -101,7 +105,7 @@ impl Cluster {
             nodes: nodes.collect(),
             constants: Arc::clone(&constants),
             network: Network::default(),
-            ghost: Ghost::default(),
+            monitor: SafetyMonitor::default(),
             events: Vec::new(),
             applies_at_once: true,
             out: Output::default(),
@@ -112,8 +116,7 @@ impl Cluster {
         cluster
     }
 
-    /// Has replica `at` take one input, and does what it wants done. A replica that is down takes
-    /// nothing.
+    /// Gives replica `at` one input, and carries out the output. Does nothing if the replica is down.
     pub(crate) fn step(&mut self, at: usize, input: Input<V>) {
         let node = &mut self.nodes[at];
         let Some(replica) = &mut node.replica else {
@@ -125,22 +128,27 @@ impl Cluster {
             }
             Input::Read(ids) => {
                 node.reads.extend(ids);
-                self.ghost.read_arrived(node.id, node.run, ids);
+                self.monitor.read_arrived(node.id, node.run, ids);
             }
             _ => {}
         }
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         replica.step(input, &mut out);
+        let served = served_last(&out);
         self.act(at, &mut out);
         self.out = out;
+        // What is served leaves at once.
+        if let Some(peer) = served {
+            self.step(at, Input::Served { peer });
+        }
         let node = &self.nodes[at];
         if self.applies_at_once && node.applied < node.delivered {
             self.apply(at, node.delivered);
         }
     }
 
-    /// Has the application of `at` take in its deliveries up to `through`.
+    /// The application of `at` applies its deliveries up to `through`.
     pub(crate) fn apply(&mut self, at: usize, through: Slot) {
         let node = &mut self.nodes[at];
         node.applied = node.applied.max(through.min(node.delivered));
@@ -148,7 +156,7 @@ impl Cluster {
         self.step(at, Input::Applied { through });
     }
 
-    /// Does what replica `at` wants done.
+    /// Carries out the output of replica `at`.
     fn act(&mut self, at: usize, out: &mut Output<V>) {
         let members = self.constants.first_configuration().members();
         let limits = self.constants.limits();
@@ -159,12 +167,12 @@ impl Cluster {
         assert!(out.messages.len() as u64 <= messages, "r{at} sends too much at once");
         let node = &mut self.nodes[at];
         for record in out.writes.drain(..) {
-            self.ghost.wrote(&record);
+            self.monitor.wrote(&record);
             node.disk.append(record);
         }
         let me = node.id;
         for it in out.messages.drain(..) {
-            self.ghost.sent(me, &it.message, self.constants.limits());
+            self.monitor.sent(me, &it.message, self.constants.limits());
             match it.to {
                 To::One(to) => self.network.send(me, to, it.message),
                 To::Others => {
@@ -176,13 +184,14 @@ impl Cluster {
         }
         for it in out.serve.drain(..) {
             self.events.push((me, Event::Served(it.clone())));
-            let message = committed_from_disk(&node.disk, &it, self.constants.limits());
-            self.network.send(me, it.to, message);
+            for message in committed_from_disk(&node.disk, &it, self.constants.limits()) {
+                self.network.send(me, it.to, message);
+            }
         }
         for delivered in out.delivered.drain(..) {
             assert_eq!(delivered.slot, node.delivered.next(), "r{me} delivers in order");
             node.delivered = delivered.slot;
-            self.ghost.delivered(&delivered, self.constants.limits());
+            self.monitor.delivered(&delivered, self.constants.limits());
             if let Some(submission) = delivered.entry.submission_id() {
                 node.submissions.remove(&submission);
             }
@@ -193,7 +202,7 @@ impl Cluster {
                 ClientAnswer::Read { id, slot } => {
                     assert!(slot <= node.applied, "r{me} serves a read once it is applied");
                     assert!(node.reads.remove(&id), "r{me} answers a read once");
-                    self.ghost.read_answered(me, node.run, id, slot);
+                    self.monitor.read_answered(me, node.run, id, slot);
                 }
                 ClientAnswer::ReadRefused { id } => _ = node.reads.remove(&id),
                 ClientAnswer::Done { submission, .. }
@@ -209,12 +218,12 @@ impl Cluster {
             self.events.push((me, Event::ElectRefused(reason)));
         }
         for contradiction in out.contradictions.drain(..) {
-            self.ghost.contradicted(me, contradiction);
+            self.monitor.contradicted(me, contradiction);
             self.events.push((me, Event::Contradiction(contradiction)));
         }
         let status = node.replica.as_ref().expect("it is up").status();
         assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
-        self.ghost.committed(status.watermark, &self.nodes.iter().map(|node| node.disk.fold()));
+        self.monitor.committed(status.watermark, &self.nodes.iter().map(|node| node.disk.fold()));
     }
 
     /// Delivers a message, pending or not.
@@ -237,19 +246,19 @@ impl Cluster {
         let count = count.min(node.disk.unsynced());
         if count > 0 && node.replica.is_some() {
             let through = node.disk.sync(count);
-            self.ghost.synced(node.id, node.disk.last_synced(count), replicas);
+            self.monitor.synced(node.id, node.disk.last_synced(count), replicas);
             self.step(at, Input::Synced { through });
         }
     }
 
-    /// Replica `at` stops. Of what is not synced, the next `keep` records have got to the disk.
+    /// Replica `at` stops. The next `keep` records that are not synced reach the disk all the same.
     pub(crate) fn crash(&mut self, at: usize, keep: usize) {
         let replicas = self.nodes.len();
         let node = &mut self.nodes[at];
         let keep = keep.min(node.disk.unsynced());
         node.replica = None;
         node.disk.crash(keep);
-        self.ghost.synced(node.id, node.disk.last_synced(keep), replicas);
+        self.monitor.synced(node.id, node.disk.last_synced(keep), replicas);
         node.submissions.clear();
         node.reads.clear();
     }
@@ -268,12 +277,24 @@ impl Cluster {
         );
         node.delivered = node.applied;
         let mut out = Output { delivered, ..Output::default() };
-        self.ghost.recovered(node.id, &replica.status());
+        self.monitor.recovered(node.id, &replica.status());
         node.replica = Some(replica);
         self.act(at, &mut out);
         let node = &self.nodes[at];
         if self.applies_at_once && node.applied < node.delivered {
             self.apply(at, node.delivered);
+        }
+    }
+
+    /// The connections between replica `at` and all others that can be reached are made anew.
+    pub(crate) fn reconnect(&mut self, at: usize) {
+        let id = self.nodes[at].id;
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            if !self.nodes[at].isolated && !self.nodes[other].isolated {
+                let peer = self.nodes[other].id;
+                self.step(at, Input::Reconnected { peer });
+                self.step(other, Input::Reconnected { peer: id });
+            }
         }
     }
 
@@ -295,7 +316,7 @@ impl Cluster {
                 self.deliver(index);
             }
         }
-        panic!("the replicas talk for ever:\n{}", text::pending(self));
+        panic!("the replicas never stop sending:\n{}", text::pending(self));
     }
 
     /// Whether replica `at` coordinates.
@@ -305,8 +326,8 @@ impl Cluster {
     }
 }
 
-/// A new run from the first `written` records of `node`. The first `folded` of them have become a
-/// base.
+/// Recovers a replica from the first `written` records of `node`. The first `folded` of them are
+/// folded into a base.
 pub(crate) fn recover(
     constants: &Arc<ClusterConstants>,
     node: &Node,
@@ -324,23 +345,35 @@ pub(crate) fn recover(
     (recovery.finish(), out.delivered)
 }
 
-/// What a shell reads from its disk for a peer that lags: one frame.
-fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Message<V> {
+/// The peer that was served last in `out`.
+fn served_last(out: &Output<V>) -> Option<ReplicaId> {
+    let from_memory = out.messages.last().and_then(|it| match (it.to, &it.message) {
+        (To::One(to), Message::Committed { .. }) => Some(to),
+        _ => None,
+    });
+    from_memory.or(out.serve.last().map(|it| it.to))
+}
+
+/// Committed entries for a peer that lags, read from the disk, in frames.
+fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Vec<Message<V>> {
     let Serve { slots, log_starts_at, watermark, .. } = *serve;
     assert!(slots.last <= watermark, "only what is committed is served");
-    let mut size_bytes = 0;
-    let mut entries: Vec<Entry<V>> = Vec::new();
+    let mut messages = Vec::new();
+    let mut room = FrameRoom::of(limits);
+    let (mut first, mut entries) = (slots.first, Vec::new());
     for slot in slots.iter() {
         let entry = &disk.fold().entries[&slot].entry;
-        size_bytes += entry.size_bytes();
-        let full =
-            entries.len() as u64 >= limits.frame_entries_max || size_bytes > limits.frame_bytes_max;
-        if full && !entries.is_empty() {
-            break;
+        if !room.take(entry.size_bytes()) {
+            let entries = std::mem::take(&mut entries);
+            messages.push(Message::Committed { log_starts_at, first, entries, watermark });
+            first = slot;
+            room = FrameRoom::of(limits);
+            assert!(room.take(entry.size_bytes()), "one entry always fits");
         }
         entries.push(entry.clone());
     }
-    Message::Committed { log_starts_at, first: slots.first, entries, watermark }
+    messages.push(Message::Committed { log_starts_at, first, entries, watermark });
+    messages
 }
 
 /// A request table in which [`SESSION`] is open.
@@ -351,20 +384,21 @@ fn table_with_session(limits: &Limits) -> RequestTable {
     table
 }
 
-/// Request `number` of [`SESSION`]; its value is the letter with that place in the alphabet.
+/// The request of [`SESSION`] whose value is `letter`. Its number is the place of the letter in the
+/// alphabet.
 pub(crate) fn request(letter: u8) -> Entry<V> {
     let number = u64::from(letter - b'a') + 1;
     Entry::Request(Request { session: SESSION, number, answered: 1, value: Arc::from([letter]) })
 }
 
-/// Runs `test`, and ends the process if that takes long: a step that loops for ever would else fill
-/// the memory before anybody sees it.
-pub(crate) fn watch(what: &str, test: impl FnOnce()) {
+/// Runs `test`, and aborts the process if it does not end in time. Otherwise a step that loops
+/// without end could fill the memory before anybody sees it.
+pub(crate) fn abort_if_stuck(what: &str, test: impl FnOnce()) {
     let (done, waits) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if waits.recv_timeout(Duration::from_mins(1)) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{what} keeps a replica busy for ever");
+                eprintln!("{what} keeps a replica busy without end");
                 std::process::abort();
             }
         });

@@ -1,16 +1,16 @@
-//! Every message that was ever sent. A sent message can be delivered any number of times, or never.
+//! The network keeps all messages. It can deliver each of them any number of times, or never.
 
 use synod_model::{Message, Order, ReplicaId, Reply};
 
 use super::V;
 
-/// What was sent, oldest first.
+/// All messages that were ever sent, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Network {
     pub(crate) sent: Vec<Envelope>,
 }
 
-/// A message under way.
+/// A message that was sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Envelope {
     pub(crate) from: ReplicaId,
@@ -31,23 +31,24 @@ impl Network {
     }
 }
 
-/// How many kinds of message there are.
-pub(crate) const KINDS: usize = 16;
+/// The number of message kinds.
+pub(crate) const KINDS: usize = 17;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass => "canvass",
+            Order::Canvass { .. } => "canvass",
             Order::Propose { .. } => "propose",
             Order::Accept { .. } => "accept",
             Order::Commit { .. } => "commit",
             Order::Round { .. } => "round",
         },
         Message::Reply { reply, .. } => match reply {
-            Reply::Agree => "agree",
+            Reply::Agree { .. } => "agree",
             Reply::Promise(_) => "promise",
             Reply::Acknowledge { .. } => "acknowledge",
+            Reply::Room { .. } => "room",
             Reply::Obey { .. } => "obey",
         },
         Message::Reject { .. } => "reject",

@@ -1,4 +1,4 @@
-//! A cluster, in words: one line a replica, one line an event, one line a message.
+//! A cluster as text: one line for each replica, each event and each message.
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,8 @@ use synod_model::{
 use super::network::{Envelope, kind};
 use super::{Cluster, Event, SESSION, V};
 
-/// One line a replica: its role, its promise, its log, and how much of it is committed. A star marks
-/// what is not durable yet; an entry without a number came by catch-up.
+/// One line for each replica: role, promise, log, and the last committed slot. A star marks what is
+/// not durable yet. An entry without a number came by catch-up.
 pub(crate) fn status(cluster: &Cluster) -> String {
     let mut rows = Vec::new();
     for node in &cluster.nodes {
@@ -78,7 +78,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
     let kind = kind(message);
     match message {
         Message::Order { s, order, .. } => match order {
-            Order::Canvass => format!("{kind} s={s}"),
+            Order::Canvass { .. } => format!("{kind} s={s}"),
             Order::Propose { from } => format!("{kind} s={s} from={from}"),
             Order::Accept { first, entries: it, watermark } => {
                 format!("{kind} s={s} {} committed={watermark}", entries(*first, it))
@@ -89,7 +89,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
             }
         },
         Message::Reply { s, reply, .. } => match reply {
-            Reply::Agree => format!("{kind} s={s}"),
+            Reply::Agree { .. } => format!("{kind} s={s}"),
             Reply::Promise(it) => {
                 let mut text = format!("{kind} s={s} committed={}", it.watermark);
                 if it.watermark < it.last {
@@ -106,10 +106,11 @@ pub(crate) fn message(message: &Message<V>) -> String {
                 let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
                 format!("{kind} s={s} {}", ranges.join(" "))
             }
+            Reply::Room { through } => format!("{kind} s={s} through={through}"),
             Reply::Obey { number, last } => format!("{kind} s={s} number={number} last={last}"),
         },
         Message::Reject { promised } => format!("{kind} promised={promised}"),
-        Message::Ask { from } => format!("{kind} from={from}"),
+        Message::Ask { from, through } => format!("{kind} from={from} through={through}"),
         Message::Committed { first, entries: it, watermark, .. } => {
             format!("{kind} {} committed={watermark}", entries(*first, it))
         }
@@ -138,7 +139,7 @@ fn entries(first: Slot, entries: &[Entry<V>]) -> String {
     texts.join(" ")
 }
 
-/// An entry: its value, and unless it belongs to the session that was always there, whose it is.
+/// An entry: its value, and its session and number unless the session is [`SESSION`].
 pub(crate) fn entry(entry: &Entry<V>) -> String {
     match entry {
         Entry::NoOp => "no-op".into(),

@@ -1,8 +1,8 @@
-//! Chaos, and what comes after it.
+//! Random schedules: safety while failures happen, and liveness after they end.
 //!
-//! Safety is watched by [`Ghost`](crate::cluster::ghost::Ghost) at every step of every schedule.
-//! Liveness is the paper's promise: if a majority of the replicas runs for long enough without
-//! crashes and without failures, its replicas agree, and on what was submitted.
+//! A [`SafetyMonitor`](crate::cluster::monitor::SafetyMonitor) checks every step of every schedule.
+//! Liveness is the promise of the paper: if a majority of the replicas runs for long enough without
+//! crashes and failures, these replicas agree on a submitted value.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ fn nothing_breaks_a_promise() {
     });
 }
 
-/// From whatever state chaos has left, with everything in flight lost or all of it delivered, and
-/// for each choice of the replicas that still run.
+/// Starts from the state after a random schedule. All messages in flight are lost, or all are
+/// delivered. Tries every majority, and all replicas together.
 #[test]
 fn a_majority_that_runs_for_long_enough_agrees() {
     check(400, &schedules(20..300), |schedule| {
@@ -46,8 +46,7 @@ fn a_majority_that_runs_for_long_enough_agrees() {
     });
 }
 
-/// Chaos that never got anywhere would break nothing either. Each of these happens in some run, and
-/// so does every kind of message.
+/// The schedules are not vacuous: each of these events, and each kind of message, occurs in some run.
 #[test]
 fn chaos_gets_somewhere() {
     let seen = RefCell::new(BTreeMap::<&str, usize>::new());
@@ -71,8 +70,8 @@ fn chaos_gets_somewhere() {
             match event {
                 Event::Delivered(Delivered { entry: Entry::NoOp, .. }) => see("a no-op"),
                 Event::Delivered(it) => match it.verdict {
-                    // Too rare for chance, so not asked for below: it takes three coordinators that miss
-                    // one another. Scenario `retry` of the model reaches it.
+                    // Not required below, because it is too rare in random schedules: it takes three
+                    // coordinators that miss one another. Scenario `retry` of the model reaches it.
                     Some(Verdict::Duplicate { .. }) => {}
                     Some(Verdict::Refused { .. }) => see("a delivery refused"),
                     _ => see("a delivery"),
@@ -92,7 +91,7 @@ fn chaos_gets_somewhere() {
     assert_eq!(seen.len(), 11 + KINDS, "something never happens");
 }
 
-/// What one run does another does too, if the same happens to it.
+/// A replica is deterministic: the same schedule has the same result.
 #[test]
 fn the_same_inputs_have_the_same_outputs() {
     check(200, &schedules(20..300), |schedule: Schedule| {
@@ -106,7 +105,7 @@ fn the_same_inputs_have_the_same_outputs() {
     });
 }
 
-/// The others are silent, and `runs` run on without failures.
+/// Isolates the other replicas. Checks that the replicas `runs`, which have no failures, come to agree.
 fn comes_to_agree(cluster: &mut Cluster, runs: &[usize]) {
     for at in 0..cluster.nodes.len() {
         cluster.nodes[at].isolated = !runs.contains(&at);
@@ -137,11 +136,11 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize]) {
     panic!("{runs:?} never agree:\n{}", crate::cluster::text::status(cluster));
 }
 
-/// Whether all that run obey the same coordinator and have the same log, nothing of what it opened is
-/// left open, and every client has its answer.
+/// Whether the replicas `runs` obey one coordinator and have the same log, the coordinator has no open
+/// slot, and every client has its answer.
 ///
-/// An entry that was accepted under an older number may stay above the watermark: the coordinator
-/// was elected without it, and overwrites it with the next submission.
+/// An entry that was accepted under an older number may stay above the watermark. The coordinator was
+/// elected without it, and overwrites it with the next submission.
 fn agree(cluster: &Cluster, runs: &[usize]) -> bool {
     let status = |at: usize| cluster.nodes[at].replica.as_ref().map(Replica::status);
     let first = status(runs[0]).map(|it| (it.promised, it.watermark));

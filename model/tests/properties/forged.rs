@@ -1,8 +1,11 @@
-//! Messages that no right peer would send, mixed into real runs.
+//! Messages that no correct peer sends, mixed into real runs.
 //!
-//! Nothing is promised about what a cluster agrees on when a member lies. But no message makes a
-//! replica panic, write what it could not read again, or hold or send more than the limits allow;
-//! and none changes what is committed.
+//! If a member lies, the cluster may disagree. But no message may make a replica:
+//!
+//! - panic,
+//! - write a record that it cannot read again,
+//! - hold or send more than the limits allow,
+//! - change what is committed.
 
 use std::sync::Arc;
 
@@ -15,18 +18,18 @@ use synod_model::{
 };
 
 use crate::check;
-use crate::cluster::{Cluster, V, watch};
+use crate::cluster::{Cluster, V, abort_if_stuck};
 use crate::schedule::{Act, Limit, Schedule, act, schedules};
 
-/// A message that arrives at `to` as if `from` had sent it, who may be no member.
+/// A message to `to` with the sender `from`, which may be no member.
 #[derive(Clone, Debug)]
 struct Forged {
     from: u16,
     to: usize,
     message: Message<V>,
-    /// Whether it comes under a number that `to` will look at.
+    /// Whether its sequence number is one that `to` does not ignore.
     fits: bool,
-    /// How often it comes, each time with higher slots and ids.
+    /// How often it arrives, each time with higher slots and ids.
     times: u64,
 }
 
@@ -34,7 +37,7 @@ struct Forged {
 enum Step {
     Real(Act),
     Forged(Forged),
-    /// Something that was really sent, with a piece of it changed.
+    /// A message that was really sent, with one part changed.
     Twisted {
         which: usize,
         to: usize,
@@ -45,40 +48,40 @@ enum Step {
 }
 
 #[test]
-fn nobody_panics_or_exceeds_a_limit() {
+fn no_replica_panics_or_exceeds_a_limit() {
     let steps = vec(step(), 20..300);
     check(1_500, &(prop_oneof![Just(3), Just(5)], steps), |(replicas, steps)| {
         let mut cluster = Cluster::new(replicas, limits());
-        cluster.ghost.honest = false;
-        watch("a forged message", || {
+        cluster.monitor.honest = false;
+        abort_if_stuck("a forged message", || {
             for (count, step) in steps.iter().enumerate() {
                 step.happen(&mut cluster);
                 if count % 8 == 0 {
                     Act::SyncAll.happen(&mut cluster);
                 }
             }
-            holds_little(&cluster);
+            assert_holds_little(&cluster);
         });
     });
 }
 
-/// What differs from the committed entry of a slot is reported, and changes nothing.
+/// An entry that differs from the committed entry of a slot is reported, and changes nothing.
 #[test]
-fn nobody_is_talked_out_of_what_is_committed() {
+fn no_message_changes_what_is_committed() {
     let forged = entry().prop_filter("a possible value", |it| it.size_bytes() <= 32 + 8);
     check(500, &(schedules(20..300), forged), |(schedule, forged): (Schedule, _)| {
         let mut cluster = schedule.run();
-        cluster.ghost.honest = false;
+        cluster.monitor.honest = false;
         for at in 0..cluster.nodes.len() {
             contradict(&mut cluster, at, &forged);
         }
     });
 }
 
-/// An order of one who does not own its number, and whatever holds for another configuration, is as
-/// if it had never come.
+/// A replica ignores an order whose sender does not own the number, and every message of another
+/// configuration.
 #[test]
-fn nobody_obeys_a_stranger() {
+fn no_replica_obeys_a_stranger() {
     let forged = (order(), reply(), 1..12u64, 2..5u64);
     check(500, &(schedules(20..100), forged), |(schedule, forged): (Schedule, _)| {
         let cluster = schedule.run();
@@ -124,7 +127,7 @@ fn contradict(cluster: &mut Cluster, at: usize, forged: &Entry<V>) {
     let watermark = replica.status().watermark;
     let limits = cluster.constants.limits();
     let log = node.disk.log();
-    // The tail: what is older is not in memory to be compared with.
+    // The tail. Older entries are not in memory, so the replica cannot compare them.
     let mut bytes_left = limits.accepted_bytes_max;
     let newest_first = log.range(..=watermark).rev();
     let tail = newest_first.zip(0..limits.accepted_slots_max).map_while(|(it, _)| {
@@ -146,8 +149,8 @@ fn contradict(cluster: &mut Cluster, at: usize, forged: &Entry<V>) {
         assert_eq!(reported, [(slot, from)]);
         assert_eq!(out, Output::default());
 
-        // An accept of an old coordinator may rightly say something else, so it is not reported;
-        // but the slot stays as it is.
+        // A correct old coordinator may send an accept with another entry. So the accept is not
+        // reported, and the slot keeps its entry.
         let stride = cluster.nodes.len() as u64;
         let s = SequenceNumber(
             replica.status().promised.0 / stride * stride + stride + u64::from(from.0),
@@ -165,7 +168,7 @@ fn contradict(cluster: &mut Cluster, at: usize, forged: &Entry<V>) {
     }
 }
 
-/// Limits so small that whatever leaks is seen.
+/// Limits that are small enough to show a leak.
 fn limits() -> Limits {
     Limits {
         open_slots_max: 3,
@@ -182,9 +185,9 @@ fn limits() -> Limits {
     }
 }
 
-/// A replica that keeps its limits is short to write down, whatever it was told. (The core has no
-/// count of what it holds; this sees every field of it.)
-fn holds_little(cluster: &Cluster) {
+/// Checks that a replica that keeps its limits has a short `Debug` text. (The core does not count what
+/// it holds. The text contains every field.)
+fn assert_holds_little(cluster: &Cluster) {
     for node in &cluster.nodes {
         let log = node.disk.log();
         let watermark = node.replica.as_ref().map(|it| it.status().watermark);
@@ -237,8 +240,8 @@ impl Forged {
     }
 }
 
-/// The number under which replica `to` expects replies, or the next one that it would take an order
-/// of `from` under.
+/// For a reply: the number under which replica `to` expects replies. For an order: the next number of
+/// `from` that `to` obeys.
 fn number_that_fits(
     cluster: &Cluster,
     from: u16,
@@ -266,12 +269,12 @@ fn set_number(message: &mut Message<V>, number: SequenceNumber) {
     }
 }
 
-/// The same message, further up.
+/// Raises all slots and ids of a message.
 fn raise(message: &mut Message<V>, more: u64) {
     let up = |slot: &mut Slot| *slot = slot.plus(more);
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass => {}
+            Order::Canvass { .. } => {}
             Order::Propose { from } => up(from),
             Order::Accept { first, watermark, .. } => {
                 up(first);
@@ -284,7 +287,7 @@ fn raise(message: &mut Message<V>, more: u64) {
             }
         },
         Message::Reply { reply, .. } => match reply {
-            Reply::Agree => {}
+            Reply::Agree { .. } => {}
             Reply::Promise(promise) => {
                 let Promise { watermark, last, after, through, accepted } = promise;
                 let slots = accepted.iter_mut().map(|it| &mut it.slot);
@@ -293,13 +296,18 @@ fn raise(message: &mut Message<V>, more: u64) {
             Reply::Acknowledge { ranges } => {
                 ranges.iter_mut().flat_map(|it| [&mut it.first, &mut it.last]).for_each(up);
             }
+            Reply::Room { through } => up(through),
             Reply::Obey { number, last } => {
                 number.0 = number.0.saturating_add(more);
                 up(last);
             }
         },
         Message::Reject { promised } => promised.0 = promised.0.saturating_add(more),
-        Message::Ask { from: slot } | Message::Submitted { slot, .. } => up(slot),
+        Message::Submitted { slot, .. } => up(slot),
+        Message::Ask { from, through } => {
+            up(from);
+            up(through);
+        }
         Message::Committed { first, watermark, .. } => {
             up(first);
             up(watermark);
@@ -323,7 +331,7 @@ fn raise(message: &mut Message<V>, more: u64) {
     }
 }
 
-/// Changes one piece of a message: an entry, if it has any, or else a slot.
+/// Changes one part of a message: an entry if it has one, or else a slot.
 fn twist(message: &mut Message<V>, entry: &Entry<V>, slot: Slot, watermark: Slot) {
     match message {
         Message::Order { order: Order::Accept { entries, watermark: theirs, .. }, .. } => {
@@ -371,7 +379,7 @@ fn forged(times: impl Strategy<Value = u64>) -> impl Strategy<Value = Step> {
     })
 }
 
-/// Small numbers, that mean something, and the largest.
+/// Small numbers, which are likely to exist, and very large ones.
 fn number() -> BoxedStrategy<u64> {
     prop_oneof![
         12 => 0..12u64,
@@ -429,7 +437,7 @@ pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry<V>>> {
 
 fn order() -> impl Strategy<Value = Order<V>> {
     prop_oneof![
-        1 => Just(Order::Canvass),
+        1 => (1..4_u64).prop_map(|run| Order::Canvass { run: Run(run) }),
         2 => slot().prop_map(|from| Order::Propose { from }),
         5 => (slot(), entries(), slot())
             .prop_map(|(first, entries, watermark)| Order::Accept { first, entries, watermark }),
@@ -445,7 +453,7 @@ fn promise() -> impl Strategy<Value = Promise<V>> {
         let parts = (slot(), sequence_number(), entry());
         parts.prop_map(|(slot, s, entry)| Accepted { slot, s, entry })
     };
-    // Most of those that are made of any four slots are impossible, and looked at no further.
+    // A promise of four arbitrary slots is usually impossible, and the core drops it at once.
     let any = (slot(), slot(), slot(), slot(), vec(accepted(), 0..5));
     let ordered = (slot(), 0..6u64, 0..3u64, 0..6u64, vec(accepted(), 0..3));
     prop_oneof![
@@ -467,9 +475,10 @@ fn promise() -> impl Strategy<Value = Promise<V>> {
 fn reply() -> impl Strategy<Value = Reply<V>> {
     let range = (slot(), slot()).prop_map(|(first, last)| SlotRange { first, last });
     prop_oneof![
-        1 => Just(Reply::Agree),
+        1 => (1..4_u64).prop_map(|run| Reply::Agree { run: Run(run) }),
         4 => promise().prop_map(Reply::Promise),
         2 => vec(range, 0..4).prop_map(|ranges| Reply::Acknowledge { ranges }),
+        1 => slot().prop_map(|through| Reply::Room { through }),
         1 => (number(), slot())
             .prop_map(|(number, last)| Reply::Obey { number: RoundNumber(number), last }),
     ]
@@ -484,7 +493,7 @@ fn message() -> impl Strategy<Value = Message<V>> {
         8 => (configuration, sequence_number(), reply())
             .prop_map(|(configuration, s, reply)| Message::Reply { configuration, s, reply }),
         1 => sequence_number().prop_map(|promised| Message::Reject { promised }),
-        1 => slot().prop_map(|from| Message::Ask { from }),
+        1 => (slot(), slot()).prop_map(|(from, through)| Message::Ask { from, through }),
         5 => (slot(), slot(), entries(), slot()).prop_map(
             |(log_starts_at, first, entries, watermark)| {
                 Message::Committed { log_starts_at, first, entries, watermark }

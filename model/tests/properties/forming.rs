@@ -1,4 +1,4 @@
-//! Data directories are lost and made anew while a cluster forms, and after.
+//! Data directories are lost and made anew while a cluster forms, and later.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ struct Directory {
     members: Configuration,
     on_disk: KnownMembers,
     forming: Forming,
-    /// A peer knows the id with another directory, so this one has stopped for good.
+    /// Whether it has stopped, because a peer knows another directory under its id.
     is_stopped: bool,
 }
 
@@ -47,7 +47,8 @@ impl Directory {
         self.forming = Forming::new(self.replica, &self.members, self.on_disk.clone());
     }
 
-    /// Does what a shell does. Never returns [`Decision::Store`].
+    /// Receives a greeting and carries out the decision, as a shell does. Never returns
+    /// [`Decision::Store`].
     fn receive(&mut self, from: ReplicaId, incarnation: Incarnation, said: Greeting) -> Decision {
         loop {
             match self.forming.receive(from, incarnation, said) {
@@ -66,7 +67,7 @@ impl Directory {
     }
 }
 
-/// `from` dials `to`, and hears the answer, or does not.
+/// `from` dials `to`. The answer may be lost.
 fn dial(directories: &mut [Directory], from: usize, to: usize, is_answered: bool) {
     let who = |it: &Directory| (it.replica, it.incarnation);
     let (dialer, acceptor) = (who(&directories[from]), who(&directories[to]));
@@ -81,12 +82,12 @@ fn dial(directories: &mut [Directory], from: usize, to: usize, is_answered: bool
 }
 
 #[test]
-fn a_cluster_is_formed_when_everybody_has_confirmed() {
+fn a_cluster_is_formed_when_all_members_have_confirmed() {
     let (one, two) = (Incarnation(11), Incarnation(12));
     let mut zero = Directory::new(R0, &members(3), 10);
     assert_eq!(zero.forming.missing(), [R1, R2]);
 
-    // What is known is stored before it is answered.
+    // An incarnation is stored before the hello is answered.
     let knows_one = KnownMembers { incarnations: BTreeMap::from([(R1, one)]), is_formed: false };
     let decision = zero.forming.receive(R1, one, Greeting::Hello);
     assert_eq!(decision, Decision::Store(knows_one.clone()));
@@ -107,7 +108,7 @@ fn a_cluster_is_formed_when_everybody_has_confirmed() {
 }
 
 #[test]
-fn under_a_known_id_no_other_incarnation_is_taken() {
+fn a_known_id_keeps_its_incarnation() {
     let (known, found) = (Incarnation(11), Incarnation(13));
     let mut zero = Directory::new(R0, &members(3), 10);
     assert_eq!(zero.receive(R1, known, Greeting::Hello), Decision::Admit);
@@ -116,7 +117,7 @@ fn under_a_known_id_no_other_incarnation_is_taken() {
     for said in [Greeting::Hello, Greeting::Welcome, refusal] {
         assert_eq!(zero.receive(R1, found, said), refused);
     }
-    // The one that is known is believed, and so is one that nobody knows yet.
+    // A refusal counts if its sender has the known incarnation, or if none is known yet.
     let known = Incarnation(14);
     assert_eq!(zero.receive(R1, Incarnation(11), refusal), Decision::Stop { known });
     assert_eq!(zero.receive(R2, Incarnation(12), refusal), Decision::Stop { known });
@@ -124,14 +125,14 @@ fn under_a_known_id_no_other_incarnation_is_taken() {
 }
 
 #[test]
-fn what_was_confirmed_to_an_earlier_run_is_asked_again_until_the_cluster_is_formed() {
+fn an_earlier_run_has_confirmed_nothing_until_the_cluster_is_formed() {
     let incarnations = BTreeMap::from([(R1, Incarnation(11)), (R2, Incarnation(12))]);
     let start = |on_disk: KnownMembers| Forming::new(R0, &members(3), on_disk);
     let forming = start(KnownMembers { incarnations: incarnations.clone(), is_formed: false });
     assert_eq!((forming.is_formed(), forming.missing()), (false, vec![R1, R2]));
     let forming = start(KnownMembers { incarnations, is_formed: true });
     assert_eq!((forming.is_formed(), forming.missing()), (true, vec![]));
-    // That cannot be; but if it is, it is not believed.
+    // This content is impossible. A replica that finds it is not formed.
     assert!(!start(KnownMembers { incarnations: BTreeMap::new(), is_formed: true }).is_formed());
 }
 
@@ -155,7 +156,7 @@ fn a_stranger_is_no_peer() {
 enum Happening {
     /// The first replica dials the second. The answer may get lost.
     Dial { from: usize, to: usize, is_answered: bool },
-    /// What was not stored is forgotten.
+    /// A restart forgets all that was not stored.
     Restart(usize),
     /// The data directory is lost, and made anew under the same id.
     Remake(usize),
@@ -175,9 +176,9 @@ fn happenings(replicas: usize, remakes: u32) -> impl Strategy<Value = Happening>
 struct TookPart {
     replica: ReplicaId,
     incarnation: Incarnation,
-    /// The directories of the others that it knew.
+    /// The directories of other replicas that it knew.
     incarnations: BTreeMap<ReplicaId, Incarnation>,
-    /// For each replica, whether it had been made anew by then.
+    /// For each replica, whether its directory had been made anew by that time.
     remade: Vec<bool>,
 }
 
@@ -216,10 +217,10 @@ fn run(replicas: u16, happenings: &[Happening]) -> (Vec<Directory>, Vec<TookPart
     (cluster, took_part)
 }
 
-/// Two data directories under one id take part only if every other one was lost in between: as long
-/// as one member remembers the first, the second never does.
+/// A second data directory under one id takes part only if all others were lost in between. While one
+/// member remembers the first directory, the second one never takes part.
 #[test]
-fn nobody_takes_part_in_anothers_place() {
+fn no_directory_takes_the_place_of_another() {
     check(20_000, &vec(happenings(3, 2), 0..120), |happenings| {
         let (_, took_part) = run(3, &happenings);
         for (index, second) in took_part.iter().enumerate() {
@@ -234,7 +235,7 @@ fn nobody_takes_part_in_anothers_place() {
     });
 }
 
-/// If nothing is lost, a cluster forms, however often its members restart meanwhile.
+/// If no directory is lost, a cluster forms, however often its members restart.
 #[test]
 fn a_cluster_forms() {
     check(2_000, &vec(happenings(4, 0), 0..60), |mut happenings| {

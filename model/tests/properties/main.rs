@@ -1,7 +1,7 @@
-//! What must hold of the core under every schedule, tried with many random ones.
+//! Properties that the core must have under every schedule, tested with random schedules.
 //!
-//! Each test prints its seed; `SYNOD_SEED=<seed>` runs another, and `SYNOD_CASES=<factor>` more of
-//! them. A schedule that fails is made as short as it gets, and printed.
+//! Each test prints its seed. `SYNOD_SEED=<seed>` sets another seed, and `SYNOD_CASES=<factor>`
+//! multiplies the number of cases. A schedule that fails is shrunk and printed.
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -18,7 +18,7 @@ use std::fmt::Debug;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-/// Checks that `test` panics for none of `cases` values.
+/// Runs `test` on random values, `cases` of them. The test fails if it panics for one of them.
 fn check<T: Debug>(cases: u32, values: &impl Strategy<Value = T>, test: impl Fn(T)) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("SYNOD_SEED").unwrap_or(2007);

@@ -1,4 +1,4 @@
-//! What is on a disk, and the replica that comes back from it.
+//! Recovery: the replica that is read from a disk.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::cluster::{V, recover, request};
 use crate::forged::{entries, sequence_number};
 use crate::schedule::{Schedule, schedules};
 
-/// However much of the log has become a base, and wherever the log ends.
+/// For every length of the log, and every part of it that is folded into a base.
 #[test]
 fn a_folded_base_recovers_as_its_records_do() {
     let cuts = (any::<u16>(), any::<u16>(), any::<u16>());
@@ -29,7 +29,7 @@ fn a_folded_base_recovers_as_its_records_do() {
     });
 }
 
-/// A reader of some slots of the log gets for each slot what the fold has.
+/// A reader of some slots of the log gets the same entries as the fold has.
 #[test]
 fn some_slots_read_as_the_fold_has_them() {
     let slots = (0..40_u64, 0..40_u64).prop_map(|(first, more)| Slot(first)..=Slot(first + more));
@@ -54,7 +54,7 @@ fn some_slots_read_as_the_fold_has_them() {
     });
 }
 
-/// Records of any kind never make a fold that could not be.
+/// No sequence of records makes an impossible fold.
 #[test]
 fn a_fold_stays_possible() {
     let record = (0..8u64, 0..3u8, sequence_number(), 0..8u64, entries()).prop_map(
@@ -95,8 +95,8 @@ fn is_possible(before: &Fold<V>, fold: &Fold<V>) {
     }
 }
 
-/// One impossible record each, after records that are possible: promised 3, `a` and `b` accepted
-/// under it in slots 1 and 2, and slot 1 committed.
+/// Each case is one impossible record after possible ones: 3 is promised, `a` and `b` are accepted
+/// under it in slots 1 and 2, and slot 1 is committed.
 #[test]
 fn impossible_records_are_refused() {
     let three = SequenceNumber(3);

@@ -1,4 +1,4 @@
-//! Random schedules: what happens to a cluster, in which order.
+//! Random schedules: the acts that happen to a cluster, in order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use synod_model::{Entry, Input, Limits, Opening, ReadId, Request, SessionId, Slo
 
 use crate::cluster::{Cluster, SESSION, V};
 
-/// A cluster and what happens to it.
+/// A cluster, and the acts that happen to it.
 #[derive(Clone)]
 pub(crate) struct Schedule {
     pub(crate) replicas: u16,
@@ -22,19 +22,19 @@ pub(crate) struct Schedule {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     Default,
-    /// So few slots that windows fill, promises take several frames, and tails are left behind.
+    /// Few slots: windows fill, promises take several frames, and replicas lag behind the tail.
     FewSlots,
-    /// So few bytes that an acceptor is full before its slots are.
+    /// Few bytes: an acceptor is full before its slots are used up.
     FewBytes,
-    /// So few sessions, submissions and reads that some have to go.
+    /// Few sessions, submissions and reads: some are evicted or refused.
     FewClients,
 }
 
-/// Something that happens. Numbers are taken modulo what there is.
+/// One act. Indices are taken modulo the number of things that there are.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// A request whose number is that much ahead of what is committed, so that it is new, or a
-    /// retry of one that was new not long ago.
+    /// Submits a request whose number is `ahead` of the last committed slot. So it is a new request,
+    /// or a retry of a recent one.
     Submit {
         at: usize,
         ahead: u64,
@@ -56,25 +56,25 @@ pub(crate) enum Act {
     Read {
         at: usize,
     },
-    /// Delivers one message that is under way.
+    /// Delivers one pending message.
     Deliver {
         which: usize,
     },
-    /// Delivers one that was sent at any time.
+    /// Delivers one message of all that were ever sent.
     Repeat {
         which: usize,
     },
-    /// Loses one that is under way.
+    /// Loses one pending message.
     Lose {
         which: usize,
     },
-    /// Delivers all that is under way and loses some of it, one in `one_in`.
+    /// Delivers all pending messages, but loses one in `one_in`.
     Flush {
         backwards: bool,
         one_in: usize,
     },
-    /// Delivers what is under way among some replicas, given by the bits of a number, and what comes
-    /// of it; with syncs, until all is quiet among them.
+    /// Delivers the pending messages among some replicas, and those that follow, until there are no
+    /// more. The bits of `some` name the replicas. With `syncs` it also syncs them.
     Among {
         some: usize,
         syncs: bool,
@@ -84,7 +84,7 @@ pub(crate) enum Act {
         count: usize,
     },
     SyncAll,
-    /// Syncs and delivers until all is quiet.
+    /// Syncs and delivers until nothing is pending.
     Calm,
     Crash {
         at: usize,
@@ -176,7 +176,7 @@ impl Limit {
                 accepted_slots_max: 3,
                 frame_entries_max: 2,
                 frame_bytes_max: 80,
-                // Some entries alone have more.
+                // Some single entries are larger.
                 resend_bytes_max: 34,
                 ..limits
             },
@@ -195,7 +195,7 @@ impl Limit {
     }
 }
 
-/// One line an act, however it is asked for.
+/// One line for each act, also in the alternate form.
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { replicas, limits, applies_at_once, acts } = self;
@@ -211,7 +211,7 @@ impl Schedule {
         cluster
     }
 
-    /// All of it, from the start.
+    /// Runs all acts on a new cluster.
     pub(crate) fn run(&self) -> Cluster {
         let mut cluster = self.cluster();
         for act in &self.acts {
@@ -226,7 +226,7 @@ impl Act {
         let replicas = cluster.nodes.len();
         match *self {
             Self::Submit { at, ahead } => {
-                let committed = cluster.ghost.committed.0;
+                let committed = cluster.monitor.committed.0;
                 let answered = if ahead == 5 { committed } else { 1 };
                 submit(cluster, at % replicas, request(SESSION, committed + ahead + 1, answered));
             }
@@ -246,7 +246,7 @@ impl Act {
             }
             Self::Read { at } => {
                 let at = at % replicas;
-                // As many as there were messages: never one that was used before.
+                // The number of messages so far, which is an id that is not in use.
                 let ids = vec![ReadId(cluster.network.sent.len() as u64)];
                 if cluster.nodes[at].reads.is_disjoint(&ids.iter().copied().collect()) {
                     cluster.step(at, Input::Read(ids));
@@ -311,7 +311,7 @@ impl Act {
 
 fn among(cluster: &mut Cluster, some: usize, syncs: bool) {
     let is_one = |at: usize| some & (1 << at) != 0;
-    // More than enough, but for members that lie and have them talk for ever.
+    // This is enough for correct members. Members that lie may cause messages without end.
     for _ in 0..50 {
         for at in (0..cluster.nodes.len()).filter(|at| syncs && is_one(*at)) {
             cluster.sync(at, usize::MAX);
@@ -334,7 +334,7 @@ fn submit(cluster: &mut Cluster, at: usize, entry: Entry<V>) {
     cluster.step(at, Input::Submit(vec![entry]));
 }
 
-/// A request whose value follows from its identity. Some are longer than the limit allows.
+/// A request. Its number determines its value. Some values are longer than the limit allows.
 pub(crate) fn request(session: SessionId, number: u64, answered: u64) -> Entry<V> {
     let length = if number % 20 == 9 { 9 } else { 1 + number % 4 };
     let letter = b'a' + u8::try_from(number % 26).expect("a letter");
@@ -342,10 +342,10 @@ pub(crate) fn request(session: SessionId, number: u64, answered: u64) -> Entry<V
     Entry::Request(Request { session, number, answered, value })
 }
 
-/// One of the sessions that clients have opened, ended or not; now and then one that nobody has.
+/// A session that a client has opened, ended or not. Sometimes it is one that does not exist.
 fn some_session(cluster: &Cluster, which: usize) -> Option<SessionId> {
     let mut sessions = Vec::new();
-    for (slot, (entry, verdict)) in &cluster.ghost.log {
+    for (slot, (entry, verdict)) in &cluster.monitor.log {
         if matches!(entry, Entry::Open(_)) && *verdict == Some(Verdict::First) {
             sessions.push(SessionId(slot.0));
         }

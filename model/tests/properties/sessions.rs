@@ -1,4 +1,4 @@
-//! The request table evicts as it says, however it finds the session to evict.
+//! The request table evicts the session that a search through all sessions would evict.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use synod_model::{
 
 use crate::check;
 
-/// What a client does; sessions are named by how many were opened before.
+/// An act of a client. A session is named by the number of sessions that were opened before it.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Open,
@@ -17,7 +17,7 @@ enum Act {
     End { session: usize },
 }
 
-/// A session as a search through all of them would look at it.
+/// A session, with what decides whether it is evicted.
 struct Seen {
     id: SessionId,
     is_open: bool,
@@ -44,7 +44,7 @@ fn the_session_that_was_quiet_for_longest_is_evicted() {
     check(2_000, &vec(act(), 1..80), |acts| {
         let limits = Limits { sessions_max: SESSIONS_MAX as u64, ..Limits::default() };
         let mut table = RequestTable::default();
-        // All that were opened, and of those the ones that are still there.
+        // All sessions that were ever opened, and those that the table should still have.
         let mut opened: Vec<SessionId> = Vec::new();
         let mut there: Vec<Seen> = Vec::new();
         for (slot, act) in (1..).map(Slot).zip(acts) {
@@ -81,7 +81,7 @@ fn the_session_that_was_quiet_for_longest_is_evicted() {
                         known.is_open = matches!(entry, Entry::Request(_));
                     }
                 }
-                Entry::NoOp | Entry::Configuration(_) => unreachable!("nobody submits these"),
+                Entry::NoOp | Entry::Configuration(_) => unreachable!("no act submits these"),
             }
             for (count, id) in (0..).zip(&opened) {
                 let is_there = there.iter().any(|it| it.id == *id);

@@ -1,4 +1,4 @@
-//! What all clients together may have in flight, and what waits for those that do not read.
+//! The limit for requests in flight of all clients together, and for answers that wait to be read.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

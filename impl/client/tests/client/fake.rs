@@ -1,7 +1,6 @@
 //! A cluster without consensus: replicas that share one log in memory, each on a real socket.
 //!
-//! What a delivery is worth is decided by the core's own request table, so that "exactly once" means
-//! here what it means in a node.
+//! The request table of the core gives the verdicts, so "exactly once" means the same as in a node.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -100,7 +99,7 @@ pub(crate) enum Manner {
     Refuse(NotDone),
     /// It commits what it is asked, and does not say so.
     CommitAndSilent,
-    /// It takes what it is asked, and that is the last that is heard of it.
+    /// It takes a request, and never answers.
     Silent,
     /// It commits what it is asked, and says that it is stopping.
     CommitAndStop,
@@ -113,12 +112,12 @@ pub(crate) struct Node {
     /// How many requests have arrived.
     pub(crate) requests: AtomicUsize,
     arrived: Notify,
-    /// How many bytes of values it works on, and the most that ever were.
+    /// How many bytes of values it works on, and the maximum so far.
     bytes: AtomicU64,
     pub(crate) bytes_most: AtomicU64,
     /// How many queries have arrived.
     pub(crate) queries: AtomicUsize,
-    /// How often it was asked how it is.
+    /// How often it was asked for its status.
     pub(crate) statuses: AtomicUsize,
     /// How many batches a subscription has given.
     pub(crate) batches: Arc<AtomicUsize>,

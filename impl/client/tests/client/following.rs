@@ -1,4 +1,4 @@
-//! Followers: what they are told, and that they never make a node wait or grow.
+//! Followers: what they receive, and that a slow one costs a node neither time nor memory.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

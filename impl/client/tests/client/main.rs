@@ -20,7 +20,7 @@ async fn in_time<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(TEST_MAX, test).await.expect("the test takes too long")
 }
 
-/// Everything much faster than in the world, and slow enough for a busy machine.
+/// Options with shorter times than by default, which are long enough for a busy machine.
 fn options() -> ClientOptions {
     ClientOptions {
         deadline: Duration::from_secs(5),

@@ -243,7 +243,7 @@ pub(crate) fn messages(asks: impl IntoIterator<Item = (u64, Ask)>) -> Vec<u8> {
     bytes
 }
 
-/// The ids of what was answered, behind the welcome.
+/// The ids of the answers that follow the welcome.
 fn answered(mut heard: &[u8]) -> Vec<u64> {
     let welcome = frame::split(heard, 256).unwrap().unwrap();
     heard = &heard[welcome.whole_bytes..];
@@ -256,7 +256,7 @@ fn answered(mut heard: &[u8]) -> Vec<u64> {
     ids
 }
 
-/// What a client says first.
+/// The first message of a client.
 pub(crate) async fn hello() -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();

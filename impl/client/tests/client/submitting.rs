@@ -1,4 +1,4 @@
-//! What a client says of its submissions, whatever happens to the replicas.
+//! The outcomes that a client reports for its submissions when replicas fail.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_model::{
     Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation, ReplicaId,
 };
-use synod_wire::blocking;
+use synod_wire::blocking::{self, NotRun};
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::info;
@@ -47,6 +47,11 @@ pub enum GateError {
     /// What is known of the members could not be stored.
     #[error("what is known of the other members could not be stored\n  {0}")]
     Store(Arc<dyn std::error::Error + Send + Sync>),
+    /// The system starts no more threads. It may start one later.
+    #[error(
+        "no thread could be started to store what is known of it: see the limits of this process"
+    )]
+    NoThread,
     /// This replica is stopping.
     #[error("this replica is stopping")]
     Closed,
@@ -86,10 +91,16 @@ impl Gate {
             return Ok(());
         }
         let inner = Arc::clone(&self.inner);
-        let stored = blocking::run("forming", move || inner.receive(from, incarnation, greeting));
-        // Without a thread nothing is stored, and the member comes again. If the store panics, it is
-        // unknown what is stored.
-        stored.await.unwrap_or(Err(GateError::Closed))
+        let store = move || inner.receive(from, incarnation, greeting);
+        match blocking::run("forming", store).await {
+            Ok(stored) => stored,
+            Err(NotRun::NoThread(_)) => Err(GateError::NoThread),
+            Err(NotRun::Panicked(_)) => {
+                // It is unknown what is stored, as after an error.
+                *self.inner.store() = None;
+                Err(StoreError::from("the thread that stores it has panicked").into())
+            }
+        }
     }
 
     /// Checks that a member is not known with another incarnation. Stores nothing.
@@ -122,7 +133,7 @@ impl Gate {
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
         if blocking::run("forming", move || drop(inner.store().take())).await.is_err() {
-            // There is no thread, or the store has panicked as it was dropped. Here, then.
+            // There is no thread, or the store has panicked as it was dropped. This one waits, then.
             drop(self.inner.store().take());
         }
     }

@@ -1,16 +1,14 @@
-//! What lagging peers have asked for, until it is read from the disk: the newest ask of each peer.
+//! The committed slots that peers are to be served from the disk.
 //!
-//! A peer that hears nothing asks again, twenty times a second. If a read takes longer than that, the
-//! same ask would stand in the queue many times, and the next one behind all its copies. So a new ask
-//! replaces the last one of the same peer. While an ask is being answered, the same ask again is
-//! dropped: the peer sent it before the answer can have arrived.
+//! They are read and sent frame by frame. After each frame, what is left for that peer waits until the
+//! frame has left, so that little waits in front of a slow link, and one slow peer holds up no other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use synod_model::{ReplicaId, Serve, Slot};
+use synod_model::{ReplicaId, Serve};
 
-/// The asks of all peers. They are served in turn.
+/// What is to be read for all peers. They are served in turn.
 #[derive(Debug, Default)]
 pub(super) struct CatchUpQueue {
     state: Mutex<State>,
@@ -21,26 +19,23 @@ pub(super) struct CatchUpQueue {
 struct State {
     /// At most one of each peer.
     waiting: VecDeque<Serve>,
-    /// Who is being served, and from which slot on.
-    served: Option<(ReplicaId, Slot)>,
+    /// The peer that is being served, until it is to be served something else.
+    served: Option<ReplicaId>,
+    /// What follows when the last frame has left.
+    rests: BTreeMap<ReplicaId, Serve>,
     is_closed: bool,
 }
 
 impl CatchUpQueue {
-    /// A peer asks.
+    /// A peer is to be served this, in the place of what it was to be served before.
     pub(super) fn push(&self, serve: Serve) {
         let mut state = self.state();
-        if state.served == Some((serve.to, serve.slots.first)) {
-            return;
-        }
-        match state.waiting.iter_mut().find(|it| it.to == serve.to) {
-            Some(waiting) => *waiting = serve,
-            None => state.waiting.push_back(serve),
-        }
+        state.forget(serve.to);
+        state.waiting.push_back(serve);
         self.changed.notify_one();
     }
 
-    /// Says that the last ask is served, and waits for the next one. None after [`close`](Self::close).
+    /// Waits for what is to be served next. None after [`close`](Self::close).
     pub(super) fn next(&self) -> Option<Serve> {
         let mut state = self.state();
         state.served = None;
@@ -49,21 +44,67 @@ impl CatchUpQueue {
                 return None;
             }
             if let Some(serve) = state.waiting.pop_front() {
-                state.served = Some((serve.to, serve.slots.first));
+                state.served = Some(serve.to);
                 return Some(serve);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// No peer asks any more.
+    /// This is left of what is being served. It waits until the frame before it has left.
+    pub(super) fn rest(&self, rest: Serve) {
+        let mut state = self.state();
+        if state.served == Some(rest.to) {
+            state.rests.insert(rest.to, rest);
+        }
+    }
+
+    /// What was being served could not be read: it is to be tried again, after the others.
+    pub(super) fn retry(&self, serve: Serve) {
+        let mut state = self.state();
+        if state.served == Some(serve.to) {
+            state.waiting.push_back(serve);
+        }
+    }
+
+    /// The last frame for `peer` has left. False if nothing is left to be served to it.
+    pub(super) fn go_on(&self, peer: ReplicaId) -> bool {
+        let mut state = self.state();
+        let rest = state.rests.remove(&peer);
+        let goes_on = rest.is_some();
+        state.waiting.extend(rest);
+        self.changed.notify_one();
+        goes_on
+    }
+
+    /// Nothing is to be served to `peer`, until it is pushed.
+    pub(super) fn forget(&self, peer: ReplicaId) {
+        self.state().forget(peer);
+    }
+
+    /// No peer is served any more.
     pub(super) fn close(&self) {
         self.state().is_closed = true;
         self.changed.notify_all();
     }
 
+    /// Whether nothing is to be served.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.waiting.is_empty() && state.served.is_none()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget(&mut self, peer: ReplicaId) {
+        self.waiting.retain(|waiting| waiting.to != peer);
+        self.rests.remove(&peer);
+        self.served.take_if(|served| *served == peer);
     }
 }
 
@@ -79,46 +120,55 @@ impl Drop for ClosesWhenDropped {
 
 #[cfg(test)]
 mod tests {
-    use synod_model::SlotRange;
+    use synod_model::{Slot, SlotRange};
 
     use super::*;
 
-    fn ask(to: u16, first: u64) -> Serve {
+    fn serve(to: u16, first: u64) -> Serve {
         let slots = SlotRange { first: Slot(first), last: Slot(first + 9) };
         Serve { to: ReplicaId(to), slots, log_starts_at: Slot(1), watermark: Slot(100) }
     }
 
     #[test]
-    fn each_peer_is_served_in_turn_and_only_what_it_asked_last() {
+    fn each_peer_is_served_in_turn_and_only_what_it_is_to_be_served_last() {
         let queue = CatchUpQueue::default();
-        for serve in [ask(1, 10), ask(2, 50), ask(1, 10), ask(1, 20), ask(2, 50)] {
-            queue.push(serve);
+        for pushed in [serve(1, 10), serve(2, 50), serve(1, 20)] {
+            queue.push(pushed);
         }
-        assert_eq!(queue.next(), Some(ask(1, 20)));
-        // Asked again while it is served, and then for what comes after.
-        queue.push(ask(1, 20));
-        queue.push(ask(1, 30));
-        assert_eq!(queue.next(), Some(ask(2, 50)));
-        assert_eq!(queue.next(), Some(ask(1, 30)));
-        queue.push(ask(1, 30));
+        assert_eq!(queue.next(), Some(serve(2, 50)));
+        assert_eq!(queue.next(), Some(serve(1, 20)));
         queue.close();
         assert_eq!(queue.next(), None);
     }
 
     #[test]
-    fn an_answer_that_was_lost_is_asked_for_again() {
+    fn the_rest_follows_when_the_frame_has_left() {
         let queue = CatchUpQueue::default();
-        queue.push(ask(1, 10));
-        assert_eq!(queue.next(), Some(ask(1, 10)));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // Until it is served the second time.
-                while queue.state().served.is_some() {
-                    std::thread::yield_now();
-                }
-                queue.push(ask(1, 10));
-            });
-            assert_eq!(queue.next(), Some(ask(1, 10)));
-        });
+        queue.push(serve(1, 10));
+        assert!(!queue.go_on(ReplicaId(1)));
+        assert_eq!(queue.next(), Some(serve(1, 10)));
+        queue.rest(serve(1, 15));
+        queue.push(serve(2, 50));
+        assert_eq!(queue.next(), Some(serve(2, 50)));
+        assert!(queue.go_on(ReplicaId(1)));
+        assert_eq!(queue.next(), Some(serve(1, 15)));
+        assert!(!queue.go_on(ReplicaId(1)), "that was all");
+    }
+
+    #[test]
+    fn what_is_replaced_leaves_no_rest() {
+        let queue = CatchUpQueue::default();
+        queue.push(serve(1, 10));
+        assert_eq!(queue.next(), Some(serve(1, 10)));
+        queue.push(serve(1, 40));
+        queue.rest(serve(1, 15));
+        queue.retry(serve(1, 10));
+        assert!(!queue.go_on(ReplicaId(1)));
+        assert_eq!(queue.next(), Some(serve(1, 40)));
+        queue.rest(serve(1, 45));
+        queue.forget(ReplicaId(1));
+        assert!(!queue.go_on(ReplicaId(1)));
+        queue.close();
+        assert_eq!(queue.next(), None);
     }
 }

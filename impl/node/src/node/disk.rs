@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use synod_model::{Entry, Message, Position, Record, Serve, SlotRange, To};
 use synod_wire::Value;
@@ -84,9 +85,12 @@ fn gather(
     }
 }
 
-/// Reads what lagging peers ask for and memory does not hold any more, and sends it.
+/// How long the server waits when too many files are open. 100 ms: until then, others may be closed.
+const DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Reads what peers are to be served and memory does not hold any more, and sends it, frame by frame.
 ///
-/// While too many files are open a peer is not served; it asks again. Any other error ends the node.
+/// While too many files are open it tries again. Any other error ends the node.
 pub(super) fn spawn_server(
     read: impl Fn(SlotRange) -> Result<Vec<Entry<Value>>, ReadError> + Send + 'static,
     send: impl Fn(To, &Message<Value>) + Send + 'static,
@@ -96,20 +100,27 @@ pub(super) fn spawn_server(
     thread::Builder::new().name("catch-up".to_owned()).spawn(move || {
         let _watch = Watch { thread: "catch-up", notices: notices.clone() };
         let mut is_told = false;
-        while let Some(Serve { to, slots, log_starts_at, watermark }) = queue.next() {
+        while let Some(serve) = queue.next() {
+            let Serve { to, slots, log_starts_at, watermark } = serve;
             match read(slots) {
                 Ok(entries) => {
                     let first = slots.first;
+                    let next = first.plus(entries.len() as u64);
+                    if next <= slots.last {
+                        let slots = SlotRange { first: next, last: slots.last };
+                        queue.rest(Serve { slots, ..serve });
+                    }
                     let committed = Message::Committed { log_starts_at, first, entries, watermark };
                     send(To::One(to), &committed);
                     is_told = false;
                 }
                 Err(error) if error.is_want_of_descriptors() => {
-                    // It asks several times a second.
                     if !is_told {
                         warn!(peer = %to, "is not served what it lacks: {error}");
                     }
                     is_told = true;
+                    thread::sleep(DESCRIPTORS_PAUSE);
+                    queue.retry(serve);
                 }
                 Err(error) => {
                     let _ = notices.send(Notice::Fatal(NodeError::Read(error)));
@@ -156,8 +167,10 @@ mod tests {
         let (log_starts_at, watermark) = (Slot(1), Slot(1));
         let to = ReplicaId(2);
         while !server.is_finished() {
-            // As a peer that hears nothing does.
-            queue.push(Serve { to, slots, log_starts_at, watermark });
+            // Until it is served. The next time, the disk is found broken.
+            if queue.is_idle() {
+                queue.push(Serve { to, slots, log_starts_at, watermark });
+            }
             thread::yield_now();
         }
         server.join().expect("it ends");

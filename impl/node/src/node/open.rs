@@ -25,16 +25,19 @@ use super::shared::{Counters, Shared};
 use super::starting::Reading;
 use super::verdict_history::VerdictHistory;
 use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
-use crate::peers::{LinkTiming, Peers, PeersConfig};
+use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
 use crate::start::{Committed, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 
-/// How many messages of peers wait for the replica before their connections wait. Default 128: the
-/// largest have about 2 MiB, and what waits in TCP costs nothing here.
-const INBOX_MESSAGES_MAX: usize = 128;
+/// How many messages of peers that carry entries wait for the replica before their connections wait.
+/// Default 128: the largest have about 2 MiB, and what waits in TCP costs nothing here.
+const BULK_MESSAGES_MAX: usize = 128;
+/// How many other events of peers wait for the replica before the connections wait. Default 1,024: they
+/// are small, and as many are taken in at once.
+const CONTROL_EVENTS_MAX: usize = 1024;
 /// How many calls of clients wait for the replica before the clients wait. Default 4,096.
 const CALLS_MAX: usize = 4096;
 /// How long the port for peers rests after it could not take a connection.
@@ -154,7 +157,9 @@ impl<M: StateMachine> Opened<M> {
         let Recovered { directory, replica, log, machine, shared } = recovered;
         let identity = directory.identity().clone();
         let shared = Arc::new(shared);
-        let (inbox, from_peers) = mpsc::channel(INBOX_MESSAGES_MAX);
+        let (control, from_control) = mpsc::channel(CONTROL_EVENTS_MAX);
+        let (bulk, from_bulk) = mpsc::channel(BULK_MESSAGES_MAX);
+        let inbox = Inbox { control, bulk };
         let (calls, from_clients) = mpsc::channel(CALLS_MAX);
         let (notices, from_threads) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
@@ -193,7 +198,8 @@ impl<M: StateMachine> Opened<M> {
         threads.extend(machine_thread);
 
         let sources = Sources {
-            peers: from_peers,
+            control: from_control,
+            bulk: from_bulk,
             clients: from_clients,
             notices: from_threads,
             formed: peers.formed(),

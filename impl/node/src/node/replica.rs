@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use synod_model::{ElectRefused, Message, Record, ReplicaId, Status};
+use synod_model::{ElectRefused, Record, Status};
 use synod_wire::Value;
 use synod_wire::api::Role;
 use tokio::sync::{mpsc, watch};
@@ -20,8 +20,8 @@ use super::catch_up_queue::ClosesWhenDropped;
 use super::machine::{Batch, MachineRunner};
 use super::shared::Shared;
 use super::{NodeError, Notice};
-use crate::peers::Peers;
-use crate::shell::{Shell, ShellEvent};
+use crate::peers::{PeerEvent, Peers};
+use crate::shell::{Shell, ShellEvent, Unanswered};
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -29,7 +29,8 @@ const EVENTS_MAX: usize = 1024;
 
 /// Where events come from.
 pub(super) struct Sources {
-    pub(super) peers: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+    pub(super) control: mpsc::Receiver<PeerEvent>,
+    pub(super) bulk: mpsc::Receiver<PeerEvent>,
     pub(super) clients: mpsc::Receiver<Call>,
     pub(super) notices: mpsc::UnboundedReceiver<Notice>,
     pub(super) formed: watch::Receiver<bool>,
@@ -66,7 +67,8 @@ pub(super) async fn run(
             biased;
             _ = sources.stop.changed() => break Ok(()),
             Some(notice) = sources.notices.recv() => event_of(notice).map(Some),
-            Some((from, message)) = sources.peers.recv() => Ok(Some(ShellEvent::Peer(from, message))),
+            Some(event) = sources.control.recv() => Ok(event_of_peer(event, &sinks)),
+            Some(event) = sources.bulk.recv() => Ok(event_of_peer(event, &sinks)),
             Some(call) = sources.clients.recv() => Ok(event_or_query(call, &mut queries)),
             () = sleep_until(alarm) => Ok(None),
         };
@@ -75,7 +77,7 @@ pub(super) async fn run(
             Ok(None) => {}
             Err(error) => break Err(error),
         }
-        if let Err(error) = take_in(&mut shell, &mut sources, &mut queries, start) {
+        if let Err(error) = take_in(&mut shell, &mut sources, &sinks, &mut queries, start) {
             break Err(error);
         }
         shell.flush(start.elapsed());
@@ -127,8 +129,9 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
             Some(notice) = sources.notices.recv() => {
                 event_of(notice)?;
             }
-            // A peer may have met all others before. It repeats what it says.
-            Some(_) = sources.peers.recv() => {}
+            // A peer may have met all others before.
+            Some(_) = sources.control.recv() => {}
+            Some(_) = sources.bulk.recv() => {}
             Some(call) = sources.clients.recv() => call.refuse_while_forming(),
         }
     }
@@ -141,6 +144,23 @@ fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
         Notice::Synced(position) => Ok(ShellEvent::Synced(position)),
         Notice::Applied(slot) => Ok(ShellEvent::Applied(slot)),
         Notice::Fatal(error) => Err(error),
+    }
+}
+
+/// The message that a peer has sent.
+fn event_of_peer(event: PeerEvent, sinks: &Sinks) -> Option<ClientEvent> {
+    match event {
+        PeerEvent::Message(from, message) => Some(ShellEvent::Peer(from, message)),
+        PeerEvent::Alive(from) => Some(ShellEvent::Alive(from)),
+        PeerEvent::Reconnected(peer) => {
+            sinks.catch_up.0.forget(peer);
+            Some(ShellEvent::Reconnected(peer))
+        }
+        PeerEvent::Full(peer) => Some(ShellEvent::Full(peer)),
+        PeerEvent::Drained(peer) => Some(ShellEvent::Drained(peer)),
+        PeerEvent::CatchUpLeft(peer) if sinks.catch_up.0.go_on(peer) => None,
+        PeerEvent::CatchUpLeft(peer) => Some(ShellEvent::Served(peer)),
+        PeerEvent::RoundTrip(peer, round_trip) => Some(ShellEvent::RoundTrip(peer, round_trip)),
     }
 }
 
@@ -160,6 +180,7 @@ fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
 fn take_in(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sources: &mut Sources,
+    sinks: &Sinks,
     queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<(), NodeError> {
@@ -170,9 +191,12 @@ fn take_in(
             is_empty = false;
             shell.handle(event_of(notice)?, now);
         }
-        if let Ok((from, message)) = sources.peers.try_recv() {
+        // Control goes first.
+        if let Ok(event) = sources.control.try_recv().or_else(|_| sources.bulk.try_recv()) {
             is_empty = false;
-            shell.handle(ShellEvent::Peer(from, message), now);
+            if let Some(event) = event_of_peer(event, sinks) {
+                shell.handle(event, now);
+            }
         }
         if let Ok(call) = sources.clients.try_recv() {
             is_empty = false;
@@ -198,7 +222,16 @@ async fn act(
     start: Instant,
 ) -> Result<(), NodeError> {
     while do_here(shell, sinks, queries, start).await? {}
-    let out = &mut shell.effects().out;
+    let effects = shell.effects();
+    if let Some(Unanswered { limit, round_trip }) = effects.unanswered.take() {
+        warn!(
+            limit_ms = limit.as_millis() as u64,
+            round_trip_ms = round_trip.as_millis() as u64,
+            "ceases to coordinate: no majority has answered within the limit, though the longest round \
+             trip is shorter"
+        );
+    }
+    let out = &mut effects.out;
     for outgoing in out.messages.drain(..) {
         sinks.peers.send(outgoing.to, &outgoing.message);
     }

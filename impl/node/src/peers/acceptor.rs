@@ -1,4 +1,4 @@
-//! The incoming half: a caller says who it is, and then its messages go to the inbox.
+//! The incoming half: callers say who they are, and are admitted or told why not.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,25 +6,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synod_model::{Greeting, Message, ReplicaId};
-use synod_wire::Value;
-use synod_wire::codec::{self, DecodeError};
+use synod_model::{Greeting, ReplicaId};
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::error::LinkError;
 use super::handshake;
 use super::introduction::{Hello, HelloReply, Refusal};
-use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX, message_bytes_max};
+use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX};
 use super::peer::Peer;
+use super::receiver::{self, Admitted};
 use super::shared::{Shared, refusal};
 use super::socket;
+use super::supervision::text_of;
 
 /// How long to wait after accepting a connection has failed. 100 ms: it fails when too many files are
 /// open, and goes on failing until one is closed.
@@ -33,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Accepts callers until `stop` changes, and then ends all their connections.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -42,7 +41,10 @@ pub(super) async fn run(
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next() => {
+                tell_panic(ended);
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -56,12 +58,24 @@ pub(super) async fn run(
                 connections.spawn(serve(Arc::clone(&shared), stream, address, makes_room));
             }
             Err(error) => {
-                warn!("cannot accept a connection of a peer: {error}");
+                // It may fail ten times a second, for as long as descriptors are short.
+                if shared.log_rate_limit.allows_line() {
+                    warn!("cannot accept a connection of a peer, and tries again: {error}");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     connections.shutdown().await;
+}
+
+/// A panic closes the connection only, and the caller dials again.
+fn tell_panic(ended: Result<(), JoinError>) {
+    if let Err(ended) = ended
+        && let Ok(panic) = ended.try_into_panic()
+    {
+        error!("a task for a caller has panicked: {}", text_of(&*panic));
+    }
 }
 
 /// A caller, as far as it is known yet. Errors begin with it.
@@ -97,12 +111,14 @@ async fn serve(
         _ = makes_room => Err(LinkError::MadeRoom),
     };
     let error = match shaken {
-        Ok((peer, messages)) => receive(&shared, &peer, messages).await,
+        Ok(admitted) => receiver::receive(&shared, admitted).await,
         Err(error) => error,
     };
     match error {
         LinkError::Fatal(error) => shared.fail(error),
-        LinkError::Closed | LinkError::Stopping => debug!("{caller} {error}"),
+        LinkError::Closed | LinkError::Stopping | LinkError::BeforeFormed => {
+            debug!("{caller} {error}");
+        }
         error => {
             let text = error.to_string();
             let is_news = caller.replica.is_none_or(|replica| shared.is_news(replica, &text));
@@ -119,7 +135,7 @@ async fn shake_hands(
     shared: &Shared,
     stream: TcpStream,
     caller: &mut Caller,
-) -> Result<(Arc<Peer>, FrameReader<OwnedReadHalf>), LinkError> {
+) -> Result<Admitted, LinkError> {
     socket::prepare(&stream, &shared.timing)?;
     let (from_peer, mut to_peer) = stream.into_split();
     let mut from_peer = FrameReader::new(from_peer, INTRODUCTION_BYTES_MAX);
@@ -127,13 +143,13 @@ async fn shake_hands(
     let admitted = match handshake::from_payload::<Hello>(payload) {
         Ok(hello) => {
             caller.replica = Some(hello.from.replica);
-            admit(shared, &hello).await
+            admit(shared, &hello).await.map(|peer| (peer, hello.lane))
         }
         Err(error @ LinkError::OtherVersion { .. }) => Err((error, Some(Refusal::OtherVersion))),
         Err(error) => Err((error, None)),
     };
     let (answer, outcome) = match admitted {
-        Ok(peer) => (HelloReply::Welcome(shared.me.clone()), Ok(peer)),
+        Ok(admitted) => (HelloReply::Welcome(shared.me.clone()), Ok(admitted)),
         Err((error, None)) => return Err(error),
         Err((error, Some(refusal))) => {
             (HelloReply::Refused(shared.me.clone(), refusal), Err(error))
@@ -142,12 +158,9 @@ async fn shake_hands(
     let answer = handshake::to_frame(&answer).map_err(LinkError::Unencodable)?;
     // A refused dialer may have gone. The error to report is the refusal, not the failed write.
     let written = to_peer.write_all(&answer).await.map_err(LinkError::Io);
-    let peer = outcome?;
+    let (peer, lane) = outcome?;
     written?;
-    // The connection closes when both halves are gone, and this half sends nothing more.
-    to_peer.forget();
-    from_peer.allow(message_bytes_max(&shared.limits));
-    Ok((peer, from_peer))
+    Ok(Admitted { peer, lane, frames: from_peer, to_peer })
 }
 
 /// Admits a dialer. Otherwise returns the error, and what the dialer is told.
@@ -168,53 +181,5 @@ async fn admit(shared: &Shared, hello: &Hello) -> Result<Arc<Peer>, (LinkError, 
             let refusal = refusal(&error);
             Err((shared.at_gate(peer, error), refusal))
         }
-    }
-}
-
-/// Passes a peer's messages to the inbox, until the connection ends or a newer one replaces it.
-async fn receive(
-    shared: &Shared,
-    peer: &Peer,
-    mut messages: FrameReader<OwnedReadHalf>,
-) -> LinkError {
-    let mut incoming = peer.begin_incoming();
-    tokio::select! {
-        () = incoming.replaced() => LinkError::Replaced,
-        error = pass_on(shared, peer, &mut messages) => error,
-    }
-}
-
-async fn pass_on(
-    shared: &Shared,
-    peer: &Peer,
-    messages: &mut FrameReader<OwnedReadHalf>,
-) -> LinkError {
-    loop {
-        let message = match messages.next().await {
-            Ok(Some(payload)) => decode(payload),
-            Ok(None) => return LinkError::Closed,
-            Err(error) => return error.into(),
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return LinkError::Undecodable(error),
-        };
-        // Before the cluster is formed nothing passes. The peer repeats its messages.
-        if !shared.passes() {
-            continue;
-        }
-        // While the inbox is full nothing is read, so TCP delays the peer, and not this replica.
-        if shared.inbox.send((peer.id, message)).await.is_err() {
-            return LinkError::Stopping;
-        }
-    }
-}
-
-fn decode(payload: &[u8]) -> Result<Message<Value>, DecodeError> {
-    let (message, taken) = codec::decode(payload)?;
-    if taken == payload.len() {
-        Ok(message)
-    } else {
-        Err(DecodeError::BytesLeft(payload.len() - taken))
     }
 }

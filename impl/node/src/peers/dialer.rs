@@ -1,6 +1,5 @@
-//! The outgoing half: one task for each peer, which keeps a connection and writes what waits.
+//! The outgoing half: one task for each lane of each peer, which keeps a connection.
 
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,74 +8,89 @@ use synod_model::Greeting;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::error::LinkError;
 use super::handshake;
 use super::introduction::{Hello, HelloReply, Introduction, Refusal};
-use super::limits::{FRAMES_PER_WRITE_MAX, INTRODUCTION_BYTES_MAX};
+use super::lane::Lane;
+use super::limits::{INTRODUCTION_BYTES_MAX, LinkTiming};
 use super::peer::Peer;
-use super::queue::FrameQueue;
 use super::shared::Shared;
 use super::socket;
+use super::writer::{Connection, carry};
 
 /// Keeps a connection to `peer`, until this replica has to stop.
-pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, rng: Rng) {
+pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: Rng) {
     let mut backoff = Backoff::new(shared.timing, rng);
+    let mut met = peer.watch_met();
     loop {
-        let error = match connect(&shared, &peer).await {
-            Ok((from_peer, to_peer)) => {
+        let error = match connect(&shared, &peer, lane).await {
+            Ok(connection) => {
+                met.mark_unchanged();
                 let since = Instant::now();
-                let error = carry(&shared, &peer, from_peer, to_peer).await;
-                // A connection that ends as soon as it begins does not count as a success.
-                if since.elapsed() >= shared.timing.backoff_max {
+                let (error, has_carried) = carry(&shared, &peer, lane, connection).await;
+                if is_success(since.elapsed(), has_carried, &shared.timing) {
                     backoff.reset();
                 }
                 error
             }
             Err(error) => error,
         };
+        let failed = Instant::now();
         let text = error.to_string();
         if let LinkError::Fatal(error) = error {
-            peer.note_error(text);
+            peer.note_error(lane, text);
             shared.fail(error);
             return;
         }
         // A peer that is down for an hour is worth one log line, not thousands.
-        if peer.note_error(text.clone()) {
+        if peer.note_error(lane, text.clone()) {
             warn!("{peer} {text}");
         } else {
-            debug!("{peer} {text}");
+            debug!(%lane, "{peer} {text}");
         }
         tokio::select! {
             () = sleep(backoff.next_wait()) => {}
-            () = peer.wait_until_started() => backoff.reset(),
+            // The peer is there: another connection has just been made. Two connections that end as soon
+            // as they begin must not wake each other all the time.
+            Ok(()) = met.changed() => {
+                backoff.reset();
+                sleep_until(failed + shared.timing.backoff_min).await;
+            }
         }
     }
 }
 
+/// Whether a connection was worth the dialling, so that the next one may be dialled soon: it has carried
+/// a message, or was there for long. One that ends as soon as it begins is none, whatever was written to
+/// it.
+fn is_success(lasted: Duration, has_carried: bool, timing: &LinkTiming) -> bool {
+    lasted >= if has_carried { timing.backoff_min } else { timing.backoff_max }
+}
+
 /// A connection over which the peer has welcomed this replica.
-async fn connect(
-    shared: &Shared,
-    peer: &Peer,
-) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf), LinkError> {
+async fn connect(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Connection, LinkError> {
     let stream = socket::dial(&peer.address, &shared.timing).await?;
+    if lane == Lane::Bulk {
+        socket::keep_little_unsent(&stream)?;
+    }
     let limit = shared.timing.handshake_max;
-    let shaken = timeout(limit, shake_hands(shared, peer, stream)).await;
+    let shaken = timeout(limit, shake_hands(shared, peer, lane, stream)).await;
     shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit }))
 }
 
 async fn shake_hands(
     shared: &Shared,
     peer: &Peer,
+    lane: Lane,
     stream: TcpStream,
-) -> Result<(FrameReader<OwnedReadHalf>, OwnedWriteHalf), LinkError> {
+) -> Result<Connection, LinkError> {
     let (from_peer, mut to_peer) = stream.into_split();
     let mut from_peer = FrameReader::new(from_peer, INTRODUCTION_BYTES_MAX);
-    let hello = Hello { from: shared.me.clone(), to: peer.id };
+    let hello = Hello { from: shared.me.clone(), to: peer.id, lane };
     let hello = handshake::to_frame(&hello).map_err(LinkError::Unencodable)?;
     to_peer.write_all(&hello).await.map_err(LinkError::Io)?;
     let payload = from_peer.next().await?.ok_or(LinkError::Closed)?;
@@ -86,7 +100,7 @@ async fn shake_hands(
             let greeted = shared.gate.receive(peer.id, acceptor.incarnation, Greeting::Welcome);
             greeted.await.map_err(|error| shared.at_gate(peer, error))?;
             peer.note_run(acceptor.run);
-            Ok((from_peer, to_peer))
+            Ok(Connection { from_peer, to_peer })
         }
         HelloReply::Refused(acceptor, refusal) => {
             Err(refused(shared, peer, &acceptor, refusal).await)
@@ -118,45 +132,17 @@ async fn refused(
     }
 }
 
-/// Writes what waits for the peer, until the connection ends.
-async fn carry(
-    shared: &Shared,
-    peer: &Peer,
-    mut from_peer: FrameReader<OwnedReadHalf>,
-    mut to_peer: OwnedWriteHalf,
-) -> LinkError {
-    info!("{peer} is connected");
-    let _open = peer.open_queue();
-    let ended = async {
-        // Messages of the peer come over another connection. Whatever arrives on this one ends it.
-        match from_peer.next().await {
-            Ok(None) => LinkError::Closed,
-            Ok(Some(_)) => LinkError::Speaks,
-            Err(error) => error.into(),
-        }
-    };
-    tokio::select! {
-        error = ended => error,
-        error = write(&peer.queue, &mut to_peer, shared.timing.write_max) => error,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Writes what waits, in as few calls as possible, until a write fails.
-async fn write(queue: &FrameQueue, to_peer: &mut OwnedWriteHalf, write_max: Duration) -> LinkError {
-    loop {
-        let mut frames = queue.take().await;
-        while !frames.is_empty() {
-            let mut room = [IoSlice::new(&[]); FRAMES_PER_WRITE_MAX];
-            let slices = frames.slices(&mut room);
-            match timeout(write_max, to_peer.write_vectored(slices)).await {
-                Ok(Ok(0)) => return LinkError::Io(io::ErrorKind::WriteZero.into()),
-                Ok(Ok(bytes)) => queue.written(frames.advance(bytes)),
-                Ok(Err(error)) => return LinkError::Io(error),
-                Err(_) => {
-                    let doing = "take anything of what is sent to it";
-                    return LinkError::TooSlow { doing, limit: write_max };
-                }
-            }
-        }
+    #[test]
+    fn a_connection_that_carried_messages_is_a_success() {
+        let timing = LinkTiming::default();
+        let ms = Duration::from_millis;
+        assert!(is_success(ms(300), true, &timing));
+        assert!(!is_success(ms(300), false, &timing));
+        assert!(!is_success(ms(1), true, &timing), "what was written may be lost");
+        assert!(is_success(timing.backoff_max, false, &timing));
     }
 }

@@ -75,6 +75,15 @@ pub(super) enum LinkError {
     Undecodable(DecodeError),
     #[error("cannot be told who this replica is: {0}")]
     Unencodable(EncodeError),
+    #[error("sends something that this version of the protocol does not know")]
+    Unknown,
+    #[error("sends a message of more than {bytes_max} bytes in pieces")]
+    TooManyPieces { bytes_max: usize },
+    #[error(
+        "could not be stored for want of a thread\n  \
+         see the limits of this process, and of its user and its group"
+    )]
+    NoThread,
     #[error("sends something on a connection on which it should only receive")]
     Speaks,
     #[error(
@@ -91,6 +100,16 @@ pub(super) enum LinkError {
     Mismatch(Mismatch),
     #[error("refuses this replica, {0}")]
     Refused(Refusal),
+    #[error("{0}")]
+    Overflow(Overflow),
+    #[error("is this very connection: the system has connected its two ends with each other")]
+    SelfConnection,
+    #[error("sends more pings than answers fit on their way")]
+    Unanswerable,
+    #[error("sent something before this replica was formed, and is asked to send it again")]
+    BeforeFormed,
+    #[error("is not dialled for the moment: a task of this replica has panicked: {0}")]
+    Panicked(String),
     #[error("has replaced this connection by a newer one")]
     Replaced,
     #[error("had not said who it is when another caller needed the room")]
@@ -109,6 +128,18 @@ impl From<FrameReadError> for LinkError {
             FrameReadError::Io(error) => Self::Io(error),
         }
     }
+}
+
+/// Why a queue was given up. The connection is closed, so that both ends know that something is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum Overflow {
+    #[error("takes what is sent to it too slowly: more than {bytes_max} bytes wait for it")]
+    Bytes { bytes_max: usize },
+    #[error(
+        "takes what is sent to it too slowly: a control message has waited longer than {} ms",
+        age_max.as_millis()
+    )]
+    Age { age_max: Duration },
 }
 
 /// Why two replicas do not belong together.

@@ -5,9 +5,11 @@ use synod_model::{Incarnation, ReplicaId, Run};
 use synod_wire::ClusterId;
 use thiserror::Error;
 
+use super::lane::Lane;
+
 /// The version of everything that replicas say to each other. A change to the meaning of any message,
 /// here or in the core, needs a new version.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Who a replica is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,8 @@ pub(super) struct Hello {
     pub(super) from: Introduction,
     /// The replica that the dialer looks for.
     pub(super) to: ReplicaId,
+    /// What the connection is for.
+    pub(super) lane: Lane,
 }
 
 /// What the acceptor answers.

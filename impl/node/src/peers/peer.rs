@@ -1,35 +1,39 @@
-//! One other member: its queue, what was seen of it, and both connections with it.
+//! One other member: both lanes, and what was seen of it.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use synod_model::{Limits, ReplicaId, Run};
-use tokio::sync::{Notify, watch};
-use tracing::error;
+use tokio::sync::watch;
+use tracing::{error, info};
 
-use super::limits::{QUEUE_FRAMES_MAX, queue_bytes_max};
-use super::queue::FrameQueue;
+use super::lane::Lane;
+use super::limits::{LinkTiming, bulk_bytes_max, catch_up_bytes_max};
+use super::link::{Incoming, Link, OpenQueue};
+use super::news::News;
+use super::queue::{FrameQueue, QueueLimits};
 
-/// Another member, and both connections with it.
+/// Another member, and the connections with it: two in each direction.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: ReplicaId,
     pub(super) address: String,
-    /// The frames that wait for it.
-    pub(super) queue: FrameQueue,
+    /// What this replica is still to be told of it.
+    pub(super) news: Arc<News>,
+    control: Link,
+    bulk: Link,
     seen: Mutex<Seen>,
-    /// Notified when a run of the peer is seen that was not seen before.
-    started: Notify,
-    /// The number of the newest connection from it.
-    incoming: watch::Sender<u64>,
+    /// How often the two have greeted each other, over any connection.
+    met: watch::Sender<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) run: Option<Run>,
-    pub(super) last_error: Option<String>,
-    pub(super) is_heard: bool,
+    /// The last round trip of a ping.
+    pub(super) round_trip: Option<Duration>,
     /// The runs before, the newest last.
     former_runs: VecDeque<Run>,
     /// How often a former run has come back.
@@ -41,9 +45,9 @@ pub(super) struct Seen {
 const FORMER_RUNS_MAX: usize = 8;
 
 /// How often former runs must come back before the log says that two processes run the same replica.
-/// Default 3: a hello that a run has sent before it ended may be read late, and then both runs have
-/// come back.
-const RETURNS_MAX: u32 = 3;
+/// Default 5: the two hellos that a run has sent before it ended may be read late, and for each of them
+/// both runs have come back.
+const RETURNS_MAX: u32 = 5;
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,26 +56,57 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    pub(super) fn new(id: ReplicaId, address: String, limits: &Limits) -> Self {
+    pub(super) fn new(
+        id: ReplicaId,
+        address: String,
+        limits: &Limits,
+        timing: &LinkTiming,
+    ) -> Self {
+        let news = Arc::new(News::default());
+        let catch_up_bytes_max = catch_up_bytes_max(limits);
+        let control = QueueLimits {
+            bytes_max: catch_up_bytes_max,
+            catch_up_bytes_max,
+            age_max: Some(timing.write_max),
+            tells: None,
+        };
+        let bulk = QueueLimits {
+            bytes_max: bulk_bytes_max(limits),
+            catch_up_bytes_max,
+            age_max: None,
+            tells: Some(Arc::clone(&news)),
+        };
         Self {
             id,
             address,
-            queue: FrameQueue::new(queue_bytes_max(limits), QUEUE_FRAMES_MAX),
+            news,
+            control: Link::new(control),
+            bulk: Link::new(bulk),
             seen: Mutex::default(),
-            started: Notify::new(),
-            incoming: watch::Sender::new(0),
+            met: watch::Sender::new(0),
         }
     }
 
-    /// The peer has said which run it is in. If that run is new, the peer has just started, and the
-    /// dialer need not wait any longer.
+    fn link(&self, lane: Lane) -> &Link {
+        match lane {
+            Lane::Control => &self.control,
+            Lane::Bulk => &self.bulk,
+        }
+    }
+
+    /// The frames that wait for it on this lane.
+    pub(super) fn queue(&self, lane: Lane) -> &FrameQueue {
+        self.link(lane).queue()
+    }
+
+    /// The peer has said which run it is in. So it is there, and its dialers need not wait any longer.
     pub(super) fn note_run(&self, run: Run) {
+        self.met.send_modify(|met| *met += 1);
         let mut seen = self.lock();
         let former = seen.run.replace(run);
         if former == Some(run) {
             return;
         }
-        self.started.notify_one();
         let Some(former) = former else {
             return;
         };
@@ -92,17 +127,39 @@ impl Peer {
         seen.former_runs.push_back(former);
     }
 
-    /// Waits for a run of the peer that was not seen before.
-    pub(super) async fn wait_until_started(&self) {
-        self.started.notified().await;
+    /// Changes whenever the two have greeted each other.
+    pub(super) fn watch_met(&self) -> watch::Receiver<u64> {
+        self.met.subscribe()
     }
 
     /// Notes why there is no connection to the peer. Returns whether that is news.
-    pub(super) fn note_error(&self, text: String) -> bool {
-        let mut seen = self.lock();
-        let is_news = seen.last_error.as_ref() != Some(&text);
-        seen.last_error = Some(text);
+    pub(super) fn note_error(&self, lane: Lane, text: String) -> bool {
+        let is_known = |lane| self.link(lane).last_error().is_some_and(|(_, known)| known == text);
+        let is_news = !Lane::ALL.into_iter().any(is_known);
+        self.link(lane).note_error(text);
         is_news
+    }
+
+    /// Why there is no connection to it, or was none.
+    pub(super) fn last_error(&self) -> Option<String> {
+        let errors = Lane::ALL.into_iter().filter_map(|lane| self.link(lane).last_error());
+        errors.max_by_key(|(since, _)| *since).map(|(_, text)| text)
+    }
+
+    /// Whether there are connections to it, of both lanes.
+    pub(super) fn is_connected(&self) -> bool {
+        Lane::ALL.into_iter().all(|lane| self.queue(lane).is_open())
+    }
+
+    /// Whether there are connections from it, of both lanes.
+    pub(super) fn is_heard(&self) -> bool {
+        Lane::ALL.into_iter().all(|lane| self.link(lane).is_heard())
+    }
+
+    /// A ping was answered.
+    pub(super) fn note_round_trip(&self, round_trip: Duration) {
+        self.lock().round_trip = Some(round_trip);
+        self.news.round_trip(round_trip);
     }
 
     pub(super) fn seen(&self) -> Seen {
@@ -110,57 +167,21 @@ impl Peer {
     }
 
     /// Opens the queue: there is a connection to the peer until the returned value is dropped.
-    pub(super) fn open_queue(&self) -> OpenQueue<'_> {
-        self.lock().last_error = None;
-        self.queue.open();
-        OpenQueue(&self.queue)
+    pub(super) fn open_queue(&self, lane: Lane) -> OpenQueue<'_> {
+        let open = self.link(lane).open_queue(&self.news);
+        if self.is_connected() {
+            info!("{self} is connected");
+        }
+        open
     }
 
     /// There is a connection from the peer until the returned value is dropped. It replaces an older one.
-    pub(super) fn begin_incoming(&self) -> Incoming<'_> {
-        let mut seen = self.lock();
-        seen.is_heard = true;
-        self.incoming.send_modify(|newest| *newest += 1);
-        let number = *self.incoming.borrow();
-        Incoming { peer: self, number, newest: self.incoming.subscribe() }
+    pub(super) fn begin_incoming(&self, lane: Lane) -> Incoming<'_> {
+        self.link(lane).begin_incoming()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The connection to a peer.
-pub(super) struct OpenQueue<'a>(&'a FrameQueue);
-
-impl Drop for OpenQueue<'_> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// A connection from a peer.
-pub(super) struct Incoming<'a> {
-    peer: &'a Peer,
-    number: u64,
-    newest: watch::Receiver<u64>,
-}
-
-impl Incoming<'_> {
-    /// Waits until there is a newer one.
-    pub(super) async fn replaced(&mut self) {
-        let number = self.number;
-        // The peer outlives its connections, so this does not fail.
-        let _ = self.newest.wait_for(|newest| *newest != number).await;
-    }
-}
-
-impl Drop for Incoming<'_> {
-    fn drop(&mut self) {
-        let mut seen = self.peer.lock();
-        if *self.peer.incoming.borrow() == self.number {
-            seen.is_heard = false;
-        }
     }
 }
 
@@ -169,7 +190,8 @@ mod tests {
     use super::*;
 
     fn peer() -> Peer {
-        Peer::new(ReplicaId(1), "127.0.0.1:1".to_owned(), &Limits::default())
+        let address = "127.0.0.1:1".to_owned();
+        Peer::new(ReplicaId(1), address, &Limits::default(), &LinkTiming::default())
     }
 
     fn is_doubled(peer: &Peer) -> bool {
@@ -192,7 +214,7 @@ mod tests {
     #[test]
     fn two_processes_with_copies_of_one_data_directory_are_detected() {
         let peer = peer();
-        for _ in 0..2 {
+        for _ in 0..3 {
             peer.note_run(Run(1));
             peer.note_run(Run(2));
             assert!(!is_doubled(&peer));

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use synod_model::{Limits, Message, ReplicaId};
-use synod_wire::Value;
-use tokio::sync::{mpsc, watch};
+use synod_model::{Limits, ReplicaId};
+use tokio::sync::watch;
 use tracing::error;
 
 use super::error::{LinkError, Mismatch, PeersError};
+use super::events::Inbox;
 use super::introduction::{Introduction, Refusal};
 use super::limits::LinkTiming;
 use super::peer::Peer;
@@ -22,7 +22,7 @@ pub(super) struct Shared {
     pub(super) timing: LinkTiming,
     pub(super) gate: Gate,
     pub(super) peers: BTreeMap<ReplicaId, Arc<Peer>>,
-    pub(super) inbox: mpsc::Sender<(ReplicaId, Message<Value>)>,
+    pub(super) inbox: Inbox,
     /// Why this replica must stop. The first reason stays.
     pub(super) fatal: watch::Sender<Option<PeersError>>,
     /// The last error that was logged for each replica id that a refused caller has given.
@@ -59,6 +59,7 @@ impl Shared {
                 LinkError::Mismatch(Mismatch::NoPeer { replica, peers })
             }
             GateError::Store(error) => LinkError::Fatal(PeersError::Store(error)),
+            GateError::NoThread => LinkError::NoThread,
             GateError::Closed => LinkError::Stopping,
         }
     }
@@ -97,6 +98,9 @@ pub(super) fn refusal(error: &GateError) -> Option<Refusal> {
             Some(Refusal::OtherIncarnation { known: other.known })
         }
         GateError::NoPeer => Some(Refusal::NoPeer),
-        GateError::MadeAnew { .. } | GateError::Store(_) | GateError::Closed => None,
+        GateError::MadeAnew { .. }
+        | GateError::Store(_)
+        | GateError::NoThread
+        | GateError::Closed => None,
     }
 }

@@ -3,5 +3,8 @@
 mod forming;
 mod handshake;
 mod harness;
+mod lanes;
 mod largest;
 mod links;
+mod losses;
+mod pings;

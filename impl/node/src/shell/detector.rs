@@ -9,6 +9,12 @@
 //! nothing: it would now agree to follow another. After a random part of
 //! [`stand_spread`](Timing::stand_spread) it stands for election. The part is random so that one replica
 //! stands before the others. A replica that was not elected waits longer before it stands again.
+//!
+//! An answer takes a round trip, and an election takes two. So both times are longer by two of the
+//! longest round trips that were measured, up to [`suspect_after_max`](Timing::suspect_after_max).
+//!
+//! What may be lost is repeated when a connection is made anew. The alarm to repeat everything is the
+//! safety net. It comes only after a time without any progress, and each time later.
 
 use std::time::Duration;
 
@@ -17,12 +23,16 @@ use fastrand::Rng;
 /// How a failure detector counts time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How often a coordinator asks whether it is still obeyed, and every replica repeats what is
-    /// unanswered. Default 50 ms: twenty messages per peer and second cost nearly nothing.
+    /// How often a coordinator asks whether it is still obeyed. Default 50 ms: twenty messages per peer
+    /// and second cost nearly nothing.
     pub heartbeat: Duration,
-    /// How long a replica hears of no coordinator before it suspects that there is none. Default 200
-    /// ms: three heartbeats may be lost.
+    /// How long a replica hears of no coordinator before it suspects that there is none, where messages
+    /// take no time. Default 200 ms: three heartbeats may be lost.
     pub suspect_after: Duration,
+    /// The longest time without a coordinator before a replica suspects, however long round trips are.
+    /// Default 3 s: enough for round trips of more than a second, which is more than any supported link
+    /// has.
+    pub suspect_after_max: Duration,
     /// A replica that suspects stands for election within this time. Default 150 ms: far more than an
     /// election takes on a local network, so two replicas seldom stand at once. Together with
     /// `suspect_after`, it is less than the half second within which a group should have a new
@@ -30,6 +40,12 @@ pub struct Timing {
     pub stand_spread: Duration,
     /// The longest time between two candidacies, apart from `suspect_after`. Default 2 s.
     pub stand_again_max: Duration,
+    /// How long nothing makes progress before everything that is unanswered is repeated. Default 1 s:
+    /// only a loss that nobody noticed waits for it.
+    pub resend_after: Duration,
+    /// The longest time between two such resends: it doubles up to this while nothing makes progress.
+    /// Default 8 s.
+    pub resend_after_max: Duration,
 }
 
 impl Default for Timing {
@@ -37,8 +53,11 @@ impl Default for Timing {
         Self {
             heartbeat: Duration::from_millis(50),
             suspect_after: Duration::from_millis(200),
+            suspect_after_max: Duration::from_secs(3),
             stand_spread: Duration::from_millis(150),
             stand_again_max: Duration::from_secs(2),
+            resend_after: Duration::from_secs(1),
+            resend_after_max: Duration::from_secs(8),
         }
     }
 }
@@ -46,7 +65,9 @@ impl Default for Timing {
 /// Something that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alarm {
-    /// Repeat what is unanswered, and begin a round.
+    /// Begin a round.
+    Heartbeat,
+    /// Repeat everything that is unanswered.
     Resend,
     /// Suspect that nobody coordinates.
     Suspect,
@@ -59,7 +80,12 @@ pub(crate) enum Alarm {
 pub(crate) struct Detector {
     timing: Timing,
     rng: Rng,
+    heartbeat_at: Duration,
     resend_at: Duration,
+    /// How often everything was repeated since there was progress.
+    resent: u32,
+    /// The longest round trip to a peer.
+    round_trip: Duration,
     suspect_at: Duration,
     stand_at: Duration,
     /// How often the replica stood since it last heard of a coordinator.
@@ -69,7 +95,10 @@ pub(crate) struct Detector {
 impl Detector {
     pub(crate) fn new(timing: Timing, rng: Rng, now: Duration) -> Self {
         let mut detector = Self {
-            resend_at: now + timing.heartbeat,
+            heartbeat_at: now + timing.heartbeat,
+            resend_at: now + timing.resend_after,
+            resent: 0,
+            round_trip: Duration::ZERO,
             timing,
             rng,
             suspect_at: now,
@@ -86,17 +115,39 @@ impl Detector {
         self.wait(now);
     }
 
+    /// Something that was unanswered is answered, or is on its way.
+    pub(crate) fn progress(&mut self, now: Duration) {
+        self.resent = 0;
+        self.resend_at = now + self.timing.resend_after + self.round_trip;
+    }
+
+    /// The longest round trip to a peer, as it was measured last. It counts from the next wait on.
+    pub(crate) fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip;
+    }
+
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
+    /// How long this replica hears of no coordinator before it suspects.
+    pub(crate) fn suspect_after(&self) -> Duration {
+        let Timing { suspect_after, suspect_after_max, .. } = self.timing;
+        (suspect_after + 2 * self.round_trip).min(suspect_after_max.max(suspect_after))
+    }
+
     fn wait(&mut self, now: Duration) {
-        let Timing { suspect_after, stand_spread, stand_again_max, .. } = self.timing;
-        self.suspect_at = now + suspect_after;
+        let Timing { stand_spread, stand_again_max, .. } = self.timing;
+        self.suspect_at = now + self.suspect_after();
         // The spread doubles each time, so that one of several candidates comes to stand alone.
-        let spread = stand_spread.saturating_mul(1 << self.stood.min(8)).min(stand_again_max);
+        let spread = (stand_spread + 2 * self.round_trip).saturating_mul(1 << self.stood.min(8));
+        let spread = spread.min(stand_again_max);
         self.stand_at = self.suspect_at + spread.mul_f64(self.rng.f64());
     }
 
     /// When the next alarm is due.
     pub(crate) fn next(&self) -> Duration {
-        self.resend_at.min(self.suspect_at).min(self.stand_at)
+        self.heartbeat_at.min(self.resend_at).min(self.suspect_at).min(self.stand_at)
     }
 
     /// The next alarm that is due, if any. Call this until it returns none. A replica that slept through
@@ -104,10 +155,16 @@ impl Detector {
     /// would then suspect because that round is not answered yet.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Alarm> {
         if now >= self.suspect_at {
-            self.suspect_at = now + self.timing.suspect_after;
+            self.suspect_at = now + self.suspect_after();
             Some(Alarm::Suspect)
+        } else if now >= self.heartbeat_at {
+            self.heartbeat_at = now + self.timing.heartbeat;
+            Some(Alarm::Heartbeat)
         } else if now >= self.resend_at {
-            self.resend_at = now + self.timing.heartbeat;
+            self.resent = self.resent.saturating_add(1);
+            let Timing { resend_after, resend_after_max, .. } = self.timing;
+            let wait = resend_after.saturating_mul(1 << self.resent.min(8)).min(resend_after_max);
+            self.resend_at = now + wait + self.round_trip;
             Some(Alarm::Resend)
         } else if now >= self.stand_at {
             self.stood = self.stood.saturating_add(1);
@@ -152,7 +209,8 @@ mod tests {
         let heard: Vec<_> = (0..10_000).step_by(50).collect();
         for seed in 0..20 {
             let alarms = alarms(seed, &heard, 10_000);
-            assert!(alarms.iter().all(|it| it.1 == Alarm::Resend), "seed {seed}: {alarms:?}");
+            let calm = [Alarm::Heartbeat, Alarm::Resend];
+            assert!(alarms.iter().all(|it| calm.contains(&it.1)), "seed {seed}: {alarms:?}");
         }
     }
 
@@ -182,6 +240,30 @@ mod tests {
         while let Some(alarm) = detector.due(ms(60_000)) {
             due.push(alarm);
         }
-        assert_eq!(due, [Alarm::Suspect, Alarm::Resend, Alarm::Stand]);
+        assert_eq!(due, [Alarm::Suspect, Alarm::Heartbeat, Alarm::Resend, Alarm::Stand]);
+    }
+
+    #[test]
+    fn suspicion_grows_with_the_round_trip_up_to_a_limit() {
+        let mut detector = Detector::new(Timing::default(), Rng::with_seed(1), ms(0));
+        for (round_trip_ms, after_ms) in [(0, 200), (50, 300), (300, 800), (5_000, 3_000)] {
+            detector.set_round_trip(ms(round_trip_ms));
+            detector.heard(ms(1_000));
+            assert_eq!(detector.suspect_after(), ms(after_ms));
+            assert_eq!(detector.suspect_at, ms(1_000 + after_ms));
+            assert!(detector.stand_at >= detector.suspect_at);
+        }
+    }
+
+    #[test]
+    fn everything_is_repeated_only_without_progress_and_ever_more_seldom() {
+        assert_eq!(of(&alarms(1, &[], 20_000), Alarm::Resend), [1_000, 3_000, 7_000, 15_000]);
+        let mut detector = Detector::new(Timing::default(), Rng::with_seed(1), ms(0));
+        for now in (0..60_000).step_by(10) {
+            detector.progress(ms(now));
+            while let Some(alarm) = detector.due(ms(now)) {
+                assert_ne!(alarm, Alarm::Resend, "at {now} ms");
+            }
+        }
     }
 }

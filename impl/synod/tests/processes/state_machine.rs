@@ -60,7 +60,7 @@ impl StateMachine for Fussy {
     }
 }
 
-/// A node whose state machine is dead is none: it must not go on to take what it will never answer.
+/// A node ends when its state machine panics. Otherwise it would take commands that it never answers.
 #[test]
 fn a_panic_of_the_state_machine_ends_the_node_and_everybody_hears_of_it() {
     for is_immediate in [false, true] {
@@ -85,7 +85,7 @@ fn a_panic_of_the_state_machine_ends_the_node_and_everybody_hears_of_it() {
     }
 }
 
-/// It is given all of the log again at a start, and what it did not like then it does not like now.
+/// The state machine gets the whole log again at a start, and panics at the same command again.
 #[test]
 fn a_panic_of_the_state_machine_while_the_log_is_read_is_an_error_that_names_the_slot() {
     let cluster = Cluster::made(1);
@@ -142,7 +142,7 @@ fn a_command_is_answered_when_the_state_machine_has_it() {
     }
 }
 
-/// A state machine that has stored what it has.
+/// A state machine that stores its state.
 struct Persistent(Slot);
 
 impl StateMachine for Persistent {
@@ -168,8 +168,8 @@ impl StateMachine for Persistent {
     }
 }
 
-/// It is not given again what it has stored, so nobody knows what it responded then. What it is given
-/// has its response.
+/// A command that the state machine has stored is not applied again, so its response is unknown. A
+/// command that is applied again has its response.
 #[test]
 fn what_a_state_machine_had_stored_before_is_answered_without_its_response() {
     for (applied, response) in [
@@ -213,7 +213,7 @@ fn a_second_copy_is_known_as_one_wherever_the_state_machine_begins() {
     }
 }
 
-/// Writes what a replica has that was alone: a session, and a request that came twice.
+/// Writes the log of a replica that was alone: a session, and a request that came twice.
 fn twice_in_the_log(data_dir: &Path) {
     let disk = Arc::new(RealDisk::new(data_dir));
     let directory = DataDirectory::open(disk).unwrap();
@@ -262,8 +262,8 @@ impl StateMachine for Slow {
     }
 }
 
-/// A retry, too, is answered only once the state machine has the command; and so is a query that is to
-/// see it.
+/// A retry is answered only when the state machine has applied the command. So is a query that must
+/// see the command.
 #[test]
 fn a_retry_is_not_answered_before_the_state_machine_has_the_command() {
     let cluster = Cluster::made(1);
@@ -292,7 +292,7 @@ fn a_retry_is_not_answered_before_the_state_machine_has_the_command() {
     Runtime::new().unwrap().block_on(async { timeout(SOON, test).await.expect("it ends") });
 }
 
-/// A query changes nothing, but the state machine that panics in one is broken all the same.
+/// A query changes nothing. But a state machine that panics in a query is broken, and the node ends.
 #[test]
 fn a_panic_in_a_query_ends_the_node_with_an_error_that_names_the_state() {
     for is_immediate in [false, true] {

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{FrameError, FrameReadError, FrameReader, HEADER_BYTES, READ_BYTES, append, split};
+use super::{
+    Arrived, FrameError, FrameReadError, FrameReader, HEADER_BYTES, READ_BYTES, append, split,
+};
 use crate::testing::check;
 
 const MAX: usize = 300;
@@ -93,6 +95,27 @@ fn a_cut_off_frame_is_incomplete() {
         } else {
             matches!(ended, Err(FrameReadError::CutOff))
         });
+    });
+}
+
+/// Every read that does not make a frame whole is told.
+#[test]
+fn parts_of_a_frame_are_told() {
+    let whole = framed(&[vec![1; 100], vec![2; 50]]);
+    // The first frame has 108 bytes. Lengths are taken from the end.
+    let source = Pieces { bytes: whole, lengths: vec![1_000, 60, 30], largest_room_bytes: 0 };
+    let mut reader = FrameReader::new(source, MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut arrived = Vec::new();
+        loop {
+            match reader.next_part().await.expect("frames") {
+                Arrived::Frame(payload) => arrived.push(payload.len()),
+                Arrived::Part => arrived.push(0),
+                Arrived::End => break,
+            }
+        }
+        assert_eq!(arrived, [0, 0, 100, 50]);
     });
 }
 

@@ -155,7 +155,7 @@ impl ArrowStyle {
             | MessageKind::Agree
             | MessageKind::Propose
             | MessageKind::Promise => Self::Phase1,
-            MessageKind::Accept | MessageKind::Acknowledge => Self::Phase2,
+            MessageKind::Accept | MessageKind::Acknowledge | MessageKind::Room => Self::Phase2,
             MessageKind::Commit | MessageKind::Round | MessageKind::Obey => Self::Phase3,
             MessageKind::Reject => Self::Reject,
             MessageKind::Submit

@@ -17,10 +17,12 @@ use tokio::time::{sleep, timeout};
 use crate::forming::kit::MemoryStore;
 pub(super) use crate::forming::kit::{identity, identity_with};
 use crate::identity::Identity;
+use crate::peers::envelope::{Content, decode};
 use crate::peers::handshake::{from_payload, to_frame};
 use crate::peers::introduction::{Hello, HelloReply, Introduction};
+use crate::peers::lane::Lane;
 use crate::peers::limits::LinkTiming;
-use crate::peers::{PeerStatus, Peers, PeersConfig};
+use crate::peers::{Inbox, PeerEvent, PeerStatus, Peers, PeersConfig};
 
 /// Far longer than any of these tests takes.
 const TEST_MAX: Duration = Duration::from_mins(1);
@@ -78,7 +80,8 @@ pub(super) fn addresses(ports: &[&Port]) -> BTreeMap<ReplicaId, String> {
 /// The transport of a replica, without the replica.
 pub(super) struct Node {
     pub(super) peers: Peers,
-    pub(super) inbox: mpsc::Receiver<(ReplicaId, Message<Value>)>,
+    pub(super) control: mpsc::Receiver<PeerEvent>,
+    pub(super) bulk: mpsc::Receiver<PeerEvent>,
 }
 
 /// What a node is made with.
@@ -109,7 +112,9 @@ impl Setup {
     }
 
     pub(super) fn start(&self, port: &Port, members: BTreeMap<ReplicaId, String>) -> Node {
-        let (sender, inbox) = mpsc::channel(self.inbox_messages_max);
+        let (to_control, control) = mpsc::channel(self.inbox_messages_max);
+        let (to_bulk, bulk) = mpsc::channel(self.inbox_messages_max);
+        let inbox = Inbox { control: to_control, bulk: to_bulk };
         let config = PeersConfig {
             identity: self.identity.clone(),
             run: Run(self.run),
@@ -118,8 +123,8 @@ impl Setup {
             timing: self.timing,
             seed: 7,
         };
-        let peers = Peers::start(config, self.store.clone(), sender).expect("all addresses");
-        Node { peers, inbox }
+        let peers = Peers::start(config, self.store.clone(), inbox).expect("all addresses");
+        Node { peers, control, bulk }
     }
 
     /// What it says of itself.
@@ -127,8 +132,13 @@ impl Setup {
         Introduction::new(&self.identity, Run(self.run))
     }
 
+    /// What it says to `to` first, on the control lane.
     pub(super) fn hello(&self, to: u16) -> Hello {
-        Hello { from: self.introduction(), to: ReplicaId(to) }
+        self.hello_on(Lane::Control, to)
+    }
+
+    pub(super) fn hello_on(&self, lane: Lane, to: u16) -> Hello {
+        Hello { from: self.introduction(), to: ReplicaId(to), lane }
     }
 }
 
@@ -161,20 +171,51 @@ impl Node {
     }
 
     pub(super) async fn receive(&mut self) -> (u16, Message<Value>) {
-        let (from, message) = self.inbox.recv().await.expect("it runs");
-        (from.0, message)
+        loop {
+            if let PeerEvent::Message(from, message) = self.event().await {
+                return (from.0, message);
+            }
+        }
+    }
+
+    /// The next event. Control goes first.
+    pub(super) async fn event(&mut self) -> PeerEvent {
+        tokio::select! {
+            biased;
+            Some(event) = self.control.recv() => event,
+            Some(event) = self.bulk.recv() => event,
+            else => panic!("it runs"),
+        }
+    }
+
+    /// Waits for this event. Takes out all others.
+    pub(super) async fn until_told(&mut self, wanted: PeerEvent) {
+        while self.event().await != wanted {}
+    }
+
+    /// Whether no message has arrived. Takes out all other events.
+    pub(super) fn has_no_message(&mut self) -> bool {
+        let is_message = |event| matches!(event, PeerEvent::Message(..));
+        while let Ok(event) = self.control.try_recv().or_else(|_| self.bulk.try_recv()) {
+            if is_message(event) {
+                return false;
+            }
+        }
+        true
     }
 }
 
 /// A message that is easy to recognize.
 pub(super) fn ask(slot: u64) -> Message<Value> {
-    Message::Ask { from: Slot(slot) }
+    Message::Ask { from: Slot(slot), through: Slot(slot) }
 }
 
 /// A connection that is used by hand.
 pub(super) struct Wire {
     pub(super) frames: FrameReader<OwnedReadHalf>,
     pub(super) out: OwnedWriteHalf,
+    /// The pieces of a message that is not whole yet.
+    pieces: Vec<u8>,
 }
 
 impl Wire {
@@ -189,7 +230,7 @@ impl Wire {
 
     fn new(stream: TcpStream) -> Self {
         let (from, out) = stream.into_split();
-        Self { frames: FrameReader::new(from, 1 << 20), out }
+        Self { frames: FrameReader::new(from, 1 << 22), out, pieces: Vec::new() }
     }
 
     /// Sends bytes. The connection may have been closed already.
@@ -226,10 +267,48 @@ impl Wire {
         }
     }
 
+    /// Takes the calls of both dialers and answers them alike. Returns control, and then bulk.
+    pub(super) async fn answer_both(listener: &TcpListener, answer: &HelloReply) -> [Self; 2] {
+        let (mut control, mut bulk) = (None, None);
+        loop {
+            let (wire, hello) = Self::answer(listener, answer).await;
+            match hello.lane {
+                Lane::Control => control = Some(wire),
+                Lane::Bulk => bulk = Some(wire),
+            }
+            match (control.take(), bulk.take()) {
+                (Some(control), Some(bulk)) => return [control, bulk],
+                found => (control, bulk) = found,
+            }
+        }
+    }
+
+    /// The next message. Leaves out pings.
+    pub(super) async fn receive(&mut self) -> Message<Value> {
+        loop {
+            let payload = self.frames.next().await.expect("a frame").expect("a frame");
+            match Content::of(payload).expect("a content") {
+                Content::Message(bytes) => return decode(bytes).expect("a message"),
+                Content::Piece { bytes, is_last } => {
+                    self.pieces.extend_from_slice(bytes);
+                    if is_last {
+                        return decode(&std::mem::take(&mut self.pieces)).expect("a message");
+                    }
+                }
+                Content::Ping(_) | Content::Pong(_) => {}
+            }
+        }
+    }
+
     /// Waits until the other end closes the connection without a further word.
     pub(super) async fn until_closed(mut self) {
         match self.frames.next().await {
             Ok(None) | Err(_) => {}
+            // Pings may be on their way.
+            Ok(Some(payload)) if matches!(Content::of(payload), Some(Content::Ping(_))) => {
+                let rest = self.frames.next().await;
+                assert!(matches!(rest, Ok(None) | Err(_)), "it says {rest:?}");
+            }
             Ok(Some(payload)) => panic!("it says {payload:?}"),
         }
     }

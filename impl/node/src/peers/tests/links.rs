@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use synod_model::{Limits, Message, ReplicaId, Slot, To};
-use synod_wire::codec;
 use synod_wire::frame;
 use synod_wire::testing::entry;
 use tokio::net::TcpListener;
@@ -12,20 +11,18 @@ use tokio::time::{Instant, timeout};
 use super::harness::{
     Node, Port, Setup, Wire, addresses, ask, identity, identity_with, test, until,
 };
+use crate::peers::envelope::Encoded;
 use crate::peers::introduction::HelloReply;
-use crate::peers::limits::{message_bytes_max, queue_bytes_max};
+use crate::peers::lane::Lane;
+use crate::peers::limits::message_bytes_max;
 
-fn framed(message: &Message<crate::Value>) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    let framed = frame::append(&mut buffer, 1 << 24, |buffer, length_bytes_max| {
-        codec::encode(message, buffer, length_bytes_max)
-    });
-    framed.expect("short enough");
-    buffer
+pub(super) fn framed(message: &Message<crate::Value>) -> Vec<u8> {
+    let encoded = Encoded::new(message, 1 << 24).expect("short enough");
+    encoded.frames().flatten().copied().collect()
 }
 
 /// A message that takes about a mebibyte.
-fn large(seed: u8) -> Message<crate::Value> {
+pub(super) fn large(seed: u8) -> Message<crate::Value> {
     Message::Committed {
         log_starts_at: Slot(1),
         first: Slot(u64::from(seed)),
@@ -68,7 +65,7 @@ fn messages_arrive_in_order_and_from_whom_they_are() {
             assert_eq!(message, ask(*next));
             *next += 1;
         }
-        assert!(nodes[0].inbox.try_recv().is_err());
+        assert!(nodes[0].has_no_message());
         let dropped = nodes.iter().flat_map(|node| node.peers.status()).map(|it| it.dropped_frames);
         assert_eq!(dropped.sum::<u64>(), 0);
         // To nobody, and to itself.
@@ -92,36 +89,36 @@ fn large_messages_pass_whole() {
     });
 }
 
-/// A replica 0 of two, and a connection that acts as replica 1.
-async fn zero_and_a_wire(setup: &Setup) -> (Node, TcpListener, Wire, Port) {
+/// A replica 0 of two, and its connections to somebody that acts as replica 1.
+pub(super) async fn zero_and_wires(setup: &Setup) -> (Node, TcpListener, [Wire; 2], Port) {
     let (port, other) = (Port::new(), Port::new());
     let listener = other.listener();
     let node = setup.start(&port, addresses(&[&port, &other]));
-    let (wire, _) = Wire::answer(&listener, &welcome()).await;
+    let wires = Wire::answer_both(&listener, &welcome()).await;
     node.until_connected(&[1]).await;
-    (node, listener, wire, port)
+    (node, listener, wires, port)
 }
 
-fn zero() -> Setup {
+pub(super) fn zero() -> Setup {
     Setup::new(identity(0, 2, 10)).formed()
 }
 
-fn welcome() -> HelloReply {
+pub(super) fn welcome() -> HelloReply {
     HelloReply::Welcome(Setup::new(identity(1, 2, 11)).introduction())
 }
 
 #[test]
 fn what_a_peer_sends_by_mistake_closes_its_connection_only() {
     test(async {
-        let (mut node, _listener, mut to_wire, port) = zero_and_a_wire(&zero()).await;
+        let (mut node, _listener, [mut to_wire, _bulk], port) = zero_and_wires(&zero()).await;
         let hello = Setup::new(identity(1, 2, 11)).hello(0);
         let mut damaged = framed(&ask(1));
         damaged[9] ^= 1;
         let length_max = message_bytes_max(&Limits::default());
-        let too_long = u32::try_from(length_max + 1).expect("some").to_le_bytes();
+        let too_long = u32::try_from(length_max + 2).expect("some").to_le_bytes();
         let mut undecodable = Vec::new();
         let mut more = Vec::new();
-        for (buffer, payload) in [(&mut undecodable, &[99, 1][..]), (&mut more, &[3, 1, 1])] {
+        for (buffer, payload) in [(&mut undecodable, &[0, 99, 1][..]), (&mut more, &[0, 3, 1, 1])] {
             let framed = frame::append(buffer, 10, |buffer, _| {
                 buffer.extend_from_slice(payload);
                 Ok::<_, ()>(())
@@ -136,21 +133,24 @@ fn what_a_peer_sends_by_mistake_closes_its_connection_only() {
             wire.until_closed().await;
             assert_eq!(node.receive().await, (1, ask(7)));
         }
-        assert!(node.inbox.try_recv().is_err());
+        assert!(node.has_no_message());
         // The other direction was not affected.
         node.ask(1, 3);
-        assert_eq!(to_wire.frames.next().await.expect("a frame"), Some(&framed(&ask(3))[8..]));
+        assert_eq!(to_wire.receive().await, ask(3));
     });
 }
 
 #[test]
 fn an_acceptor_that_sends_is_disconnected() {
     test(async {
-        let (node, listener, mut wire, _port) = zero_and_a_wire(&zero()).await;
-        wire.send(&framed(&ask(1))).await;
-        wire.until_closed().await;
-        node.error_with(1, "sends something on a connection on which it should only receive").await;
-        let (_wire, _) = Wire::answer(&listener, &welcome()).await;
+        let (node, listener, wires, _port) = zero_and_wires(&zero()).await;
+        for mut wire in wires {
+            wire.send(&framed(&ask(1))).await;
+            wire.until_closed().await;
+            let text = "sends something on a connection on which it should only receive";
+            node.error_with(1, text).await;
+        }
+        let _wires = Wire::answer_both(&listener, &welcome()).await;
         node.until_connected(&[1]).await;
     });
 }
@@ -158,7 +158,7 @@ fn an_acceptor_that_sends_is_disconnected() {
 #[test]
 fn a_newer_connection_takes_the_place_of_the_older_one() {
     test(async {
-        let (mut node, _listener, _to_wire, port) = zero_and_a_wire(&zero()).await;
+        let (mut node, _listener, _to_wires, port) = zero_and_wires(&zero()).await;
         let mut setup = Setup::new(identity(1, 2, 11));
         let mut older = Wire::welcomed(&port, &setup.hello(0)).await;
         older.send(&framed(&ask(1))).await;
@@ -168,7 +168,6 @@ fn a_newer_connection_takes_the_place_of_the_older_one() {
         older.until_closed().await;
         newer.send(&framed(&ask(2))).await;
         assert_eq!(node.receive().await, (1, ask(2)));
-        assert!(node.status_of(1).is_heard);
         assert_eq!(node.status_of(1).run.map(|run| run.0), Some(2));
     });
 }
@@ -179,64 +178,19 @@ fn a_connection_that_waits_for_a_full_inbox_can_be_replaced() {
     test(async {
         let mut setup = zero();
         setup.inbox_messages_max = 1;
-        let (mut node, _listener, _to_wire, port) = zero_and_a_wire(&setup).await;
-        let hello = Setup::new(identity(1, 2, 11)).hello(0);
+        let (mut node, _listener, _to_wires, port) = zero_and_wires(&setup).await;
+        let hello = Setup::new(identity(1, 2, 11)).hello_on(Lane::Bulk, 0);
         let mut older = Wire::welcomed(&port, &hello).await;
         for count in 0..3 {
             older.send(&framed(&ask(count))).await;
         }
-        until(|| node.inbox.len() == 1).await;
+        until(|| node.bulk.len() == 1).await;
         let mut newer = Wire::welcomed(&port, &hello).await;
         older.until_closed().await;
         newer.send(&framed(&ask(7))).await;
         assert_eq!(node.receive().await, (1, ask(0)));
         // What waited is lost with its connection, as it can be in TCP.
         assert_eq!(node.receive().await, (1, ask(7)));
-    });
-}
-
-/// A peer that is stopped, swapped out, or behind half a link takes nothing more.
-#[test]
-fn a_peer_that_never_reads_delays_nobody() {
-    test(async {
-        let (port, stuck, fine) = (Port::new(), Port::new(), Port::new());
-        let all = addresses(&[&port, &stuck, &fine]);
-        let mut setup = Setup::of_three(0).formed();
-        setup.timing.write_max = Duration::from_secs(1);
-        let node = setup.start(&port, all);
-        // It does not call the stuck one: only replica 0 does that.
-        let nobody = Port::new();
-        let other = addresses(&[&port, &nobody, &fine]);
-        let mut other = Setup::of_three(2).formed().start(&fine, other);
-        let listener = stuck.listener();
-        let welcome = HelloReply::Welcome(Setup::of_three(1).introduction());
-        let (wire, _) = Wire::answer(&listener, &welcome).await;
-        node.until_connected(&[1, 2]).await;
-
-        let queue_bytes_max = queue_bytes_max(&Limits::default());
-        let mut sent = 0;
-        while node.status_of(1).dropped_frames == 0 {
-            node.peers.send(To::Others, &large(sent));
-            assert_eq!(other.receive().await, (0, large(sent)));
-            assert!(node.status_of(1).queued_bytes <= queue_bytes_max);
-            sent += 1;
-        }
-        assert!(node.status_of(1).queued_bytes > queue_bytes_max / 2, "newest are dropped");
-        assert_eq!(node.status_of(2).dropped_frames, 0);
-        // The limit of the system or that of the writer, whichever ends first.
-        until(|| !node.status_of(1).is_connected).await;
-        let status = node.status_of(1);
-        assert_eq!((status.queued_frames, status.queued_bytes), (0, 0));
-        let dropped_frames = status.dropped_frames;
-        node.peers.send(To::Others, &ask(1));
-        assert_eq!(other.receive().await, (0, ask(1)));
-        assert!(node.status_of(1).dropped_frames >= dropped_frames);
-        drop(wire);
-        // When it reads again, it gets what is new.
-        let (mut wire, _) = Wire::answer(&listener, &welcome).await;
-        node.until_connected(&[1]).await;
-        node.ask(1, 5);
-        assert_eq!(wire.frames.next().await.expect("a frame"), Some(&framed(&ask(5))[8..]));
     });
 }
 
@@ -305,7 +259,7 @@ fn a_peer_that_restarts_is_met_again() {
 fn stopping_ends_everything() {
     test(async {
         for by_dropping in [false, true] {
-            let (node, _listener, to_wire, port) = zero_and_a_wire(&zero()).await;
+            let (node, _listener, [to_control, to_bulk], port) = zero_and_wires(&zero()).await;
             let from_wire = Wire::welcomed(&port, &Setup::new(identity(1, 2, 11)).hello(0)).await;
             let silent = Wire::dial(&port).await;
             let fatal = node.peers.fatal();
@@ -318,7 +272,11 @@ fn stopping_ends_everything() {
                 assert!(!node.status_of(1).is_connected && !node.status_of(1).is_heard);
             }
             assert!(begin.elapsed() < Duration::from_secs(2));
-            tokio::join!(to_wire.until_closed(), from_wire.until_closed());
+            tokio::join!(
+                to_control.until_closed(),
+                to_bulk.until_closed(),
+                from_wire.until_closed()
+            );
             // It may still wait to be accepted.
             drop(silent);
             let fatal = timeout(Duration::from_millis(20), fatal).await;

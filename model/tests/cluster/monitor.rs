@@ -1,4 +1,7 @@
-//! What must never happen, whatever the world does: the promises of Paxos, watched from outside.
+//! A safety monitor: it sees every step of a cluster and checks the promises of Paxos.
+//!
+//! The monitor keeps a history that no replica has. It knows what every disk has ever held, so it
+//! finds a violation that no replica notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +12,28 @@ use synod_model::{
 
 use super::V;
 
-/// All that was ever said and done, as far as a promise rests on it.
+/// The history of a cluster, as far as a promise of Paxos depends on it.
 #[derive(Debug)]
-pub(crate) struct Ghost {
-    /// Whether every replica keeps to the protocol. Nothing is promised against one that lies.
+pub(crate) struct SafetyMonitor {
+    /// Whether every replica follows the protocol. Paxos promises nothing if one lies.
     pub(crate) honest: bool,
-    /// The last slot that any replica knew to be committed.
+    /// The highest watermark of any replica so far.
     pub(crate) committed: Slot,
-    /// What the first replica that delivered a slot has delivered there.
+    /// Each delivered slot, as the first replica delivered it.
     pub(crate) log: BTreeMap<Slot, (Entry<V>, Option<Verdict>)>,
     firsts: BTreeMap<SubmissionId, Slot>,
     proposed: BTreeMap<(SequenceNumber, Slot), Entry<V>>,
-    /// On whose disks the value proposed under a number has ever been.
+    /// The replicas that have ever had the value of a number and slot on disk.
     holders: BTreeMap<(SequenceNumber, Slot), BTreeSet<ReplicaId>>,
-    /// What a majority of the disks has ever held under one number, noticed or not.
+    /// The values that a majority of disks has ever held under one number, noticed or not.
     chosen: BTreeMap<Slot, Entry<V>>,
-    /// The highest number that others were told a replica obeys.
-    told: BTreeMap<ReplicaId, SequenceNumber>,
-    /// What was committed when a read arrived.
+    /// The highest number that each replica has promised in a message.
+    promised: BTreeMap<ReplicaId, SequenceNumber>,
+    /// The last committed slot at the time when a read arrived.
     reads: BTreeMap<(ReplicaId, Run, ReadId), Slot>,
 }
 
-impl Default for Ghost {
+impl Default for SafetyMonitor {
     fn default() -> Self {
         Self {
             honest: true,
@@ -40,15 +43,15 @@ impl Default for Ghost {
             proposed: BTreeMap::new(),
             holders: BTreeMap::new(),
             chosen: BTreeMap::new(),
-            told: BTreeMap::new(),
+            promised: BTreeMap::new(),
             reads: BTreeMap::new(),
         }
     }
 }
 
-impl Ghost {
-    /// No two replicas deliver differently, and a submission comes first at most once. (An opening
-    /// may, once its session had to make room for others.)
+impl SafetyMonitor {
+    /// Checks that all replicas deliver the same, and that a submission is first at most once. (An
+    /// opening may be first again after its session was evicted.)
     pub(crate) fn delivered(&mut self, delivered: &Delivered<V>, limits: &Limits) {
         let Delivered { slot, ref entry, verdict } = *delivered;
         if !self.honest {
@@ -67,8 +70,7 @@ impl Ghost {
         }
     }
 
-    /// A replica knows that everything up to `watermark` is committed: a majority of the disks holds
-    /// it.
+    /// Checks that a majority of the disks holds everything up to the watermark of a replica.
     pub(crate) fn committed<'a>(
         &mut self,
         watermark: Slot,
@@ -85,14 +87,14 @@ impl Ghost {
         }
     }
 
-    /// Under one number there is one value for a slot.
+    /// Checks that a slot has one value under one number.
     pub(crate) fn wrote(&mut self, record: &Record<V>) {
         if let Content::Accepted { s, first, entries } = &record.content {
             self.proposed(*s, *first, entries);
         }
     }
 
-    /// No two values are chosen for a slot, and nothing else is committed.
+    /// Checks that one value is chosen for a slot, and that only a chosen value is committed.
     pub(crate) fn synced(&mut self, me: ReplicaId, records: &[Record<V>], replicas: usize) {
         if !self.honest {
             return;
@@ -129,7 +131,7 @@ impl Ghost {
         }
     }
 
-    /// Messages keep the limits, and what they tell is kept in mind.
+    /// Checks that a message keeps the limits, and remembers what it promises.
     pub(crate) fn sent(&mut self, me: ReplicaId, message: &Message<V>, limits: &Limits) {
         let in_frame = |entries: &mut dyn Iterator<Item = &Entry<V>>| {
             let sizes: Vec<u64> = entries.map(Entry::size_bytes).collect();
@@ -148,23 +150,23 @@ impl Ghost {
             Message::Reply { s, reply, .. } => match reply {
                 Reply::Promise(promise) => {
                     in_frame(&mut promise.accepted.iter().map(|it| &it.entry));
-                    let told = self.told.entry(me).or_default();
-                    *told = (*told).max(*s);
+                    let promised = self.promised.entry(me).or_default();
+                    *promised = (*promised).max(*s);
                 }
                 Reply::Acknowledge { ranges } => {
                     let sorted = ranges.is_sorted_by(|a, b| a.last.next() < b.first);
                     assert!(sorted && !ranges.is_empty(), "ranges ascend, and are not adjacent");
                 }
-                Reply::Agree | Reply::Obey { .. } => {}
+                Reply::Agree { .. } | Reply::Room { .. } | Reply::Obey { .. } => {}
             },
             _ => {}
         }
     }
 
-    /// What a replica told others of its promise survives a crash.
+    /// Checks that a promise that was sent survives a crash.
     pub(crate) fn recovered(&self, me: ReplicaId, status: &Status) {
-        let told = self.told.get(&me).copied().unwrap_or_default();
-        assert!(told <= status.promised, "r{me} told of {told} and has promised less");
+        let sent = self.promised.get(&me).copied().unwrap_or_default();
+        assert!(sent <= status.promised, "r{me} sent a promise of {sent} and has forgotten it");
     }
 
     pub(crate) fn read_arrived(&mut self, me: ReplicaId, run: Run, ids: &[ReadId]) {
@@ -173,7 +175,7 @@ impl Ghost {
         }
     }
 
-    /// A read sees whatever anybody had committed when it arrived.
+    /// Checks that a read covers everything that was committed when it arrived.
     pub(crate) fn read_answered(&self, me: ReplicaId, run: Run, id: ReadId, slot: Slot) {
         let must_see = self.reads[&(me, run, id)];
         assert!(slot >= must_see || !self.honest, "read {id} of r{me} misses slot {must_see}");

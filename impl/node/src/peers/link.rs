@@ -1,0 +1,105 @@
+//! One lane of a peer: the queue to it, and the connection from it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::news::News;
+use super::queue::{FrameQueue, QueueLimits};
+
+/// One lane of a peer, in both directions.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// The frames that wait for the peer.
+    queue: FrameQueue,
+    /// The number of the newest connection from it.
+    incoming: watch::Sender<u64>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    is_heard: bool,
+    last_error: Option<(Instant, String)>,
+}
+
+impl Link {
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        let (incoming, seen) = (watch::Sender::new(0), Mutex::default());
+        Self { queue: FrameQueue::new(limits), incoming, seen }
+    }
+
+    pub(super) fn queue(&self) -> &FrameQueue {
+        &self.queue
+    }
+
+    /// Whether there is a connection from the peer.
+    pub(super) fn is_heard(&self) -> bool {
+        self.lock().is_heard
+    }
+
+    /// Why there is no connection to the peer, or was none, and since when that is known.
+    pub(super) fn last_error(&self) -> Option<(Instant, String)> {
+        self.lock().last_error.clone()
+    }
+
+    /// Notes why there is no connection to the peer.
+    pub(super) fn note_error(&self, text: String) {
+        self.lock().last_error = Some((Instant::now(), text));
+    }
+
+    /// Opens the queue: there is a connection to the peer until the returned value is dropped.
+    pub(super) fn open_queue(&self, news: &News) -> OpenQueue<'_> {
+        self.lock().last_error = None;
+        self.queue.open(news, Instant::now());
+        OpenQueue(&self.queue)
+    }
+
+    /// There is a connection from the peer until the returned value is dropped. It replaces an older one.
+    pub(super) fn begin_incoming(&self) -> Incoming<'_> {
+        let mut seen = self.lock();
+        seen.is_heard = true;
+        self.incoming.send_modify(|newest| *newest += 1);
+        let number = *self.incoming.borrow();
+        Incoming { link: self, number, newest: self.incoming.subscribe() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connection to a peer.
+pub(super) struct OpenQueue<'a>(&'a FrameQueue);
+
+impl Drop for OpenQueue<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A connection from a peer.
+pub(super) struct Incoming<'a> {
+    link: &'a Link,
+    number: u64,
+    newest: watch::Receiver<u64>,
+}
+
+impl Incoming<'_> {
+    /// Waits until there is a newer one.
+    pub(super) async fn replaced(&mut self) {
+        let number = self.number;
+        // The peer outlives its connections, so this does not fail.
+        let _ = self.newest.wait_for(|newest| *newest != number).await;
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        let mut seen = self.link.lock();
+        if *self.link.incoming.borrow() == self.number {
+            seen.is_heard = false;
+        }
+    }
+}

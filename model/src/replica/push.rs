@@ -1,0 +1,152 @@
+//! Push: which open slots a follower was sent, and what is held back from it.
+//!
+//! A coordinator sends each accept once, to all followers. It holds accepts back from a follower that
+//! has no room for them, and from one to which much is on its way already: they would only wait behind
+//! the others. It sends them when there is room again. After a connection was made anew, it pushes
+//! all open slots that the follower has not acknowledged, for they may be lost.
+//!
+//! To hold an accept back is the same as to lose it, and to push an open slot is the same as to repeat
+//! it. So nothing here can harm safety: it decides only how much is on the links.
+
+use super::common::Common;
+use super::coordinator::Coordinator;
+use super::resend::room_of_resend;
+use crate::entry::Value;
+use crate::frames::{EntryRange, EntryRanges, FrameRoom};
+use crate::io::Output;
+use crate::message::Order;
+use crate::numbers::{ReplicaId, Slot, SlotRange};
+
+/// What is held back from a follower.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HeldBack {
+    /// Open slots up to here were sent to it.
+    pub(super) pushed_through: Slot,
+    /// It has no room above this slot.
+    room_through: Slot,
+}
+
+impl<V: Value> Coordinator<V> {
+    /// Asks the followers to accept the entries of `frame`, but for those from which entries are held
+    /// back.
+    pub(super) fn push_new(
+        &mut self,
+        frame: &EntryRange<V>,
+        common: &Common<V>,
+        out: &mut Output<V>,
+    ) {
+        let EntryRange { first, entries } = frame;
+        let accept = Order::Accept {
+            first: *first,
+            entries: entries.clone(),
+            watermark: common.watermark(),
+        };
+        if self.held_back.is_empty() && common.full.is_empty() {
+            common.order_others(self.s, accept, out);
+            return;
+        }
+        for member in common.others() {
+            if common.full.contains(&member) {
+                let pushed_through = Slot(first.0 - 1);
+                let held_back = HeldBack { pushed_through, room_through: Slot::MAX };
+                self.held_back.entry(member).or_insert(held_back);
+            }
+            if !self.held_back.contains_key(&member) {
+                out.send(member, common.order(self.s, accept.clone()));
+            }
+        }
+    }
+
+    /// Whatever was sent to `member` may be lost: all open slots are to be pushed again.
+    pub(super) fn push_again(&mut self, member: ReplicaId, common: &Common<V>) {
+        let pushed_through = common.watermark();
+        self.held_back.insert(member, HeldBack { pushed_through, room_through: Slot::MAX });
+    }
+
+    /// `member` takes entries in slots up to `through`.
+    pub(super) fn take_room(&mut self, member: ReplicaId, through: Slot, common: &Common<V>) {
+        if through > Slot::MAX {
+            return;
+        }
+        let next = self.next_slot(common.watermark());
+        if through.next() < next || self.held_back.contains_key(&member) {
+            let pushed_through = Slot(next.0 - 1);
+            let all = HeldBack { pushed_through, room_through: through };
+            let held_back = self.held_back.entry(member).or_insert(all);
+            held_back.pushed_through = held_back.pushed_through.min(through);
+            held_back.room_through = through;
+        }
+    }
+
+    /// Pushes a portion of what is held back from each member that has room for more.
+    pub(super) fn push_held_back(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
+        if self.held_back.is_empty() {
+            return;
+        }
+        let mut held_back = core::mem::take(&mut self.held_back);
+        held_back.retain(|member, held| {
+            if !common.full.contains(member) {
+                self.push(*member, held, common, out);
+            }
+            let last = Slot(self.next_slot(common.watermark()).0 - 1);
+            held.pushed_through < last || held.room_through < last
+        });
+        self.held_back = held_back;
+    }
+
+    /// Pushes open slots to `member` that it has not acknowledged, as many as a resend repeats.
+    fn push(
+        &self,
+        member: ReplicaId,
+        held: &mut HeldBack,
+        common: &mut Common<V>,
+        out: &mut Output<V>,
+    ) {
+        let watermark = common.watermark();
+        if held.pushed_through < watermark {
+            // Nothing tells it that these were never sent, unless a later slot is pushed.
+            if self.open.is_empty() {
+                let first = held.pushed_through.next();
+                common.serve(member, SlotRange { first, last: watermark }, out);
+            }
+            held.pushed_through = watermark;
+        }
+        if held.pushed_through < held.room_through {
+            let slots = SlotRange { first: held.pushed_through.next(), last: held.room_through };
+            held.pushed_through = self.push_slots(member, slots, common, out);
+        }
+    }
+
+    /// Sends `member` the entries of the open slots in `slots` that it has not acknowledged: as many as
+    /// the limit allows, and at least one. Returns the last slot of those that need not be sent any
+    /// more.
+    pub(super) fn push_slots(
+        &self,
+        member: ReplicaId,
+        slots: SlotRange,
+        common: &Common<V>,
+        out: &mut Output<V>,
+    ) -> Slot {
+        let mut room = room_of_resend(common.limits());
+        let mut unacknowledged = EntryRanges::new();
+        let mut through = Slot(slots.first.0 - 1);
+        for (&slot, &acknowledged) in self.open.range(slots.first..=slots.last) {
+            if !common.configuration.is_in(acknowledged, member)
+                && let Some(held) = common.acceptor.accepted().get(&slot)
+            {
+                if !room.take(held.entry.size_bytes()) {
+                    break;
+                }
+                unacknowledged.push(slot, held.entry.clone());
+            }
+            through = slot;
+        }
+        let (watermark, frame) = (common.watermark(), FrameRoom::of(common.limits()));
+        let frames = unacknowledged.into_iter().flat_map(|range| range.in_frames(frame));
+        for EntryRange { first, entries } in frames {
+            let accept = Order::Accept { first, entries, watermark };
+            out.send(member, common.order(self.s, accept));
+        }
+        through
+    }
+}
