@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use synod_wire::api::About;
+use synod_wire::api::{About, Starting};
+use synod_wire::blocking::look_up;
 use synod_wire::buffers::{Garbage, Inbox, Outbox};
 use synod_wire::codec::EncodeError;
 use synod_wire::protocol::{
@@ -37,7 +38,7 @@ impl Connection {
     }
 
     async fn shake_hands(endpoint: &Endpoint) -> Result<Self, ConnectTrouble> {
-        let mut socket = TcpStream::connect(endpoint.as_str()).await?;
+        let mut socket = TcpStream::connect(&*look_up(endpoint).await?).await?;
         // The client batches its asks itself.
         socket.set_nodelay(true)?;
         let mut inbox = Inbox::new(HANDSHAKE_BYTES_MAX);
@@ -148,6 +149,9 @@ pub enum ConnectTrouble {
     /// The replica said why.
     #[error(transparent)]
     Unwelcome(#[from] Unwelcome),
+    /// It has not read its log yet.
+    #[error("it is starting: {0}")]
+    Starting(#[from] Starting),
     /// What it said makes no sense.
     #[error("that is no synod node's port for clients")]
     NotANode(#[from] NotANode),

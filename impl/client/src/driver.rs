@@ -7,7 +7,7 @@ use std::time::Duration;
 use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::protocol::{Ask, Query};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
 
 use super::ClientOptions;
@@ -36,9 +36,6 @@ pub(super) enum Command {
     Query { query: Query, deadline: Instant, reply: QueryReply },
 }
 
-/// The reason for leaving a replica that is stopping.
-const STOPPING: &str = "it is stopping";
-
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 enum Link {
@@ -52,15 +49,15 @@ struct Up {
     connection: Connection,
     /// When the replica last sent something, or began to owe an answer.
     heard: Instant,
-    /// It is stopping. It gets no more asks, and the client leaves it at this time.
-    leave_by: Option<Instant>,
+    /// It serves nobody now. It gets no more asks, and the client leaves it at this time, for this reason.
+    leaving: Option<(Instant, &'static str)>,
 }
 
 impl Up {
     /// When the client gives up on the replica, if nothing arrives.
     fn patience(&self, silent_max: Duration) -> Instant {
         let silent = self.heard + silent_max;
-        self.leave_by.map_or(silent, |leave_by| leave_by.min(silent))
+        self.leaving.map_or(silent, |(leave_by, _)| leave_by.min(silent))
     }
 }
 
@@ -92,8 +89,13 @@ impl Driver {
         }
     }
 
-    /// Runs until the handle is gone and everything is answered or has timed out.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// Runs until the handle is gone and everything is answered or has timed out, or until the handle
+    /// gives it up.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut given_up: oneshot::Receiver<()>,
+    ) {
         let mut is_open = true;
         while is_open || self.requests.len() > 0 {
             self.put();
@@ -120,6 +122,14 @@ impl Driver {
                     }
                     None => is_open = false,
                 },
+                // A handle that is dropped has not given up.
+                Ok(()) = &mut given_up, if !given_up.is_terminated() => {
+                    // These were never sent, and are told so.
+                    while let Ok(command) = commands.try_recv() {
+                        self.take(command);
+                    }
+                    break;
+                }
                 event = follow_link(link, requests, silent_max) => self.on(event),
                 () = sleep => {}
             }
@@ -146,7 +156,7 @@ impl Driver {
         let now = Instant::now();
         match &mut self.link {
             Link::Up(up) => {
-                if up.leave_by.is_some() {
+                if up.leaving.is_some() {
                     return;
                 }
                 let was_waiting = self.requests.is_waiting();
@@ -169,6 +179,7 @@ impl Driver {
             }
             Link::Down(at) if *at <= now && self.requests.len() > 0 => {
                 let endpoint = self.endpoints[self.rotation.at()].clone();
+                self.requests.now_at(&endpoint);
                 let connect_max = self.options.connect_max;
                 self.link = Link::Connecting(Box::pin(async move {
                     Connection::connect(&endpoint, connect_max).await
@@ -183,13 +194,15 @@ impl Driver {
             Event::Again => {}
             Event::Connected(Ok(connection)) => self.connected(connection),
             Event::Connected(Err(error)) => {
-                self.requests.not_connected(error.to_string());
+                self.requests.not_connected(error.trouble.to_string());
                 self.move_on();
             }
             Event::Exchanged(Err(lost)) => {
-                let is_leaving = matches!(&self.link, Link::Up(up) if up.leave_by.is_some());
-                let lost = if is_leaving { STOPPING.to_owned() } else { lost.to_string() };
-                self.lose(&lost);
+                let reason = match &self.link {
+                    Link::Up(up) => up.leaving.map(|(_, reason)| reason.to_owned()),
+                    _ => None,
+                };
+                self.lose(&reason.unwrap_or_else(|| lost.to_string()));
             }
             Event::Exchanged(Ok(())) => self.take_answers(),
         }
@@ -199,11 +212,9 @@ impl Driver {
         let cluster = connection.about().cluster_id;
         if *self.cluster.get_or_insert(cluster) == cluster {
             let heard = Instant::now();
-            self.link = Link::Up(Box::new(Up { connection, heard, leave_by: None }));
+            self.link = Link::Up(Box::new(Up { connection, heard, leaving: None }));
         } else {
-            let endpoint = self.endpoints[self.rotation.at()].clone();
-            let error = ConnectError { endpoint, trouble: ConnectTrouble::OtherCluster };
-            self.requests.not_connected(error.to_string());
+            self.requests.not_connected(ConnectTrouble::OtherCluster.to_string());
             self.move_on();
         }
     }
@@ -219,14 +230,18 @@ impl Driver {
             match up.connection.take() {
                 Ok(Some(answer)) => {
                     let advice = self.requests.answer(answer.id, answer.answer, now);
-                    if advice == Advice::MoveOn && up.leave_by.is_none() {
+                    if let Advice::MoveOn(reason) = advice
+                        && up.leaving.is_none()
+                    {
                         let others = self.endpoints.len() > 1;
                         let patience = if others { LEAVE_MAX } else { self.options.silent_max };
-                        up.leave_by = Some(now + patience);
+                        up.leaving = Some((now + patience, reason));
                     }
                 }
-                Ok(None) if up.leave_by.is_none() || self.requests.is_waiting() => return,
-                Ok(None) => return self.lose(STOPPING),
+                Ok(None) => match up.leaving {
+                    Some((_, reason)) if !self.requests.is_waiting() => return self.lose(reason),
+                    _ => return,
+                },
                 Err(lost) => return self.lose(&lost.to_string()),
             }
         }
@@ -234,8 +249,7 @@ impl Driver {
 
     /// The connection is over. What was sent on it is sent to the next endpoint, with the same numbers.
     fn lose(&mut self, trouble: &str) {
-        let endpoint = &self.endpoints[self.rotation.at()];
-        self.requests.connection_lost(format!("{endpoint}: {trouble}"));
+        self.requests.connection_lost(trouble.to_owned());
         self.move_on();
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use synod_wire::address;
 use thiserror::Error;
 
 /// The address of the client port of a replica: a host, by name or address, and a port.
@@ -13,6 +14,11 @@ impl Endpoint {
     /// A port of this machine's own.
     pub fn local(port: u16) -> Self {
         Self(format!("127.0.0.1:{port}"))
+    }
+
+    /// The endpoint in the one spelling that all its spellings have: [`address::canonical`].
+    pub fn canonical(&self) -> String {
+        address::canonical(&self.0)
     }
 
     /// The endpoint as text.

@@ -1,6 +1,7 @@
 //! Following the log, at one replica after the other.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use synod_model::Slot;
@@ -18,9 +19,10 @@ use super::{ClientOptions, NoEndpoint};
 /// The log, from whichever replica can be reached.
 ///
 /// When a replica breaks off, or is silent for longer than [`ClientOptions::silent_max`], the follow
-/// goes on at the next one, in the same slot: the log is the same at every replica. If no replica sends
-/// anything for [`ClientOptions::deadline`], the follow fails.
-#[derive(Debug)]
+/// goes on at the next one, in the same slot: the log is the same at every replica. So it does when a
+/// replica has nothing new and has been out of touch with a coordinator for longer than
+/// [`ClientOptions::out_of_touch_max`]. If no replica sends more of the log, or is in touch, for
+/// [`ClientOptions::deadline`], the follow fails.
 pub struct Following {
     endpoints: Vec<Endpoint>,
     options: ClientOptions,
@@ -34,6 +36,25 @@ pub struct Following {
     told: VecDeque<Vec<Delivery>>,
     /// The slot with which it has caught up.
     caught_up: Option<Slot>,
+    /// Is told when the follow leaves a replica.
+    on_leave: Option<OnLeave>,
+}
+
+type OnLeave = Box<dyn FnMut(&Left) + Send>;
+
+/// A follow has left a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Why. It names the endpoint.
+    pub trouble: String,
+    /// Where it goes on.
+    pub next: Endpoint,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; follows {} now", self.trouble, self.next)
+    }
 }
 
 impl Following {
@@ -60,7 +81,14 @@ impl Following {
             heard: Instant::now(),
             told: VecDeque::new(),
             caught_up: None,
+            on_leave: None,
         })
+    }
+
+    /// Calls this whenever the follow leaves a replica for another one. While it leaves one after the
+    /// other in vain, each is told of once.
+    pub fn on_leave(&mut self, on_leave: impl FnMut(&Left) + Send + 'static) {
+        self.on_leave = Some(Box::new(on_leave));
     }
 
     /// Waits for more of the log: at least one entry of those that were asked for, in slot order. None
@@ -88,10 +116,18 @@ impl Following {
                 Err(Trouble::Passing(trouble)) => trouble,
             };
             self.connection = None;
+            let is_new = self.rotation.is_first_round();
             let rest_until = Instant::now() + self.rotation.move_on();
             if rest_until >= give_up_at {
                 let waited = self.options.deadline;
                 return Err(FollowFailed::NoReplica { waited, trouble });
+            }
+            if let Some(on_leave) = &mut self.on_leave
+                && is_new
+                && self.endpoints.len() > 1
+            {
+                let next = self.endpoints[self.rotation.at()].clone();
+                on_leave(&Left { trouble, next });
             }
             time::sleep_until(rest_until).await;
         }
@@ -130,7 +166,14 @@ impl Following {
         let answer = answer.unwrap_or(Err(ConnectionLost::Silent(silent_max)));
         let answer = answer.map_err(|lost| Trouble::Passing(format!("{endpoint}: {lost}")))?;
         match answer.answer {
-            Answer::Deliveries { deliveries, through } => {
+            Answer::Deliveries { deliveries, through, out_of_touch_ms } => {
+                let out_of_touch = Duration::from_millis(out_of_touch_ms.unwrap_or_default());
+                if deliveries.is_empty() && out_of_touch > self.options.out_of_touch_max {
+                    let seconds = out_of_touch.as_secs();
+                    return Err(Trouble::Passing(format!(
+                        "{endpoint}: out of touch with any coordinator for {seconds} s"
+                    )));
+                }
                 self.heard = Instant::now();
                 self.follow.from = self.follow.from.max(through.next());
                 if !deliveries.is_empty() {
@@ -158,6 +201,17 @@ impl Following {
                 Trouble::Passing(format!("{endpoint}: {error}"))
             }
         }
+    }
+}
+
+impl fmt::Debug for Following {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoints, follow, caught_up, .. } = self;
+        f.debug_struct("Following")
+            .field("endpoints", endpoints)
+            .field("follow", follow)
+            .field("caught_up", caught_up)
+            .finish_non_exhaustive()
     }
 }
 

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 pub use connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost, NotANode};
 use driver::{Command, Driver};
 pub use endpoint::{Endpoint, EndpointError};
-pub use follow::{FollowFailed, Following};
+pub use follow::{FollowFailed, Following, Left};
 pub use outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 // What the interface of this package is made of besides.
 pub use synod_model::Slot;
@@ -53,6 +53,10 @@ pub struct ClientOptions {
     /// How long a replica that owes an answer may be silent before the client asks the next one.
     /// Default 2 s: longer than an election, so that no replica is blamed for one.
     pub silent_max: Duration,
+    /// How long a replica that is followed may be out of touch with a coordinator that has a majority
+    /// before the client follows the next one. Default 2 s: longer than an election. It counts only while
+    /// the replica has nothing new.
+    pub out_of_touch_max: Duration,
     /// How many submissions, queries and reads are in flight at once. More wait before they are taken.
     /// Default 1,024: as many as a session may have.
     pub in_flight_max: usize,
@@ -64,6 +68,7 @@ impl Default for ClientOptions {
             deadline: Duration::from_secs(10),
             connect_max: Duration::from_secs(1),
             silent_max: Duration::from_secs(2),
+            out_of_touch_max: Duration::from_secs(2),
             in_flight_max: 1024,
         }
     }
@@ -74,6 +79,7 @@ impl Default for ClientOptions {
 pub struct Client {
     commands: mpsc::Sender<Command>,
     driver: JoinHandle<()>,
+    give_up: oneshot::Sender<()>,
     deadline: Duration,
 }
 
@@ -94,8 +100,9 @@ impl Client {
         }
         let (commands, receiver) = mpsc::channel(options.in_flight_max.max(1));
         let deadline = options.deadline;
-        let driver = tokio::spawn(Driver::new(endpoints, options).run(receiver));
-        Ok(Self { commands, driver, deadline })
+        let (give_up, is_given_up) = oneshot::channel();
+        let driver = tokio::spawn(Driver::new(endpoints, options).run(receiver, is_given_up));
+        Ok(Self { commands, driver, give_up, deadline })
     }
 
     /// Submits a command, and waits until a replica has applied it. Returns its slot and its response.
@@ -108,11 +115,29 @@ impl Client {
         self.start(value).await.await
     }
 
+    /// The same, with another deadline than [`ClientOptions::deadline`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time; [`SubmitFailed`] says what that means.
+    pub async fn submit_within(
+        &self,
+        value: impl Into<Value>,
+        within: Duration,
+    ) -> Result<Applied, SubmitFailed> {
+        self.start_within(value, within).await.await
+    }
+
     /// Begins to submit a command: waits only until there is room for it. Submissions that are in
     /// flight together may be applied in any order.
     pub async fn start(&self, value: impl Into<Value>) -> Submission {
+        self.start_within(value, self.deadline).await
+    }
+
+    /// The same, with another deadline than [`ClientOptions::deadline`]. It counts from now on.
+    pub async fn start_within(&self, value: impl Into<Value>, within: Duration) -> Submission {
         let (reply, outcome) = oneshot::channel();
-        let (value, deadline) = (value.into(), Instant::now() + self.deadline);
+        let (value, deadline) = (value.into(), Instant::now() + within);
         // If the task has ended, the reply is dropped with the command, and the outcome says so.
         let _ = self.commands.send(Command::Submit { value, deadline, reply }).await;
         Submission(outcome)
@@ -128,13 +153,27 @@ impl Client {
         request: impl Into<Value>,
         consistency: Consistency,
     ) -> Result<Answered, QueryFailed> {
+        self.query_within(request, consistency, self.deadline).await
+    }
+
+    /// The same, with another deadline than [`ClientOptions::deadline`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time.
+    pub async fn query_within(
+        &self,
+        request: impl Into<Value>,
+        consistency: Consistency,
+        within: Duration,
+    ) -> Result<Answered, QueryFailed> {
         let request = request.into();
         // A replica closes a connection on which a longer request comes.
         if request.0.len() > QUERY_BYTES_MAX {
             return Err(QueryFailed::Refused(QueryError::TooLarge));
         }
         let (reply, outcome) = oneshot::channel();
-        let (query, deadline) = (Query { request, consistency }, Instant::now() + self.deadline);
+        let (query, deadline) = (Query { request, consistency }, Instant::now() + within);
         let _ = self.commands.send(Command::Query { query, deadline, reply }).await;
         outcome.await.unwrap_or(Err(QueryFailed::Closed))
     }
@@ -145,8 +184,17 @@ impl Client {
     ///
     /// If there is no answer in time.
     pub async fn read(&self) -> Result<Slot, ReadFailed> {
+        self.read_within(self.deadline).await
+    }
+
+    /// The same, with another deadline than [`ClientOptions::deadline`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer in time.
+    pub async fn read_within(&self, within: Duration) -> Result<Slot, ReadFailed> {
         let (reply, outcome) = oneshot::channel();
-        let deadline = Instant::now() + self.deadline;
+        let deadline = Instant::now() + within;
         let _ = self.commands.send(Command::Read { deadline, reply }).await;
         outcome.await.unwrap_or(Err(ReadFailed::Closed))
     }
@@ -156,6 +204,16 @@ impl Client {
         let Self { commands, driver, .. } = self;
         drop(commands);
         // A panic of the task has printed its message already.
+        let _ = driver.await;
+    }
+
+    /// Gives up what is in flight, and ends the session. Every [`Submission`] is told at once what is
+    /// known of it: not done, if it was never sent, or unknown.
+    pub async fn give_up(self) {
+        let Self { commands, driver, give_up, .. } = self;
+        // Fails only if the task has ended.
+        let _ = give_up.send(());
+        drop(commands);
         let _ = driver.await;
     }
 }
@@ -183,7 +241,8 @@ impl Future for Submission {
 ///
 /// # Errors
 ///
-/// If there is no answer within `answer_max`.
+/// If there is no answer within `answer_max`, or the replica still [reads its
+/// log](ConnectTrouble::Starting).
 pub async fn status(
     endpoint: &Endpoint,
     answer_max: Duration,
@@ -196,11 +255,11 @@ pub async fn status(
             .map_err(|error| failed(ConnectTrouble::Io(std::io::Error::other(error))))?;
         loop {
             match connection.answer().await {
-                Ok(answer) => {
-                    if let Answer::Status(status) = answer.answer {
-                        return Ok(*status);
-                    }
-                }
+                Ok(answer) => match answer.answer {
+                    Answer::Status(status) => return Ok(*status),
+                    Answer::Starting(starting) => return Err(failed(starting.into())),
+                    _ => {}
+                },
                 Err(ConnectionLost::Io(error)) => return Err(failed(ConnectTrouble::Io(error))),
                 Err(_) => return Err(failed(ConnectTrouble::HungUp)),
             }

@@ -28,6 +28,7 @@ use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::endpoint::Endpoint;
 use super::outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 use super::session::{AGAIN, Session};
 
@@ -45,9 +46,16 @@ pub(super) struct Requests {
     deadlines: BTreeSet<(Instant, Ticket)>,
     tickets: u64,
     asks: u64,
-    /// What went wrong last. Requests that time out report it.
-    trouble: Option<String>,
+    /// The endpoint that is asked now.
+    endpoint: String,
+    /// What went wrong last at each endpoint, in the order in which they failed. Requests that time out
+    /// report it: the last trouble alone may be that of a replica that was not the reason.
+    troubles: Vec<(String, String)>,
 }
+
+/// The reasons for leaving a replica.
+const STARTING: &str = "it is starting, and reads its log";
+const STOPPING: &str = "it is stopping";
 
 /// Jobs in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,8 +114,8 @@ struct Numbered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advice {
     Stay,
-    /// It is stopping.
-    MoveOn,
+    /// The replica serves nobody now, for this reason.
+    MoveOn(&'static str),
 }
 
 impl Requests {
@@ -247,18 +255,21 @@ impl Requests {
         };
         match (&job.what, answer) {
             (What::Submit { .. }, Answer::Done(applied)) => {
+                self.forget_trouble();
                 if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
                     drop(reply.send(Ok(applied)));
                 }
                 Advice::Stay
             }
             (What::Read { .. }, Answer::ReadAt(slot)) => {
+                self.forget_trouble();
                 if let Some(Job { what: What::Read { reply }, .. }) = self.end(ticket) {
                     drop(reply.send(Ok(slot)));
                 }
                 Advice::Stay
             }
             (What::Query { .. }, Answer::Answered(answered)) => {
+                self.forget_trouble();
                 if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
                     drop(reply.send(Ok(answered)));
                 }
@@ -266,18 +277,26 @@ impl Requests {
             }
             (What::Submit { .. }, Answer::NoSlot(error)) => self.no_slot(ticket, error, now),
             (What::Read { .. }, Answer::NotRead(error)) => {
-                self.trouble = Some(error.to_string());
+                self.note_trouble(error.to_string());
                 self.again(ticket, now);
-                if error == ReadError::Stopping { Advice::MoveOn } else { Advice::Stay }
+                match error {
+                    ReadError::Starting => Advice::MoveOn(STARTING),
+                    ReadError::Stopping => Advice::MoveOn(STOPPING),
+                    _ => Advice::Stay,
+                }
             }
             (What::Query { .. }, Answer::NotAnswered(error)) => {
-                self.trouble = Some(error.to_string());
+                self.note_trouble(error.to_string());
                 if error.may_pass() {
                     self.again(ticket, now);
                 } else if let Some(Job { what: What::Query { reply, .. }, .. }) = self.end(ticket) {
                     drop(reply.send(Err(QueryFailed::Refused(error))));
                 }
-                if error == QueryError::Stopping { Advice::MoveOn } else { Advice::Stay }
+                match error {
+                    QueryError::Starting => Advice::MoveOn(STARTING),
+                    QueryError::Stopping => Advice::MoveOn(STOPPING),
+                    _ => Advice::Stay,
+                }
             }
             (_, _) => {
                 self.not_an_answer(ticket, now);
@@ -288,7 +307,7 @@ impl Requests {
 
     /// The answer does not fit the ask. The replica has the ask, and has not said what became of it.
     fn not_an_answer(&mut self, ticket: Ticket, now: Instant) {
-        self.trouble = Some("the replica answered what it was not asked".to_owned());
+        self.note_trouble("the replica answered what it was not asked".to_owned());
         if let Some(Job { what: What::Submit { may_be_taken, .. }, .. }) =
             self.jobs.get_mut(&ticket)
         {
@@ -304,9 +323,9 @@ impl Requests {
                 Advice::Stay
             }
             Answer::NoSlot(error) => {
-                self.trouble = Some(format!("no session could be opened: {error}"));
+                self.note_trouble(format!("no session could be opened: {error}"));
                 self.session.not_opened(Some(now + AGAIN));
-                if is_stopping(error) { Advice::MoveOn } else { Advice::Stay }
+                advice(error)
             }
             _ => {
                 self.session.not_opened(Some(now + AGAIN));
@@ -341,8 +360,8 @@ impl Requests {
                 }
             }
         }
-        self.trouble = Some(error.to_string());
-        if is_stopping(error) { Advice::MoveOn } else { Advice::Stay }
+        self.note_trouble(error.to_string());
+        advice(error)
     }
 
     /// Sends a job again, after a while.
@@ -354,7 +373,7 @@ impl Requests {
 
     /// The connection is over. What was sent on it may have been taken.
     pub(super) fn connection_lost(&mut self, trouble: String) {
-        self.trouble = Some(trouble);
+        self.note_trouble(trouble);
         for (_, sent) in self.sent.drain() {
             match sent {
                 Sent::Opening => self.session.not_opened(None),
@@ -372,9 +391,33 @@ impl Requests {
         }
     }
 
+    /// From now on, this endpoint is asked.
+    pub(super) fn now_at(&mut self, endpoint: &Endpoint) {
+        endpoint.as_str().clone_into(&mut self.endpoint);
+    }
+
+    fn note_trouble(&mut self, trouble: impl Into<String>) {
+        self.forget_trouble();
+        self.troubles.push((self.endpoint.clone(), trouble.into()));
+    }
+
+    /// The endpoint has done what it was asked.
+    fn forget_trouble(&mut self) {
+        self.troubles.retain(|(endpoint, _)| *endpoint != self.endpoint);
+    }
+
+    /// What went wrong, at each endpoint.
+    fn trouble(&self) -> String {
+        if self.troubles.is_empty() {
+            return "there was no answer".to_owned();
+        }
+        let all = self.troubles.iter().map(|(endpoint, trouble)| format!("{endpoint}: {trouble}"));
+        all.collect::<Vec<_>>().join("; ")
+    }
+
     /// No connection could be made.
     pub(super) fn not_connected(&mut self, trouble: String) {
-        self.trouble = Some(trouble);
+        self.note_trouble(trouble);
     }
 
     /// When [`Requests::expire`] has something to do next. After a call of it, that is in the future.
@@ -408,7 +451,7 @@ impl Requests {
             return;
         };
         let waited = now - job.began;
-        let trouble = || self.trouble.clone().unwrap_or_else(|| "there was no answer".to_owned());
+        let trouble = || self.trouble();
         let because = match job.what {
             What::Submit { may_be_taken, .. } if may_be_taken || job.is_sent => {
                 SubmitFailed::Unknown(Unknown::NoAnswer { waited, trouble: trouble() })
@@ -494,9 +537,12 @@ impl Requests {
     }
 }
 
-fn is_stopping(error: SubmitError) -> bool {
-    matches!(
-        error,
-        SubmitError::NotDone(api::NotDone::Stopping) | SubmitError::Unknown(api::Unknown::Stopping)
-    )
+/// Whether another replica should be asked.
+fn advice(error: SubmitError) -> Advice {
+    match error {
+        SubmitError::NotDone(api::NotDone::Starting) => Advice::MoveOn(STARTING),
+        SubmitError::NotDone(api::NotDone::Stopping)
+        | SubmitError::Unknown(api::Unknown::Stopping) => Advice::MoveOn(STOPPING),
+        _ => Advice::Stay,
+    }
 }

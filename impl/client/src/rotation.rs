@@ -31,6 +31,11 @@ impl Rotation {
         self.in_vain = 0;
     }
 
+    /// Whether it has left no endpoint twice since one last answered.
+    pub(super) fn is_first_round(&self) -> bool {
+        self.in_vain < self.endpoints
+    }
+
     /// Goes on to the next endpoint. Returns how long to rest before.
     pub(super) fn move_on(&mut self) -> Duration {
         self.at = (self.at + 1) % self.endpoints;

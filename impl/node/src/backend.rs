@@ -10,7 +10,7 @@ use synod_model::{SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, QueryError, ReadError, ReplicaStatus, Request,
-    SubmitError, SubscribeError,
+    Starting, SubmitError, SubscribeError,
 };
 
 /// What clients may ask of a node.
@@ -56,7 +56,15 @@ pub trait Backend: Send + Sync + 'static {
     fn subscribe(&self, from: Slot) -> Result<Self::Subscription, SubscribeError>;
 
     /// How this replica is.
-    fn status(&self) -> ReplicaStatus;
+    ///
+    /// # Errors
+    ///
+    /// If it still reads its log.
+    fn status(&self) -> Result<ReplicaStatus, Starting>;
+
+    /// For how long this replica has been out of touch with a coordinator that has a majority. None while
+    /// it is in touch.
+    fn out_of_touch_ms(&self) -> Option<u64>;
 }
 
 /// The log from some slot on. The follower decides how fast.

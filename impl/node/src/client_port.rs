@@ -32,9 +32,9 @@ use synod_wire::buffers::Outbox;
 use synod_wire::protocol::{Unwelcome, Welcome};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::backend::Backend;
 use crate::log_rate_limit::LogRateLimit;
@@ -120,11 +120,11 @@ pub async fn serve<B: Backend>(
         tokio::select! {
             biased;
             () = &mut stop => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            Some(ended) = connections.join_next(), if !connections.is_empty() => tell_panic(ended),
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) if connections.len() >= all.limits.connections_max => {
                     if all.lines.allows_line() {
-                        warn!(%from, "a client was turned away: there are {} connections", connections.len());
+                        warn!(%from, connections = connections.len(), "a client was turned away: the limit is reached");
                     }
                     turn_away(&socket);
                 }
@@ -134,7 +134,9 @@ pub async fn serve<B: Backend>(
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    warn!("no connection could be taken from a client: {error}");
+                    if all.lines.allows_line() {
+                        warn!("no connection could be taken from a client: {error}");
+                    }
                     time::sleep(ACCEPT_AGAIN).await;
                 }
             },
@@ -144,9 +146,22 @@ pub async fn serve<B: Backend>(
     stopping.send_replace(true);
     // Each connection keeps to the limit by itself. This makes sure of it.
     let longest = all.limits.drain_max + connection::FAREWELL_MAX * 2;
-    let ended = async { while connections.join_next().await.is_some() {} };
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            tell_panic(ended);
+        }
+    };
     if time::timeout(longest, ended).await.is_err() {
         connections.shutdown().await;
+    }
+}
+
+/// The task of a connection has ended. Its end closes the connection, and its client connects again.
+fn tell_panic(ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        error!(
+            "the task of a client's connection panicked: that is a fault of synod, please report it"
+        );
     }
 }
 

@@ -21,10 +21,10 @@ pub mod storage;
 
 pub use backend::{Backend, Subscription};
 pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
-pub use listen::{ListenError, ListensFor};
+pub use listen::{ListenError, ListensFor, warn_if_ephemeral};
 pub use node::{
-    Config, MakeError, Node, NodeError, NodeOpenError, NodeSubscription, Stopping,
-    make_data_directory,
+    Config, MakeError, Node, NodeBackend, NodeError, NodeOpenError, NodeSubscription, PreparedNode,
+    Stopping, make_data_directory,
 };
 pub use shell::detector::Timing;
 pub use start::StartError;
@@ -34,6 +34,6 @@ pub use synod_model::Incarnation;
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, NotDone, QueryError, ReadError, ReplicaStatus,
-    Request, Response, SubmitError, SubscribeError, Unknown,
+    Request, Response, Starting, SubmitError, SubscribeError, Unknown,
 };
 pub use synod_wire::{ClusterId, Value};

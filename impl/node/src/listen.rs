@@ -1,10 +1,14 @@
 //! Listening at an address that a person has given, with good advice if that fails.
 
 use std::fmt;
+use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 
+use synod_wire::blocking::look_up;
 use thiserror::Error;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::TcpListener;
+use tracing::warn;
 
 /// The users of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +35,7 @@ impl ListensFor {
     pub async fn listen(self, address: &str) -> Result<TcpListener, ListenError> {
         let failed =
             |why, error| ListenError { whom: self, address: address.to_owned(), why, error };
-        let found = lookup_host(address).await.map_err(|error| failed(WhyNot::Lookup, error))?;
-        let found: Vec<_> = found.collect();
+        let found = look_up(address).await.map_err(|error| failed(WhyNot::Lookup, error))?;
         TcpListener::bind(&*found).await.map_err(|error| failed(WhyNot::Bind, error))
     }
 }
@@ -84,9 +87,45 @@ impl ListenError {
     }
 }
 
+/// The ports that the system gives to callers.
+const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+/// Warns of addresses, as `host:port`, whose port the system may give to any caller. The replica there
+/// cannot start while a caller has its port.
+pub fn warn_if_ephemeral<'a>(addresses: impl IntoIterator<Item = &'a String>) {
+    // Other systems have the range elsewhere.
+    let Some(range) = fs::read_to_string(EPHEMERAL_PORTS).ok().and_then(|it| range(&it)) else {
+        return;
+    };
+    for address in addresses {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_some_and(|port| range.contains(&port)) {
+            let (first, last) = range.clone().into_inner();
+            warn!(
+                %address,
+                "the port is one of those that the system gives to callers, {first} to {last}: while a \
+                 caller has it, the replica there cannot start. Choose one outside, or reserve it: \
+                 net.ipv4.ip_local_reserved_ports"
+            );
+        }
+    }
+}
+
+fn range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_range_of_ephemeral_ports_is_read() {
+        assert_eq!(range("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!(range("32768"), None);
+        assert_eq!(range("a b"), None);
+    }
 
     async fn told(whom: ListensFor, address: &str) -> String {
         whom.listen(address).await.expect_err("nobody can listen there").to_string()

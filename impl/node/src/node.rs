@@ -22,31 +22,38 @@ mod local_session;
 pub(crate) mod machine;
 mod make;
 mod open;
+mod prepare;
 mod recent;
 mod replica;
 mod resident_memory;
 mod shared;
+mod starting;
 mod subscription;
 #[cfg(test)]
 mod tests;
 mod verdict_history;
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use synod_model::{Position, ReplicaId, Run, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, DiskStatus, Forming, NotDone, PeerStatus,
-    QUERY_BYTES_MAX, QueryError, ReadError, ReplicaStatus, Request, Role, SubmitError,
+    QUERY_BYTES_MAX, QueryError, ReadError, ReplicaStatus, Request, Role, Starting, SubmitError,
     SubscribeError, Unknown,
 };
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 pub use error::{NodeError, NodeOpenError};
 pub use make::{MakeError, make_data_directory};
-pub use open::Config;
+pub use prepare::{Config, PreparedNode};
+pub use starting::NodeBackend;
 pub use subscription::NodeSubscription;
 
 use crate::backend::Backend;
@@ -135,7 +142,18 @@ impl Node {
     ///
     /// If the data directory is in use, damaged or not there, or the port cannot be had.
     pub async fn open<M: StateMachine>(config: Config, machine: M) -> Result<Self, NodeOpenError> {
-        open::open(config, machine).await
+        Self::prepare(config).await?.open(machine).await
+    }
+
+    /// Locks the data directory, checks the members and takes the port for peers. What can be refused is
+    /// refused now, before a long log is read. [`open`](Self::open) does this and then
+    /// [reads the log](PreparedNode::open).
+    ///
+    /// # Errors
+    ///
+    /// If the data directory is in use or not there, or the port cannot be had.
+    pub async fn prepare(config: Config) -> Result<PreparedNode, NodeOpenError> {
+        PreparedNode::new(config).await
     }
 
     /// Waits until the members of the cluster have all met. Until then, what is asked of a replica is
@@ -161,15 +179,48 @@ impl Node {
     /// That it is [not done](SubmitError::NotDone), or that it is [unknown](SubmitError::Unknown) what
     /// becomes of it. Dropping the future does not take the command back.
     pub async fn submit(&self, command: impl Into<Value>) -> Result<Applied, SubmitError> {
-        let session = self.own_session().await?;
-        let numbered = session.begin().await;
+        self.submit_with(command.into(), pending()).await
+    }
+
+    /// The same, for so long at most. Without a majority there would be no answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), and [`NotDone::Deadline`] or [`Unknown::Deadline`] when the time is
+    /// up.
+    pub async fn submit_within(
+        &self,
+        command: impl Into<Value>,
+        within: Duration,
+    ) -> Result<Applied, SubmitError> {
+        self.submit_with(command.into(), sleep(within)).await
+    }
+
+    async fn submit_with(
+        &self,
+        command: Value,
+        deadline: impl Future<Output = ()>,
+    ) -> Result<Applied, SubmitError> {
+        let mut deadline = pin!(deadline);
+        let prepare = async {
+            let session = self.own_session().await?;
+            let numbered = session.begin().await;
+            Ok((session, numbered))
+        };
+        let (session, numbered) = tokio::select! {
+            prepared = prepare => prepared?,
+            () = &mut deadline => return Err(SubmitError::NotDone(NotDone::Deadline)),
+        };
         let request = Request {
             session: session.id(),
             number: numbered.number(),
             answered: numbered.answered(),
-            value: command.into(),
+            value: command,
         };
-        let outcome = self.request(request).await;
+        let outcome = tokio::select! {
+            outcome = self.request(request) => outcome,
+            () = &mut deadline => return Err(SubmitError::Unknown(Unknown::Deadline)),
+        };
         if let Err(SubmitError::Unknown(Unknown::Refused(_))) = outcome {
             // Evicted to make room, perhaps: the next submission opens another.
             let mut own = self.inner.session.lock().await;
@@ -214,6 +265,21 @@ impl Node {
         self.call(call, QueryError::Stopping, QueryError::Stopping).await
     }
 
+    /// The same, for so long at most. A linearizable query has no answer without a majority.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query), and [`QueryError::Deadline`] when the time is up.
+    pub async fn query_within(
+        &self,
+        request: impl Into<Value>,
+        consistency: Consistency,
+        within: Duration,
+    ) -> Result<Answered, QueryError> {
+        let queried = timeout(within, self.query(request, consistency)).await;
+        queried.unwrap_or(Err(QueryError::Deadline))
+    }
+
     /// Waits until this replica has applied every command that any client was told is done before this
     /// was called. Returns the slot up to which it has.
     ///
@@ -223,6 +289,15 @@ impl Node {
     pub async fn read(&self) -> Result<Slot, ReadError> {
         let call = |reply| Call::Read(ReadReply::Barrier(reply));
         self.call(call, ReadError::Stopping, ReadError::Stopping).await
+    }
+
+    /// The same, for so long at most. Without a majority there would be no answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and [`ReadError::Deadline`] when the time is up.
+    pub async fn read_within(&self, within: Duration) -> Result<Slot, ReadError> {
+        timeout(within, self.read()).await.unwrap_or(Err(ReadError::Deadline))
     }
 
     /// Follows the log from slot `from` on: every entry that was and will be committed, also those that
@@ -241,6 +316,12 @@ impl Node {
             parts.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
         let missing = parts.peers.missing();
+        let peers: Vec<_> = parts.peers.status().into_iter().map(PeerStatus::from).collect();
+        let out_of_touch_ms = self.out_of_touch_ms();
+        // It hears of commits from its coordinator.
+        let hears_of_commits = role == Role::Coordinator
+            || peers.iter().any(|it| it.connected && Some(it.replica) == status.coordinator);
+        let knows_lag = hears_of_commits && out_of_touch_ms.is_none();
         ReplicaStatus {
             replica: status.me,
             run: status.run,
@@ -255,7 +336,8 @@ impl Node {
             promised: status.promised,
             committed: status.watermark,
             applied: status.applied,
-            lag_slots: known_watermark.above(status.applied),
+            lag_slots: knows_lag.then(|| known_watermark.above(status.applied)),
+            out_of_touch_ms,
             disk: DiskStatus {
                 log_bytes,
                 segments,
@@ -265,8 +347,15 @@ impl Node {
                 bytes_written,
             },
             resident_bytes: self.inner.resident_memory.bytes(),
-            peers: parts.peers.status().into_iter().map(PeerStatus::from).collect(),
+            peers,
         }
+    }
+
+    /// For how long this replica has been out of touch with a coordinator that has a majority. None while
+    /// it is in touch, and as long as the shell does not measure it.
+    #[expect(clippy::unused_self, reason = "the shell will publish it")]
+    fn out_of_touch_ms(&self) -> Option<u64> {
+        None
     }
 
     /// The id of this replica.
@@ -304,7 +393,13 @@ impl Node {
         };
         let ended = running.await;
         *task = None;
-        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        ended.unwrap_or_else(|error| {
+            Err(if error.is_panic() {
+                NodeError::Panicked { thread: "replica" }
+            } else {
+                NodeError::RuntimeEnded
+            })
+        })
     }
 
     async fn call<T, E>(
@@ -371,8 +466,12 @@ impl Backend for Node {
         Ok(Self::subscribe(self, from))
     }
 
-    fn status(&self) -> ReplicaStatus {
-        Self::status(self)
+    fn status(&self) -> Result<ReplicaStatus, Starting> {
+        Ok(Self::status(self))
+    }
+
+    fn out_of_touch_ms(&self) -> Option<u64> {
+        Self::out_of_touch_ms(self)
     }
 }
 

@@ -390,7 +390,7 @@ impl Simulation {
             }
             Committed::HadAlready(slot, _) => panic!("slot {slot}: the application forgets all"),
         };
-        let started = start(&directory, Preparation::InLine, run, first, committed);
+        let started = start(&directory, Preparation::InLine, run, first, |_, _| {}, committed);
         let (recovered, log) = started.expect("no disk here rots");
         let reader = log.reader();
         let mut shell = Shell::new(recovered, Timing::default(), rng, now);

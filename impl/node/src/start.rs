@@ -29,12 +29,13 @@ pub(crate) enum Committed {
 }
 
 /// Recovers the log of `directory`, and the replica that wrote it. Committed slots go to `committed` as
-/// they are read, in order. The application has applied everything up to `applied`.
+/// they are read, in order. `progress` is told how many segments are read, of how many. The application has applied everything up to `applied`.
 pub(crate) fn start(
     directory: &DataDirectory,
     preparation: Preparation,
     run: Run,
     applied: Slot,
+    mut progress: impl FnMut(u64, u64),
     mut committed: impl FnMut(Committed),
 ) -> Result<(Replica<Value>, Log), StartError> {
     let identity = directory.identity();
@@ -43,7 +44,7 @@ pub(crate) fn start(
     let mut out = Output::default();
     let mut recovery = Recovery::new(cluster, identity.replica, run, applied, base, &mut out)
         .map_err(StartError::Base)?;
-    let log = Log::recover(directory, preparation, |record| {
+    let log = Log::recover_telling(directory, preparation, &mut progress, |record| {
         recovery.record(record, &mut out)?;
         let had_already = out.had_already.drain(..);
         had_already.for_each(|(slot, verdict)| committed(Committed::HadAlready(slot, verdict)));

@@ -1,5 +1,6 @@
 //! The arguments that several commands have: whom to ask, and how long to wait.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,8 +11,49 @@ use synod_client::{ClientOptions, Endpoint};
 pub(crate) struct Endpoints {
     /// Where replicas take clients: host:port, separated by commas. The first is asked first, and the
     /// next when that one cannot be reached, is silent or stops
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
-    pub(crate) endpoints: Vec<Endpoint>,
+    #[arg(
+        long,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        required = true,
+        env = "SYNOD_ENDPOINTS"
+    )]
+    endpoints: Vec<Endpoint>,
+}
+
+impl Endpoints {
+    /// The endpoints, each once.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        each_once(&self.endpoints)
+    }
+}
+
+/// Whom to ask, all of them.
+#[derive(Debug, Args)]
+pub(crate) struct AllEndpoints {
+    /// Where replicas take clients: host:port, separated by commas. Each of them is asked
+    #[arg(
+        long,
+        value_name = "HOST:PORT,...",
+        value_delimiter = ',',
+        required = true,
+        env = "SYNOD_ENDPOINTS"
+    )]
+    endpoints: Vec<Endpoint>,
+}
+
+impl AllEndpoints {
+    /// The endpoints, each once.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        each_once(&self.endpoints)
+    }
+}
+
+/// The endpoints without those that are there in another spelling already.
+fn each_once(endpoints: &[Endpoint]) -> Vec<Endpoint> {
+    let mut seen = HashSet::new();
+    let is_new = |it: &&Endpoint| seen.insert(it.canonical());
+    endpoints.iter().filter(is_new).cloned().collect()
 }
 
 /// How long to try.

@@ -29,8 +29,9 @@ use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
 use super::exit::{Exit, UsageError};
-use super::local::{Layout, Members, Place, Signals, coordinator};
+use super::local::{Layout, Members, Place, coordinator};
 use super::output::Output;
+use super::signals::Signals;
 use super::status::ask;
 use args::BenchCommand;
 pub(crate) use args::{ABOUT, BenchArgs, CODES};
@@ -69,7 +70,7 @@ pub(crate) async fn bench(mut args: BenchArgs) -> anyhow::Result<Exit> {
         ))
         .into());
     }
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hangup()?;
     let program = env::current_exe().context("the path of this program cannot be found out")?;
     let bench = Bench { args, program };
     let report = if bench.args.endpoints.is_empty() {
@@ -77,7 +78,7 @@ pub(crate) async fn bench(mut args: BenchArgs) -> anyhow::Result<Exit> {
     } else {
         tokio::select! {
             report = bench.on_endpoints() => Some(report?),
-            () = signals.next() => None,
+            _ = signals.next() => None,
         }
     };
     let Some(report) = report else {
@@ -101,6 +102,9 @@ struct Bench {
 impl Bench {
     async fn on_endpoints(&self) -> anyhow::Result<Report> {
         let directory = self.temporary()?;
+        anstream::eprintln!(
+            "warning: this writes to the cluster at --endpoints: its values stay in that log for ever"
+        );
         // First, because the floors take a while, and a mistyped endpoint should be reported at once.
         target::coordinator(&self.args.endpoints).await?;
         let floors = self.floors(directory.path()).await?;
@@ -121,7 +125,7 @@ impl Bench {
         };
         let (layout, floors) = tokio::select! {
             begun = begun => begun?,
-            () = signals.next() => return Ok(None),
+            _ = signals.next() => return Ok(None),
         };
         let (events, mut happens) = mpsc::unbounded_channel();
         let members = Members::start(&self.program, &layout.places, &events)?;
@@ -142,7 +146,7 @@ impl Bench {
         let report = tokio::select! {
             report = self.runs(&endpoints, &layout.directory, floors) => Some(report),
             ended = ended => Some(Err(anyhow::anyhow!(what_ended(&layout, &ended)))),
-            () = signals.next() => None,
+            _ = signals.next() => None,
         };
         members.stop().await;
         layout.end()?;

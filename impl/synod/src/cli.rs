@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use super::bench::{self, BareArgs, BenchArgs};
 use super::exit::{ASK_CODES, SUBMIT_CODES};
 use super::follow::{self, FollowArgs};
+use super::health::{self, HealthArgs};
 use super::init::InitArgs;
 use super::inspect::InspectArgs;
 use super::local::{self, LocalArgs};
@@ -19,7 +20,7 @@ use super::submit::SubmitArgs;
 /// Every value that a client submits gets a slot in the log, the same on every replica. It stays there
 /// as long as a majority of the replicas keep their disks.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_long_help = START)]
+#[command(version, arg_required_else_help = true, after_long_help = START, max_term_width = 80)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -27,11 +28,13 @@ pub(crate) struct Cli {
 
 const START: &str = "\
 To try it on one machine:
-  synod local                                  three replicas, until Ctrl-C; prints their endpoints
+  synod local                   three replicas, until Ctrl-C; prints their
+                                endpoints
 and in another terminal, with those endpoints:
-  synod submit --endpoints A,B,C hello world   prints a slot and the value for each
-  synod follow --endpoints A --from 1          prints the log, and goes on as it grows
-  synod status --endpoints A,B,C               shows the state of each replica";
+  export SYNOD_ENDPOINTS=A,B,C
+  synod submit hello world      prints a slot and the value for each
+  synod follow --from 1         prints the log, and goes on as it grows
+  synod status                  shows the state of each replica";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -49,6 +52,9 @@ pub(crate) enum Command {
     /// Show the state of replicas
     #[command(after_help = status::CODES)]
     Status(StatusArgs),
+    /// Say whether the cluster works, for scripts and probes
+    #[command(after_help = health::CODES, long_about = health::ABOUT)]
+    Health(HealthArgs),
     Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = local::HELP)]
@@ -72,6 +78,44 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Some terminals have no more, and a text that a terminal breaks is hard to read.
+    #[test]
+    fn every_help_fits_eighty_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let names: Vec<_> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        let mut texts = vec![
+            (String::new(), command.render_long_help()),
+            (String::new(), command.render_help()),
+        ];
+        for name in names {
+            let command = command.find_subcommand_mut(&name).expect("a command");
+            texts.push((name.clone(), command.render_long_help()));
+            texts.push((name, command.render_help()));
+        }
+        // What is broken into lines here is broken again where a line is too long.
+        let own = [
+            SUBMIT_CODES,
+            ASK_CODES,
+            START,
+            read::ABOUT,
+            health::ABOUT,
+            health::CODES,
+            bench::ABOUT,
+            bench::CODES,
+            follow::CODES,
+            status::CODES,
+            local::HELP,
+        ];
+        texts.extend(own.map(|text| ("text".to_owned(), text.into())));
+        let lines = texts.iter().flat_map(|(name, text)| {
+            let lines: Vec<_> = text.to_string().lines().map(str::to_owned).collect();
+            lines.into_iter().map(move |line| (name, line))
+        });
+        let long: Vec<_> = lines.filter(|(_, line)| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{long:#?}");
     }
 
     /// The long help of a command comes from the doc comment of its arguments.

@@ -14,10 +14,20 @@ pub(crate) enum Exit {
     Done,
     /// The command could not be carried out.
     Failed,
+    /// The command line or the environment is invalid.
+    Usage,
     /// Some values were not done, and none is unknown.
     NotDone,
     /// For some values, it is unknown whether they are in the log or will get there.
     Unknown,
+    /// The node cannot run, and the next start would fail as this one did.
+    Permanent,
+    /// The cluster does not work.
+    DoesNotWork,
+    /// The cluster works, and not as well as it was asked to.
+    Degraded,
+    /// A signal has ended the command.
+    Signal(i32),
 }
 
 /// The command line is invalid, in a way that clap does not detect.
@@ -36,10 +46,12 @@ Exit codes:
   0  every value was delivered
   1  the command could not be carried out
   2  the command line is invalid
-  3  not done: some values were not delivered and never will be, because no replica could be reached
-     or every replica refused them; none is unknown
-  4  unknown: some values may be in the log, or may get there later: there was no answer in time, or
-     standard output was closed before the answer was printed
+  3  not done: some values were not delivered and never will be, because no
+     replica could be reached or every replica refused them; none is unknown
+  4  unknown: some values may be in the log, or may get there later: there was
+     no answer in time, or standard output was closed before the answer was
+     printed, or a signal came before the answer
+  130, 143  Ctrl-C or SIGTERM came, and no value is unknown
 The reason for each value that was not delivered is on standard error.";
 
 /// The exit codes of commands that ask, for their help texts.
@@ -58,14 +70,27 @@ impl From<&SubmitFailed> for Exit {
     }
 }
 
+impl Exit {
+    /// The exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => UsageError::CODE,
+            Self::NotDone | Self::DoesNotWork => 3,
+            Self::Unknown | Self::Degraded => 4,
+            Self::Permanent => 5,
+            // As a shell reports it.
+            Self::Signal(number) => {
+                u8::try_from(number).map_or(u8::MAX, |it| it.saturating_add(128))
+            }
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::NotDone => 3,
-            Exit::Unknown => 4,
-        })
+        exit.code().into()
     }
 }
 

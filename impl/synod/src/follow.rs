@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use anyhow::Context as _;
 use clap::Args;
 use synod_client::Following;
 use synod_model::{Entry, Opening, Request, Slot, Verdict};
@@ -12,11 +11,13 @@ use synod_wire::protocol::Follow;
 use super::args::{Endpoints, Timeout};
 use super::escape::Escaped;
 use super::exit::Exit;
+use super::health;
 use super::output::{self, Output};
 
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  the log was followed to its end (--until-caught-up), or standard output was closed
+  0  the log was followed to its end (--until-caught-up), or standard output
+     was closed
   1  no replica could be followed any further
   2  the command line is invalid";
 
@@ -56,9 +57,19 @@ pub(crate) async fn follow(args: FollowArgs) -> anyhow::Result<Exit> {
 async fn print(args: FollowArgs) -> anyhow::Result<Exit> {
     let FollowArgs { endpoints, from, until_caught_up, everything, timeout } = args;
     let follow = Follow { from: Slot(from), until_caught_up, everything };
-    let mut following = Following::new(endpoints.endpoints, timeout.options(), follow)?;
+    let endpoints = endpoints.endpoints();
+    let mut following = Following::new(endpoints.clone(), timeout.options(), follow)?;
+    following.on_leave(|left| anstream::eprintln!("{left}"));
     let mut output = Output::new();
-    while let Some(deliveries) = following.next().await.with_context(|| stopped(&following))? {
+    loop {
+        let deliveries = match following.next().await {
+            Ok(Some(deliveries)) => deliveries,
+            Ok(None) => break,
+            Err(error) => {
+                let error = anyhow::Error::new(error).context(stopped(&following));
+                return health::failed(&endpoints, error).await;
+            }
+        };
         for delivery in &deliveries {
             if everything {
                 output.line(Line(delivery))?;

@@ -31,7 +31,8 @@ pub(crate) enum LineError {
 /// be interrupted, and a thread can be left behind.
 pub(crate) fn lines() -> mpsc::Receiver<Line> {
     let (lines, receiver) = mpsc::channel(AHEAD);
-    thread::spawn(move || {
+    let failed = lines.clone();
+    let read = move || {
         let mut input = io::stdin().lock();
         while let Some(line) = next(&mut input, LINE_BYTES_MAX) {
             let is_last = matches!(line, Err(LineError::Io(_)));
@@ -39,7 +40,11 @@ pub(crate) fn lines() -> mpsc::Receiver<Line> {
                 break;
             }
         }
-    });
+    };
+    if let Err(error) = thread::Builder::new().name("input".to_owned()).spawn(read) {
+        // It is the first line, so there is room.
+        let _ = failed.try_send(Err(LineError::Io(error)));
+    }
     receiver
 }
 

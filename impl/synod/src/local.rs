@@ -22,12 +22,12 @@ use clap::Args;
 use synod_client::Endpoint;
 use synod_model::ReplicaId;
 use synod_wire::api::{Forming, Role};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time;
 
 use super::exit::Exit;
 use super::output::{self, Output};
+use super::signals::Signals;
 use super::status;
 use layout::PORTS;
 pub(crate) use layout::{Layout, Place};
@@ -38,9 +38,10 @@ pub(crate) use member::{Members, node_command, stop};
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) const HELP: &str = "\
-It makes a data directory for each replica (`synod init`), starts the replicas (`synod node`), and
-prints for each its process, the address where it takes clients, and the file of its log lines.
-A replica that ends, or is killed, is started again after a moment. Ctrl-C or SIGTERM stops all.
+It makes a data directory for each replica (`synod init`), starts the replicas
+(`synod node`), and prints for each its process and the addresses where it takes
+clients and peers. A replica that ends, or is killed, is started again after a
+moment. Ctrl-C or SIGTERM stops all.
 
 Exit codes:
   0  it was stopped, and so was every replica
@@ -64,7 +65,7 @@ pub(crate) struct LocalArgs {
 }
 
 pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::with_hangup()?;
     let is_temporary = args.data_dir.is_none();
     let (events, mut happens) = mpsc::unbounded_channel();
     let cluster = async {
@@ -74,7 +75,7 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
     };
     let (members, layout) = tokio::select! {
         cluster = cluster => cluster?,
-        () = signals.next() => return Ok(Exit::Done),
+        _ = signals.next() => return Ok(Exit::Done),
     };
     let shown = show(&layout, is_temporary, &members, &mut happens, &mut signals).await;
     // However it ended, no process stays behind.
@@ -103,30 +104,6 @@ fn base_port(text: &str) -> Result<u16, String> {
     })
 }
 
-/// The signals that stop this command.
-pub(crate) struct Signals([tokio::signal::unix::Signal; 3]);
-
-impl Signals {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be waited for");
-        // The last one comes when the terminal is closed.
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    pub(crate) async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-}
-
 /// Prints what happens until a signal comes.
 async fn show(
     layout: &Layout,
@@ -146,7 +123,7 @@ async fn show(
         output.flush()?;
         tokio::select! {
             biased;
-            () = signals.next() => {
+            _ = signals.next() => {
                 output.line("stopping")?;
                 return Ok(output.flush()?);
             }
@@ -188,15 +165,17 @@ fn heading(layout: &Layout, is_temporary: bool) -> String {
     let directory = shown(&layout.directory);
     let kept = if is_temporary { "removed at the end; --data-dir DIR keeps one" } else { "kept" };
     let count = layout.places.len();
-    format!("{count} replicas in {directory} ({kept})\n")
+    format!(
+        "{count} replicas in {directory}\n({kept}; log lines are in r0.log, r1.log and so on)\n"
+    )
 }
 
+/// It fits 80 columns.
 fn started(place: &Place, process_id: u32) -> String {
-    let Place { id, client_port, peer_port, log, .. } = place;
+    let Place { id, client_port, peer_port, .. } = place;
     format!(
         "r{id}  process {process_id:<8} clients 127.0.0.1:{client_port:<6} peers \
-         127.0.0.1:{peer_port:<6} log {}",
-        shown(log)
+         127.0.0.1:{peer_port}"
     )
 }
 
@@ -207,12 +186,9 @@ fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> 
     let mut text = format!("\nready: r{coordinator} coordinates. In another terminal, try\n");
     let program = env::args_os().next().map_or_else(|| "synod".into(), PathBuf::from);
     let program = shown(&program);
-    for rest in [
-        format!("submit --endpoints {all} hello world"),
-        format!("follow --endpoints {all} --from 1"),
-        format!("status --endpoints {all}"),
-    ] {
-        // Writing to a string cannot fail.
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "  export SYNOD_ENDPOINTS={all}");
+    for rest in ["submit hello world", "follow --from 1", "status"] {
         let _ = writeln!(text, "  {program} {rest}");
     }
     if let Some(process_id) = members.process_id(0) {

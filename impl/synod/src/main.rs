@@ -16,6 +16,7 @@ mod descriptors;
 mod escape;
 mod exit;
 mod follow;
+mod health;
 mod init;
 mod input;
 mod inspect;
@@ -25,18 +26,28 @@ mod members;
 mod node;
 mod output;
 mod read;
+mod signals;
 mod status;
 mod submit;
 
 use std::future::Future;
+use std::io;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use synod_wire::blocking;
 use tokio::runtime::Builder;
 
 use cli::{Cli, Command};
 use exit::{Exit, UsageError, error_text};
+use signals::Signals;
+
+/// The threads that serve connections.
+const WORKERS: usize = 2;
 
 /// Carries out the command on the command line.
 fn main() -> ExitCode {
@@ -52,13 +63,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Init(args) => init::init(&args).map(ExitCode::from),
+        Command::Init(args) => wait_for(ended_by_signals(on_thread(move || init::init(&args)))),
         Command::Node(args) => node::node(&args).map(ExitCode::from),
-        Command::Inspect(args) => inspect::inspect(&args).map(ExitCode::from),
+        Command::Inspect(args) => {
+            wait_for(ended_by_signals(on_thread(move || inspect::inspect(&args))))
+        }
         Command::Submit(args) => wait_for(submit::submit(args)),
-        Command::Read(args) => wait_for(read::read(args)),
-        Command::Follow(args) => wait_for(follow::follow(args)),
-        Command::Status(args) => wait_for(status::status(args)),
+        Command::Read(args) => wait_for(ended_by_signals(read::read(args))),
+        Command::Follow(args) => wait_for(ended_by_signals(follow::follow(args))),
+        Command::Health(args) => wait_for(ended_by_signals(health::health(args))),
+        Command::Status(args) => wait_for(ended_by_signals(status::status(args))),
         Command::Local(args) => wait_for(local::local(args)),
         Command::Bench(args) => wait_for(bench::bench(args)),
         Command::BenchEcho => wait_for(bench::echo()),
@@ -66,13 +80,56 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Runs a command that signals end.
+async fn ended_by_signals(
+    command: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    let mut signals = Signals::new()?;
+    // The command may be waiting for the reader of standard output, and then it does not wait here.
+    tokio::spawn(signals::insist(Signals::new()?, Duration::ZERO, || {}));
+    tokio::select! {
+        done = command => done,
+        exit = signals.next() => Ok(exit),
+    }
+}
+
+/// Runs a command that waits for the disk.
+async fn on_thread(
+    command: impl FnOnce() -> anyhow::Result<Exit> + Send + 'static,
+) -> anyhow::Result<Exit> {
+    blocking::run("command", command).await?
+}
+
 /// Runs a command that waits for other processes.
 fn wait_for(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<ExitCode> {
     // Commands write to standard output on this thread, and may wait there for a slow reader. The other
     // threads serve connections meanwhile.
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(2);
+    builder.worker_threads(WORKERS);
+    // The runtime panics if it cannot start them.
+    threads_can_be_started(WORKERS).context("the threads of this program could not be started")?;
     wait_on(builder, command)
+}
+
+/// Whether so many threads can be started now.
+fn threads_can_be_started(count: usize) -> io::Result<()> {
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Arc::new(Mutex::new(ended));
+    let mut threads = Vec::new();
+    let mut started = Ok(());
+    for _ in 0..count {
+        let ended = Arc::clone(&ended);
+        let wait = move || drop(ended.lock().map(|ended| ended.recv()));
+        match thread::Builder::new().spawn(wait) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => started = Err(error),
+        }
+    }
+    drop(end);
+    for thread in threads {
+        let _ = thread.join();
+    }
+    started
 }
 
 fn wait_on(

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use synod_model::ReplicaId;
+use synod_wire::address::canonical;
 use thiserror::Error;
 
 /// Replicas, each with the address at which its peers look for it.
@@ -44,13 +45,15 @@ impl FromStr for Members {
     type Err = MembersError;
 
     fn from_str(text: &str) -> Result<Self, MembersError> {
-        let mut members = BTreeMap::new();
+        let mut members: BTreeMap<ReplicaId, String> = BTreeMap::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (id, address) =
                 part.split_once('=').ok_or_else(|| MembersError::Form(part.to_owned()))?;
             let id = id.trim().parse().map_err(|_| MembersError::Id(id.to_owned()))?;
             let (id, address) = (ReplicaId(id), dialled(address.trim())?);
-            let same = members.iter().find(|(other, it)| **other != id && **it == address);
+            let same = members
+                .iter()
+                .find(|(other, it)| **other != id && canonical(it) == canonical(&address));
             if let Some((other, _)) = same {
                 return Err(MembersError::SameAddress(*other, id, address));
             }
@@ -136,6 +139,9 @@ mod tests {
         assert_eq!(error("0=my host:7000"), MembersError::Blank("my host:7000".to_owned()));
         let same = MembersError::SameAddress(ReplicaId(0), ReplicaId(2), "a:1".to_owned());
         assert_eq!(error("0=a:1,1=b:1,2=a:1"), same);
+        for text in ["0=127.0.0.1:7000,1=localhost:7000", "0=127.0.0.1:7000,1=127.0.0.01:7000"] {
+            assert!(matches!(error(text), MembersError::SameAddress(..)), "{text}");
+        }
         // It is possible to listen at these.
         for text in ["0.0.0.0:7000", "[::]:7000", "127.0.0.1:0"] {
             assert_eq!(checked(text), Ok(text.to_owned()));

@@ -1,13 +1,13 @@
 //! Standard output: written in batches, until its reader closes it.
 
 use std::fmt;
+use std::future;
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::os::fd::AsFd as _;
-use std::{future, thread};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::sync::oneshot;
+use synod_wire::blocking;
 
 /// Standard output, buffered until [`Output::flush`].
 pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
@@ -40,17 +40,16 @@ impl OutputError {
 
 /// Waits until the reader closes standard output. A command that writes nothing would not notice.
 pub(crate) async fn closed() {
-    let (sender, result) = oneshot::channel();
     // If the reader stays, the wait has no end, so a thread is left behind.
-    thread::spawn(move || {
+    let is_closed = blocking::run("output", || {
         let stdout = io::stdout();
         // Nothing is polled for: the poll reports a closed end in any case.
         let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        let _ = sender.send(fds[0].any() == Some(true));
+        fds[0].any() == Some(true)
     });
-    if result.await != Ok(true) {
-        // The poll has failed. The next write will tell.
+    if !matches!(is_closed.await, Ok(true)) {
+        // The poll has failed, or there is no thread for it. The next write will tell.
         future::pending::<()>().await;
     }
 }

@@ -8,25 +8,26 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
-use synod_client::Endpoint;
-use synod_wire::api::{Forming, ReplicaStatus, Role};
+use synod_client::{ConnectError, ConnectTrouble, Endpoint};
+use synod_wire::api::{Forming, ReplicaStatus, Role, Starting};
 
-use super::args::duration;
+use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
+use super::health::Health;
 use super::output::Output;
 
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  at least one replica answered
+  0  the cluster works: a coordinator has a majority
   1  no replica answered
-  2  the command line is invalid";
+  2  the command line is invalid
+  3  the cluster does not work: the last line says why";
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Where replicas take clients: host:port, separated by commas. Each of them is asked
-    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
-    pub(crate) endpoints: Vec<Endpoint>,
+    #[command(flatten)]
+    pub(crate) endpoints: AllEndpoints,
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -36,7 +37,8 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
-    let reports = ask(&args.endpoints, args.timeout).await;
+    let reports = ask(&args.endpoints.endpoints(), args.timeout).await;
+    let health = Health::of(&reports);
     let mut output = Output::new();
     if args.json {
         output.line(serde_json::to_string_pretty(&reports)?)?;
@@ -45,31 +47,53 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
         for note in notes(&reports) {
             output.line(note)?;
         }
+        output.line(format_args!("\n{health}"))?;
     }
     output.flush()?;
-    let is_answered = reports.iter().any(|report| report.status.is_some());
-    Ok(if is_answered { Exit::Done } else { Exit::Failed })
+    Ok(health.exit())
 }
 
 /// The answer of one replica, or why there was none.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) endpoint: String,
-    reachable: bool,
+    pub(crate) reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    /// How far it has read its log, while it does nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) starting: Option<Starting>,
     #[serde(flatten)]
     pub(crate) status: Option<ReplicaStatus>,
+}
+
+impl Report {
+    pub(crate) fn of(endpoint: String, status: ReplicaStatus) -> Self {
+        let status = Some(status);
+        Self { endpoint, reachable: true, error: None, starting: None, status }
+    }
+
+    pub(crate) fn starting(endpoint: String, starting: Starting) -> Self {
+        let starting = Some(starting);
+        Self { endpoint, reachable: true, error: None, starting, status: None }
+    }
+
+    fn unreachable(endpoint: String, error: String) -> Self {
+        Self { endpoint, reachable: false, error: Some(error), starting: None, status: None }
+    }
 }
 
 /// Asks all endpoints at once.
 pub(crate) async fn ask(endpoints: &[Endpoint], answer_max: Duration) -> Vec<Report> {
     join_all(endpoints.iter().map(async |endpoint| {
-        let (status, error) = match synod_client::status(endpoint, answer_max).await {
-            Ok(status) => (Some(status), None),
-            Err(error) => (None, Some(error.trouble.to_string())),
-        };
-        Report { endpoint: endpoint.to_string(), reachable: status.is_some(), error, status }
+        let text = endpoint.to_string();
+        match synod_client::status(endpoint, answer_max).await {
+            Ok(status) => Report::of(text, status),
+            Err(ConnectError { trouble: ConnectTrouble::Starting(starting), .. }) => {
+                Report::starting(text, starting)
+            }
+            Err(error) => Report::unreachable(text, error.trouble.to_string()),
+        }
     }))
     .await
 }
@@ -80,25 +104,12 @@ fn table(reports: &[Report]) -> Table {
     if env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty()) {
         table.force_no_tty();
     }
-    let header = [
-        "endpoint",
-        "id",
-        "role",
-        "coordinator",
-        "promised",
-        "committed",
-        "applied",
-        "lag",
-        "log",
-        "unsynced",
-        "memory",
-        "peers",
-    ];
+    let header = ["endpoint", "id", "role", "committed", "lag", "log", "memory", "peers"];
     table.set_header(header);
     for report in reports {
         table.add_row(row(report));
     }
-    let numbers = ["promised", "committed", "applied", "lag", "log", "unsynced", "memory"];
+    let numbers = ["committed", "lag", "log", "memory"];
     for (at, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(at) {
             column.set_padding((0, 2));
@@ -112,28 +123,32 @@ fn table(reports: &[Report]) -> Table {
 
 fn row(report: &Report) -> Vec<Cell> {
     let endpoint = Cell::new(&report.endpoint);
+    if let Some(starting) = &report.starting {
+        let id = Cell::new(format!("r{}", starting.replica));
+        return vec![endpoint, id, Cell::new("starting").fg(Color::Yellow)];
+    }
     let Some(status) = &report.status else {
         return vec![endpoint, Cell::new("-"), Cell::new("unreachable").fg(Color::Red)];
     };
     let role = match (&status.forming, status.role) {
         (Forming::Forming { .. }, _) => Cell::new("forming").fg(Color::Yellow),
         (Forming::Formed, Role::Coordinator) => Cell::new("coordinator").fg(Color::Green),
-        (Forming::Formed, role) => Cell::new(role.name()),
+        (Forming::Formed, Role::Follower) => Cell::new(match status.coordinator {
+            Some(id) => format!("follows r{id}"),
+            None => "follower".to_owned(),
+        }),
+        (Forming::Formed, role) => Cell::new(role.name()).fg(Color::Yellow),
     };
-    let lag = Cell::new(status.lag_slots);
+    let lag = Cell::new(status.lag_slots.map_or("?".to_owned(), |slots| slots.to_string()));
     let connected = status.peers.iter().filter(|peer| peer.connected).count();
     let peers = Cell::new(format!("{connected}/{}", status.peers.len()));
     vec![
         endpoint,
         Cell::new(format!("r{}", status.replica)),
         role,
-        Cell::new(status.coordinator.map_or("-".to_owned(), |id| format!("r{id}"))),
-        Cell::new(status.promised),
         Cell::new(status.committed),
-        Cell::new(status.applied),
-        if status.lag_slots > 0 { lag.fg(Color::Yellow) } else { lag },
+        if status.lag_slots == Some(0) { lag } else { lag.fg(Color::Yellow) },
         Cell::new(ByteSize(status.disk.log_bytes)),
-        Cell::new(ByteSize(status.disk.unsynced_bytes)),
         Cell::new(ByteSize(status.resident_bytes)),
         if connected < status.peers.len() { peers.fg(Color::Yellow) } else { peers },
     ]
@@ -147,6 +162,9 @@ fn notes(reports: &[Report]) -> Vec<String> {
         if let Some(error) = &report.error {
             notes.push(format!("{endpoint}: {error}"));
         }
+        if let Some(starting) = &report.starting {
+            notes.push(format!("{endpoint}: {starting}"));
+        }
         if let Some(ReplicaStatus { forming: Forming::Forming { missing }, .. }) = &report.status {
             let missing: Vec<_> = missing.iter().map(|id| format!("r{id}")).collect();
             notes.push(format!("{endpoint}: has not met {}", missing.join(", ")));
@@ -156,4 +174,41 @@ fn notes(reports: &[Report]) -> Vec<String> {
         notes.insert(0, String::new());
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_model::{Position, ReplicaId, Run, SequenceNumber, Slot};
+    use synod_wire::api::{DiskStatus, PeerStatus};
+
+    #[test]
+    fn the_table_fits_eighty_columns() {
+        let peer = |id| PeerStatus {
+            replica: ReplicaId(id),
+            address: String::new(),
+            connected: true,
+            dropped: 0,
+        };
+        let status = ReplicaStatus {
+            replica: ReplicaId(4),
+            run: Run(1),
+            forming: Forming::Formed,
+            role: Role::Coordinator,
+            sequence_number: SequenceNumber(9_999_999),
+            coordinator: Some(ReplicaId(4)),
+            promised: SequenceNumber(9_999_999),
+            committed: Slot(99_999_999),
+            applied: Slot(99_999_999),
+            lag_slots: Some(9_999),
+            out_of_touch_ms: None,
+            disk: DiskStatus { log_bytes: 999 << 30, synced: Position(1), ..DiskStatus::default() },
+            resident_bytes: 999 << 20,
+            peers: vec![peer(0), peer(1)],
+        };
+        let report = Report::of("10.100.0.1:7001".to_owned(), status);
+        let text = table(&[report]).trim_fmt();
+        let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{long:#?}");
+    }
 }

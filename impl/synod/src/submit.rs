@@ -6,19 +6,23 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::FutureExt as _;
 use owo_colors::OwoColorize as _;
-use synod_client::{Applied, Client, Submission, SubmitFailed};
+use serde::Serialize;
+use synod_client::{Applied, Client, Slot, Submission, SubmitFailed};
 use synod_wire::Value;
 use tokio::sync::mpsc;
 
 use super::args::{Endpoints, Timeout};
 use super::escape::{Beginning, Escaped};
 use super::exit::{Exit, UsageError};
-use super::input::{self, Line, LineError};
+use super::health;
+use super::input::{self, LineError};
 use super::output::{Output, OutputError};
+use super::signals::{self, Signals};
 
 /// How many values are in flight at once: 512. That is half of what a session may have, so a slow value
 /// does not stop the others soon.
@@ -26,6 +30,10 @@ const IN_FLIGHT_MAX: usize = 512;
 
 /// How many bytes the values in flight may have, unless a single one has more: 64 MiB.
 const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+
+/// How long a command that a signal ends may take to say what is known, and to end its session. Default
+/// 2 s: it waits for nobody but the reader of standard output.
+const GIVE_UP_MAX: Duration = Duration::from_secs(2);
 
 /// The arguments of `submit`.
 #[derive(Debug, Args)]
@@ -40,6 +48,9 @@ pub(crate) struct SubmitArgs {
     /// at once, so the order of their slots may differ from the order in which they were given.
     #[arg(value_name = "VALUE", required = true)]
     pub(crate) values: Vec<OsString>,
+    /// Print a JSON document on a line for each value, with its outcome, also if it failed
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) timeout: Timeout,
 }
@@ -58,24 +69,55 @@ pub(crate) async fn submit(args: SubmitArgs) -> anyhow::Result<Exit> {
     } else {
         Values::Given(args.values.into())
     };
-    let client = Client::new(args.endpoints.endpoints, args.timeout.options())?;
-    let mut answers = OrderedAnswers::new();
-    if let Err(error) = pump(&client, &mut values, &mut answers).await {
-        return answers.broken_off(error);
-    }
-    client.close().await;
-    Ok(answers.exit)
+    let endpoints = args.endpoints.endpoints();
+    let client = Client::new(endpoints.clone(), args.timeout.options())?;
+    let mut answers = OrderedAnswers::new(args.json);
+    let mut signals = Signals::new()?;
+    tokio::spawn(signals::insist(Signals::new()?, GIVE_UP_MAX, || {
+        anstream::eprintln!(
+            "{} unknown: the outcome of the last values is lost: look, with `synod follow`, before you \
+             submit them again",
+            "error:".red().bold()
+        );
+    }));
+    let pumped = tokio::select! {
+        pumped = pump(&client, &mut values, &mut answers) => pumped.map(|()| None),
+        exit = signals.next() => Ok(Some(exit)),
+    };
+    let ended = match pumped {
+        Ok(None) => {
+            client.close().await;
+            if answers.exit != Exit::Done {
+                health::explain(&endpoints).await;
+            }
+            return Ok(answers.exit);
+        }
+        Ok(Some(exit)) => {
+            client.give_up().await;
+            answers.given_up(exit, values.left()).await
+        }
+        Err(error) => Err(error),
+    };
+    ended.or_else(|error| answers.broken_off(error))
 }
 
 /// The source of the values.
 enum Values {
     Given(VecDeque<OsString>),
-    Stdin(mpsc::Receiver<Line>),
+    Stdin(mpsc::Receiver<input::Line>),
 }
 
 impl Values {
+    /// How many values on the command line were not submitted.
+    fn left(&self) -> usize {
+        match self {
+            Self::Given(values) => values.len(),
+            Self::Stdin(_) => 0,
+        }
+    }
+
     /// The next value. Nothing is lost if the wait is dropped.
-    async fn next(&mut self) -> Option<Line> {
+    async fn next(&mut self) -> Option<input::Line> {
         match self {
             Self::Given(values) => values.pop_front().map(|value| Ok(value.into_vec().into())),
             Self::Stdin(lines) => lines.recv().await,
@@ -154,6 +196,7 @@ impl InFlight {
 /// The values in flight, and their answers in order.
 struct OrderedAnswers {
     output: Output,
+    is_json: bool,
     in_flight: VecDeque<InFlight>,
     /// How many values were answered.
     count: u64,
@@ -163,9 +206,9 @@ struct OrderedAnswers {
 }
 
 impl OrderedAnswers {
-    fn new() -> Self {
+    fn new(is_json: bool) -> Self {
         let (output, in_flight) = (Output::new(), VecDeque::new());
-        Self { output, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
+        Self { output, is_json, in_flight, count: 0, unwritten: 0, exit: Exit::Done }
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
@@ -190,32 +233,68 @@ impl OrderedAnswers {
         Ok(Exit::Unknown)
     }
 
+    /// A signal came. Says of every value in flight what is known of it.
+    async fn given_up(&mut self, signal: Exit, left: usize) -> Result<Exit, OutputError> {
+        let in_flight = self.in_flight.len();
+        while let Some(mut next) = self.in_flight.pop_front() {
+            let outcome = next.outcome().await;
+            self.print(&next.value, outcome)?;
+        }
+        self.flush()?;
+        anstream::eprintln!(
+            "{} a signal came: {in_flight} values had no answer{}",
+            "error:".red().bold(),
+            if left > 0 { format!(", and {left} were not submitted") } else { String::new() },
+        );
+        Ok(if self.exit == Exit::Done { signal } else { self.exit })
+    }
+
     fn print(&mut self, value: &Value, outcome: Outcome) -> Result<(), OutputError> {
         self.count += 1;
-        match outcome {
+        let what = match &outcome {
+            Outcome::Submitted(_) => format!("value {}, {}", self.count, Beginning(&value.0)),
+            Outcome::NoValue(_) => format!("line {}", self.count),
+        };
+        let (exit, why) = match outcome {
             Outcome::Submitted(Ok(Applied { slot, .. })) => {
                 self.unwritten += 1;
+                if self.is_json {
+                    let line = Line::Done { number: self.count, slot };
+                    return self.output.line(json(&line));
+                }
                 return self.output.line(format_args!("{slot}\t{}", Escaped(&value.0)));
             }
-            Outcome::Submitted(Err(failed)) => {
-                self.exit = self.exit.max(Exit::from(&failed));
-                let (count, beginning) = (self.count, Beginning(&value.0));
-                anstream::eprintln!(
-                    "{} value {count}, {beginning}: {failed}",
-                    "error:".red().bold()
-                );
-            }
+            Outcome::Submitted(Err(failed)) => (Exit::from(&failed), failed.to_string()),
             Outcome::NoValue(error) => {
                 let failed = matches!(error, Some(LineError::Io(_)) | None);
-                self.exit = self.exit.max(if failed { Exit::Failed } else { Exit::NotDone });
                 let error = error.map(|error| error.to_string()).unwrap_or_default();
-                anstream::eprintln!(
-                    "{} line {}: not done: {error}",
-                    "error:".red().bold(),
-                    self.count
-                );
+                let exit = if failed { Exit::Failed } else { Exit::NotDone };
+                (exit, format!("not done: {error}"))
             }
+        };
+        self.exit = self.exit.max(exit);
+        if self.is_json {
+            let number = self.count;
+            return self.output.line(json(&match exit {
+                Exit::Unknown => Line::Unknown { number, why },
+                _ => Line::NotDone { number, why },
+            }));
         }
+        anstream::eprintln!("{} {what}: {why}", "error:".red().bold());
         Ok(())
     }
+}
+
+/// A line of the output as JSON. The first value has number 1.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+enum Line {
+    Done { number: u64, slot: Slot },
+    NotDone { number: u64, why: String },
+    Unknown { number: u64, why: String },
+}
+
+fn json(line: &Line) -> String {
+    // Numbers and strings always have a form in JSON.
+    serde_json::to_string(line).unwrap_or_default()
 }

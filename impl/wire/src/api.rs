@@ -96,12 +96,18 @@ pub enum NotDone {
     /// The cluster is new, and its members have not all met.
     #[error("the cluster is still forming: not all of its members have met")]
     Forming,
+    /// The replica has not read its log yet. Another replica may be ready.
+    #[error("the replica is starting: it reads its log")]
+    Starting,
+    /// The deadline passed before it was taken.
+    #[error("the deadline passed before it was taken")]
+    Deadline,
 }
 
 impl NotDone {
     /// Whether the same submission may be taken later, or by another replica.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::TooMany | Self::Stopping | Self::Forming)
+        matches!(self, Self::TooMany | Self::Stopping | Self::Forming | Self::Starting)
     }
 }
 
@@ -127,6 +133,9 @@ pub enum Unknown {
     /// With a later request the client has said that it does not wait for this one.
     #[error("the client has given it up")]
     GivenUp,
+    /// There was no answer before the deadline.
+    #[error("there was no answer before the deadline")]
+    Deadline,
 }
 
 impl Unknown {
@@ -157,6 +166,12 @@ pub enum ReadError {
     /// The cluster is new, and its members have not all met.
     #[error("the cluster is still forming: not all of its members have met")]
     Forming,
+    /// The replica has not read its log yet. Another replica may be ready.
+    #[error("the replica is starting: it reads its log")]
+    Starting,
+    /// There was no answer before the deadline.
+    #[error("there was no answer before the deadline")]
+    Deadline,
 }
 
 /// Why the log cannot be followed.
@@ -177,6 +192,23 @@ pub enum SubscribeError {
     /// The replica is stopping.
     #[error("the replica is stopping")]
     Stopping,
+    /// The replica has not read its log yet.
+    #[error("the replica is starting: it reads its log")]
+    Starting,
+}
+
+/// A replica that reads its log. It does nothing else before it has read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error("reading the log, {segments_read} of {segments} segments")]
+pub struct Starting {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its run.
+    pub run: Run,
+    /// How many segments it has read.
+    pub segments_read: u64,
+    /// How many segments its log has. 0 before it has looked.
+    pub segments: u64,
 }
 
 /// The status of a replica, as the replica sees itself.
@@ -201,8 +233,11 @@ pub struct ReplicaStatus {
     /// Its state machine has applied every slot up to here.
     pub applied: Slot,
     /// How many slots are committed, as far as it knows, and not applied yet. It learns of commits from
-    /// its peers too.
-    pub lag_slots: u64,
+    /// its peers too. None if it cannot know, because it is not in touch with a coordinator.
+    pub lag_slots: Option<u64>,
+    /// For how long it has been out of touch with a coordinator that has a majority. None while it is in
+    /// touch.
+    pub out_of_touch_ms: Option<u64>,
     /// Its disk.
     pub disk: DiskStatus,
     /// How much of its memory is resident.

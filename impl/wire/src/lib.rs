@@ -8,6 +8,8 @@
 //!    the next one begins.
 //! 3. [`api`]: what clients ask of a node, and what it answers.
 //! 4. [`protocol`] over [`buffers`]: the same as messages on a connection, for both of its ends.
+//! 5. [`address`]: when two addresses are the same.
+//! 6. [`blocking`]: work that makes its caller wait, such as looking up a name.
 //!
 //! All of it is internal to one version of Synod, and every encoding stands behind a version number.
 
@@ -15,7 +17,9 @@
 // be short about both.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod address;
 pub mod api;
+pub mod blocking;
 pub mod buffers;
 pub mod codec;
 pub mod frame;

@@ -20,12 +20,12 @@ use thiserror::Error;
 use crate::Value;
 use crate::api::{
     About, Answered, Applied, Consistency, Delivery, QUERY_BYTES_MAX, QueryError,
-    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SubmitError, SubscribeError,
+    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, Starting, SubmitError, SubscribeError,
 };
 
 /// The version of this module and of [`api`](crate::api). Both ends of a connection have the same
 /// version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Marks a client of Synod, so that a stranger who finds the port is recognized.
 pub const MAGIC: [u8; 8] = *b"SYNODcli";
@@ -112,7 +112,7 @@ pub enum Ask {
     Read,
     /// Follow the log: any number of [`Answer::Deliveries`], then [`Answer::FollowEnds`].
     Follow(Follow),
-    /// How are you? [`Answer::Status`].
+    /// How are you? [`Answer::Status`] or [`Answer::Starting`].
     Status,
 }
 
@@ -171,11 +171,16 @@ pub enum Answer {
         deliveries: Vec<Delivery>,
         /// Everything that was asked for has been delivered up to this slot.
         through: Slot,
+        /// For how long the replica has been out of touch with a coordinator that has a majority. The
+        /// log may have grown since. None while it is in touch.
+        out_of_touch_ms: Option<u64>,
     },
     /// The follow ends.
     FollowEnds(FollowEnd),
     /// How the replica is.
     Status(Box<ReplicaStatus>),
+    /// The replica still reads its log.
+    Starting(Starting),
 }
 
 /// Why a follow ends.

@@ -17,7 +17,8 @@ use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, NotDone, QueryError,
-    ReadError, ReplicaStatus, Request, Response, Role, SubmitError, SubscribeError, Unknown,
+    ReadError, ReplicaStatus, Request, Response, Role, Starting, SubmitError, SubscribeError,
+    Unknown,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
@@ -120,6 +121,8 @@ pub(crate) struct Node {
     pub(crate) statuses: AtomicUsize,
     /// How many batches a subscription has given.
     pub(crate) batches: Arc<AtomicUsize>,
+    /// For how long it says that it is out of touch. 0 while it is in touch.
+    pub(crate) out_of_touch_ms: AtomicU64,
 }
 
 impl Node {
@@ -243,10 +246,10 @@ impl Backend for Node {
         Ok(Tail { next, end, cluster, batches: self.batches.clone() })
     }
 
-    fn status(&self) -> ReplicaStatus {
+    fn status(&self) -> Result<ReplicaStatus, Starting> {
         self.statuses.fetch_add(1, Ordering::SeqCst);
         let end = *self.cluster.end.borrow();
-        ReplicaStatus {
+        Ok(ReplicaStatus {
             replica: self.id,
             run: Run(1),
             forming: Forming::Formed,
@@ -256,10 +259,18 @@ impl Backend for Node {
             promised: SequenceNumber(3),
             committed: end,
             applied: end,
-            lag_slots: 0,
+            lag_slots: Some(0),
+            out_of_touch_ms: self.out_of_touch_ms(),
             disk: DiskStatus { synced: Position(end.0), ..DiskStatus::default() },
             resident_bytes: 4 << 20,
             peers: Vec::new(),
+        })
+    }
+
+    fn out_of_touch_ms(&self) -> Option<u64> {
+        match self.out_of_touch_ms.load(Ordering::SeqCst) {
+            0 => None,
+            ms => Some(ms),
         }
     }
 }
@@ -313,6 +324,7 @@ impl Running {
             queries: AtomicUsize::new(0),
             statuses: AtomicUsize::new(0),
             batches: Arc::default(),
+            out_of_touch_ms: AtomicU64::new(0),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();

@@ -189,3 +189,56 @@ async fn a_follower_that_is_only_refused_gives_up() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_follow_leaves_a_replica_that_is_out_of_touch_and_says_so() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let (cut_off, other) =
+            (Running::start(&cluster, 0).await, Running::start(&cluster, 1).await);
+        fill(&cluster, 10, 3);
+        cut_off.node.out_of_touch_ms.store(7_300, Ordering::SeqCst);
+        let follow = Follow { until_caught_up: false, ..EVERYTHING };
+        let both = endpoints(&[&cut_off, &other]);
+        // Longer than the port lets a quiet follower wait for an empty delivery.
+        let options = ClientOptions { silent_max: Duration::from_secs(2), ..options() };
+        let mut following = Following::new(both, options, follow).unwrap();
+        let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        following.on_leave(move |left| told.send(left.to_string()).unwrap());
+        // What it has is taken first.
+        let mut last = Slot(0);
+        let new = Entry::NoOp;
+        while last < Slot(22) {
+            last = following.next().await.unwrap().unwrap().last().unwrap().slot;
+        }
+        let more = async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            cluster.deliver(new);
+        };
+        let (next, ()) = tokio::join!(following.next(), more);
+        assert_eq!(next.unwrap().unwrap()[0].slot, Slot(23));
+        let told = hears.recv().await.unwrap();
+        let (from, to) = (cut_off.endpoint.as_str(), other.endpoint.as_str());
+        assert_eq!(
+            told,
+            format!("{from}: out of touch with any coordinator for 7 s; follows {to} now")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_follow_fails_if_every_replica_is_out_of_touch() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        replica.node.out_of_touch_ms.store(7_300, Ordering::SeqCst);
+        let follow = Follow { until_caught_up: false, ..EVERYTHING };
+        let (silent_max, deadline) = (Duration::from_secs(2), Duration::from_secs(2));
+        let options = ClientOptions { silent_max, deadline, ..options() };
+        let mut following = Following::new(endpoints(&[&replica]), options, follow).unwrap();
+        let failed = following.next().await.unwrap_err();
+        assert!(failed.to_string().contains("out of touch"), "{failed}");
+    })
+    .await;
+}

@@ -26,6 +26,7 @@ fn options() -> ClientOptions {
         deadline: Duration::from_secs(5),
         connect_max: Duration::from_secs(1),
         silent_max: Duration::from_millis(200),
+        out_of_touch_max: Duration::from_secs(2),
         in_flight_max: 1024,
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use synod_client::{Client, ClientOptions, NotDone, ReadFailed, SubmitFailed, Unknown};
+use synod_client::{
+    Client, ClientOptions, Consistency, NotDone, ReadFailed, SubmitFailed, Unknown,
+};
 use synod_model::{Entry, Limits, Slot};
 use synod_wire::Value;
 use synod_wire::api;
@@ -284,4 +286,66 @@ async fn a_closed_client_leaves_nobody_waiting() {
 /// Gives up soon.
 fn fast() -> ClientOptions {
     ClientOptions { deadline: Duration::from_millis(700), ..options() }
+}
+
+/// The replica that took it is the reason, and not the one that was tried after it.
+#[tokio::test]
+async fn a_submission_without_an_answer_names_the_trouble_of_every_endpoint() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        let other = Running::start(&cluster, 1).await;
+        let dead = other.die().await;
+        let (deadline, both) =
+            (Duration::from_secs(1), vec![replica.endpoint.clone(), dead.clone()]);
+        let client = Client::new(both, ClientOptions { deadline, ..options() }).unwrap();
+        client.submit("first").await.unwrap();
+        replica.node.behave(Manner::Silent);
+        let failed = client.submit("second").await.unwrap_err().to_string();
+        assert!(
+            failed.contains(&format!("{}: the replica gave no answer", replica.endpoint)),
+            "{failed}"
+        );
+        assert!(failed.contains(&format!("{dead}: no connection")), "{failed}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_ask_may_have_a_deadline_of_its_own() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        let client = client(&[&replica]);
+        client.submit("first").await.unwrap();
+        replica.node.behave(Manner::Silent);
+        let (soon, began) = (Duration::from_millis(300), std::time::Instant::now());
+        let submitted = client.submit_within("second", soon);
+        let queried = client.query_within("1", Consistency::Linearizable, soon);
+        let (submitted, queried, read) = tokio::join!(submitted, queried, client.read_within(soon));
+        assert!(matches!(submitted, Err(SubmitFailed::Unknown(_))), "{submitted:?}");
+        assert!(queried.is_err() && read.is_err());
+        assert!(began.elapsed() < options().deadline);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_told_what_is_known_of_it() {
+    in_time(async {
+        let cluster = Cluster::new();
+        let replica = Running::start(&cluster, 0).await;
+        let client = client(&[&replica]);
+        client.submit("first").await.unwrap();
+        replica.node.behave(Manner::CommitAndSilent);
+        let taken = client.start("taken").await;
+        replica.node.has_requests(2).await;
+        replica.node.behave(Manner::Refuse(api::NotDone::TooMany));
+        let refused = client.start("refused").await;
+        replica.node.has_requests(3).await;
+        client.give_up().await;
+        assert!(matches!(taken.await, Err(SubmitFailed::Unknown(_))));
+        assert!(matches!(refused.await, Err(SubmitFailed::NotDone(_))));
+    })
+    .await;
 }

@@ -85,7 +85,7 @@ impl Job {
                     backend.read().await.map_or_else(Answer::NotRead, Answer::ReadAt),
                 ),
                 Ask::Follow(_) => Outcome::FollowEndsAt(backend.read().await),
-                Ask::Status => Outcome::Answer(Answer::Status(Box::new(backend.status()))),
+                Ask::Status => Outcome::Answer(status(backend)),
             };
             Done { id, bytes, outcome }
         }
@@ -143,8 +143,7 @@ impl<'a, B: Backend> Desk<'a, B> {
         let mut bytes = 0;
         match &ask {
             Ask::Status => {
-                let status = Box::new(self.backend.status());
-                self.say(id, Answer::Status(status))?;
+                self.say(id, status(self.backend))?;
                 return Ok(None);
             }
             Ask::Follow(follow) => return self.follow(id, *follow),
@@ -260,7 +259,7 @@ impl<'a, B: Backend> Desk<'a, B> {
                 return Ok(());
             };
             let id = follower.id;
-            if let Some(answer) = follower.tell(quiet) {
+            if let Some(answer) = follower.tell(quiet, || self.backend.out_of_touch_ms()) {
                 quiet = false;
                 self.told_at = Instant::now();
                 self.say(id, answer)?;
@@ -283,4 +282,8 @@ impl<'a, B: Backend> Desk<'a, B> {
     fn say(&mut self, id: u64, answer: Answer) -> Result<(), EncodeError> {
         self.outbox.push(&ToClient { id, answer })
     }
+}
+
+fn status(backend: &impl Backend) -> Answer {
+    backend.status().map_or_else(Answer::Starting, |status| Answer::Status(Box::new(status)))
 }

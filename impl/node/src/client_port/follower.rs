@@ -88,7 +88,11 @@ impl<S: Subscription> Follower<S> {
 
     /// The next message for the client. None if there is nothing to deliver, unless `quiet` asks for an
     /// empty delivery.
-    pub(super) fn tell(&mut self, quiet: bool) -> Option<Answer> {
+    pub(super) fn tell(
+        &mut self,
+        quiet: bool,
+        out_of_touch_ms: impl FnOnce() -> Option<u64>,
+    ) -> Option<Answer> {
         if self.pending.is_empty() && !quiet {
             return None;
         }
@@ -105,7 +109,8 @@ impl<S: Subscription> Follower<S> {
             Some(next) => Slot(next.slot.0.saturating_sub(1)),
             None => self.through,
         };
-        Some(Answer::Deliveries { deliveries, through })
+        let out_of_touch_ms = out_of_touch_ms();
+        Some(Answer::Deliveries { deliveries, through, out_of_touch_ms })
     }
 
     /// The last message for the client, if everything is delivered.

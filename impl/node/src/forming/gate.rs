@@ -1,15 +1,14 @@
 //! The gate: what the transport asks before it lets anything pass.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{
     Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation, ReplicaId,
 };
+use synod_wire::blocking::{self, NotRun};
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::info;
 
 use super::{Store, StoreError};
@@ -93,15 +92,14 @@ impl Gate {
         }
         let inner = Arc::clone(&self.inner);
         let store = move || inner.receive(from, incarnation, greeting);
-        match start_blocking(store)?.await {
+        match blocking::run("forming", store).await {
             Ok(stored) => stored,
-            Err(ended) if ended.is_panic() => {
+            Err(NotRun::NoThread(_)) => Err(GateError::NoThread),
+            Err(NotRun::Panicked(_)) => {
                 // It is unknown what is stored, as after an error.
                 *self.inner.store() = None;
-                Err(StoreError::from("the task that stores it has panicked").into())
+                Err(StoreError::from("the thread that stores it has panicked").into())
             }
-            // The runtime ends.
-            Err(_) => Err(GateError::Closed),
         }
     }
 
@@ -134,21 +132,11 @@ impl Gate {
     /// Waits until the store is at rest, and drops it. From then on no new member passes.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
-        match start_blocking(move || inner.store().take()) {
-            // This fails only if it panics. Then the store is at rest as well.
-            Ok(closing) => drop(closing.await),
-            // Without a thread, this one waits.
-            Err(_) => drop(self.inner.store().take()),
+        if blocking::run("forming", move || drop(inner.store().take())).await.is_err() {
+            // There is no thread, or the store has panicked as it was dropped. This one waits, then.
+            drop(self.inner.store().take());
         }
     }
-}
-
-/// Runs `it` where it may block. Tokio panics when the system starts no thread for it.
-fn start_blocking<T: Send + 'static>(
-    it: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, GateError> {
-    let started = catch_unwind(AssertUnwindSafe(|| spawn_blocking(it)));
-    started.map_err(|_| GateError::NoThread)
 }
 
 impl Inner {
@@ -188,7 +176,7 @@ impl Inner {
                 self.is_formed.send_replace(true);
                 info!("the cluster is formed");
             } else {
-                info!(replica = %from, %incarnation, "met for the first time");
+                info!(peer = %from, %incarnation, "met for the first time");
             }
         }
         Ok(())

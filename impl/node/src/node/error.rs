@@ -1,14 +1,13 @@
 //! Why a node does not open, and why one ends.
 
-use std::io;
-
 use synod_model::{ReplicaId, Slot};
+use synod_wire::blocking::NotRun;
 use thiserror::Error;
 
 use crate::listen::ListenError;
 use crate::peers::PeersError;
 use crate::start::StartError;
-use crate::storage::{AppendError, OpenError, ReadError, SmallFileError};
+use crate::storage::{AppendError, OpenError, ReadError, RecoverError, SmallFileError};
 
 /// Why a node cannot be opened.
 #[derive(Debug, Error)]
@@ -62,9 +61,9 @@ pub enum NodeOpenError {
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
-    /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
-    Thread(io::Error),
+    /// A thread cannot be started, or has panicked.
+    #[error(transparent)]
+    NotRun(#[from] NotRun),
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}, which it was given again at this start\n  \
@@ -74,6 +73,32 @@ pub enum NodeOpenError {
         /// The slot of the command that it was given.
         slot: Slot,
     },
+}
+
+impl NodeOpenError {
+    /// Whether the next start would fail as this one did, unless a person does something before. So a
+    /// service manager need not try.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Directory(
+                OpenError::InUse(_)
+                | OpenError::Disk(_)
+                | OpenError::SmallFile(SmallFileError::Disk(_)),
+            )
+            | Self::Addresses(_)
+            | Self::Listen(_)
+            | Self::Random(_)
+            | Self::NotRun(_) => false,
+            Self::Start(StartError::Log(error)) => !matches!(**error, RecoverError::Disk(_)),
+            Self::Directory(_)
+            | Self::Peers(_)
+            | Self::Start(StartError::Base(_))
+            | Self::NoMember { .. }
+            | Self::NoAddress { .. }
+            | Self::SameAddress { .. }
+            | Self::StateMachine { .. } => true,
+        }
+    }
 }
 
 /// Why a node ended by itself.
@@ -106,7 +131,10 @@ pub enum NodeError {
         /// The last slot that the state includes.
         slot: Slot,
     },
-    /// A thread of the node has panicked.
+    /// The runtime in which the node was opened has ended.
+    #[error("the runtime of the node has ended before the node")]
+    RuntimeEnded,
+    /// A thread or a task of the node has panicked.
     #[error(
         "the thread `{thread}` of this node panicked, and said why above\n  \
          that is a fault of synod: please report it; nothing durable is lost"
@@ -115,4 +143,21 @@ pub enum NodeError {
         /// Its name.
         thread: &'static str,
     },
+}
+
+impl NodeError {
+    /// Whether the next run would end as this one did, unless a person does something before. So a
+    /// service manager need not start it.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Peers(PeersError::OtherDirectory { .. } | PeersError::NoAddress { .. }) => true,
+            Self::Read(error) => !matches!(error, ReadError::Disk(_)),
+            Self::Append(_)
+            | Self::Peers(_)
+            | Self::StateMachine { .. }
+            | Self::Query { .. }
+            | Self::RuntimeEnded
+            | Self::Panicked { .. } => false,
+        }
+    }
 }

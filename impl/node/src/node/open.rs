@@ -1,17 +1,20 @@
-//! From a data directory to a running node.
+//! From a prepared node to a running one: the log is read, and everything is started.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastrand::Rng;
+use futures_util::FutureExt as _;
 use synod_model::{Message, ReplicaId, Run};
 use synod_wire::Value;
+use synod_wire::blocking::{self, NotRun};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::call::{ReadReply, SubmitReply};
@@ -19,10 +22,9 @@ use super::catch_up_queue::{CatchUpQueue, ClosesWhenDropped};
 use super::machine::MachineRunner;
 use super::replica::{self, Sinks, Sources};
 use super::shared::{Counters, Shared};
+use super::starting::Reading;
 use super::verdict_history::VerdictHistory;
-use super::{Node, NodeError, NodeOpenError, Notice, Parts, disk};
-use crate::disk::RealDisk;
-use crate::listen::ListensFor;
+use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
 use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
@@ -30,84 +32,73 @@ use crate::start::{Committed, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 
-/// How many messages of peers that carry entries wait for the replica before their connections wait. Default 128: the
-/// largest have about 2 MiB, and what waits in TCP costs nothing here.
+/// How many messages of peers that carry entries wait for the replica before their connections wait.
+/// Default 128: the largest have about 2 MiB, and what waits in TCP costs nothing here.
 const BULK_MESSAGES_MAX: usize = 128;
 /// How many other events of peers wait for the replica before the connections wait. Default 1,024: they
 /// are small, and as many are taken in at once.
 const CONTROL_EVENTS_MAX: usize = 1024;
 /// How many calls of clients wait for the replica before the clients wait. Default 4,096.
 const CALLS_MAX: usize = 4096;
+/// How long the port for peers rests after it could not take a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How often a node that stops looks whether its threads have ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// What a node is opened with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The data directory, made by [`make_data_directory`](crate::make_data_directory), or by
-    /// `synod init`.
-    pub data_dir: PathBuf,
-    /// Where this replica listens for its peers, as `host:port`. Without it, where its peers look for
-    /// it.
-    pub listen_peer: Option<String>,
-    /// The addresses of members, as `host:port`; this replica may be among them. Members that are not
-    /// named keep the address that is stored.
-    pub peers: BTreeMap<ReplicaId, String>,
-    /// The timing of its failure detector.
-    pub timing: Timing,
+/// Reads the log of a prepared node, and lets the node run.
+pub(super) async fn open<M: StateMachine>(
+    prepared: PreparedNode,
+    machine: M,
+) -> Result<Node, NodeOpenError> {
+    let reading = prepared.reading();
+    let PreparedNode { directory, members, listener, timing, run, rng, backend } = prepared;
+    let read = move || Recovered::read(directory, machine, run, &reading);
+    let recovered = tokio::select! {
+        recovered = blocking::run("recovery", read) => recovered??,
+        never = turn_away(&listener) => match never {},
+    };
+    let node = Opened { recovered, members, listener, timing, run, rng }.run()?;
+    backend.opened(node.clone());
+    Ok(node)
 }
 
-impl Config {
-    /// The node of this data directory, with the defaults.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            listen_peer: None,
-            peers: BTreeMap::new(),
-            timing: Timing::default(),
+/// Closes the connections of peers: they dial again. Nobody would answer them while the log is read.
+async fn turn_away(listener: &TcpListener) -> Infallible {
+    loop {
+        if listener.accept().await.is_err() {
+            // No descriptor is left, perhaps.
+            sleep(ACCEPT_AGAIN).await;
         }
     }
 }
 
-/// Opens the node of a data directory, and lets it run.
-pub(super) async fn open<M: StateMachine>(
-    config: Config,
-    machine: M,
-) -> Result<Node, NodeOpenError> {
-    let opening = tokio::task::spawn_blocking(move || Opened::new(&config, machine));
-    let opened = opening.await.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => resume_unwind(panic),
-        // The runtime is shutting down, and starts nothing more.
-        Err(cancelled) => Err(NodeOpenError::Thread(io::Error::other(cancelled))),
-    });
-    opened?.run().await
-}
-
-/// A node whose log is recovered. It listens to nobody yet.
-struct Opened<M> {
+/// What is known once the log is read.
+struct Recovered<M> {
     directory: DataDirectory,
     replica: synod_model::Replica<Value>,
     log: crate::storage::Log,
     machine: Responder<M>,
     shared: Shared,
+}
+
+/// A node that has read its log, and does not run yet.
+struct Opened<M> {
+    recovered: Recovered<M>,
     members: BTreeMap<ReplicaId, String>,
-    listen_peer: String,
+    listener: TcpListener,
     timing: Timing,
     run: Run,
     rng: Rng,
 }
 
-impl<M: StateMachine> Opened<M> {
-    fn new(config: &Config, machine: M) -> Result<Self, NodeOpenError> {
-        let disk = Arc::new(RealDisk::new(&config.data_dir));
-        let mut directory = DataDirectory::open(disk)?;
+impl<M: StateMachine> Recovered<M> {
+    fn read(
+        directory: DataDirectory,
+        machine: M,
+        run: Run,
+        reading: &Reading,
+    ) -> Result<Self, NodeOpenError> {
         let me = directory.identity().replica;
-        let members = addresses(&directory, &config.peers)?;
-        directory.store_peers(members.clone())?;
-        let listen_peer = config.listen_peer.clone();
-        let listen_peer = listen_peer.or_else(|| members.get(&me).cloned());
-        let listen_peer = listen_peer.ok_or(NodeOpenError::NoAddress { replica: me })?;
-
-        let random = || getrandom::u64().map_err(NodeOpenError::Random);
-        let (run, seed) = (Run(random()?), random()?);
         let mut machine = Responder::new(machine);
         let had_already = machine.applied();
         let mut verdicts = VerdictHistory::default();
@@ -121,7 +112,16 @@ impl<M: StateMachine> Opened<M> {
             }
             Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
         };
-        let start = || start(&directory, Preparation::InBackground, run, had_already, committed);
+        let start = || {
+            start(
+                &directory,
+                Preparation::InBackground,
+                run,
+                had_already,
+                |segments_read, segments| reading.tell(segments_read, segments),
+                committed,
+            )
+        };
         let (replica, log) = match catch_unwind(AssertUnwindSafe(start)) {
             Ok(started) => started?,
             Err(panic) => match in_machine {
@@ -131,7 +131,7 @@ impl<M: StateMachine> Opened<M> {
         };
         let recovered = log.recovered();
         if let Some(interrupted) = recovered.interrupted {
-            info!(from = %interrupted.from, to = %interrupted.to, "an interrupted write was cut off");
+            info!(first_byte = %interrupted.from, last_byte = %interrupted.to, "an interrupted write was cut off");
         }
         let status = replica.status();
         info!(%me, %run, records = recovered.records, committed = %status.watermark, "recovered");
@@ -147,25 +147,15 @@ impl<M: StateMachine> Opened<M> {
         let counters = Counters::default();
         counters.note(&log);
         let shared = Shared::new(status, Arc::new(counters), verdicts);
-        Ok(Self {
-            directory,
-            replica,
-            log,
-            machine,
-            shared,
-            members,
-            listen_peer,
-            timing: config.timing.clone(),
-            run,
-            rng: Rng::with_seed(seed),
-        })
+        Ok(Self { directory, replica, log, machine, shared })
     }
+}
 
-    async fn run(self) -> Result<Node, NodeOpenError> {
-        let Self { directory, replica, log, machine, shared, .. } = self;
-        let Self { members, listen_peer, timing, run, mut rng, .. } = self;
+impl<M: StateMachine> Opened<M> {
+    fn run(self) -> Result<Node, NodeOpenError> {
+        let Self { recovered, members, listener, timing, run, mut rng } = self;
+        let Recovered { directory, replica, log, machine, shared } = recovered;
         let identity = directory.identity().clone();
-        let listener = ListensFor::Peers.listen(&listen_peer).await?;
         let shared = Arc::new(shared);
         let (control, from_control) = mpsc::channel(CONTROL_EVENTS_MAX);
         let (bulk, from_bulk) = mpsc::channel(BULK_MESSAGES_MAX);
@@ -194,7 +184,7 @@ impl<M: StateMachine> Opened<M> {
         };
         let (records, to_append) = std::sync::mpsc::channel();
         let catch_up = Arc::new(CatchUpQueue::default());
-        let thread = NodeOpenError::Thread;
+        let thread = |error| NodeOpenError::from(NotRun::NoThread(error));
         // The machine has applied this while the log was read.
         let _ = notices.send(Notice::Applied(machine.applied()));
         let (machine, machine_thread) =
@@ -238,8 +228,10 @@ async fn supervise(
 ) -> Result<(), NodeError> {
     let peers = Arc::clone(&sinks.peers);
     let shared = Arc::clone(&sinks.shared);
+    // Whatever happens to its task, those around it hear that it has ended.
+    let running = AssertUnwindSafe(replica::run(make_shell, sources, sinks)).catch_unwind();
     let ended = tokio::select! {
-        ended = replica::run(make_shell, sources, sinks) => ended,
+        ended = running => ended.unwrap_or(Err(NodeError::Panicked { thread: "replica" })),
         fatal = peers.fatal() => Err(NodeError::Peers(fatal)),
     };
     shared.end();
@@ -247,39 +239,12 @@ async fn supervise(
     // The channels of the threads are closed. The appender ends when it has written what it was given.
     // The machine ends with the batch that it is at, for nobody hears of it any more. The clients of
     // the batches behind it hear that the outcome is unknown, and the next start applies those batches.
-    let joined = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            let _ = thread.join();
+    for thread in threads {
+        // Another thread to wait on might not be started now.
+        while !thread.is_finished() {
+            sleep(LOOK_AGAIN).await;
         }
-    });
-    let _ = joined.await;
+        let _ = thread.join();
+    }
     ended
-}
-
-/// The addresses of all members: as stored, except for those that are given now.
-fn addresses(
-    directory: &DataDirectory,
-    given: &BTreeMap<ReplicaId, String>,
-) -> Result<BTreeMap<ReplicaId, String>, NodeOpenError> {
-    let configuration = directory.identity().constants.first_configuration();
-    if let Some(&replica) = given.keys().find(|replica| !configuration.contains(**replica)) {
-        let members = configuration.members().to_vec();
-        return Err(NodeOpenError::NoMember { replica, members });
-    }
-    let mut addresses = directory.peers().clone();
-    addresses.extend(given.iter().map(|(replica, address)| (*replica, address.clone())));
-    let me = directory.identity().replica;
-    let missing =
-        configuration.members().iter().find(|it| **it != me && !addresses.contains_key(it));
-    if let Some(&replica) = missing {
-        return Err(NodeOpenError::NoAddress { replica });
-    }
-    let mut places = BTreeMap::new();
-    for (replica, address) in &addresses {
-        if let Some(other) = places.insert(address, *replica) {
-            let (replicas, address) = ([other, *replica], address.clone());
-            return Err(NodeOpenError::SameAddress { replicas, address });
-        }
-    }
-    Ok(addresses)
 }

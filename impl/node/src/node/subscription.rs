@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use synod_model::{FrameRoom, Slot, SlotRange};
 use synod_wire::api::{Delivery, SubscribeError};
+use synod_wire::blocking;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -55,7 +56,7 @@ impl NodeSubscription {
         let first = self.next;
         tokio::spawn(async move {
             let turn = Arc::clone(&inner.disk_reads).acquire_owned().await;
-            let reading = tokio::task::spawn_blocking(move || {
+            let reading = blocking::run("follower", move || {
                 // Held until the thread is done, whether or not anybody still waits for it.
                 let _turn = turn;
                 read(&inner, SlotRange { first, last })

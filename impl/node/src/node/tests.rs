@@ -3,14 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId, Slot,
 };
-use tokio::runtime::Builder;
-use tokio::task::spawn_blocking;
+use synod_wire::api::{Consistency, NotDone, QueryError, ReadError, SubmitError, Unknown};
 use tokio::time::timeout;
 
 use super::{FOLLOWER_READS_MAX, Node, NodeSubscription};
@@ -25,31 +23,27 @@ const IN_TIME: Duration = Duration::from_secs(10);
 
 /// A cluster of one.
 async fn alone(data_dir: &Path) -> Node {
+    one_of(data_dir, 1).await
+}
+
+/// The first of so many members. The others do not run.
+async fn one_of(data_dir: &Path, members: u16) -> Node {
     let me = ReplicaId(0);
-    let first = Configuration::new(ConfigurationId(1), vec![me]).unwrap();
+    let all: Vec<_> = (0..members).map(ReplicaId).collect();
+    let peers = all.iter().map(|id| (*id, format!("127.0.0.1:{}", id.0 + 1))).collect();
+    let first = Configuration::new(ConfigurationId(1), all).unwrap();
     let new = NewReplica {
         cluster_name: "alone".into(),
         constants: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
         replica: me,
         incarnation: Incarnation(1),
         log: LogLimits::default(),
-        peers: [(me, "127.0.0.1:1".into())].into(),
+        peers,
     };
     drop(DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &new).unwrap());
     let listen_peer = Some("127.0.0.1:0".into());
     let config = Config { listen_peer, ..Config::new(data_dir) };
     Node::open(config, BareLog).await.unwrap()
-}
-
-/// The only thread that may read is busy until what this returns is dropped.
-fn busy() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
-    let (until, wait) = mpsc::channel::<()>();
-    let (begins, has_begun) = mpsc::channel();
-    spawn_blocking(move || {
-        let _ = begins.send(());
-        let _ = wait.recv();
-    });
-    (until, has_begun)
 }
 
 /// Takes what the log has, up to this slot.
@@ -125,27 +119,51 @@ async fn followers_that_are_behind_wait_for_their_turn_and_are_not_refused() {
     node.stop().await.unwrap();
 }
 
-#[test]
-fn a_read_that_outlasts_its_wait_is_gone_on_with() {
+#[tokio::test]
+async fn a_read_that_outlasts_its_wait_is_gone_on_with() {
     let data_dir = tempfile::tempdir().unwrap();
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
-    runtime.unwrap().block_on(async {
-        let node = alone(&data_dir.path().join("r0")).await;
-        node.submit("a").await.unwrap();
-        let mut subscription = node.subscribe(Slot(1));
+    let node = alone(&data_dir.path().join("r0")).await;
+    node.submit("a").await.unwrap();
+    let mut subscription = node.subscribe(Slot(1));
+    let turns = || {
+        let all = u32::try_from(FOLLOWER_READS_MAX).unwrap();
+        Arc::clone(&node.inner.disk_reads).acquire_many_owned(all)
+    };
 
-        // The wait for a read that takes long is given up: its read stands first in the queue.
-        let (slow, _) = busy();
-        let given_up = timeout(Duration::from_millis(20), subscription.next()).await;
-        assert!(given_up.is_err());
-        // Then the disk is busy for ever: a second read would never be made.
-        let (slow_again, has_begun) = busy();
-        drop(slow);
-        has_begun.recv_timeout(IN_TIME).unwrap();
+    // The wait for a read that takes long is given up: its read stands first in the queue.
+    let slow = turns().await.unwrap();
+    let given_up = timeout(Duration::from_millis(20), subscription.next()).await;
+    assert!(given_up.is_err());
+    // Behind it the disk is busy for ever: a second read would never be made.
+    let slow_again = tokio::spawn(turns());
+    tokio::task::yield_now().await;
+    drop(slow);
+    let slow_again = timeout(IN_TIME, slow_again).await.expect("the read is made").unwrap();
 
-        let deliveries = timeout(IN_TIME, subscription.next()).await.expect("it is read").unwrap();
-        assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
-        drop((slow_again, subscription));
-        node.stop().await.unwrap();
-    });
+    let deliveries = timeout(IN_TIME, subscription.next()).await.expect("it is read").unwrap();
+    assert_eq!(deliveries.first().map(|it| it.slot), Some(Slot(1)));
+    drop((slow_again, subscription));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_needs_a_majority_ends_at_its_deadline_without_one() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = one_of(&data_dir.path().join("r0"), 3).await;
+    let soon = Duration::from_millis(100);
+    // It has not met the others. It refuses at once.
+    let refused = node.submit_within("a", soon).await;
+    assert_eq!(refused, Err(SubmitError::NotDone(NotDone::Forming)));
+    node.stop().await.unwrap();
+
+    let node = alone(&data_dir.path().join("r1")).await;
+    node.submit("a").await.unwrap();
+    assert_eq!(node.submit_within("b", IN_TIME).await.unwrap().slot, Slot(3));
+    let stopping = node.inner.parts.calls.clone();
+    // No call is taken any more: the queue is full.
+    let _full = stopping.reserve_many(stopping.max_capacity()).await.unwrap();
+    assert_eq!(node.submit_within("c", soon).await, Err(SubmitError::Unknown(Unknown::Deadline)));
+    assert_eq!(node.read_within(soon).await, Err(ReadError::Deadline));
+    let query = node.query_within("", Consistency::Linearizable, soon).await;
+    assert_eq!(query, Err(QueryError::Deadline));
 }

@@ -226,7 +226,7 @@ fn verdict(disk: &dyn Disk, file: &IdentityFile) -> Result<LogEnd, RecoverError>
         None => Ok(()),
         Some(error) => Err(RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None)),
     };
-    let survey = survey(disk, file.identity.incarnation, &file.log, is_decodable)?;
+    let survey = survey(disk, file.identity.incarnation, &file.log, |_, _| {}, is_decodable)?;
     survey.last.as_ref().map_or(Ok(()), is_decodable)?;
     Ok(LogEnd { end: survey.end, batches: survey.next.number - 1, interrupted: survey.interrupted })
 }

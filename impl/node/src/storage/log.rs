@@ -92,6 +92,25 @@ impl Log {
     pub fn recover<F, E>(
         directory: &DataDirectory,
         preparation: Preparation,
+        on_record: F,
+    ) -> Result<Self, RecoverError>
+    where
+        F: FnMut(Record<Value>) -> Result<(), E>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self::recover_telling(directory, preparation, |_, _| {}, on_record)
+    }
+
+    /// The same. `progress` is told how many segments are read, of how many: before the first one, and
+    /// after each.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover`](Self::recover).
+    pub(crate) fn recover_telling<F, E>(
+        directory: &DataDirectory,
+        preparation: Preparation,
+        progress: impl FnMut(u64, u64),
         mut on_record: F,
     ) -> Result<Self, RecoverError>
     where
@@ -110,7 +129,7 @@ impl Log {
             recovered.batches += 1;
             Ok(())
         };
-        let survey = survey(&*disk, incarnation, &limits, &mut hand_out)?;
+        let survey = survey(&*disk, incarnation, &limits, progress, &mut hand_out)?;
         let Files { present, spare } = mend(&*disk, &limits, &survey)?;
         if let Some(last) = &survey.last {
             hand_out(last)?;

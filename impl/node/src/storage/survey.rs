@@ -62,14 +62,17 @@ pub(super) struct Survey {
 
 /// Reads the whole log. `on_batch` gets each sound batch but the last, in order, as soon as the batch
 /// after it is known to be sound. So each was durable before the next was written.
+/// `progress` is told how many segments are read, of how many.
 pub(super) fn survey(
     disk: &dyn Disk,
     incarnation: Incarnation,
     limits: &LogLimits,
+    mut progress: impl FnMut(u64, u64),
     mut on_batch: impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
 ) -> Result<Survey, RecoverError> {
     let segments = Listing::read(disk)?.segments;
     check_numbers(disk, &segments)?;
+    progress(0, segments.len() as u64);
     let mut surveyor = Surveyor {
         disk,
         limits,
@@ -101,6 +104,7 @@ pub(super) fn survey(
         if is_empty && segment != segments[0] {
             spare = Some(segment);
         }
+        progress(index as u64 + 1, segments.len() as u64);
     }
     let Surveyor { last, end, next, suspect, .. } = surveyor;
     let interrupted = suspect.map(|it| it.interrupted);

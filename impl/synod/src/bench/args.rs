@@ -13,14 +13,16 @@ use crate::args::duration;
 pub(crate) const ABOUT: &str = "\
 Measure how fast a cluster is, and how fast this machine could be at best.
 
-Each client has a session and one request in flight. Without --endpoints, it starts three replicas
-on this machine, with real disks, and stops them at the end. Without --clients and --connections, it
-measures two loads: one client, and 256 clients on 256 connections.
+Each client has a session and one request in flight. Without --endpoints, it
+starts three replicas on this machine, with real disks, and stops them at the
+end. Without --clients and --connections, it measures two loads: one client, and
+256 clients on 256 connections.
 
-It measures floors in the same run: one fdatasync of a 4 KiB batch in the data directory, one round
-trip on loopback, a bare replication (one value through three processes that only pass it on and
-sync it, without a protocol), and an echo server (the requests of the same clients, answered by a
-process that does nothing else). Times are medians.";
+It measures floors in the same run: one fdatasync of a 4 KiB batch in the data
+directory, one round trip on loopback, a bare replication (one value through
+three processes that only pass it on and sync it, without a protocol), and an
+echo server (the requests of the same clients, answered by a process that does
+nothing else). Times are medians.";
 
 pub(crate) const CODES: &str = "\
 Exit codes:
@@ -35,7 +37,7 @@ pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) command: Option<BenchCommand>,
     /// The replicas to measure, where they take clients; give all that run, because each counts its
-    /// own fdatasyncs
+    /// own fdatasyncs. It writes to their log, and what it writes stays there
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub(crate) endpoints: Vec<Endpoint>,
     /// How many clients [default: as many as connections]

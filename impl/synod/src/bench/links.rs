@@ -22,8 +22,8 @@ use cluster::{Cluster, Conditions};
 use report::{Report, length, megabytes};
 
 use crate::exit::Exit;
-use crate::local::Signals;
 use crate::output::Output;
+use crate::signals::Signals;
 
 /// How long the replicas get used to their links before they are measured: 2 s and four round trips.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -96,7 +96,7 @@ impl LinksBench {
         let mut cluster = Cluster::start(&self.program, &data).await?;
         let is_done = tokio::select! {
             () = self.measure(&mut cluster, conditions) => true,
-            () = signals.next() => false,
+            _ = signals.next() => false,
         };
         cluster.stop().await?;
         Ok(is_done)

@@ -4,6 +4,7 @@
 #[path = "../../../client/tests/client/fake.rs"]
 mod fake;
 mod outputs;
+mod signals;
 #[allow(dead_code)]
 mod synod_command;
 
@@ -176,8 +177,8 @@ async fn status_tells_of_each_replica_also_of_one_that_is_not_there() {
     assert!(!done.stdout.contains('\x1b'), "no colours in a pipe: {}", done.stdout);
     let lines: Vec<_> = done.stdout.lines().map(str::split_whitespace).collect();
     let words: Vec<Vec<_>> = lines.into_iter().map(Iterator::collect).collect();
-    assert_eq!(words[1][1..4], ["r0", "coordinator", "r0"]);
-    assert_eq!(words[2][1..4], ["r1", "follower", "r0"]);
+    assert_eq!(words[1][1..3], ["r0", "coordinator"]);
+    assert_eq!(words[2][1..4], ["r1", "follows", "r0"]);
     assert_eq!(words[3][1..3], ["-", "unreachable"]);
 
     let done = run(&["status", "--json", "--endpoints", &endpoints]).await;
@@ -201,6 +202,7 @@ async fn bench_measures_floors_and_load_and_leaves_no_session() {
     let shape = ["--clients", "5", "--connections", "2", "--value-bytes", "7"];
     let done = run(&[&args[..], &shape].concat()).await;
     assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("warning: this writes to the cluster"), "{}", done.stderr);
     let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     let floors = [
         "fdatasync_us",
@@ -261,4 +263,57 @@ async fn bench_refuses_what_no_cluster_takes() {
         assert_eq!(done.code, 2, "{}", done.stderr);
         assert!(done.stderr.contains(says), "{}", done.stderr);
     }
+}
+
+/// The runtime would panic. Where no thread has the stack that it is to have, none can be started.
+#[tokio::test]
+async fn a_want_of_threads_is_an_error() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_synod"));
+    command.args(["status", "--endpoints", "localhost:1"]);
+    command.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let done = Synod::spawn(command).ended().await;
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(done.stderr.starts_with("error: the threads of this program could not be started"));
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn answers_are_also_there_as_json() {
+    let cluster = Cluster::new();
+    let replica = Running::start(&cluster, 0).await;
+    let endpoint = replica.endpoint.as_str();
+    let done = run(&["submit", "--json", "--endpoints", endpoint, "a", "b"]).await;
+    let lines: Vec<serde_json::Value> =
+        done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0], serde_json::json!({ "outcome": "done", "number": 1, "slot": 2 }));
+    assert_eq!(lines[1]["slot"], 3);
+    let done = run(&["read", "--json", "--endpoints", endpoint]).await;
+    let read: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(read, serde_json::json!({ "slot": 4 }));
+
+    let nobody = nobody().await;
+    let args = ["submit", "--json", "--timeout", "500ms", "--endpoints", &nobody, "c"];
+    let done = run(&args).await;
+    let line: serde_json::Value = serde_json::from_str(done.stdout.trim()).unwrap();
+    assert_eq!((done.code, &line["outcome"]), (3, &"not_done".into()), "{line}");
+    assert!(line["why"].as_str().unwrap().contains("no replica could be asked"), "{line}");
+}
+
+#[tokio::test]
+async fn endpoints_come_from_the_environment_and_each_counts_once() {
+    let cluster = Cluster::new();
+    let replica = Running::start(&cluster, 0).await;
+    let endpoint = replica.endpoint.as_str();
+    let other_spelling = endpoint.replace("127.0.0.1", "localhost");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_synod"));
+    command.args(["status", "--json"]);
+    command.env("SYNOD_ENDPOINTS", format!("{endpoint},{other_spelling}"));
+    let done = Synod::spawn(command).ended().await;
+    let reports: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(reports.as_array().unwrap().len(), 1, "{reports}");
+
+    // A benchmark writes, so it takes no cluster that it is not given.
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_synod"));
+    command.args(["bench", "--help"]).env("SYNOD_ENDPOINTS", endpoint);
+    assert!(!Synod::spawn(command).ended().await.stdout.contains("SYNOD_ENDPOINTS"));
 }

@@ -29,7 +29,13 @@ pub(crate) struct Synod(Child);
 impl Synod {
     pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
-        command.args(args).kill_on_drop(true);
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that runs `synod`.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().unwrap())
     }

@@ -35,11 +35,12 @@ impl Local {
         })
         .await;
         let word = |line: &String, at| line.split_whitespace().nth(at).unwrap().to_owned();
-        let submits = told.iter().find(|line| line.contains(" submit --endpoints ")).unwrap();
+        let export = "  export SYNOD_ENDPOINTS=";
+        let endpoints = told.iter().find_map(|line| line.strip_prefix(export)).unwrap();
         let replicas = told.iter().filter(|line| line.contains("  process "));
         Self {
             directory: word(&told[0], 3),
-            endpoints: word(submits, 3),
+            endpoints: endpoints.to_owned(),
             process_ids: replicas.map(|line| word(line, 2).parse().unwrap()).collect(),
             synod,
             lines,

@@ -24,15 +24,15 @@ fn stopped() -> (Cluster, PathBuf) {
     (cluster, segment)
 }
 
-/// The replica does not start, reports these things, opens no port and changes nothing. `synod inspect`
+/// The replica does not start, reports these things, meets no peer and changes nothing. `synod inspect`
 /// reports the same. The other replicas go on.
 fn refuses(cluster: &mut Cluster, says: &[&str]) {
     let data_dir = cluster.data_dir(0);
     let before = contents(&data_dir);
     cluster.start(0).fails_with(says);
     let node = cluster.nodes.remove(&0).unwrap();
-    for port in ["listens for clients", "connected"] {
-        assert_eq!(node.lines_with(port), 0, "{}", node.told());
+    for line in ["recovered", "connected"] {
+        assert_eq!(node.lines_with(line), 0, "{}", node.told());
     }
     assert!(contents(&data_dir) == before, "something was changed");
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::cluster::Cluster;
+use crate::command::synod;
+use crate::wait::until;
 
 /// Longer than a replica takes to suspect that there is no coordinator, and to stand.
 const LONG: Duration = Duration::from_millis(2500);
@@ -73,4 +75,43 @@ fn a_coordinator_that_was_stopped_for_a_while_follows_the_one_after_it() {
     cluster.submit([before.id], &["afterwards"]);
     let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
     assert_eq!(values, ["meanwhile", "afterwards"]);
+}
+
+#[test]
+fn a_lost_majority_is_named_by_every_command() {
+    let (mut cluster, coordination) = Cluster::running(3);
+    let endpoints = cluster.endpoints(cluster.ids());
+    let done = synod(&["health", "--all", "--endpoints", &endpoints]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let works = format!("the cluster works: r{} coordinates; 3 of 3 members", coordination.id);
+    assert!(done.stdout.starts_with(&works), "{done:?}");
+
+    let survivor = (coordination.id + 1) % 3;
+    let others: Vec<_> = cluster.ids().filter(|id| *id != survivor).collect();
+    cluster.kill(others[0]);
+    cluster.settled_among(&[survivor, others[1]]);
+    assert_eq!(synod(&["health", "--endpoints", &endpoints]).code, 0, "two are enough");
+    let done = synod(&["health", "--all", "--endpoints", &endpoints]);
+    assert_eq!(done.code, 4, "{done:?}");
+    assert!(done.stdout.contains(&format!("missing: r{}", others[0])), "{done:?}");
+
+    cluster.kill(others[1]);
+    let alone = cluster.endpoint(survivor);
+    let missing =
+        format!("no majority: 1 of 3 members are there; missing: r{}, r{}", others[0], others[1]);
+    until("the survivor knows that it is alone", || {
+        let done = synod(&["health", "--endpoints", &alone]);
+        (done.code == 3 && done.stdout.contains(&missing)).then_some(())
+    });
+    for endpoints in [&alone, &endpoints] {
+        let done = synod(&["status", "--endpoints", endpoints]);
+        assert_eq!(done.code, 3, "{done:?}");
+        assert!(done.stdout.contains(&missing), "{done:?}");
+    }
+    assert!(cluster.status([survivor])[0]["lag_slots"].is_null(), "it cannot know");
+    let done = synod(&["submit", "--timeout", "1s", "--endpoints", &endpoints, "x"]);
+    assert!([3, 4].contains(&done.code), "{done:?}");
+    assert!(done.stderr.contains(&missing), "{done:?}");
+    synod(&["read", "--timeout", "1s", "--endpoints", &alone]).failed_with(&[&missing]);
+    assert_eq!(synod(&["health", "--endpoints", &cluster.endpoint(others[0])]).code, 1);
 }

@@ -1,10 +1,13 @@
 //! A node that is told to do something impossible.
 
+use std::fs;
 use std::net::TcpListener;
 
 use crate::cluster::Cluster;
 use crate::command::{Done, synod};
 use crate::process::with_nobody_starting;
+use crate::wait::until;
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 /// Runs replica 0 with these further arguments.
 fn node(cluster: &Cluster, more: &[&str]) -> Done {
@@ -25,8 +28,15 @@ fn an_unknown_key_of_the_configuration_is_reported() {
         node(&cluster, &["--config", &file]).failed_with(&[&file, key, "unknown field"]);
     }
     let file = cluster.file("node.toml", "[timing]\nheartbeat_ms = 100\nsuspect_after_ms = 150\n");
-    node(&cluster, &["--config", &file])
-        .failed_with(&["heartbeat_ms is 100, and suspect_after_ms 150"]);
+    node(&cluster, &["--config", &file]).failed_with(&[
+        "heartbeat_ms is 100, and suspect_after_ms 150",
+        &file,
+        "[timing]",
+    ]);
+    let file = cluster.file("node.toml", "listen_peer = 'nowhere'\n");
+    node(&cluster, &["--config", &file]).failed_with(&[&format!("{file}: listen_peer"), "no port"]);
+    let file = cluster.file("node.toml", "[timing]\nheartbeat_ms = 'soon'\n");
+    node(&cluster, &["--config", &file]).failed_with(&[&file, "heartbeat_ms = 'soon'"]);
     let missing = format!("{file}.missing");
     node(&cluster, &["--config", &missing]).failed_with(&[&missing, "No such file"]);
 }
@@ -67,7 +77,8 @@ fn addresses_that_lead_nowhere_are_refused() {
         assert_eq!(done.code, 2, "clap refuses it: {done:?}");
     }
     let file = cluster.file("node.toml", "[peers]\n1 = '0.0.0.0:7000'\n");
-    node(&cluster, &["--config", &file]).failed_with(&["is nowhere that others can go"]);
+    node(&cluster, &["--config", &file])
+        .failed_with(&["is nowhere that others can go", &format!("{file}: [peers] 1")]);
     for own in [0, 2].map(|id| cluster.peer_address(id)) {
         node(&cluster, &["--peers", &format!("1={own}")]).failed_with(&[
             "would have the same address",
@@ -75,4 +86,130 @@ fn addresses_that_lead_nowhere_are_refused() {
             "--peers ID=HOST:PORT",
         ]);
     }
+}
+
+/// Makes the log of a replica one that is never read to its end: its first segment is a pipe without a
+/// writer, and opening it waits.
+fn endless_log(cluster: &Cluster, id: u16) {
+    let segment = cluster.data_dir(id).join("log/00000001.wal");
+    fs::remove_file(&segment).unwrap();
+    mkfifoat(CWD, &segment, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_the_log_is_read() {
+    let cluster = Cluster::made(3);
+    endless_log(&cluster, 0);
+    let in_use = "Address already in use";
+    let for_peers = TcpListener::bind(cluster.peer_address(0)).unwrap();
+    node(&cluster, &[]).failed_with(&["cannot listen for peers at", in_use]);
+    with_nobody_starting(|| drop(for_peers));
+    let for_clients = TcpListener::bind(cluster.endpoint(0)).unwrap();
+    node(&cluster, &[]).failed_with(&["cannot listen for clients at", in_use]);
+    with_nobody_starting(|| drop(for_clients));
+    node(&cluster, &["--peers", "7=127.0.0.1:1"]).failed_with(&["7 is no member"]);
+}
+
+#[test]
+fn a_node_that_reads_its_log_says_so_and_clients_go_elsewhere() {
+    let (mut cluster, _) = Cluster::running(3);
+    cluster.stop(0);
+    endless_log(&cluster, 0);
+    cluster.start(0).tells("reads the log");
+    let endpoint = cluster.endpoint(0);
+    until("the client port says how far it is", || {
+        let done = synod(&["status", "--endpoints", &endpoint]);
+        done.stdout.contains("reading the log, 0 of ").then_some(())
+    });
+    let report = &cluster.status([0])[0];
+    assert_eq!(report["reachable"], true, "{report}");
+    assert_eq!(report["starting"]["segments_read"], 0, "{report}");
+
+    let args = ["submit", "--timeout", "1s", "--endpoints", &endpoint, "early"];
+    let done = synod(&args);
+    assert_eq!(done.code, 3, "it is not done: {done:?}");
+    assert!(done.stderr.contains("it is starting, and reads its log"), "{done:?}");
+    for command in ["read", "follow"] {
+        synod(&[command, "--timeout", "1s", "--endpoints", &endpoint]).failed_with(&["starting"]);
+    }
+    // The others work, and a client finds them.
+    cluster.settled_among(&[1, 2]);
+    cluster.submit([0, 1, 2], &["elsewhere"]);
+    assert!(cluster.read([0, 1, 2]) > 0);
+    cluster.stop(0);
+}
+
+#[test]
+fn ports_that_the_system_gives_to_callers_are_warned_of() {
+    let mut cluster = Cluster::made(3);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first = range.split_whitespace().next().unwrap();
+    let address = format!("127.0.0.1:{first}");
+    cluster.more_args.entry(0).or_default().extend(["--peers".to_owned(), format!("1={address}")]);
+    let node = cluster.start(0);
+    node.tells("the port is one of those that the system gives to callers");
+    node.tells(&address);
+    cluster.stop(0);
+}
+
+#[test]
+fn the_exit_code_says_whether_another_start_can_help() {
+    let mut cluster = Cluster::made(3);
+    assert_eq!(node(&cluster, &["--peers", "7=127.0.0.1:1"]).code, 5);
+    let _taken = TcpListener::bind(cluster.endpoint(0)).unwrap();
+    assert_eq!(node(&cluster, &[]).code, 1);
+    cluster.elsewhere.insert(0, cluster.path().join("nothing"));
+    assert_eq!(node(&cluster, &[]).code, 5);
+}
+
+#[test]
+fn an_error_is_a_line_of_a_json_log() {
+    let cluster = Cluster::made(3);
+    let done = node(&cluster, &["--log", "json", "--peers", "7=127.0.0.1:1"]);
+    let last: serde_json::Value =
+        serde_json::from_str(done.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "ERROR", "{done:?}");
+    assert_eq!(last["fields"]["exit_code"], 5);
+    let message = last["fields"]["message"].as_str().unwrap();
+    assert!(message.starts_with("replica 7 is no member") || message.starts_with("7 is no member"));
+    for line in done.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect(line);
+    }
+}
+
+/// A store of log lines takes each field as the type that it met first.
+#[test]
+fn a_field_of_a_json_log_has_one_type() {
+    let mut cluster = Cluster::made(3);
+    for id in cluster.ids() {
+        cluster.more_args.entry(id).or_default().extend(["--log".to_owned(), "json".to_owned()]);
+    }
+    cluster.environment.insert("SYNOD_LOG", "debug".to_owned());
+    cluster.start_all();
+    let before = cluster.settled();
+    cluster.kill(before.id);
+    let others: Vec<_> = cluster.ids().filter(|id| *id != before.id).collect();
+    cluster.settled_among(&others);
+    cluster.start(before.id);
+    cluster.settled();
+    let mut types = std::collections::BTreeMap::new();
+    for id in cluster.ids() {
+        for line in cluster.node(id).told().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect(line);
+            for (name, value) in line["fields"].as_object().unwrap() {
+                let of = (value.is_string(), value.is_number(), value.is_boolean());
+                assert_eq!(*types.entry(name.clone()).or_insert(of), of, "{name}: {line}");
+            }
+        }
+    }
+    assert!(types.len() > 3, "{types:?}");
+}
+
+#[test]
+fn an_invalid_filter_of_log_lines_is_an_error() {
+    let mut cluster = Cluster::made(3);
+    cluster.environment.insert("SYNOD_LOG", "debgu".to_owned());
+    let node = cluster.start(0);
+    assert_eq!(node.ended(), 2);
+    assert!(node.told().contains("SYNOD_LOG is `debgu`"), "{}", node.told());
 }

@@ -106,6 +106,12 @@ pub enum QueryError {
     /// The cluster is new, and its members have not all met.
     #[error("the cluster is still forming: not all of its members have met")]
     Forming,
+    /// The replica has not read its log yet. Another replica may be ready.
+    #[error("the replica is starting: it reads its log")]
+    Starting,
+    /// There was no answer before the deadline.
+    #[error("there was no answer before the deadline")]
+    Deadline,
 }
 
 impl QueryError {
@@ -121,6 +127,8 @@ impl From<ReadError> for QueryError {
             ReadError::TooMany => Self::TooMany,
             ReadError::Stopping => Self::Stopping,
             ReadError::Forming => Self::Forming,
+            ReadError::Starting => Self::Starting,
+            ReadError::Deadline => Self::Deadline,
         }
     }
 }

@@ -1,0 +1,334 @@
+//! Does the cluster work? One verdict, from what the replicas say: for `synod health`, for `synod status`,
+//! and for commands that failed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use synod_client::Endpoint;
+use synod_model::ReplicaId;
+use synod_wire::api::{Forming, ReplicaStatus, Role};
+
+use super::args::{AllEndpoints, duration};
+use super::exit::{Exit, error_text};
+use super::output::Output;
+use super::status::{self, Report};
+
+pub(crate) const ABOUT: &str = "\
+Say in one line whether the cluster works, for scripts and probes.
+
+It works if a coordinator has a majority. With one endpoint, the answer is that
+of one replica: whether it runs, has read its log, and is in touch with such a
+coordinator.";
+
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  the cluster works
+  1  no replica answered
+  2  the command line is invalid
+  3  the cluster does not work: there is no majority, no coordinator yet, or it
+     is still starting or forming
+  4  it works, and not as well as it was asked to: a member is missing or an
+     endpoint does not serve (--all), or a replica lags (--lag-max)";
+
+/// The arguments of `health`.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    #[command(flatten)]
+    pub(crate) endpoints: AllEndpoints,
+    /// Fail also if any member is missing, or any endpoint does not serve
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Fail also if a replica lags by more slots, or does not know its lag
+    #[arg(long, value_name = "SLOTS")]
+    pub(crate) lag_max: Option<u64>,
+    /// Print one JSON document instead of the line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long to wait for each replica, such as 2s or 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+pub(crate) async fn health(args: HealthArgs) -> anyhow::Result<Exit> {
+    let endpoints = args.endpoints.endpoints();
+    let reports = status::ask(&endpoints, args.timeout).await;
+    let health = Health::of(&reports);
+    let mut output = Output::new();
+    if args.json {
+        output.line(serde_json::to_string_pretty(&health)?)?;
+    } else {
+        output.line(&health)?;
+    }
+    output.flush()?;
+    let lags = |report: &Report| {
+        let lag = report.status.as_ref().and_then(|it| it.lag_slots);
+        args.lag_max.is_some_and(|most| lag.is_none_or(|lag| lag > most))
+    };
+    let is_less = (args.all && !health.is_complete()) || reports.iter().any(lags);
+    Ok(match health.exit() {
+        Exit::Done if is_less => Exit::Degraded,
+        exit => exit,
+    })
+}
+
+/// A command has failed for want of an answer. Prints the error, and why the cluster does not work if it
+/// does not.
+pub(crate) async fn failed(endpoints: &[Endpoint], error: anyhow::Error) -> anyhow::Result<Exit> {
+    anstream::eprint!("{}", error_text(&error));
+    explain(endpoints).await;
+    Ok(Exit::Failed)
+}
+
+/// Says on standard error why the cluster does not work, if it does not.
+pub(crate) async fn explain(endpoints: &[Endpoint]) {
+    const ANSWER_MAX: Duration = Duration::from_secs(1);
+    let health = Health::of(&status::ask(endpoints, ANSWER_MAX).await);
+    if !matches!(health.verdict, Verdict::Works | Verdict::Unreachable) {
+        anstream::eprintln!("  {health}");
+    }
+}
+
+/// Whether the cluster works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// A coordinator has a majority.
+    Works,
+    /// Too few members are there.
+    NoMajority,
+    /// A majority is there, and nobody coordinates it.
+    NoCoordinator,
+    /// Not all members have met.
+    Forming,
+    /// The replicas that answered read their logs.
+    Starting,
+    /// No replica answered.
+    Unreachable,
+}
+
+/// The health of a cluster, as far as the replicas that answered know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Health {
+    pub(crate) verdict: Verdict,
+    coordinator: Option<ReplicaId>,
+    members: BTreeSet<ReplicaId>,
+    /// Members that neither answered nor are connected with one that did. One that starts is missing.
+    missing: BTreeSet<ReplicaId>,
+    /// Endpoints that do not serve: they did not answer, start, or are out of touch.
+    not_serving: Vec<String>,
+    /// For how long the replicas that answered have been out of touch, at least.
+    out_of_touch_ms: Option<u64>,
+}
+
+impl Health {
+    pub(crate) fn of(reports: &[Report]) -> Self {
+        let running: Vec<_> = reports.iter().filter_map(|it| it.status.as_ref()).collect();
+        let starting = reports.iter().filter_map(|it| it.starting.as_ref());
+        let mut members = BTreeSet::new();
+        let mut present = BTreeSet::new();
+        for status in &running {
+            members.insert(status.replica);
+            members.extend(status.peers.iter().map(|it| it.replica));
+            present.insert(status.replica);
+            let connected = status.peers.iter().filter(|it| it.connected);
+            present.extend(connected.map(|it| it.replica));
+        }
+        for starting in starting.clone() {
+            members.insert(starting.replica);
+            present.remove(&starting.replica);
+        }
+        let missing: BTreeSet<_> = members.difference(&present).copied().collect();
+        let formed: Vec<_> =
+            running.iter().copied().filter(|it| it.forming == Forming::Formed).collect();
+        let coordinator = coordinator(&formed);
+        let verdict = if coordinator.is_some() {
+            Verdict::Works
+        } else if !formed.is_empty() {
+            let has_majority = present.len() > members.len() / 2;
+            if has_majority { Verdict::NoCoordinator } else { Verdict::NoMajority }
+        } else if !running.is_empty() {
+            Verdict::Forming
+        } else if starting.count() > 0 {
+            Verdict::Starting
+        } else {
+            Verdict::Unreachable
+        };
+        let serves = |report: &&Report| {
+            let status = report.status.as_ref();
+            status.is_some_and(|it| it.forming == Forming::Formed && it.out_of_touch_ms.is_none())
+        };
+        let not_serving = reports.iter().filter(|it| !serves(it)).map(|it| it.endpoint.clone());
+        let out_of_touch = running.iter().map(|it| it.out_of_touch_ms.unwrap_or_default()).min();
+        Self {
+            verdict,
+            coordinator,
+            members,
+            missing,
+            not_serving: not_serving.collect(),
+            out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
+        }
+    }
+
+    /// How a command ends that was asked for the health.
+    pub(crate) fn exit(&self) -> Exit {
+        match self.verdict {
+            Verdict::Works => Exit::Done,
+            Verdict::Unreachable => Exit::Failed,
+            _ => Exit::DoesNotWork,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.not_serving.is_empty()
+    }
+}
+
+/// The coordinator that has a majority, by what these replicas say: it says so itself, or a replica that
+/// is connected with it does.
+fn coordinator(formed: &[&ReplicaStatus]) -> Option<ReplicaId> {
+    let in_touch = |status: &&&ReplicaStatus| {
+        let connected = status.peers.iter().filter(|it| it.connected).count();
+        status.out_of_touch_ms.is_none() && 2 * (connected + 1) > status.peers.len() + 1
+    };
+    let in_touch = || formed.iter().filter(in_touch);
+    let coordinates = in_touch().filter(|it| it.role == Role::Coordinator);
+    let itself = coordinates.max_by_key(|it| it.sequence_number).map(|it| it.replica);
+    let by_followers = || {
+        let followers = in_touch().filter(|it| it.role == Role::Follower);
+        let followed = followers.filter_map(|it| {
+            let id = it.coordinator?;
+            it.peers.iter().any(|peer| peer.replica == id && peer.connected).then_some((it, id))
+        });
+        followed.max_by_key(|(it, _)| it.promised).map(|(_, id)| id)
+    };
+    itself.or_else(by_followers)
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = self.members.len();
+        let there = members - self.missing.len();
+        match (self.verdict, self.coordinator) {
+            (Verdict::Works, Some(id)) => {
+                write!(
+                    f,
+                    "the cluster works: r{id} coordinates; {there} of {members} members are there"
+                )?;
+            }
+            (Verdict::NoMajority | Verdict::Works, _) => {
+                write!(f, "no majority: {there} of {members} members are there")?;
+            }
+            (Verdict::NoCoordinator, _) => {
+                write!(
+                    f,
+                    "no coordinator: {there} of {members} members are there, none leads a majority"
+                )?;
+            }
+            (Verdict::Forming, _) => f.write_str("forming: not all members have met")?,
+            (Verdict::Starting, _) => f.write_str("starting: the log is being read")?,
+            (Verdict::Unreachable, _) => f.write_str("no replica answered")?,
+        }
+        if !self.missing.is_empty() {
+            let missing: Vec<_> = self.missing.iter().map(|id| format!("r{id}")).collect();
+            write!(f, "; missing: {}", missing.join(", "))?;
+        }
+        if let Some(ms) = self.out_of_touch_ms {
+            write!(f, "; out of touch for {} s", ms / 1000)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_model::{Run, SequenceNumber, Slot};
+    use synod_wire::api::{DiskStatus, PeerStatus, Starting};
+
+    /// Replica `me` of three, which is connected with these.
+    fn replica(me: u16, role: Role, coordinator: Option<u16>, connected: &[u16]) -> Report {
+        let peers = (0..3).filter(|id| *id != me).map(|id| PeerStatus {
+            replica: ReplicaId(id),
+            address: String::new(),
+            connected: connected.contains(&id),
+            dropped: 0,
+        });
+        let status = ReplicaStatus {
+            replica: ReplicaId(me),
+            run: Run(1),
+            forming: Forming::Formed,
+            role,
+            sequence_number: SequenceNumber(3),
+            coordinator: coordinator.map(ReplicaId),
+            promised: SequenceNumber(3),
+            committed: Slot(7),
+            applied: Slot(7),
+            lag_slots: Some(0),
+            out_of_touch_ms: None,
+            disk: DiskStatus::default(),
+            resident_bytes: 0,
+            peers: peers.collect(),
+        };
+        Report::of(format!("r{me}"), status)
+    }
+
+    fn told(reports: &[Report]) -> (Verdict, String) {
+        let health = Health::of(reports);
+        (health.verdict, health.to_string())
+    }
+
+    #[test]
+    fn a_coordinator_with_a_majority_works() {
+        let all = [
+            replica(0, Role::Coordinator, Some(0), &[1, 2]),
+            replica(1, Role::Follower, Some(0), &[0, 2]),
+        ];
+        let (verdict, text) = told(&all);
+        assert_eq!(verdict, Verdict::Works);
+        assert_eq!(text, "the cluster works: r0 coordinates; 3 of 3 members are there");
+        assert!(!Health::of(&[replica(0, Role::Coordinator, Some(0), &[1])]).is_complete());
+        // A follower knows it as well.
+        let (verdict, text) = told(&all[1..]);
+        assert_eq!((verdict, text.contains("r0 coordinates")), (Verdict::Works, true));
+    }
+
+    #[test]
+    fn who_is_missing_is_named() {
+        // It was the coordinator of a majority that is gone, or follows one that is.
+        for survivor in [
+            replica(0, Role::Coordinator, Some(0), &[]),
+            replica(0, Role::Canvassing, Some(1), &[]),
+            replica(0, Role::Follower, Some(1), &[]),
+        ] {
+            let (verdict, text) = told(&[survivor]);
+            assert_eq!(verdict, Verdict::NoMajority);
+            assert_eq!(text, "no majority: 1 of 3 members are there; missing: r1, r2");
+        }
+    }
+
+    #[test]
+    fn an_election_and_a_replica_out_of_touch_do_not_work() {
+        let standing = replica(0, Role::Candidate, Some(1), &[2]);
+        assert_eq!(told(&[standing]).0, Verdict::NoCoordinator);
+        let mut cut_off = replica(0, Role::Follower, Some(1), &[1, 2]);
+        cut_off.status.as_mut().expect("its status").out_of_touch_ms = Some(7_300);
+        let (verdict, text) = told(&[cut_off]);
+        assert_eq!(verdict, Verdict::NoCoordinator);
+        assert!(text.ends_with("out of touch for 7 s"), "{text}");
+    }
+
+    #[test]
+    fn a_replica_that_starts_is_missing() {
+        let starting =
+            Starting { replica: ReplicaId(2), run: Run(1), segments_read: 1, segments: 9 };
+        let starting = || Report::starting("r2".to_owned(), starting);
+        assert_eq!(told(&[starting()]).0, Verdict::Starting);
+        let (verdict, text) = told(&[replica(0, Role::Candidate, None, &[]), starting()]);
+        assert_eq!(verdict, Verdict::NoMajority);
+        assert!(text.ends_with("missing: r1, r2"), "{text}");
+        assert_eq!(told(&[]).0, Verdict::Unreachable);
+    }
+}
