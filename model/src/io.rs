@@ -103,6 +103,9 @@ pub struct Output<V> {
     /// There is a coordinator, or a candidate that may become one: this replica obeyed an order, or,
     /// at the coordinator, a majority answered its round. The failure detector starts its time anew.
     pub coordinator_heard: bool,
+    /// An election has come further: this replica has agreed to a canvass, or stands, or begins to
+    /// coordinate. The failure detector gives the election more time, and counts it as no success.
+    pub election_advances: bool,
     /// An [`Input::Elect`] was not obeyed.
     pub elect_refused: Option<ElectRefused>,
     /// What no correct peer can have sent.
@@ -119,6 +122,7 @@ impl<V> Default for Output<V> {
             had_already: Vec::new(),
             answers: Vec::new(),
             coordinator_heard: false,
+            election_advances: false,
             elect_refused: None,
             contradictions: Vec::new(),
         }
@@ -135,6 +139,7 @@ impl<V> Output<V> {
         self.serve.clear();
         self.answers.clear();
         self.coordinator_heard = false;
+        self.election_advances = false;
         self.elect_refused = None;
         self.contradictions.clear();
     }

@@ -270,6 +270,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         if std::mem::take(&mut self.effects.out.coordinator_heard) {
             self.detector.heard(now);
         }
+        if std::mem::take(&mut self.effects.out.election_advances) {
+            self.detector.election_advances(now);
+        }
         if self.effects.out.delivered.len() > delivered_before {
             self.detector.progress(now);
         }

@@ -72,6 +72,7 @@ impl<V: Value> Coordinator<V> {
             rounds: Rounds::default(),
         };
         common.suspects = false;
+        out.election_advances = true;
         for submission in chosen.entries.iter().filter_map(Entry::submission_id) {
             *coordinator.known.entry(submission).or_default() += 1;
         }

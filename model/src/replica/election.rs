@@ -191,6 +191,7 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         common.suspects = false;
         self.role = Role::Candidate(Candidate::new(s));
+        out.election_advances = true;
         common.raise_promise(s);
         common.write(Content::Promised(s), out);
     }

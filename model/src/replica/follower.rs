@@ -132,6 +132,7 @@ impl<V: Value> Common<V> {
     fn answer_canvass(&self, s: SequenceNumber, run: Run, out: &mut Output<V>) {
         if self.suspects && s > self.acceptor.promised() {
             self.reply(s, Reply::Agree { run }, out);
+            out.election_advances = true;
         }
     }
 

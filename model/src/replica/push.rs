@@ -104,8 +104,9 @@ impl<V: Value> Coordinator<V> {
     ) {
         let watermark = common.watermark();
         if held.pushed_through < watermark {
-            // Nothing tells it that these were never sent, unless a later slot is pushed.
-            if self.open.is_empty() {
+            // Nothing tells it that these were never sent, unless a later slot is pushed. If it has no
+            // room, it knows, and asks.
+            if self.open.is_empty() && held.room_through == Slot::MAX {
                 let first = held.pushed_through.next();
                 common.serve(member, SlotRange { first, last: watermark }, out);
             }

@@ -115,6 +115,12 @@ impl Detector {
         self.wait(now);
     }
 
+    /// An election has come further. It takes round trips and writes, and another candidate would only
+    /// disturb it.
+    pub(crate) fn election_advances(&mut self, now: Duration) {
+        self.wait(now);
+    }
+
     /// Something that was unanswered is answered, or is on its way.
     pub(crate) fn progress(&mut self, now: Duration) {
         self.resent = 0;
