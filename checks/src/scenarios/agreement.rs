@@ -146,7 +146,7 @@ pub(super) const TAIL: ScenarioRow = ScenarioRow {
     name: "tail",
     shows: "what is older than the tail is served from the disk",
     tier: Tier::Quick,
-    states: StateCount::Counted(178_345),
+    states: StateCount::Counted(178_609),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },
@@ -159,7 +159,7 @@ pub(super) const TAIL_BYTES: ScenarioRow = ScenarioRow {
     name: "tail-bytes",
     shows: "room for the bytes of one entry: acceptors are full, tails are short",
     tier: Tier::Quick,
-    states: StateCount::Counted(338_331),
+    states: StateCount::Counted(387_225),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { value_bytes_max: 1, accepted_bytes_max: 33, ..small_limits() },

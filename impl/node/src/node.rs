@@ -352,10 +352,10 @@ impl Node {
     }
 
     /// For how long this replica has been out of touch with a coordinator that has a majority. None while
-    /// it is in touch, and as long as the shell does not measure it.
-    #[expect(clippy::unused_self, reason = "the shell will publish it")]
+    /// it is in touch.
     fn out_of_touch_ms(&self) -> Option<u64> {
-        None
+        let out_of_touch = self.inner.parts.shared.out_of_touch()?;
+        Some(u64::try_from(out_of_touch.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The id of this replica.

@@ -87,6 +87,15 @@ pub(crate) struct Effects<S, R> {
     pub(crate) unanswered: Option<Unanswered>,
 }
 
+/// How long a replica has not heard of a coordinator. Times are counted from the start of the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Silence {
+    /// It heard of one at this time.
+    pub(crate) since: Duration,
+    /// Until this time, it is no wonder that it has heard nothing.
+    pub(crate) counts_from: Duration,
+}
+
 /// Why a coordinator has stepped down by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unanswered {
@@ -157,6 +166,15 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// The highest slot that is known to be committed, by this replica itself or by its peers' messages.
     pub(crate) fn known_watermark(&self) -> Slot {
         self.heard_watermark.max(self.replica.status().watermark)
+    }
+
+    /// Since when this replica has heard of no coordinator that has a majority, and from when on that
+    /// means something. None if it is one.
+    pub(crate) fn silence(&self) -> Option<Silence> {
+        let since = self.detector.heard_at();
+        let counts_from = since + self.detector.suspect_after();
+        let coordinates = matches!(self.replica.status().role, RoleName::Coordinator { .. });
+        (!coordinates).then_some(Silence { since, counts_from })
     }
 
     /// When the shell must be flushed next, even if nothing happens.
@@ -256,9 +274,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     fn suspect(&mut self, now: Duration) {
         let coordinates =
             |it: &Self| matches!(it.replica.status().role, RoleName::Coordinator { .. });
-        let coordinated = coordinates(self);
+        let before = coordinates(self);
         self.step(Input::Suspect, now);
-        if coordinated && !coordinates(self) {
+        if before && !coordinates(self) {
             let (limit, round_trip) = (self.detector.suspect_after(), self.detector.round_trip());
             self.effects.unanswered = Some(Unanswered { limit, round_trip });
         }

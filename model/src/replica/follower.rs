@@ -49,6 +49,7 @@ impl<V: Value> Replica<V> {
                 if self.common.is_possible(first, &entries) {
                     self.common.obey_accept(from, s, first, entries, out);
                     self.follow_watermark(from, s, watermark, Some(first), out);
+                    self.common.follows_accepts_again(s, first, out);
                 }
             }
             Order::Commit { watermark } => {
@@ -104,12 +105,12 @@ impl<V: Value> Replica<V> {
         let next = common.watermark().next();
         common.told = Some(told).filter(|told| *told >= next);
         let is_lost = accepted_from.is_some_and(|first| next < first);
-        if common.told.is_some() && (is_lost || common.asks_at_once) {
+        // While it has told how far it has room, the coordinator pushes nothing above.
+        let is_not_pushed = common.told_room.is_some();
+        if common.told.is_some() && (is_lost || is_not_pushed || common.asks_at_once) {
             common.ask(from, told, out);
-            common.asks_at_once = common.disk_is_stalled();
-        } else if common.told.is_none() && common.told_room.is_none() {
-            common.asks_at_once = false;
         }
+        common.asks_at_once &= common.told.is_some() && common.disk_is_stalled();
         self.forward_held_back(out);
     }
 }
@@ -180,8 +181,6 @@ impl<V: Value> Common<V> {
         }
         if beyond_limit {
             self.refuse_beyond_room(s, out);
-        } else {
-            self.told_room = None;
         }
         // Another value is committed there, or the slot is no longer in memory. The committed slots are
         // the answer.
@@ -266,12 +265,26 @@ impl<V: Value> Common<V> {
     /// An accept went further than there is room. The coordinator is told, and pushes no more. What is
     /// committed meanwhile has to be asked for.
     fn refuse_beyond_room(&mut self, s: SequenceNumber, out: &mut Output<V>) {
-        self.asks_at_once = true;
         let through = self.room_through();
         if self.told_room != Some(through) {
             self.told_room = Some(through);
             self.reply(s, Reply::Room { through }, out);
         }
+    }
+
+    /// An accept of slots from `first` on was taken. If it joins what is committed here and nothing is
+    /// lacking, this replica keeps up again: the coordinator may push everything.
+    fn follows_accepts_again(&mut self, s: SequenceNumber, first: Slot, out: &mut Output<V>) {
+        let joins = first <= self.watermark().next() && self.told.is_none();
+        if self.told_room.is_some_and(|told| first <= told) && joins && self.has_all_room() {
+            self.told_room = None;
+            self.reply(s, Reply::Room { through: Slot::MAX }, out);
+        }
+    }
+
+    /// Whether there is room for entries in as many slots as the limit says.
+    fn has_all_room(&self) -> bool {
+        self.room_through() >= self.watermark().plus(self.limits().accepted_slots_max)
     }
 
     /// Tells the coordinator when there is much more room than it was told of.

@@ -39,6 +39,7 @@ impl<V: Value> Replica<V> {
         if common.forwards_to() == Some(peer) {
             // Its next order tells this replica that it can be reached, and what is missing here.
             common.asks_at_once = true;
+            common.told_room = None;
             self.clients.forward_anew();
         }
         match &mut self.role {

@@ -32,6 +32,7 @@ fn a_majority_that_runs_for_long_enough_agrees() {
         for silent in 0..1usize << replicas {
             let runs: Vec<usize> = (0..replicas).filter(|at| silent & (1 << at) == 0).collect();
             if runs.len() == needed || runs.len() == replicas {
+                comes_to_agree(&mut schedule.run(), &runs, Repair::Reconnected);
                 for lost in [true, false] {
                     let mut cluster = schedule.run();
                     if lost {
@@ -39,7 +40,7 @@ fn a_majority_that_runs_for_long_enough_agrees() {
                             envelope.pending = false;
                         }
                     }
-                    comes_to_agree(&mut cluster, &runs);
+                    comes_to_agree(&mut cluster, &runs, Repair::Resend);
                 }
             }
         }
@@ -105,8 +106,18 @@ fn the_same_inputs_have_the_same_outputs() {
     });
 }
 
+/// How what is lost gets repeated.
+#[derive(Clone, Copy, PartialEq)]
+enum Repair {
+    /// The shell gives a resend of everything, again and again.
+    Resend,
+    /// The shell says once that all connections were made anew. Then nothing is lost. Only what a
+    /// coordinator has no room for in its queue waits for a resend.
+    Reconnected,
+}
+
 /// Isolates the other replicas. Checks that the replicas `runs`, which have no failures, come to agree.
-fn comes_to_agree(cluster: &mut Cluster, runs: &[usize]) {
+fn comes_to_agree(cluster: &mut Cluster, runs: &[usize], repair: Repair) {
     for at in 0..cluster.nodes.len() {
         cluster.nodes[at].isolated = !runs.contains(&at);
         if cluster.nodes[at].replica.is_none() && runs.contains(&at) {
@@ -116,6 +127,20 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize]) {
     cluster.applies_at_once = true;
     for &at in runs {
         cluster.apply(at, Slot::MAX);
+    }
+    if repair == Repair::Reconnected {
+        for envelope in &mut cluster.network.sent {
+            envelope.pending = false;
+        }
+    }
+    for &at in runs {
+        for &other in runs.iter().filter(|other| **other != at) {
+            let peer = cluster.nodes[other].id;
+            if repair == Repair::Reconnected {
+                cluster.step(at, Input::Reconnected { peer });
+            }
+            cluster.step(at, Input::Drained { peer });
+        }
     }
     for _ in 0..60 {
         cluster.stabilize();
@@ -130,7 +155,13 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize]) {
             cluster.stabilize();
         }
         for &at in runs {
-            cluster.step(at, Input::Resend);
+            let waits_for_room =
+                has_same_log(cluster, runs) && runs.iter().any(|&it| cluster.coordinates(it));
+            let input = match repair {
+                Repair::Reconnected if !waits_for_room => Input::Heartbeat,
+                _ => Input::Resend,
+            };
+            cluster.step(at, input);
         }
     }
     panic!("{runs:?} never agree:\n{}", crate::cluster::text::status(cluster));
@@ -142,20 +173,24 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize]) {
 /// An entry that was accepted under an older number may stay above the watermark. The coordinator was
 /// elected without it, and overwrites it with the next submission.
 fn agree(cluster: &Cluster, runs: &[usize]) -> bool {
-    let status = |at: usize| cluster.nodes[at].replica.as_ref().map(Replica::status);
-    let first = status(runs[0]).map(|it| (it.promised, it.watermark));
-    runs.iter().any(|&at| cluster.coordinates(at))
+    has_same_log(cluster, runs)
+        && runs.iter().any(|&at| cluster.coordinates(at))
         && runs.iter().all(|&at| {
             let node = &cluster.nodes[at];
-            let Some((promised, watermark)) = status(at).map(|it| (it.promised, it.watermark))
-            else {
-                return false;
-            };
-            let is_open =
-                |(slot, it): (&Slot, &Written)| *slot > watermark && it.s == Some(promised);
-            first == Some((promised, watermark))
-                && !node.disk.log().iter().any(is_open)
-                && node.submissions.is_empty()
-                && node.reads.is_empty()
+            node.submissions.is_empty() && node.reads.is_empty()
         })
+}
+
+/// Whether the replicas `runs` obey one number and have the same log, and no slot is open under it.
+fn has_same_log(cluster: &Cluster, runs: &[usize]) -> bool {
+    let status = |at: usize| cluster.nodes[at].replica.as_ref().map(Replica::status);
+    let first = status(runs[0]).map(|it| (it.promised, it.watermark));
+    runs.iter().all(|&at| {
+        let node = &cluster.nodes[at];
+        let Some((promised, watermark)) = status(at).map(|it| (it.promised, it.watermark)) else {
+            return false;
+        };
+        let is_open = |(slot, it): (&Slot, &Written)| *slot > watermark && it.s == Some(promised);
+        first == Some((promised, watermark)) && !node.disk.log().iter().any(is_open)
+    })
 }

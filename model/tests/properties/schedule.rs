@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{Entry, Input, Limits, Opening, ReadId, Request, SessionId, Slot, Verdict};
+use synod_model::{
+    Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, SessionId, Slot, Verdict,
+};
 
 use crate::cluster::{Cluster, SESSION, V};
 
@@ -112,10 +114,39 @@ pub(crate) enum Act {
     Resend {
         at: usize,
     },
+    Heartbeat {
+        at: usize,
+    },
+    /// News of the way from `at` to a peer.
+    Way {
+        at: usize,
+        peer: u16,
+        news: Way,
+    },
     Apply {
         at: usize,
         through: u64,
     },
+}
+
+/// What a shell says of the way to a peer. None of it need be true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Reconnected,
+    Full,
+    Drained,
+    Served,
+}
+
+impl Way {
+    fn input(self, peer: ReplicaId) -> Input<V> {
+        match self {
+            Self::Reconnected => Input::Reconnected { peer },
+            Self::Full => Input::Full { peer },
+            Self::Drained => Input::Drained { peer },
+            Self::Served => Input::Served { peer },
+        }
+    }
 }
 
 pub(crate) fn schedules(acts: std::ops::Range<usize>) -> impl Strategy<Value = Schedule> {
@@ -165,7 +196,18 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         2 => at().prop_map(|at| Act::Suspect { at }),
         4 => (at(), any::<bool>()).prop_map(|(at, canvass)| Act::Elect { at, canvass }),
         6 => at().prop_map(|at| Act::Resend { at }),
+        4 => at().prop_map(|at| Act::Heartbeat { at }),
+        6 => (at(), 0..6u16, way()).prop_map(|(at, peer, news)| Act::Way { at, peer, news }),
         3 => (at(), 0..20u64).prop_map(|(at, through)| Act::Apply { at, through }),
+    ]
+}
+
+fn way() -> impl Strategy<Value = Way> {
+    prop_oneof![
+        4 => Just(Way::Reconnected),
+        3 => Just(Way::Full),
+        3 => Just(Way::Drained),
+        1 => Just(Way::Served),
     ]
 }
 
@@ -324,6 +366,10 @@ impl Act {
             Self::Suspect { at } => cluster.step(at % replicas, Input::Suspect),
             Self::Elect { at, canvass } => cluster.step(at % replicas, Input::Elect { canvass }),
             Self::Resend { at } => cluster.step(at % replicas, Input::Resend),
+            Self::Heartbeat { at } => cluster.step(at % replicas, Input::Heartbeat),
+            Self::Way { at, peer, news } => {
+                cluster.step(at % replicas, news.input(ReplicaId(peer)));
+            }
             Self::Apply { at, through } => cluster.apply(at % replicas, Slot(through)),
         }
     }

@@ -18,10 +18,10 @@ use tracing::{error, info, warn};
 use super::call::{Call, Query, ReadReply, SubmitReply};
 use super::catch_up_queue::ClosesWhenDropped;
 use super::machine::{Batch, MachineRunner};
-use super::shared::Shared;
+use super::shared::{PublishedSilence, Shared};
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
-use crate::shell::{Shell, ShellEvent, Unanswered};
+use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -86,7 +86,11 @@ pub(super) async fn run(
         }
         let status = shell.status();
         tell_change(&seen, &status);
-        sinks.shared.publish(&status, shell.known_watermark());
+        let silence = shell.silence().map(|Silence { since, counts_from }| PublishedSilence {
+            since: start + since,
+            counts_from: start + counts_from,
+        });
+        sinks.shared.publish(&status, shell.known_watermark(), silence);
         seen = status;
     };
     shell.stop();
@@ -225,10 +229,9 @@ async fn act(
     let effects = shell.effects();
     if let Some(Unanswered { limit, round_trip }) = effects.unanswered.take() {
         warn!(
-            limit_ms = limit.as_millis() as u64,
-            round_trip_ms = round_trip.as_millis() as u64,
-            "ceases to coordinate: no majority has answered within the limit, though the longest round \
-             trip is shorter"
+            ?limit,
+            longest_round_trip = ?round_trip,
+            "ceases to coordinate: a majority has not answered within the limit"
         );
     }
     let out = &mut effects.out;

@@ -3,11 +3,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use synod_model::{Delivered, Entry, Slot, Status, Verdict};
 use synod_wire::Value;
 use synod_wire::api::Delivery;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::recent::RecentDeliveries;
 use super::verdict_history::VerdictHistory;
@@ -29,8 +31,19 @@ pub(super) struct Published {
     pub(super) status: Status,
     /// Everything up to this slot is committed, by what this replica knows and what its peers say.
     pub(super) known_watermark: Slot,
+    /// How long the replica has not heard of a coordinator. None while it is one.
+    pub(super) silence: Option<PublishedSilence>,
     /// The node has ended.
     pub(super) ended: bool,
+}
+
+/// How long a replica has not heard of a coordinator that has a majority.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PublishedSilence {
+    /// It heard of one at this time.
+    pub(super) since: Instant,
+    /// Until this time, it is no wonder that it has heard nothing.
+    pub(super) counts_from: Instant,
 }
 
 impl Shared {
@@ -39,6 +52,7 @@ impl Shared {
             published: watch::Sender::new(Published {
                 known_watermark: status.watermark,
                 status,
+                silence: None,
                 ended: false,
             }),
             verdicts: RwLock::new(verdicts),
@@ -48,12 +62,18 @@ impl Shared {
     }
 
     /// Publishes the status. Followers wake up if the log has become longer.
-    pub(super) fn publish(&self, status: &Status, known_watermark: Slot) {
+    pub(super) fn publish(
+        &self,
+        status: &Status,
+        known_watermark: Slot,
+        silence: Option<PublishedSilence>,
+    ) {
         self.published.send_if_modified(|published| {
             let before = (published.status.watermark, published.status.durable);
             let wakes = before != (status.watermark, status.durable);
             published.status.clone_from(status);
             published.known_watermark = known_watermark;
+            published.silence = silence;
             wakes
         });
     }
@@ -65,6 +85,14 @@ impl Shared {
 
     pub(super) fn watch(&self) -> watch::Receiver<Published> {
         self.published.subscribe()
+    }
+
+    /// For how long the replica has been out of touch with a coordinator that has a majority. None while
+    /// it is in touch.
+    pub(super) fn out_of_touch(&self) -> Option<Duration> {
+        let silence = self.published.borrow().silence?;
+        let now = Instant::now();
+        (now > silence.counts_from).then(|| now.saturating_duration_since(silence.since))
     }
 
     pub(super) fn status(&self) -> (Status, Slot) {

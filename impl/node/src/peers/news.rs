@@ -23,6 +23,7 @@ pub(super) struct News {
 }
 
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 struct Pending {
     is_reconnected: bool,
     is_full: bool,

@@ -88,6 +88,7 @@ pub(crate) struct Detector {
     round_trip: Duration,
     suspect_at: Duration,
     stand_at: Duration,
+    heard_at: Duration,
     /// How often the replica stood since it last heard of a coordinator.
     stood: u32,
 }
@@ -103,6 +104,7 @@ impl Detector {
             rng,
             suspect_at: now,
             stand_at: now,
+            heard_at: now,
             stood: 0,
         };
         detector.heard(now);
@@ -112,6 +114,7 @@ impl Detector {
     /// There is a coordinator, or a candidate that may become one.
     pub(crate) fn heard(&mut self, now: Duration) {
         self.stood = 0;
+        self.heard_at = now;
         self.wait(now);
     }
 
@@ -134,6 +137,11 @@ impl Detector {
 
     pub(crate) fn round_trip(&self) -> Duration {
         self.round_trip
+    }
+
+    /// When this replica last heard of a coordinator, or began.
+    pub(crate) fn heard_at(&self) -> Duration {
+        self.heard_at
     }
 
     /// How long this replica hears of no coordinator before it suspects.
