@@ -91,7 +91,7 @@ pub(super) const LOST_DIRECTORIES: ScenarioRow = ScenarioRow {
     name: "lost-directories",
     shows: "two data directories are lost, of one replica or of two",
     tier: Tier::Full,
-    states: StateCount::Counted(2_747_926),
+    states: StateCount::Counted(2_465_939),
     scenario: || Scenario {
         submissions: two_values(),
         forming: true,
