@@ -1,6 +1,5 @@
 //! The gate stores what the core says, and answers what the core says.
 
-use futures_util::FutureExt;
 use synod_model::{Greeting, Incarnation, KnownMembers, ReplicaId};
 
 use super::kit::{MemoryStore, identity};
@@ -79,16 +78,4 @@ async fn a_store_that_panics_is_an_error_and_is_not_called_again() {
     assert!(matches!(error, GateError::Store(_)), "{error}");
     let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("a panic");
     assert!(matches!(error, GateError::Closed), "{error}");
-}
-
-/// Tokio panics without a runtime as it does when the system starts no thread.
-#[test]
-fn without_a_thread_nothing_is_stored_until_there_is_one() {
-    let gate = Gate::new(&identity(0, 2, 10), MemoryStore::new(&identity(0, 2, 10)));
-    let greet = || gate.receive(R1, Incarnation(11), Greeting::Hello);
-    let outcome = greet().now_or_never().expect("it does not wait");
-    assert!(matches!(outcome, Err(GateError::NoThread)), "{outcome:?}");
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(greet()).expect("new");
-    gate.close().now_or_never().expect("it waits in this thread");
 }

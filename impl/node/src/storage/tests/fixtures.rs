@@ -27,6 +27,8 @@ pub(super) fn new_replica() -> NewReplica {
     let members = (0..3).map(ReplicaId).collect();
     let configuration = Configuration::new(ConfigurationId(1), members).expect("three members");
     let limits = Limits {
+        // The default of the first clusters: the files are compared with theirs.
+        open_slots_max: 1024,
         frame_bytes_max: VALUE_BYTES_MAX as u64,
         value_bytes_max: VALUE_BYTES_MAX as u64,
         frame_entries_max: 8,
