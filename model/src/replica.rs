@@ -101,7 +101,7 @@ impl<V: Value> Replica<V> {
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
             if may_push {
-                coordinator.push_held_back(&mut self.common, out);
+                coordinator.push_held_back(None, &mut self.common, out);
             }
             coordinator.proceed(&mut self.common, &mut self.clients, out);
         }
@@ -170,7 +170,7 @@ impl<V: Value> Replica<V> {
             _ => {}
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
-            coordinator.push_held_back(&mut self.common, out);
+            coordinator.push_held_back(Some(from), &mut self.common, out);
         }
     }
 

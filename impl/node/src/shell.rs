@@ -217,6 +217,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     pub(crate) fn flush(&mut self, now: Duration) {
         if !self.submissions.is_empty() {
             let submissions = std::mem::take(&mut self.submissions);
+            self.detector.begins(now);
             self.step(Input::Submit(submissions), now);
         }
         if !self.reads.is_empty() {

@@ -56,6 +56,7 @@ impl<V: Value> Common<V> {
             return;
         }
         match self.serving.get_mut(&peer) {
+            // The portion before has not left yet.
             Some(served) if served.last.next() == first => served.last = last,
             _ => {
                 self.serving.insert(peer, SlotRange { first, last });
@@ -70,6 +71,9 @@ impl<V: Value> Common<V> {
         let Some(SlotRange { first, last }) = self.serving.remove(&peer) else {
             return;
         };
+        if first > last {
+            return;
+        }
         let (watermark, log_starts_at) = (self.watermark(), self.learner.log_starts_at());
         let tail_starts_at = self.learner.tail_starts_at();
         let through = if first < tail_starts_at {
@@ -88,9 +92,8 @@ impl<V: Value> Common<V> {
             out.send(peer, Message::Committed { log_starts_at, first, entries, watermark });
             Slot(after.0 - 1)
         };
-        if through < last {
-            self.serving.insert(peer, SlotRange { first: through.next(), last });
-        }
+        // It stays, even if nothing is left, until the portion has left: more may be asked for meanwhile.
+        self.serving.insert(peer, SlotRange { first: through.next(), last });
     }
 
     /// The first of `entries`, which `from` says are committed from slot `first` on, that differs from
@@ -163,7 +166,10 @@ impl<V: Value> Replica<V> {
         common.write(Content::Committed { first: next, entries: news }, out);
         let watermark = common.watermark();
         common.catch_up = common.catch_up.take().filter(|catch_up| catch_up.through > watermark);
-        common.ask(from, theirs, out);
+        // What another peer serves is not asked for here, too.
+        if common.catch_up.as_ref().is_none_or(|catch_up| catch_up.from == from) {
+            common.ask(from, theirs, out);
+        }
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(common.watermark());
         }

@@ -45,7 +45,7 @@ pub(crate) struct Common<V> {
     pub(crate) asks_at_once: bool,
     /// The committed slots that are on their way to this replica.
     pub(crate) catch_up: Option<CatchUp>,
-    /// What peers have asked for and were not sent yet.
+    /// What peers have asked for and were not sent yet. Nothing, while their last portion is leaving.
     pub(crate) serving: BTreeMap<ReplicaId, SlotRange>,
     /// The room for entries that was told to the coordinator of the promised number, after an accept
     /// went further.

@@ -110,7 +110,11 @@ impl<V: Value> Replica<V> {
         if common.told.is_some() && (is_lost || is_not_pushed || common.asks_at_once) {
             common.ask(from, told, out);
         }
-        common.asks_at_once &= common.told.is_some() && common.disk_is_stalled();
+        // A round says nothing of what is on its way. An accept shows that accepts arrive again.
+        let is_asked = common.told.is_some() && !common.disk_is_stalled();
+        if is_asked || accepted_from.is_some() {
+            common.asks_at_once = false;
+        }
         self.forward_held_back(out);
     }
 }
@@ -272,14 +276,28 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// An accept of slots from `first` on was taken. If it joins what is committed here and nothing is
-    /// lacking, this replica keeps up again: the coordinator may push everything.
+    /// An accept of slots from `first` on was taken. If nothing is lacking before it, this replica keeps
+    /// up again: the coordinator may push everything.
     fn follows_accepts_again(&mut self, s: SequenceNumber, first: Slot, out: &mut Output<V>) {
-        let joins = first <= self.watermark().next() && self.told.is_none();
-        if self.told_room.is_some_and(|told| first <= told) && joins && self.has_all_room() {
+        if self.told_room.is_some_and(|told| first <= told)
+            && first < self.first_lacking(s)
+            && self.has_all_room()
+        {
             self.told_room = None;
             self.reply(s, Reply::Room { through: Slot::MAX }, out);
         }
+    }
+
+    /// The first slot above the watermark that holds nothing under `s`.
+    fn first_lacking(&self, s: SequenceNumber) -> Slot {
+        let mut next = self.watermark().next();
+        for (slot, held) in self.acceptor.accepted() {
+            if *slot != next || held.s != s {
+                break;
+            }
+            next = next.next();
+        }
+        next
     }
 
     /// Whether there is room for entries in as many slots as the limit says.

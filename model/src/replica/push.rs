@@ -78,14 +78,19 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Pushes a portion of what is held back from each member that has room for more.
-    pub(super) fn push_held_back(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
+    /// Pushes a portion of what is held back from each member that has room for more; or from `only` one.
+    pub(super) fn push_held_back(
+        &mut self,
+        only: Option<ReplicaId>,
+        common: &mut Common<V>,
+        out: &mut Output<V>,
+    ) {
         if self.held_back.is_empty() {
             return;
         }
         let mut held_back = core::mem::take(&mut self.held_back);
         held_back.retain(|member, held| {
-            if !common.full.contains(member) {
+            if only.is_none_or(|only| only == *member) && !common.full.contains(member) {
                 self.push(*member, held, common, out);
             }
             let last = Slot(self.next_slot(common.watermark()).0 - 1);

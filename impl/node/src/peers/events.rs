@@ -24,8 +24,8 @@ pub enum PeerEvent {
     /// does not count.
     Full(ReplicaId),
     /// After [`Full`](Self::Full): less than 1 MiB waits for this peer, and for less than a second.
-    /// Or all of it was lost with the connection. Then this follows
-    /// [`Reconnected`](Self::Reconnected).
+    /// [`Reconnected`](Self::Reconnected) says that, too; if the queue is full all the same,
+    /// [`Full`](Self::Full) follows again.
     Drained(ReplicaId),
     /// Little of the catch-up that was sent to this peer still waits: less than 1 MiB. More may follow.
     CatchUpLeft(ReplicaId),

@@ -86,6 +86,8 @@ impl News {
     pub(super) fn take(&self, peer: ReplicaId, now: Instant) -> Option<PeerEvent> {
         let mut pending = self.lock();
         if std::mem::take(&mut pending.is_reconnected) {
+            // The replica takes the way to be free now. If it is not, it is told so again.
+            pending.told.is_full = false;
             return Some(PeerEvent::Reconnected(peer));
         }
         if pending.is_full != pending.told.is_full {

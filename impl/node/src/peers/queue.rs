@@ -266,8 +266,7 @@ impl FrameQueue {
         if is_full { None } else { oldest.map(|oldest| oldest + FULL_AFTER) }
     }
 
-    /// There is a connection. The replica is told of it, and after that, if the queue was full when the
-    /// last connection ended, that it has drained.
+    /// There is a connection. The replica is told of it.
     pub(super) fn open(&self, news: &News, now: Instant) {
         let mut state = self.state();
         state.is_open = true;

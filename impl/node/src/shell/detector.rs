@@ -82,6 +82,7 @@ pub(crate) struct Detector {
     rng: Rng,
     heartbeat_at: Duration,
     resend_at: Duration,
+    resent_at: Duration,
     /// How often everything was repeated since there was progress.
     resent: u32,
     /// The longest round trip to a peer.
@@ -98,6 +99,7 @@ impl Detector {
         let mut detector = Self {
             heartbeat_at: now + timing.heartbeat,
             resend_at: now + timing.resend_after,
+            resent_at: now,
             resent: 0,
             round_trip: Duration::ZERO,
             timing,
@@ -125,9 +127,20 @@ impl Detector {
     }
 
     /// Something that was unanswered is answered, or is on its way.
+    ///
+    /// That puts a resend off, but not for ever: what makes progress may be something else than what was
+    /// lost.
     pub(crate) fn progress(&mut self, now: Duration) {
+        let Timing { resend_after, resend_after_max, .. } = self.timing;
+        let latest = self.resent_at + resend_after_max.max(resend_after);
         self.resent = 0;
-        self.resend_at = now + self.timing.resend_after + self.round_trip;
+        self.resend_at = (now + resend_after).min(latest) + self.round_trip;
+    }
+
+    /// A client has begun to wait for something.
+    pub(crate) fn begins(&mut self, now: Duration) {
+        self.resent = 0;
+        self.resend_at = self.resend_at.min(now + self.timing.resend_after + self.round_trip);
     }
 
     /// The longest round trip to a peer, as it was measured last. It counts from the next wait on.
@@ -176,6 +189,7 @@ impl Detector {
             Some(Alarm::Heartbeat)
         } else if now >= self.resend_at {
             self.resent = self.resent.saturating_add(1);
+            self.resent_at = now;
             let Timing { resend_after, resend_after_max, .. } = self.timing;
             let wait = resend_after.saturating_mul(1 << self.resent.min(8)).min(resend_after_max);
             self.resend_at = now + wait + self.round_trip;
@@ -272,12 +286,25 @@ mod tests {
     #[test]
     fn everything_is_repeated_only_without_progress_and_ever_more_seldom() {
         assert_eq!(of(&alarms(1, &[], 20_000), Alarm::Resend), [1_000, 3_000, 7_000, 15_000]);
+    }
+
+    #[test]
+    fn progress_puts_a_resend_off_and_a_new_wait_brings_it_near() {
         let mut detector = Detector::new(Timing::default(), Rng::with_seed(1), ms(0));
-        for now in (0..60_000).step_by(10) {
-            detector.progress(ms(now));
+        let mut resends = Vec::new();
+        for now in (0..30_000).step_by(10) {
+            if now < 20_000 {
+                detector.progress(ms(now));
+            }
+            if now == 28_000 {
+                detector.begins(ms(now));
+            }
             while let Some(alarm) = detector.due(ms(now)) {
-                assert_ne!(alarm, Alarm::Resend, "at {now} ms");
+                if alarm == Alarm::Resend {
+                    resends.push(now);
+                }
             }
         }
+        assert_eq!(resends, [8_000, 16_000, 20_990, 22_990, 26_990, 29_000]);
     }
 }
