@@ -102,6 +102,7 @@ pub const TABLE: &[ScenarioRow] = &[
     agreement::CATCH_UP,
     agreement::TAIL,
     agreement::TAIL_BYTES,
+    agreement::ROOM,
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,

@@ -168,6 +168,21 @@ pub(super) const TAIL_BYTES: ScenarioRow = ScenarioRow {
     },
 };
 
+pub(super) const ROOM: ScenarioRow = ScenarioRow {
+    name: "room",
+    shows: "a follower says how far it has room, and accepts beyond are held back from it",
+    tier: Tier::Quick,
+    states: StateCount::Counted(294_442),
+    scenario: || Scenario {
+        submissions: vec![request(1, &[1]), request(2, &[1])],
+        limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },
+        loses: ASIDE.without(MessageKinds::of(&[MessageKind::Room])),
+        resend: true,
+        reaches: vec![Witness::CommittedEverywhere, Witness::AcceptHeldBack],
+        ..Scenario::new(3, 2, &[1])
+    },
+};
+
 pub(super) const OVERTAKEN: ScenarioRow = ScenarioRow {
     name: "overtaken",
     shows: "five replicas: an old coordinator with an open slot hears of another's commit",

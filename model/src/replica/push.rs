@@ -63,6 +63,13 @@ impl<V: Value> Coordinator<V> {
         self.held_back.insert(member, HeldBack { pushed_through, room_through: Slot::MAX });
     }
 
+    /// Whether an open slot was not sent to a follower that has no room for it.
+    #[cfg(feature = "stateright")]
+    pub(crate) fn holds_back(&self) -> bool {
+        let last = self.open.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
+        self.held_back.values().any(|held| held.pushed_through < last && held.room_through < last)
+    }
+
     /// `member` takes entries in slots up to `through`.
     pub(super) fn take_room(&mut self, member: ReplicaId, through: Slot, common: &Common<V>) {
         if through > Slot::MAX {

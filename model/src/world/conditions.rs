@@ -153,6 +153,10 @@ impl World {
             Witness::DeadMessageInFlight => {
                 state.in_flight.iter().any(|id| self.is_dead(*id, &state.locals))
             }
+            Witness::AcceptHeldBack => self.replicas().any(|it| {
+                matches!(&self.local(state, it).replica.role,
+                    Role::Coordinator(coordinator) if coordinator.holds_back())
+            }),
             Witness::ElectionExceedsWindow => {
                 let open = |it: usize| match &self.local(state, it).replica.role {
                     Role::Coordinator(coordinator) => coordinator.open.len() as u64,

@@ -116,6 +116,7 @@ properties! {
         SubmissionForwarded = "a submission is forwarded",
         RequestOvertakes = "a request overtakes an earlier one",
         LagsBehindTail = "a replica lags behind another's tail",
+        AcceptHeldBack = "an accept is held back from a follower without room",
         DeadMessageInFlight = "a dead message is in flight",
         ElectionExceedsWindow = "an election finishes more slots than the window has",
         RequestGivenUp = "a request is given up before it is delivered",
