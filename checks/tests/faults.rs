@@ -1,4 +1,5 @@
-//! The heads of the seeded faults in `checks/faults/` name what exists.
+//! The heads of the seeded faults in `checks/faults/`, and the rules without one in `docs/faults.md`, name
+//! what exists.
 //!
 //! `checks/faults/run` builds the checker once for every fault, and compares names as text. A wrong
 //! name in a head would be found only there, minutes later. This test finds it at once.
@@ -46,6 +47,46 @@ fn heads_name_a_rule_a_scenario_a_property_and_its_steps() {
         // A fault is found by what it violates, not by what it no longer reaches.
         assert_ne!(property.kind(), PropertyKind::Sometimes, "{file}: {name:?}");
     }
+}
+
+/// The text of all tests of the core and of the node, and the names of the golden scripts.
+fn tests() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    let mut text = String::new();
+    let mut folders = vec![root.join("model"), root.join("impl/node/src")];
+    while let Some(folder) = folders.pop() {
+        for file in fs::read_dir(folder).expect("a folder") {
+            let path = file.expect("a file").path();
+            let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.extend((name != "target").then_some(path));
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                text += &fs::read_to_string(path).expect("a source file");
+            } else if path.parent().is_some_and(|it| it.ends_with("tests/scripts")) {
+                text.extend(["fn ", name, "()\n"]);
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn rules_without_a_seeded_fault_name_tests_that_exist() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let rules = page.split("<!-- rules -->").nth(1).and_then(|it| it.split("<!-- /rules").next());
+    let rows =
+        rules.expect("the table of rules").lines().filter(|line| line.starts_with('|')).skip(2);
+    let tests = tests();
+    let mut count = 0;
+    for row in rows {
+        let fails = row.rsplit('|').nth(1).expect("a last column");
+        for name in fails.split('`').skip(1).step_by(2).filter(|name| !name.contains('/')) {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name:?}: {row}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} tests are named");
 }
 
 #[test]

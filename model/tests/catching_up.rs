@@ -1,0 +1,127 @@
+//! Catch-up, portion by portion: what leaves, what is asked for, and when.
+
+mod replica;
+
+use replica::{OTHERS, Subject, V, request};
+use synod_model::{
+    ConfigurationId, Input, Limits, Message, Order, ReplicaId, SequenceNumber, Slot,
+};
+
+/// A frame has one entry.
+fn limits() -> Limits {
+    Limits { frame_entries_max: 1, ..Limits::default() }
+}
+
+/// What the last step sent of what is committed: the first slot of each message.
+fn served(it: &Subject) -> Vec<u64> {
+    let served = it.sent().filter_map(|message| match message {
+        Message::Committed { first, .. } => Some(first.0),
+        _ => None,
+    });
+    served.collect()
+}
+
+/// The slots that the last step asked for.
+fn asked(it: &Subject) -> Vec<(u64, u64)> {
+    let asked = it.sent().filter_map(|message| match message {
+        Message::Ask { from, through } => Some((from.0, through.0)),
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn ask(it: &mut Subject, from: u64, through: u64) {
+    let (from, through) = (Slot(from), Slot(through));
+    it.receive(OTHERS[0], Message::Ask { from, through });
+}
+
+fn left(it: &mut Subject) {
+    it.step(Input::Served { peer: OTHERS[0] });
+}
+
+/// The coordinator says that everything up to this slot is committed.
+fn round(it: &mut Subject, watermark: u64) {
+    let order: Order<V> = Order::Commit { watermark: Slot(watermark) };
+    let (configuration, s) = (ConfigurationId(1), SequenceNumber(4));
+    it.receive(OTHERS[0], Message::Order { configuration, s, order });
+}
+
+/// A portion of one slot comes from `peer`, which has committed everything up to `watermark`.
+fn portion(it: &mut Subject, peer: ReplicaId, slot: u64, watermark: u64) {
+    let (log_starts_at, first, watermark) = (Slot(1), Slot(slot), Slot(watermark));
+    let entries = vec![request(slot, 1)];
+    it.receive(peer, Message::Committed { log_starts_at, first, entries, watermark });
+}
+
+#[test]
+fn the_next_portion_leaves_when_the_last_one_has_left() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=4).map(|number| request(number, 1)));
+    ask(&mut it, 1, 2);
+    assert_eq!(served(&it), [1]);
+    // More is asked for meanwhile. It waits in its turn.
+    ask(&mut it, 3, 4);
+    assert!(served(&it).is_empty());
+    for slot in 2..=4 {
+        left(&mut it);
+        assert_eq!(served(&it), [slot]);
+    }
+    // The last portion is leaving still.
+    it.commit([request(5, 1)]);
+    ask(&mut it, 5, 5);
+    assert!(served(&it).is_empty());
+    left(&mut it);
+    assert_eq!(served(&it), [5]);
+    left(&mut it);
+    assert!(served(&it).is_empty());
+}
+
+#[test]
+fn a_new_connection_ends_what_was_being_served() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=4).map(|number| request(number, 1)));
+    ask(&mut it, 1, 4);
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    left(&mut it);
+    assert!(served(&it).is_empty());
+    ask(&mut it, 1, 4);
+    assert_eq!(served(&it), [1]);
+}
+
+#[test]
+fn nothing_is_asked_for_twice_unless_it_is_lost() {
+    let mut it = Subject::follower(limits());
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(1, 4)]);
+    round(&mut it, 4);
+    assert!(asked(&it).is_empty());
+    it.committed(1, [request(1, 1)]);
+    assert!(asked(&it).is_empty());
+    // Slot 2 is missing before slot 3. The next order makes it ask anew.
+    it.committed(3, [request(3, 1)]);
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(2, 4)]);
+}
+
+#[test]
+fn what_was_committed_meanwhile_is_asked_for_too() {
+    let mut it = Subject::follower(limits());
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    round(&mut it, 2);
+    assert_eq!(asked(&it), [(1, 2)]);
+    portion(&mut it, OTHERS[0], 1, 4);
+    assert_eq!(asked(&it), [(3, 4)], "slot 2 is on its way");
+    portion(&mut it, OTHERS[0], 2, 4);
+    assert!(asked(&it).is_empty());
+}
+
+#[test]
+fn another_peer_is_not_asked_for_what_is_on_its_way() {
+    let mut it = Subject::follower(limits());
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(1, 4)]);
+    portion(&mut it, OTHERS[1], 1, 9);
+    assert!(asked(&it).is_empty());
+}
