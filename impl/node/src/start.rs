@@ -29,7 +29,8 @@ pub(crate) enum Committed {
 }
 
 /// Recovers the log of `directory`, and the replica that wrote it. Committed slots go to `committed` as
-/// they are read, in order. `progress` is told how many segments are read, of how many. The application has applied everything up to `applied`.
+/// they are read, in order. `progress` is told how many segments are read, of how many. The application
+/// has applied everything up to `applied`.
 pub(crate) fn start(
     directory: &DataDirectory,
     preparation: Preparation,

@@ -73,9 +73,9 @@ pub struct LinkTiming {
     pub dial_max: Duration,
     /// For the handshake. Default 5 s: the other end may have to store something first, on a busy disk.
     pub handshake_max: Duration,
-    /// For a peer to accept any bytes, and for a control message to be written. Default 10 s: far longer than an election takes, so waiting
-    /// longer gains nothing. A peer that was stopped, or whose inbox stays full, does not keep a full
-    /// queue for ever.
+    /// For a peer to accept any bytes, and for a control message to be written. Default 10 s: far longer
+    /// than an election takes, so waiting longer gains nothing. A peer that was stopped, or whose inbox
+    /// stays full, does not keep a full queue for ever.
     pub write_max: Duration,
     /// Before a peer is dialled again after the first failure. Default 50 ms.
     pub backoff_min: Duration,

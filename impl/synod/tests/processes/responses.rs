@@ -58,9 +58,10 @@ impl StateMachine for Counter {
     }
 }
 
-/// What the processes run: a node until it is killed. It is no test, and ignored as one.
+/// What the processes run: a node until it is killed. It is not a test. It stands here because a test can
+/// start no other program with a state machine than itself.
 #[test]
-#[ignore = "a process of the test below"]
+#[ignore = "not a test: the program that the test below starts as processes"]
 fn counter_process() {
     let (Some(data_dir), Ok(listen_client)) = (env::var_os(DATA_DIR), env::var(LISTEN_CLIENT))
     else {
