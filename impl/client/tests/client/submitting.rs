@@ -340,12 +340,15 @@ async fn what_is_given_up_is_told_what_is_known_of_it() {
         replica.node.behave(Manner::CommitAndSilent);
         let taken = client.start("taken").await;
         replica.node.has_requests(2).await;
-        replica.node.behave(Manner::Refuse(api::NotDone::TooMany));
-        let refused = client.start("refused").await;
-        replica.node.has_requests(3).await;
         client.give_up().await;
         assert!(matches!(taken.await, Err(SubmitFailed::Unknown(_))));
-        assert!(matches!(refused.await, Err(SubmitFailed::NotDone(_))));
+
+        // Nobody is there any more, so this one is never sent.
+        let endpoint = replica.die().await;
+        let client = Client::new(vec![endpoint], options()).unwrap();
+        let unsent = client.start("unsent").await;
+        client.give_up().await;
+        assert!(matches!(unsent.await, Err(SubmitFailed::NotDone(_))));
     })
     .await;
 }
