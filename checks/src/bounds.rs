@@ -60,6 +60,12 @@ pub struct Bounds {
     /// The replicas that may lose their data directory [default: all]
     #[arg(long, value_name = "REPLICAS")]
     pub may_lose: Option<ReplicaSet>,
+    /// How often a disk loses the end of its durable log [default: 0]
+    #[arg(long, value_name = "N")]
+    pub rollbacks: Option<Count<0, 100>>,
+    /// The replicas whose disks may do that [default: all]
+    #[arg(long, value_name = "REPLICAS")]
+    pub may_roll_back: Option<ReplicaSet>,
     /// Replicas ask before they stand, and may suspect the coordinator
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub canvass: Option<bool>,

@@ -9,6 +9,7 @@ mod bounds;
 mod clients;
 mod elections;
 mod forming;
+mod histories;
 mod larger;
 mod reads;
 
@@ -127,6 +128,8 @@ pub const TABLE: &[ScenarioRow] = &[
     forming::FORMING_LOSSES,
     forming::LOST_DIRECTORY,
     forming::LOST_AND_CRASHED,
+    histories::TWO_HISTORIES,
+    histories::DIVIDED_VOTES,
     larger::CRASHES_4,
     larger::CRASH_4,
     larger::GAPS_4,
@@ -134,6 +137,7 @@ pub const TABLE: &[ScenarioRow] = &[
     larger::PIPELINE_ALL,
     larger::SESSIONS_ALL,
     forming::LOST_DIRECTORIES,
+    histories::DIVIDED_CATCH_UP,
     larger::CRASHES_DEEP,
     larger::GAPS_DEEP,
     larger::FIVE,

@@ -21,6 +21,7 @@ use crate::frames::FrameRoom;
 use crate::limits::Limits;
 use crate::message::{self, Promise};
 use crate::numbers::{SequenceNumber, Slot};
+use crate::prefix::{EntryDigest, Prefix};
 
 /// The promise and the accepted entries of one replica.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,8 @@ pub(crate) struct Acceptor<V> {
 pub(crate) struct Held<V> {
     pub(crate) s: SequenceNumber,
     pub(crate) entry: Entry<V>,
+    /// What the entry adds to the running hash.
+    pub(crate) digest: EntryDigest,
     pub(crate) durable: bool,
 }
 
@@ -77,7 +80,8 @@ impl<V: Value> Acceptor<V> {
             accepted: CountedMap::default(),
         };
         for (slot, s, entry) in accepted {
-            acceptor.accepted.insert(slot, Held { s, entry, durable: true });
+            let digest = EntryDigest::of(&entry);
+            acceptor.accepted.insert(slot, Held { s, entry, digest, durable: true });
         }
         acceptor
     }
@@ -135,7 +139,8 @@ impl<V: Value> Acceptor<V> {
 
     /// Holds `entry` from now on, under `s`; its record is being written.
     pub(crate) fn hold(&mut self, slot: Slot, s: SequenceNumber, entry: Entry<V>) {
-        self.accepted.insert(slot, Held { s, entry, durable: false });
+        let digest = EntryDigest::of(&entry);
+        self.accepted.insert(slot, Held { s, entry, digest, durable: false });
     }
 
     /// The record that holds `slot` under `s` is durable. False if the slot was overwritten since,
@@ -155,10 +160,9 @@ impl<V: Value> Acceptor<V> {
         self.accepted.remove(&slot)
     }
 
-    /// Takes the entry of `slot` out if it was accepted under `s`.
-    pub(crate) fn take_if_under(&mut self, slot: Slot, s: SequenceNumber) -> Option<Held<V>> {
-        self.accepted().get(&slot).filter(|held| held.s == s)?;
-        self.take(slot)
+    /// Whether the entry of `slot` was accepted under `s`.
+    pub(crate) fn holds_under(&self, slot: Slot, s: SequenceNumber) -> bool {
+        self.accepted().get(&slot).is_some_and(|held| held.s == s)
     }
 
     /// The last slot in which anything is accepted; `watermark` if there is none.
@@ -172,7 +176,8 @@ impl<V: Value> Acceptor<V> {
     /// All that it reports rests on durable records. An entry that was accepted after the promise has
     /// a number at least as high as the promise. Only a coordinator orders that, and a coordinator
     /// needs no promise any more.
-    pub(crate) fn promise(&self, from: Slot, watermark: Slot, limits: &Limits) -> Vec<Promise<V>> {
+    pub(crate) fn promise(&self, from: Slot, prefix: Prefix, limits: &Limits) -> Vec<Promise<V>> {
+        let watermark = prefix.through;
         let last = self.last(watermark);
         let mut after = Slot(from.0.saturating_sub(1)).max(watermark).min(last);
         let mut held = self.accepted().range(after.next()..).peekable();
@@ -184,7 +189,7 @@ impl<V: Value> Acceptor<V> {
                 accepted.push(message::Accepted { slot, s: held.s, entry: held.entry.clone() });
             }
             let through = held.peek().map_or(last, |(slot, _)| Slot(slot.0 - 1));
-            frames.push(Promise { watermark, last, after, through, accepted });
+            frames.push(Promise { prefix, last, after, through, accepted });
             if through == last {
                 return frames;
             }

@@ -13,17 +13,31 @@ use crate::numbers::{ReplicaId, Run, SessionId};
 pub trait Value: Clone + Eq + core::fmt::Debug {
     /// The length in bytes of the value behind the handle, for the limits.
     fn size_bytes(&self) -> u64;
+
+    /// A digest of the value behind the handle, for the running hash. It is the same on every replica, in
+    /// every version of the program. Two values have the same one only by chance.
+    fn digest(&self) -> u64;
 }
 
 impl Value for u8 {
     fn size_bytes(&self) -> u64 {
         1
     }
+
+    fn digest(&self) -> u64 {
+        u64::from(*self)
+    }
 }
 
 impl Value for alloc::sync::Arc<[u8]> {
     fn size_bytes(&self) -> u64 {
         self.len() as u64
+    }
+
+    fn digest(&self) -> u64 {
+        // FNV-1a.
+        let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        self.iter().fold(0xcbf2_9ce4_8422_2325, mix)
     }
 }
 

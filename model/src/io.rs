@@ -12,9 +12,10 @@
 
 use alloc::vec::Vec;
 
-use crate::entry::{Entry, SubmissionId};
+use crate::entry::{Entry, SubmissionId, Value};
 use crate::message::Message;
 use crate::numbers::{Position, ReadId, ReplicaId, SequenceNumber, Slot, SlotRange};
+use crate::prefix::PrefixHash;
 use crate::record::Record;
 use crate::sessions::Verdict;
 
@@ -110,6 +111,9 @@ pub struct Output<V> {
     pub elect_refused: Option<ElectRefused>,
     /// What no correct peer can have sent.
     pub contradictions: Vec<Contradiction>,
+    /// Peers that are found to have another history than this replica. One side is wrong, and nobody
+    /// knows which.
+    pub other_histories: Vec<OtherHistory>,
 }
 
 impl<V> Default for Output<V> {
@@ -125,6 +129,7 @@ impl<V> Default for Output<V> {
             election_advances: false,
             elect_refused: None,
             contradictions: Vec::new(),
+            other_histories: Vec::new(),
         }
     }
 }
@@ -142,6 +147,7 @@ impl<V> Output<V> {
         self.election_advances = false;
         self.elect_refused = None;
         self.contradictions.clear();
+        self.other_histories.clear();
     }
 
     pub(crate) fn send(&mut self, to: ReplicaId, message: Message<V>) {
@@ -187,15 +193,57 @@ pub struct Delivered<V> {
 pub struct Serve {
     /// Who asked.
     pub to: ReplicaId,
-    /// What to send, in order, in as many messages as it takes. All of it is durable. If several
+    /// What to send, in order, in as many messages as it takes. All of it is durable. [`Serve::reads`]
+    /// says which slots are read for that, and [`Serve::take`] makes the messages of them. If several
     /// records name one slot, the last one counts:
     /// [`Content::put_into`](crate::Content::put_into) decides that. Then the core is to be told
     /// [`Input::Served`].
     pub slots: SlotRange,
+    /// A slot before the first one, and the running hash up to there. What is sent names the hash of all
+    /// that comes before it, so the entries between are read too.
+    pub checkpoint: (Slot, PrefixHash),
     /// The first slot that the log still has, to send along.
     pub log_starts_at: Slot,
     /// The watermark to send along.
     pub watermark: Slot,
+}
+
+impl Serve {
+    /// The slots to be read from the disk: those that are sent, and those that only the hash needs.
+    #[must_use]
+    pub fn reads(&self) -> SlotRange {
+        SlotRange { first: self.checkpoint.0.next(), last: self.slots.last }
+    }
+
+    /// Takes the entries of the first of these slots, one or more. Returns the message for the peer, if
+    /// they are so many that there is one, and what remains to be read.
+    #[must_use]
+    pub fn take<V: Value>(self, entries: Vec<Entry<V>>) -> (Option<Message<V>>, Option<Self>) {
+        let Self { to, slots, checkpoint: (mut known, mut before), log_starts_at, watermark } =
+            self;
+        let mut entries = entries.into_iter().peekable();
+        while known.next() < slots.first
+            && let Some(entry) = entries.next()
+        {
+            (known, before) = (known.next(), before.after(&entry));
+        }
+        let first = known.next();
+        let entries: Vec<_> = entries.collect();
+        let (mut through, mut hash) = (known, before);
+        for entry in &entries {
+            (through, hash) = (through.next(), hash.after(entry));
+        }
+        let rest = SlotRange { first: slots.first.max(through.next()), last: slots.last };
+        let rest = (rest.first <= rest.last).then_some(Self {
+            to,
+            slots: rest,
+            checkpoint: (through, hash),
+            log_starts_at,
+            watermark,
+        });
+        let message = Message::Committed { log_starts_at, first, before, entries, watermark };
+        (Some(message).filter(|_| through > known), rest)
+    }
 }
 
 /// An answer to a client of this replica that is not a delivery.
@@ -258,14 +306,26 @@ pub enum ElectRefused {
     NoLargerNumber,
 }
 
-/// A peer said that a committed slot holds another entry. One of the two disks or programs is wrong.
-/// Nothing was changed.
+/// A peer wants another entry accepted in a slot, under a number that has one there. One of the two disks
+/// or programs is wrong. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     /// The slot.
     pub slot: Slot,
     /// Who said so.
     pub from: ReplicaId,
-    /// The number under which it was said; [`SequenceNumber::NONE`] if it came as committed.
+    /// The number under which it was said.
     pub s: SequenceNumber,
+}
+
+/// A peer has committed other entries than this replica.
+///
+/// A disk or an operator has broken the promise that what is durable stays: an old copy of a data directory
+/// was put in place, or a disk has lost what it had synced. Either side may be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OtherHistory {
+    /// The peer.
+    pub peer: ReplicaId,
+    /// The entries up to this slot differ.
+    pub slot: Slot,
 }

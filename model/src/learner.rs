@@ -17,6 +17,7 @@ use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
 use crate::limits::Limits;
 use crate::numbers::{SequenceNumber, Slot};
+use crate::prefix::{EntryDigest, PrefixHashes};
 use crate::sessions::RequestTable;
 
 /// The committed part of one replica's log.
@@ -25,6 +26,8 @@ pub(crate) struct Learner<V> {
     /// The first slot that the log on disk still has.
     log_starts_at: Slot,
     watermark: Slot,
+    /// The running hash up to there, and before.
+    hashes: PrefixHashes,
     /// Every slot up to here is committed, and durable on this replica.
     durable: Slot,
     /// The entries of the last slots up to the watermark, oldest first.
@@ -67,10 +70,16 @@ pub(crate) enum Compared {
 
 impl<V: Value> Learner<V> {
     /// A learner that has nothing yet but what a snapshot holds.
-    pub(crate) fn new(snapshot: Slot, table: RequestTable, applied: Slot) -> Self {
+    pub(crate) fn new(
+        snapshot: Slot,
+        hashes: PrefixHashes,
+        table: RequestTable,
+        applied: Slot,
+    ) -> Self {
         Self {
             log_starts_at: snapshot.next(),
             watermark: snapshot,
+            hashes,
             durable: snapshot,
             tail: CountedQueue::default(),
             table: Arc::new(table),
@@ -81,6 +90,11 @@ impl<V: Value> Learner<V> {
 
     pub(crate) fn watermark(&self) -> Slot {
         self.watermark
+    }
+
+    /// The running hash of what is committed.
+    pub(crate) fn hashes(&self) -> &PrefixHashes {
+        &self.hashes
     }
 
     pub(crate) fn durable(&self) -> Slot {
@@ -144,12 +158,14 @@ impl<V: Value> Learner<V> {
     pub(crate) fn commit(
         &mut self,
         entry: Entry<V>,
+        digest: EntryDigest,
         waits_for: Option<SequenceNumber>,
         limits: &Limits,
         out: &mut Output<V>,
     ) {
         let slot = self.watermark.next();
         self.watermark = slot;
+        self.hashes.push(digest, limits);
         let verdict = Arc::make_mut(&mut self.table).deliver(slot, &entry, limits);
         if slot > self.delivered {
             self.delivered = slot;
@@ -159,6 +175,8 @@ impl<V: Value> Learner<V> {
         }
         self.tail.push_back(Learned { entry, waits_for });
         self.trim(limits);
+        // As far back as an acceptor accepts ahead: nobody else votes. And as far as the tail is served.
+        self.hashes.keep(limits.accepted_slots_max.max(self.tail.count()));
     }
 
     /// Moves `durable` up over the entries that wait for no record any more.

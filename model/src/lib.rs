@@ -18,6 +18,7 @@ mod learner;
 mod limits;
 mod message;
 mod numbers;
+mod prefix;
 mod record;
 mod recovery;
 mod replica;
@@ -34,8 +35,8 @@ pub use entry::{Entry, Opening, Request, SubmissionId, Value};
 pub use forming::{Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation};
 pub use frames::FrameRoom;
 pub use io::{
-    ClientAnswer, Contradiction, Delivered, ElectRefused, Input, Outgoing, Output, Serve,
-    SubmitRefused, To,
+    ClientAnswer, Contradiction, Delivered, ElectRefused, Input, OtherHistory, Outgoing, Output,
+    Serve, SubmitRefused, To,
 };
 pub use limits::{LimitContradiction, Limits};
 pub use message::{Accepted, Message, Order, Promise, Reply};
@@ -43,6 +44,7 @@ pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,
     Slot, SlotRange,
 };
+pub use prefix::{Prefix, PrefixHash, PrefixHashes};
 pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
 pub use replica::{Replica, RoleName, Status};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Entry, SubmissionId};
 use crate::numbers::{ConfigurationId, ReadId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
+use crate::prefix::{Prefix, PrefixHash};
 
 /// A message between two replicas.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub enum Message<V> {
         from: Slot,
         /// The last slot that the asker knows to be committed.
         through: Slot,
+        /// What the asker has.
+        prefix: Prefix,
     },
     /// Committed slots, in answer to an ask.
     Committed {
@@ -51,10 +54,19 @@ pub enum Message<V> {
         log_starts_at: Slot,
         /// The slot of the first entry.
         first: Slot,
+        /// The hash of all entries before it.
+        before: PrefixHash,
         /// The entries of consecutive slots.
         entries: Vec<Entry<V>>,
         /// The sender's watermark, so that the asker knows whether to ask for more.
         watermark: Slot,
+    },
+    /// What the sender has committed, so that the recipient compares it. Sent when there is a doubt.
+    Compare {
+        /// The prefix: all of it, or as much as is compared.
+        prefix: Prefix,
+        /// Whether the sender wants to know the recipient's prefix.
+        is_question: bool,
     },
     /// Submissions of the sender's clients, for the coordinator.
     Submit {
@@ -93,13 +105,26 @@ impl<V> Message<V> {
     pub fn watermark(&self) -> Option<Slot> {
         match self {
             Self::Committed { watermark, .. } => Some(*watermark),
+            _ => self.prefix().map(|prefix| prefix.through),
+        }
+    }
+
+    /// What the sender has committed, if the message tells it.
+    #[must_use]
+    pub fn prefix(&self) -> Option<&Prefix> {
+        match self {
             Self::Order { order, .. } => match order {
-                Order::Accept { watermark, .. }
-                | Order::Commit { watermark }
-                | Order::Round { watermark, .. } => Some(*watermark),
+                Order::Accept { prefix, .. }
+                | Order::Commit { prefix }
+                | Order::Round { prefix, .. } => Some(prefix),
                 Order::Canvass { .. } | Order::Propose { .. } => None,
             },
-            Self::Reply { reply: Reply::Promise(promise), .. } => Some(promise.watermark),
+            Self::Reply { reply, .. } => match reply {
+                Reply::Acknowledge { prefix, .. } | Reply::Obey { prefix, .. } => Some(prefix),
+                Reply::Promise(promise) => Some(&promise.prefix),
+                Reply::Agree { .. } | Reply::Room { .. } => None,
+            },
+            Self::Ask { prefix, .. } | Self::Compare { prefix, .. } => Some(prefix),
             _ => None,
         }
     }
@@ -124,20 +149,20 @@ pub enum Order<V> {
         first: Slot,
         /// The entries of consecutive slots; never empty.
         entries: Vec<Entry<V>>,
-        /// The coordinator's watermark.
-        watermark: Slot,
+        /// What the coordinator has committed.
+        prefix: Prefix,
     },
     /// Phase 3: "these slots are committed", when no accept is leaving to carry the watermark.
     Commit {
-        /// The coordinator's watermark.
-        watermark: Slot,
+        /// What the coordinator has committed.
+        prefix: Prefix,
     },
     /// "Do you still obey s?"
     Round {
         /// Which round.
         number: RoundNumber,
-        /// The coordinator's watermark.
-        watermark: Slot,
+        /// What the coordinator has committed.
+        prefix: Prefix,
     },
 }
 
@@ -155,6 +180,9 @@ pub enum Reply<V> {
     Acknowledge {
         /// Ascending, and not adjacent; at most as many as a frame has entries.
         ranges: Vec<SlotRange>,
+        /// What the follower has committed. The acknowledgement counts only where the coordinator has
+        /// the same.
+        prefix: Prefix,
     },
     /// "I have room for entries up to this slot": tells a coordinator that an accept went further, and
     /// later, that there is more room. A coordinator pushes nothing above.
@@ -169,6 +197,8 @@ pub enum Reply<V> {
         /// The last slot in which the follower has accepted anything; its watermark if there is
         /// none.
         last: Slot,
+        /// What the follower has committed.
+        prefix: Prefix,
     },
 }
 
@@ -176,10 +206,10 @@ pub enum Reply<V> {
 /// the candidate has all slots up to `last`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Promise<V> {
-    /// The promiser's watermark; entries up to it are to be had by catch-up.
-    pub watermark: Slot,
-    /// The last slot above the watermark in which the promiser has accepted anything; the watermark
-    /// itself if there is none.
+    /// What the promiser has committed. These entries are to be had by catch-up.
+    pub prefix: Prefix,
+    /// The last slot above that in which the promiser has accepted anything; the watermark
+    /// if there is none.
     pub last: Slot,
     /// This frame tells of the slots after `after` ...
     pub after: Slot,

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::configuration::Configuration;
 use crate::entry::Entry;
 use crate::numbers::{SequenceNumber, Slot, SlotRange};
+use crate::prefix::{PrefixHash, PrefixHashes};
 use crate::sessions::RequestTable;
 
 /// One record of a replica's log on disk.
@@ -28,6 +29,8 @@ use crate::sessions::RequestTable;
 pub struct Record<V> {
     /// Every slot up to here is committed. Never below an earlier record's.
     pub watermark: Slot,
+    /// The running hash up to there.
+    pub hash: PrefixHash,
     /// What is recorded.
     pub content: Content<V>,
 }
@@ -97,6 +100,8 @@ pub struct Base<V> {
     pub configuration: Configuration,
     /// Everything up to this slot is in the snapshot, and not in the log.
     pub snapshot: Slot,
+    /// The running hash up to there.
+    pub hashes: PrefixHashes,
     /// The request table as it was at the snapshot.
     pub table: RequestTable,
     /// What the records before amount to.
@@ -110,9 +115,11 @@ impl<V> Base<V> {
         let fold = Fold {
             promised: SequenceNumber::NONE,
             watermark: Slot::ZERO,
+            hash: PrefixHash::default(),
             entries: BTreeMap::new(),
         };
-        Self { configuration, snapshot: Slot::ZERO, table: RequestTable::default(), fold }
+        let (hashes, table) = (PrefixHashes::default(), RequestTable::default());
+        Self { configuration, snapshot: Slot::ZERO, hashes, table, fold }
     }
 }
 
@@ -123,6 +130,9 @@ pub struct Fold<V> {
     pub promised: SequenceNumber,
     /// Every slot up to here is committed.
     pub watermark: Slot,
+    /// The running hash up to there, as the records say it. [`Recovery`](crate::Recovery) computes it
+    /// from the entries, and compares.
+    pub hash: PrefixHash,
     /// The entries, each with the number under which it was accepted.
     pub entries: BTreeMap<Slot, Stored<V>>,
 }
@@ -172,6 +182,11 @@ pub enum RecordError {
         /// The slot.
         slot: Slot,
     },
+    /// The entries up to a slot are not those that were there when a record was written.
+    OtherPrefix {
+        /// The slot.
+        slot: Slot,
+    },
 }
 
 impl core::fmt::Display for RecordError {
@@ -198,6 +213,12 @@ impl core::fmt::Display for RecordError {
             Self::CommittedSlotOverwritten { slot } => {
                 write!(f, "a record overwrites slot {slot}, which is committed")
             }
+            Self::OtherPrefix { slot } => {
+                write!(
+                    f,
+                    "the entries up to slot {slot} have another hash than was written with them"
+                )
+            }
         }
     }
 }
@@ -211,9 +232,12 @@ impl<V: Clone + Eq> Fold<V> {
     ///
     /// If no replica can have written this record after those before it; nothing is folded then.
     pub fn apply(&mut self, record: Record<V>) -> Result<(), RecordError> {
-        let Record { watermark, content } = record;
+        let Record { watermark, hash, content } = record;
         if watermark < self.watermark {
             return Err(RecordError::Backwards { watermark });
+        }
+        if watermark == self.watermark && hash != self.hash {
+            return Err(RecordError::OtherPrefix { slot: watermark });
         }
         let (s, first, entries): (_, _, &[_]) = match &content {
             Content::Promised(s) if *s > self.promised => (*s, watermark.next(), &[]),
@@ -266,6 +290,7 @@ impl<V: Clone + Eq> Fold<V> {
             }
         }
         self.watermark = watermark;
+        self.hash = hash;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::entry::Value;
 use crate::io::Output;
 use crate::learner::Learner;
 use crate::numbers::{ReplicaId, Run, Slot};
+use crate::prefix::EntryDigest;
 use crate::record::{Base, Fold, Record, RecordError};
 use crate::replica::Replica;
 use crate::replica::common::Common;
@@ -48,7 +49,7 @@ impl<V: Value> Recovery<V> {
         base: Base<V>,
         out: &mut Output<V>,
     ) -> Result<Self, RecordError> {
-        let Base { configuration, snapshot, table, fold } = base;
+        let Base { configuration, snapshot, hashes, table, fold } = base;
         if fold.watermark < snapshot {
             return Err(RecordError::Backwards { watermark: fold.watermark });
         }
@@ -58,7 +59,7 @@ impl<V: Value> Recovery<V> {
         if applied < snapshot {
             return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot });
         }
-        let learner = Learner::new(snapshot, table, applied);
+        let learner = Learner::new(snapshot, hashes, table, applied);
         let mut recovery = Self { constants, configuration, me, run, fold, learner };
         recovery.deliver(out)?;
         Ok(recovery)
@@ -79,7 +80,12 @@ impl<V: Value> Recovery<V> {
             let slot = self.learner.watermark().next();
             let stored = self.fold.entries.remove(&slot);
             let stored = stored.ok_or(RecordError::CommittedSlotMissing { slot })?;
-            self.learner.commit(stored.entry, None, self.constants.limits(), out);
+            let digest = EntryDigest::of(&stored.entry);
+            self.learner.commit(stored.entry, digest, None, self.constants.limits(), out);
+        }
+        let slot = self.learner.watermark();
+        if self.learner.hashes().hash() != self.fold.hash {
+            return Err(RecordError::OtherPrefix { slot });
         }
         Ok(())
     }

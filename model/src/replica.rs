@@ -12,6 +12,7 @@
 //! - [`rounds`]: the coordinator's heartbeat, and the linearizable reads that rest on it;
 //! - [`follower`]: obeying orders;
 //! - [`catch_up`]: asking for committed slots, serving them and taking them in;
+//! - [`histories`]: whether peers have committed the same entries as this replica;
 //! - [`commit`]: what follows when a slot is committed, in any role;
 //! - [`reads`]: linearizable reads, at the replica that a client asked;
 //! - [`clients`]: submissions, on their way to the coordinator and back;
@@ -26,6 +27,7 @@ pub(crate) mod common;
 pub(crate) mod coordinator;
 pub(crate) mod election;
 pub(crate) mod follower;
+pub(crate) mod histories;
 pub(crate) mod push;
 pub(crate) mod reads;
 pub(crate) mod resend;
@@ -40,6 +42,7 @@ use crate::entry::Value;
 use crate::io::{Input, Output};
 use crate::message::{Message, Reply};
 use crate::numbers::{Position, RangeBuilder, ReplicaId, SequenceNumber, Slot, SlotRange};
+use catch_up::Served;
 use clients::Clients;
 use common::Common;
 pub(crate) use coordinator::Coordinator;
@@ -83,6 +86,9 @@ impl<V: Value> Replica<V> {
 
     /// Takes one input and adds what follows from it to `out`, which the caller has cleared.
     pub fn step(&mut self, input: Input<V>, out: &mut Output<V>) {
+        if self.common.is_stopped() {
+            return;
+        }
         let may_push = may_push(&input);
         match input {
             Input::Submit(submissions) => self.submit(submissions, out),
@@ -113,6 +119,12 @@ impl<V: Value> Replica<V> {
         if from == self.common.me || !self.common.configuration.contains(from) {
             return;
         }
+        if let Message::Compare { prefix, is_question } = &message {
+            return self.take_comparison(from, prefix, *is_question, out);
+        }
+        if !self.common.shares_history(from, &message, out) {
+            return;
+        }
         match message {
             Message::Order { configuration, s, order } => {
                 let is_owner = self.common.constants.owns(from, s);
@@ -127,11 +139,12 @@ impl<V: Value> Replica<V> {
                 }
             }
             Message::Reject { promised } => self.rejected(promised),
-            Message::Ask { from: first, through } => {
+            Message::Ask { from: first, through, prefix: _ } => {
                 self.common.serve(from, SlotRange { first, last: through }, out);
             }
-            Message::Committed { log_starts_at, first, entries, watermark } => {
-                self.take_committed(from, log_starts_at, first, entries, watermark, out);
+            Message::Committed { log_starts_at, first, before, entries, watermark } => {
+                let served = Served { log_starts_at, first, before, entries, watermark };
+                self.take_committed(from, served, out);
             }
             Message::Submit { submissions } => self.take_forwarded(from, submissions, out),
             Message::Submitted { submission, slot } => self.submitted(from, submission, slot, out),
@@ -141,6 +154,7 @@ impl<V: Value> Replica<V> {
                     self.clients.reads.tell(&ids, slot);
                 }
             }
+            Message::Compare { .. } => {}
         }
     }
 
@@ -156,15 +170,15 @@ impl<V: Value> Replica<V> {
                 candidate.take(from, frame, common.watermark(), common.limits());
                 self.coordinate_when_elected(out);
             }
-            (Role::Coordinator(coordinator), Reply::Acknowledge { ranges })
+            (Role::Coordinator(coordinator), Reply::Acknowledge { ranges, prefix })
                 if common.is_possible_list(&ranges) =>
             {
-                coordinator.take_acknowledgement(from, &ranges, &common.configuration);
+                coordinator.take_acknowledgement(from, &ranges, &prefix, common);
             }
             (Role::Coordinator(coordinator), Reply::Room { through }) => {
                 coordinator.take_room(from, through, common);
             }
-            (Role::Coordinator(coordinator), Reply::Obey { number, last }) => {
+            (Role::Coordinator(coordinator), Reply::Obey { number, last, prefix: _ }) => {
                 coordinator.take_obey(from, number, last, common, out);
             }
             _ => {}
@@ -196,12 +210,12 @@ impl<V: Value> Replica<V> {
             let ranges = ranges.finish();
             if !common.constants.owns(common.me, s) {
                 for ranges in common.in_lists(&ranges) {
-                    common.reply(s, Reply::Acknowledge { ranges }, out);
+                    common.acknowledge(s, ranges, out);
                 }
             } else if let Role::Coordinator(coordinator) = &mut self.role
                 && coordinator.s == s
             {
-                coordinator.take_acknowledgement(common.me, &ranges, &common.configuration);
+                coordinator.count_votes(common.me, &ranges, &common.configuration);
             }
         }
     }

@@ -4,7 +4,8 @@ mod replica;
 
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    ConfigurationId, Input, Limits, Message, Order, ReplicaId, SequenceNumber, Slot,
+    ConfigurationId, Input, Limits, Message, Order, Prefix, PrefixHash, ReplicaId, SequenceNumber,
+    Slot,
 };
 
 /// A frame has one entry.
@@ -24,7 +25,7 @@ fn served(it: &Subject) -> Vec<u64> {
 /// The slots that the last step asked for.
 fn asked(it: &Subject) -> Vec<(u64, u64)> {
     let asked = it.sent().filter_map(|message| match message {
-        Message::Ask { from, through } => Some((from.0, through.0)),
+        Message::Ask { from, through, .. } => Some((from.0, through.0)),
         _ => None,
     });
     asked.collect()
@@ -32,16 +33,24 @@ fn asked(it: &Subject) -> Vec<(u64, u64)> {
 
 fn ask(it: &mut Subject, from: u64, through: u64) {
     let (from, through) = (Slot(from), Slot(through));
-    it.receive(OTHERS[0], Message::Ask { from, through });
+    it.receive(OTHERS[0], Message::Ask { from, through, prefix: Prefix::default() });
 }
 
 fn left(it: &mut Subject) {
     it.step(Input::Served { peer: OTHERS[0] });
 }
 
+/// A log with a request of one byte in each slot, up to this one.
+fn prefix_of_requests(through: u64) -> Prefix {
+    let after = |hash: PrefixHash, number| hash.after(&request(number, 1));
+    let hash = (1..=through).fold(PrefixHash::default(), after);
+    // No log here is as long as the distance between two checkpoints.
+    Prefix { through: Slot(through), hash, checkpoint: PrefixHash::default() }
+}
+
 /// The coordinator says that everything up to this slot is committed.
 fn round(it: &mut Subject, watermark: u64) {
-    let order: Order<V> = Order::Commit { watermark: Slot(watermark) };
+    let order: Order<V> = Order::Commit { prefix: prefix_of_requests(watermark) };
     let (configuration, s) = (ConfigurationId(1), SequenceNumber(4));
     it.receive(OTHERS[0], Message::Order { configuration, s, order });
 }
@@ -50,7 +59,8 @@ fn round(it: &mut Subject, watermark: u64) {
 fn portion(it: &mut Subject, peer: ReplicaId, slot: u64, watermark: u64) {
     let (log_starts_at, first, watermark) = (Slot(1), Slot(slot), Slot(watermark));
     let entries = vec![request(slot, 1)];
-    it.receive(peer, Message::Committed { log_starts_at, first, entries, watermark });
+    let before = prefix_of_requests(slot - 1).hash;
+    it.receive(peer, Message::Committed { log_starts_at, first, before, entries, watermark });
 }
 
 #[test]

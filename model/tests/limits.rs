@@ -6,8 +6,8 @@
 mod replica;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, Input, Limits, Message, Opening, Order, Reply, RequestTable,
-    RoleName, Run, SequenceNumber, Slot, SlotRange, SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, Input, Limits, Message, Opening, Order, Prefix, Reply,
+    RequestTable, RoleName, Run, SequenceNumber, Slot, SlotRange, SubmitRefused, Verdict,
 };
 use synod_model::{Content, Entry, ReadId, ReplicaId, SessionId};
 
@@ -267,7 +267,7 @@ fn lists_of_numbers_are_as_long_as_frames() {
     let lengths = |it: &Subject| {
         let lists = it.sent().filter_map(|message| match message {
             Message::ReadAt { ids, .. } => Some(ids.len()),
-            Message::Reply { reply: Reply::Acknowledge { ranges }, .. } => Some(ranges.len()),
+            Message::Reply { reply: Reply::Acknowledge { ranges, .. }, .. } => Some(ranges.len()),
             _ => None,
         });
         lists.collect::<Vec<_>>()
@@ -286,7 +286,8 @@ fn lists_of_numbers_are_as_long_as_frames() {
         it.submit((1..=4).map(|number| request(number, 1)));
         it.sync();
         let range = |slot| SlotRange { first: Slot(slot), last: Slot(slot) };
-        it.reply(OTHERS[0], Reply::Acknowledge { ranges: (1..=count).map(range).collect() });
+        let (ranges, prefix) = ((1..=count).map(range).collect(), Prefix::default());
+        it.reply(OTHERS[0], Reply::Acknowledge { ranges, prefix });
         assert_eq!(it.status().watermark.0, if count == 3 { 3 } else { 0 });
         let mut it = Subject::coordinator(limits.clone());
         it.receive(

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use goldenscript::Context;
 use synod_model::{
-    Entry, Input, Limits, Message, Opening, ReadId, ReplicaId, Request, SessionId, Slot,
+    Entry, Input, Limits, Message, Opening, Prefix, ReadId, ReplicaId, Request, SessionId, Slot,
 };
 
 use cluster::network::{Envelope, kind};
@@ -326,7 +326,8 @@ impl goldenscript::Runner for Story {
                 cluster.step(*from, Input::Drained { peer: ReplicaId(*to) });
             }
             Command::Ask { from, to, through } => {
-                let message = Message::Ask { from: Slot(1), through: Slot(*through) };
+                let prefix = Prefix::default();
+                let message = Message::Ask { from: Slot(1), through: Slot(*through), prefix };
                 cluster.step(*to, Input::Receive { from: ReplicaId(*from), message });
             }
             Command::Reconnect(at) => cluster.reconnect(*at),

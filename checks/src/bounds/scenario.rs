@@ -69,6 +69,8 @@ impl Bounds {
             forming: is(self.forming),
             losses: small(self.losses.map_or(0, |it| it.0)),
             may_lose: all(self.may_lose),
+            rollbacks: u8::try_from(self.rollbacks.map_or(0, |it| it.0)).unwrap_or(u8::MAX),
+            may_roll_back: all(self.may_roll_back),
             durable_application: is(self.durable_application),
             sync_any: is(self.sync_any),
             resend: is(self.resend),
@@ -97,6 +99,7 @@ impl Bounds {
         let sets = [
             ("may-crash", scenario.may_crash),
             ("may-lose", scenario.may_lose),
+            ("may-roll-back", scenario.may_roll_back),
             ("catch-up", scenario.catch_up),
         ];
         let reads = scenario.reads.iter().map(|set| ("reads", *set));
@@ -240,6 +243,8 @@ impl From<&Scenario> for Bounds {
             forming,
             losses,
             may_lose,
+            rollbacks,
+            may_roll_back,
             durable_application,
             sync_any,
             resend,
@@ -272,6 +277,8 @@ impl From<&Scenario> for Bounds {
             forming: Some(*forming),
             losses: Some(Count(*losses as u64)),
             may_lose: Some(ReplicaSet(*may_lose)),
+            rollbacks: Some(Count(u64::from(*rollbacks))),
+            may_roll_back: Some(ReplicaSet(*may_roll_back)),
             durable_application: Some(*durable_application),
             sync_any: Some(*sync_any),
             resend: Some(*resend),

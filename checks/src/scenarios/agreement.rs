@@ -12,7 +12,7 @@ pub(super) const RIVALS: ScenarioRow = ScenarioRow {
     name: "rivals",
     shows: "two coordinators compete for one slot",
     tier: Tier::Quick,
-    states: StateCount::Counted(767_061),
+    states: StateCount::Counted(772_608),
     scenario: || Scenario {
         submissions: two_values(),
         reaches: vec![
@@ -61,7 +61,7 @@ pub(super) const GAPS: ScenarioRow = ScenarioRow {
     name: "gaps",
     shows: "two slots, one of them left empty by a dead coordinator",
     tier: Tier::Quick,
-    states: StateCount::Counted(1_246_641),
+    states: StateCount::Counted(1_264_807),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0, 1])],
         reaches: vec![
@@ -94,7 +94,7 @@ pub(super) const RANGES: ScenarioRow = ScenarioRow {
     name: "ranges",
     shows: "ranges of two slots, any number of writes synced at once",
     tier: Tier::Quick,
-    states: StateCount::Counted(106_434),
+    states: StateCount::Counted(107_036),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0])],
         submit_anywhere: true,
@@ -110,7 +110,7 @@ pub(super) const CANDIDATE: ScenarioRow = ScenarioRow {
     name: "candidate",
     shows: "a candidate that must catch up, or learns of a commit while it collects",
     tier: Tier::Quick,
-    states: StateCount::Counted(519_226),
+    states: StateCount::Counted(529_476),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[0])],
         crashes: 1,
@@ -128,7 +128,7 @@ pub(super) const CATCH_UP: ScenarioRow = ScenarioRow {
     name: "catch-up",
     shows: "a lagging follower catches up and crashes",
     tier: Tier::Quick,
-    states: StateCount::Counted(90_072),
+    states: StateCount::Counted(91_998),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0])],
         crashes: 1,
@@ -146,7 +146,7 @@ pub(super) const TAIL: ScenarioRow = ScenarioRow {
     name: "tail",
     shows: "what is older than the tail is served from the disk",
     tier: Tier::Quick,
-    states: StateCount::Counted(178_345),
+    states: StateCount::Counted(196_647),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },
@@ -159,7 +159,7 @@ pub(super) const TAIL_BYTES: ScenarioRow = ScenarioRow {
     name: "tail-bytes",
     shows: "room for the bytes of one entry: acceptors are full, tails are short",
     tier: Tier::Quick,
-    states: StateCount::Counted(387_225),
+    states: StateCount::Counted(389_143),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { value_bytes_max: 1, accepted_bytes_max: 33, ..small_limits() },
@@ -172,7 +172,7 @@ pub(super) const ROOM: ScenarioRow = ScenarioRow {
     name: "room",
     shows: "a follower says how far it has room, and accepts beyond are held back from it",
     tier: Tier::Quick,
-    states: StateCount::Counted(294_442),
+    states: StateCount::Counted(361_786),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },

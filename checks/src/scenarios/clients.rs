@@ -31,7 +31,7 @@ pub(super) const RETRY: ScenarioRow = ScenarioRow {
     name: "retry",
     shows: "a request retried at another replica",
     tier: Tier::Quick,
-    states: StateCount::Counted(606_523),
+    states: StateCount::Counted(613_897),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..request(1, &[1, 2]) },
@@ -63,7 +63,7 @@ pub(super) const OVERTAKING: ScenarioRow = ScenarioRow {
     name: "overtaking",
     shows: "two requests of one session that overtake each other",
     tier: Tier::Quick,
-    states: StateCount::Counted(303_237),
+    states: StateCount::Counted(308_017),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..request(1, &[0, 1]) },
@@ -95,7 +95,7 @@ pub(super) const GIVEN_UP: ScenarioRow = ScenarioRow {
     name: "given-up",
     shows: "a request that its client gives up, and one too far ahead of what it has given up",
     tier: Tier::Quick,
-    states: StateCount::Counted(91_702),
+    states: StateCount::Counted(93_556),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), giving_up(request(5, &[0])), request(6, &[0])],
         hears: AROUND_0,
@@ -112,7 +112,7 @@ pub(super) const RESTART_IN_SESSION: ScenarioRow = ScenarioRow {
     name: "restart-in-session",
     shows: "a session outlives the restart of a replica whose application keeps what it has",
     tier: Tier::Quick,
-    states: StateCount::Counted(13_401),
+    states: StateCount::Counted(13_745),
     scenario: || Scenario {
         submissions: vec![open_session(&[0]), in_session(1, &[0])],
         crashes: 1,

@@ -21,7 +21,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Delivered, Incarnation, Limits, Message,
-    Position, Record, ReplicaId, Run, Serve, Slot, SlotRange, To,
+    Position, Record, ReplicaId, Run, Serve, Slot, To,
 };
 use synod_wire::Value;
 use synod_wire::api::{Applied, SubmitError};
@@ -311,16 +311,15 @@ impl Simulation {
         let Some(running) = self.running(at, run) else {
             return;
         };
-        let entries = running.reader.read(serve.slots, 4, 1 << 20).expect("it is durable");
-        let Serve { to, slots, log_starts_at, watermark } = *serve;
-        let next = slots.first.plus(entries.len() as u64);
-        if next <= slots.last {
-            let slots = SlotRange { first: next, last: slots.last };
-            let serve = Serve { slots, ..serve.clone() };
+        let entries = running.reader.read(serve.reads(), 4, 1 << 20).expect("it is durable");
+        let to = serve.to;
+        let (message, rest) = serve.clone().take(entries);
+        if let Some(serve) = rest {
             self.after(ms(4), Happening::Serve { at, run, serve });
         }
-        let message = Message::Committed { log_starts_at, first: slots.first, entries, watermark };
-        self.send(at, usize::from(to.0), &message);
+        if let Some(message) = message {
+            self.send(at, usize::from(to.0), &message);
+        }
     }
 
     /// Writes what waits, if the disk is idle. A replica whose disk fails stops.

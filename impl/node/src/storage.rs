@@ -35,8 +35,8 @@
 //! use synod_node::disk::RealDisk;
 //! use synod_node::storage::{DataDirectory, Log, LogLimits, NewReplica, Preparation};
 //! use synod_model::{
-//!     ClusterConstants, Configuration, ConfigurationId, Content, Entry, Limits, Record, ReplicaId,
-//!     SequenceNumber, Slot, SlotRange,
+//!     ClusterConstants, Configuration, ConfigurationId, Content, Entry, Limits, PrefixHash, Record,
+//!     ReplicaId, SequenceNumber, Slot, SlotRange,
 //! };
 //!
 //! # let temporary = tempfile::tempdir()?;
@@ -63,9 +63,10 @@
 //! let mut log = recover(&mut Vec::new())?;
 //! let s = SequenceNumber(65_536);
 //! let records = [
-//!     Record { watermark: Slot(0), content: Content::Promised(s) },
+//!     Record { watermark: Slot(0), hash: PrefixHash(0), content: Content::Promised(s) },
 //!     Record {
 //!         watermark: Slot(0),
+//!         hash: PrefixHash(0),
 //!         content: Content::Accepted { s, first: Slot(1), entries: vec![Entry::NoOp] },
 //!     },
 //! ];

@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use synod_model::{
-    Configuration, ConfigurationId, Content, Entry, Opening, Record, ReplicaId, Request, Run,
-    SequenceNumber, SessionId, Slot,
+    Configuration, ConfigurationId, Content, Entry, Opening, PrefixHash, Record, ReplicaId,
+    Request, Run, SequenceNumber, SessionId, Slot,
 };
 
 use crate::Value;
@@ -84,8 +84,8 @@ pub fn records() -> impl Strategy<Value = Record<Value>> {
             .prop_map(|(s, first, entries)| Content::Accepted { s, first, entries }),
         2 => (first, entries()).prop_map(|(first, entries)| Content::Committed { first, entries }),
     ];
-    (0..60_u64, content).prop_map(|(watermark, content)| {
-        let watermark = Slot(watermark);
-        Record { watermark, content }
+    (0..60_u64, any::<u64>(), content).prop_map(|(watermark, hash, content)| {
+        let (watermark, hash) = (Slot(watermark), PrefixHash(hash));
+        Record { watermark, hash, content }
     })
 }

@@ -13,10 +13,10 @@ use super::common::Common;
 use super::{Replica, Role};
 use crate::entry::{Entry, Value};
 use crate::frames::FrameRoom;
-use crate::io::{Contradiction, Output, Serve};
-use crate::learner::Compared;
+use crate::io::{Output, Serve};
 use crate::message::Message;
 use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
+use crate::prefix::{EntryDigest, PrefixHash, checkpoint_slots};
 use crate::record::Content;
 
 /// The committed slots that are on their way to a replica.
@@ -28,6 +28,15 @@ pub(crate) struct CatchUp {
     pub(super) through: Slot,
 }
 
+/// What a [`Message::Committed`] says.
+pub(super) struct Served<V> {
+    pub(super) log_starts_at: Slot,
+    pub(super) first: Slot,
+    pub(super) before: PrefixHash,
+    pub(super) entries: Vec<Entry<V>>,
+    pub(super) watermark: Slot,
+}
+
 impl<V: Value> Common<V> {
     /// Asks `peer` for the committed slots up to `through`, which it is known to have. Leaves out those
     /// that are on their way from it.
@@ -37,7 +46,7 @@ impl<V: Value> Common<V> {
         let from = self.watermark().max(asked).next();
         if from <= through && !self.disk_is_stalled() {
             self.catch_up = Some(CatchUp { from: peer, through });
-            out.send(peer, Message::Ask { from, through });
+            out.send(peer, Message::Ask { from, through, prefix: self.prefix() });
         }
     }
 
@@ -78,36 +87,47 @@ impl<V: Value> Common<V> {
         let tail_starts_at = self.learner.tail_starts_at();
         let through = if first < tail_starts_at {
             // What is older than the tail is durable: the tail keeps what is not.
-            let most = first.plus(self.limits().frame_entries_max.saturating_sub(1));
+            // The next portion begins at a checkpoint, so that nothing has to be read twice.
+            let hashes = self.learner.hashes();
+            let checkpoint = hashes.checkpoint(Slot(first.0 - 1), self.limits());
+            let most = checkpoint.0.plus(checkpoint_slots(self.limits()));
             let slots = SlotRange { first, last: last.min(most).min(Slot(tail_starts_at.0 - 1)) };
-            out.serve.push(Serve { to: peer, slots, log_starts_at, watermark });
+            out.serve.push(Serve { to: peer, slots, checkpoint, log_starts_at, watermark });
             slots.last
         } else {
+            // The hashes are remembered as far back as the tail reaches.
+            let Some(before) = self.learner.hashes().at(Slot(first.0 - 1), self.limits()) else {
+                return;
+            };
             let mut room = FrameRoom::of(self.limits());
             let tail = self.learner.tail_from(first).take_while(|(slot, _)| *slot <= last);
             let entries = tail.map(|(_, entry)| entry);
             let entries: Vec<_> =
                 entries.take_while(|entry| room.take(entry.size_bytes())).cloned().collect();
             let after = first.plus(entries.len() as u64);
-            out.send(peer, Message::Committed { log_starts_at, first, entries, watermark });
+            let served = Message::Committed { log_starts_at, first, before, entries, watermark };
+            out.send(peer, served);
             Slot(after.0 - 1)
         };
         // It stays, even if nothing is left, until the portion has left: more may be asked for meanwhile.
         self.serving.insert(peer, SlotRange { first: through.next(), last });
     }
 
-    /// The first of `entries`, which `from` says are committed from slot `first` on, that differs from
-    /// what is committed here.
-    fn contradiction(
-        &self,
-        from: ReplicaId,
-        first: Slot,
-        entries: &[Entry<V>],
-    ) -> Option<Contradiction> {
-        let mut known = (first.0..=self.watermark().0).map(Slot).zip(entries);
-        let (slot, _) =
-            known.find(|(slot, entry)| self.learner.compare(*slot, entry) == Compared::Other)?;
-        Some(Contradiction { slot, from, s: SequenceNumber::NONE })
+    /// The first slot in which what `served` says is committed is known to differ from what is committed
+    /// here, or from what came before it.
+    fn difference(&self, served: &Served<V>) -> Option<Slot> {
+        let hashes = self.learner.hashes();
+        let known = self.watermark().next().above(served.first);
+        let mut theirs = (Slot(served.first.0 - 1), served.before);
+        let differs = |(slot, hash): (Slot, PrefixHash)| {
+            hashes.at(slot, self.limits()).is_some_and(|mine| mine != hash).then_some(slot)
+        };
+        differs(theirs).or_else(|| {
+            served.entries.iter().zip(0..known).find_map(|(entry, _)| {
+                theirs = (theirs.0.next(), theirs.1.after(entry));
+                differs(theirs)
+            })
+        })
     }
 }
 
@@ -120,15 +140,13 @@ impl<V: Value> Replica<V> {
     pub(super) fn take_committed(
         &mut self,
         from: ReplicaId,
-        log_starts_at: Slot,
-        first: Slot,
-        entries: Vec<Entry<V>>,
-        theirs: Slot,
+        served: Served<V>,
         out: &mut Output<V>,
     ) {
         let common = &mut self.common;
+        let Served { log_starts_at, first, watermark: theirs, .. } = served;
         let next = common.watermark().next();
-        let is_possible = common.is_possible(first, &entries) && theirs <= Slot::MAX;
+        let is_possible = common.is_possible(first, &served.entries) && theirs <= Slot::MAX;
         if !is_possible || log_starts_at > first {
             return;
         }
@@ -139,12 +157,12 @@ impl<V: Value> Replica<V> {
             }
             return;
         }
-        if let Some(contradiction) = common.contradiction(from, first, &entries) {
-            out.contradictions.push(contradiction);
+        if let Some(slot) = common.difference(&served) {
+            common.note_other_history(from, slot, out);
             return;
         }
         let known = usize::try_from(next.above(first)).unwrap_or(usize::MAX);
-        let news: Vec<_> = entries.into_iter().skip(known).collect();
+        let news: Vec<_> = served.entries.into_iter().skip(known).collect();
         if common.disk_is_stalled() {
             common.forget_asks();
             return;
@@ -160,8 +178,8 @@ impl<V: Value> Replica<V> {
         }
         for entry in &news {
             common.acceptor.take(common.watermark().next());
-            let waits_for = Some(SequenceNumber::NONE);
-            commit(common, &mut self.clients, entry.clone(), waits_for, out);
+            let (digest, waits_for) = (EntryDigest::of(entry), Some(SequenceNumber::NONE));
+            commit(common, &mut self.clients, entry.clone(), digest, waits_for, out);
         }
         common.write(Content::Committed { first: next, entries: news }, out);
         let watermark = common.watermark();

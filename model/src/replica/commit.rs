@@ -10,6 +10,7 @@ use crate::acceptor::Held;
 use crate::entry::{Entry, Value};
 use crate::io::Output;
 use crate::numbers::SequenceNumber;
+use crate::prefix::EntryDigest;
 
 /// Commits the next slot with `entry`.
 ///
@@ -18,13 +19,14 @@ pub(super) fn commit<V: Value>(
     common: &mut Common<V>,
     clients: &mut Clients<V>,
     entry: Entry<V>,
+    digest: EntryDigest,
     waits_for: Option<SequenceNumber>,
     out: &mut Output<V>,
 ) {
     let copy = Copied::of(&entry);
     let is_delivered = common.watermark().next() > common.learner.delivered();
-    common.learner.commit(entry, waits_for, common.constants.limits(), out);
-    common.told = common.told.filter(|told| *told > common.learner.watermark());
+    common.learner.commit(entry, digest, waits_for, common.constants.limits(), out);
+    common.told = common.told.filter(|told| told.through > common.learner.watermark());
     if let Some(copy) = copy {
         clients.committed(&copy, is_delivered, common.learner.table(), out);
     }
@@ -38,5 +40,5 @@ pub(super) fn commit_held<V: Value>(
     out: &mut Output<V>,
 ) {
     let waits_for = if held.durable { None } else { Some(held.s) };
-    commit(common, clients, held.entry, waits_for, out);
+    commit(common, clients, held.entry, held.digest, waits_for, out);
 }

@@ -19,6 +19,7 @@ use crate::learner::Learner;
 use crate::limits::Limits;
 use crate::message::{Message, Order, Reply};
 use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot, SlotRange};
+use crate::prefix::Prefix;
 use crate::record::{Content, Record};
 use crate::unsynced::{Fact, Unsynced};
 
@@ -37,9 +38,9 @@ pub(crate) struct Common<V> {
     pub(crate) heard: SequenceNumber,
     /// Whether this replica believes that nobody coordinates.
     pub(crate) suspects: bool,
-    /// The highest slot that the coordinator of the promised number has called committed, if this
-    /// replica lacks it. Its entry may be on its way.
-    pub(crate) told: Option<Slot>,
+    /// What the coordinator of the promised number has called committed, if this replica lacks some of
+    /// it. The entries may be on their way.
+    pub(crate) told: Option<Prefix>,
     /// Whether nothing is on its way from the coordinator of the promised number, for all that is known.
     /// Then this replica asks for what it lacks as soon as it is told of it.
     pub(crate) asks_at_once: bool,
@@ -52,6 +53,8 @@ pub(crate) struct Common<V> {
     pub(crate) told_room: Option<Slot>,
     /// The peers to which much is on its way.
     pub(crate) full: BTreeSet<ReplicaId>,
+    /// The peers that are known to have another history, with a slot up to which it differs.
+    pub(crate) other_histories: BTreeMap<ReplicaId, Slot>,
 }
 
 impl<V: Value> Common<V> {
@@ -80,6 +83,7 @@ impl<V: Value> Common<V> {
             serving: BTreeMap::new(),
             told_room: None,
             full: BTreeSet::new(),
+            other_histories: BTreeMap::new(),
         }
     }
 
@@ -138,8 +142,8 @@ impl<V: Value> Common<V> {
 
     /// Appends a record, with the watermark as it stands.
     pub(crate) fn write(&mut self, content: Content<V>, out: &mut Output<V>) {
-        let watermark = self.watermark();
-        self.unsynced.write(Record { watermark, content }, out);
+        let (watermark, hash) = (self.watermark(), self.learner.hashes().hash());
+        self.unsynced.write(Record { watermark, hash, content }, out);
     }
 
     /// Promises `s`, and writes that if it is new.
@@ -204,6 +208,17 @@ impl<V: Value> Common<V> {
 
     pub(crate) fn order_others(&self, s: SequenceNumber, order: Order<V>, out: &mut Output<V>) {
         out.send_to_others(self.order(s, order));
+    }
+
+    /// Tells the owner of `s` that these slots are durably accepted.
+    pub(crate) fn acknowledge(
+        &self,
+        s: SequenceNumber,
+        ranges: Vec<SlotRange>,
+        out: &mut Output<V>,
+    ) {
+        let prefix = self.prefix();
+        self.reply(s, Reply::Acknowledge { ranges, prefix }, out);
     }
 
     /// Replies to the owner of `s`.

@@ -25,6 +25,7 @@ use crate::io::Output;
 use crate::limits::Limits;
 use crate::message::Order;
 use crate::numbers::{ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
+use crate::prefix::Prefix;
 
 /// A replica that coordinates under `s`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,7 +103,7 @@ impl<V: Value> Coordinator<V> {
         let watermark = common.watermark();
         if self.announced < watermark {
             self.announced = watermark;
-            common.order_others(self.s, Order::Commit { watermark }, out);
+            common.order_others(self.s, Order::Commit { prefix: common.prefix() }, out);
         }
     }
 
@@ -177,10 +178,34 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// `replica` has durably taken what was asked for in these slots.
+    /// The follower `replica`, which has committed `prefix`, has durably taken what was asked for in
+    /// these slots. That counts only if what it has committed is what is committed here, or will be: a
+    /// follower may know more, and then this coordinator has it open.
+    pub(super) fn take_acknowledgement(
+        &mut self,
+        replica: ReplicaId,
+        ranges: &[SlotRange],
+        prefix: &Prefix,
+        common: &Common<V>,
+    ) {
+        // A prefix that is not longer was compared when the message came.
+        let mut known = (common.watermark(), common.learner.hashes().hash());
+        for (slot, held) in common.acceptor.accepted() {
+            if known.0 >= prefix.through || *slot != known.0.next() || !self.open.contains_key(slot)
+            {
+                break;
+            }
+            known = (*slot, known.1.after_digest(held.digest));
+        }
+        if known.0 > prefix.through || known == (prefix.through, prefix.hash) {
+            self.count_votes(replica, ranges, &common.configuration);
+        }
+    }
+
+    /// `replica` has accepted these slots durably, and its vote counts.
     ///
     /// Ranges ascend; the rest of a list that does not is forged.
-    pub(super) fn take_acknowledgement(
+    pub(super) fn count_votes(
         &mut self,
         replica: ReplicaId,
         ranges: &[SlotRange],

@@ -21,6 +21,7 @@ use crate::io::{ElectRefused, Output};
 use crate::limits::Limits;
 use crate::message::{Accepted, Order, Promise};
 use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
+use crate::prefix::Prefix;
 use crate::record::Content;
 
 /// A replica that has asked the others whether they would follow it.
@@ -60,7 +61,8 @@ pub(crate) struct Candidate<V> {
 /// How much of one replica's promise has come.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Progress {
-    watermark: Slot,
+    /// What it has committed.
+    prefix: Prefix,
     last: Slot,
     /// Every slot up to here is told of.
     through: Slot,
@@ -74,7 +76,7 @@ struct Progress {
 impl Progress {
     /// The slot up to which nothing is missing, for a candidate with `watermark`.
     fn known_through(&self, watermark: Slot) -> Slot {
-        let joined = self.through.max(self.watermark).max(watermark);
+        let joined = self.through.max(self.prefix.through).max(watermark);
         self.ahead.iter().fold(joined, |known, range| {
             if range.first <= known.next() { known.max(range.last) } else { known }
         })
@@ -214,9 +216,13 @@ impl<V: Value> Replica<V> {
     /// Coordinates once a majority has promised and this replica has caught up with what they know.
     pub(super) fn coordinate_when_elected(&mut self, out: &mut Output<V>) {
         let common = &mut self.common;
-        let Role::Candidate(candidate) = &self.role else {
+        let Role::Candidate(candidate) = &mut self.role else {
             return;
         };
+        if candidate.forget_other_histories(common, out) {
+            let from = common.watermark().next();
+            common.order_others(candidate.s, Order::Propose { from }, out);
+        }
         match candidate.standing(common.me, common.watermark(), &common.configuration) {
             Standing::Waits => {}
             Standing::Lags { ahead, watermark } => common.ask(ahead, watermark, out),
@@ -277,7 +283,8 @@ impl<V: Value> Candidate<V> {
         watermark: Slot,
         limits: &Limits,
     ) {
-        let Promise { watermark: theirs, last, after, through, accepted } = frame;
+        let Promise { prefix, last, after, through, accepted } = frame;
+        let theirs = prefix.through;
         let possible = theirs <= last
             && last.above(theirs) <= limits.accepted_slots_max
             && after <= through
@@ -290,13 +297,15 @@ impl<V: Value> Candidate<V> {
             return;
         }
         let progress = self.promises.entry(from).or_insert(Progress {
-            watermark: theirs,
+            prefix,
             last,
             through: watermark,
             ahead: Vec::new(),
             entries: 0,
         });
-        progress.watermark = progress.watermark.max(theirs);
+        if progress.prefix.through < theirs {
+            progress.prefix = prefix;
+        }
         progress.last = progress.last.max(last);
         let known_through = progress.known_through(watermark);
         let first = after.max(known_through).next();
@@ -324,10 +333,24 @@ impl<V: Value> Candidate<V> {
     pub(crate) fn knows(&self, from: ReplicaId, frame: &Promise<V>) -> bool {
         self.promises.get(&from).is_some_and(|progress| {
             let first = frame.after.max(progress.known_through(Slot::ZERO)).next();
-            progress.watermark >= frame.watermark
+            progress.prefix.through >= frame.prefix.through
                 && progress.last >= frame.last
                 && progress.tells(first, frame.through)
         })
+    }
+
+    /// Finds out which promisers have another history, now that this candidate has caught up. Promises
+    /// are kept together, so all of them are forgotten if there is one. Says whether they were.
+    fn forget_other_histories(&mut self, common: &mut Common<V>, out: &mut Output<V>) -> bool {
+        for (&replica, progress) in &self.promises {
+            common.compare(replica, &progress.prefix, out);
+        }
+        let differs = self.promises.keys().any(|it| common.other_histories.contains_key(it));
+        if differs {
+            self.promises.clear();
+            self.best.clear();
+        }
+        differs
     }
 
     fn is_whole(progress: &Progress, watermark: Slot) -> bool {
@@ -347,7 +370,7 @@ impl<V: Value> Candidate<V> {
     /// Whether the promise of `progress` counts for a candidate with `watermark`: it is whole, and
     /// what it reports begins at or below the slots that the candidate will choose values for.
     fn counts(progress: &Progress, watermark: Slot) -> bool {
-        Self::is_whole(progress, watermark) && progress.watermark <= watermark
+        Self::is_whole(progress, watermark) && progress.prefix.through <= watermark
     }
 
     /// Whether `me`, with `watermark`, may coordinate. It may not before its own promise is durable,
@@ -376,8 +399,8 @@ impl<V: Value> Candidate<V> {
             }
             if Self::is_whole(progress, watermark) {
                 configuration.insert(&mut promised, replica);
-                if ahead.is_none_or(|(highest, _)| progress.watermark > highest) {
-                    ahead = Some((progress.watermark, replica));
+                if ahead.is_none_or(|(highest, _)| progress.prefix.through > highest) {
+                    ahead = Some((progress.prefix.through, replica));
                 }
             }
         }

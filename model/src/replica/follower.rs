@@ -15,6 +15,7 @@ use crate::io::{Contradiction, Output};
 use crate::learner::Compared;
 use crate::message::{Message, Order, Reply};
 use crate::numbers::{RangeBuilder, ReplicaId, Run, SequenceNumber, Slot, SlotRange};
+use crate::prefix::Prefix;
 use crate::record::Content;
 
 impl<V: Value> Replica<V> {
@@ -44,23 +45,24 @@ impl<V: Value> Replica<V> {
         match order {
             Order::Canvass { run } => self.common.answer_canvass(s, run, out),
             Order::Propose { from: slot } => self.common.obey_propose(s, slot, out),
-            Order::Accept { first, entries, watermark } => {
-                // A forged accept is ignored, and so is its watermark.
+            Order::Accept { first, entries, prefix } => {
+                // A forged accept is ignored, and so is its prefix.
                 if self.common.is_possible(first, &entries) {
                     self.common.obey_accept(from, s, first, entries, out);
-                    self.follow_watermark(from, s, watermark, Some(first), out);
+                    self.follow_prefix(from, s, prefix, Some(first), out);
                     self.common.follows_accepts_again(s, first, out);
                 }
             }
-            Order::Commit { watermark } => {
+            Order::Commit { prefix } => {
                 self.common.promise(s, out);
-                self.follow_watermark(from, s, watermark, None, out);
+                self.follow_prefix(from, s, prefix, None, out);
             }
-            Order::Round { number, watermark } => {
+            Order::Round { number, prefix } => {
                 self.common.promise(s, out);
                 let last = self.common.acceptor.last(self.common.watermark());
-                self.common.reply(s, Reply::Obey { number, last }, out);
-                self.follow_watermark(from, s, watermark, None, out);
+                let obeyed = Reply::Obey { number, last, prefix: self.common.prefix() };
+                self.common.reply(s, obeyed, out);
+                self.follow_prefix(from, s, prefix, None, out);
             }
         }
     }
@@ -77,38 +79,40 @@ impl<V: Value> Replica<V> {
         out.coordinator_heard = true;
     }
 
-    /// Phase 3: the coordinator of `s` says that everything up to `watermark` is committed.
+    /// Phase 3: the coordinator of `s` says that everything in `prefix` is committed.
     ///
     /// That commits an entry *here* only if it was accepted under `s`: this replica may hold another
     /// entry in the slot. An entry that it lacks may be on its way, behind this order. So this replica
-    /// remembers the watermark, and asks only if it knows better: nothing can be on its way, or the
-    /// order is an accept of later slots, `accepted_from` on. Accepts come in order, as long as nothing
-    /// is lost.
-    fn follow_watermark(
+    /// remembers the prefix, and asks only if it knows better: nothing can be on its way, or the order is
+    /// an accept of later slots, `accepted_from` on. Accepts come in order, as long as nothing is lost.
+    fn follow_prefix(
         &mut self,
         from: ReplicaId,
         s: SequenceNumber,
-        watermark: Slot,
+        prefix: Prefix,
         accepted_from: Option<Slot>,
         out: &mut Output<V>,
     ) {
-        if watermark > Slot::MAX {
+        if prefix.through > Slot::MAX {
             return;
         }
-        let common = &mut self.common;
-        let told = common.told.map_or(watermark, |told| told.max(watermark));
-        while common.watermark() < told
-            && let Some(held) = common.acceptor.take_if_under(common.watermark().next(), s)
-        {
-            commit_held(common, &mut self.clients, held, out);
+        let told = self.common.told.filter(|told| told.through > prefix.through);
+        for told in [Some(prefix), told].into_iter().flatten() {
+            if !self.commit_told(from, s, &told, out) {
+                return;
+            }
         }
-        let next = common.watermark().next();
-        common.told = Some(told).filter(|told| *told >= next);
-        let is_lost = accepted_from.is_some_and(|first| next < first);
+        let common = &mut self.common;
+        let watermark = common.watermark();
+        common.told = Some(told.unwrap_or(prefix)).filter(|told| told.through > watermark);
+        let is_there = |slot: Slot| slot <= watermark || common.acceptor.holds_under(slot, s);
+        let is_lost = accepted_from.is_some_and(|first| !is_there(Slot(first.0 - 1)));
         // While it has told how far it has room, the coordinator pushes nothing above.
         let is_not_pushed = common.told_room.is_some();
-        if common.told.is_some() && (is_lost || is_not_pushed || common.asks_at_once) {
-            common.ask(from, told, out);
+        if let Some(told) = common.told
+            && (is_lost || is_not_pushed || common.asks_at_once)
+        {
+            common.ask(from, told.through, out);
         }
         // A round says nothing of what is on its way. An accept shows that accepts arrive again.
         let is_asked = common.told.is_some() && !common.disk_is_stalled();
@@ -116,6 +120,44 @@ impl<V: Value> Replica<V> {
             common.asks_at_once = false;
         }
         self.forward_held_back(out);
+    }
+
+    /// Commits everything that `from`, the coordinator of `s`, has told, if all that is lacking of it is
+    /// held under `s`. Returns false if `from` has another history, and then commits nothing.
+    ///
+    /// The hashes are compared before. If some entry is lacking, that cannot be done. Then nothing is
+    /// committed yet: an accept tells what was committed when it left, so that is reached soon.
+    fn commit_told(
+        &mut self,
+        from: ReplicaId,
+        s: SequenceNumber,
+        told: &Prefix,
+        out: &mut Output<V>,
+    ) -> bool {
+        let common = &mut self.common;
+        let (mut through, mut hash) = (common.watermark(), common.learner.hashes().hash());
+        if told.through <= through || !common.acceptor.holds_under(told.through, s) {
+            return true;
+        }
+        for (slot, held) in common.acceptor.accepted() {
+            if through == told.through || *slot != through.next() || held.s != s {
+                break;
+            }
+            (through, hash) = (*slot, hash.after_digest(held.digest));
+        }
+        if through < told.through {
+            return true;
+        }
+        if hash != told.hash {
+            common.note_other_history(from, through, out);
+            return false;
+        }
+        while common.watermark() < through
+            && let Some(held) = common.acceptor.take(common.watermark().next())
+        {
+            commit_held(common, &mut self.clients, held, out);
+        }
+        true
     }
 }
 
@@ -154,7 +196,7 @@ impl<V: Value> Common<V> {
     pub(super) fn give_owed_promise(&mut self, out: &mut Output<V>) {
         if let Some(slot) = self.acceptor.take_owed_promise() {
             let s = self.acceptor.promised();
-            for frame in self.acceptor.promise(slot, self.watermark(), self.limits()) {
+            for frame in self.acceptor.promise(slot, self.prefix(), self.limits()) {
                 self.reply(s, Reply::Promise(frame), out);
             }
         }
@@ -181,7 +223,7 @@ impl<V: Value> Common<V> {
         }
         let ranges = in_place.finish();
         if !ranges.is_empty() {
-            self.reply(s, Reply::Acknowledge { ranges }, out);
+            self.acknowledge(s, ranges, out);
         }
         if beyond_limit {
             self.refuse_beyond_room(s, out);

@@ -36,11 +36,8 @@ impl<V: Value> Coordinator<V> {
         out: &mut Output<V>,
     ) {
         let EntryRange { first, entries } = frame;
-        let accept = Order::Accept {
-            first: *first,
-            entries: entries.clone(),
-            watermark: common.watermark(),
-        };
+        let accept =
+            Order::Accept { first: *first, entries: entries.clone(), prefix: common.prefix() };
         if self.held_back.is_empty() && common.full.is_empty() {
             common.order_others(self.s, accept, out);
             return;
@@ -154,10 +151,10 @@ impl<V: Value> Coordinator<V> {
             }
             through = slot;
         }
-        let (watermark, frame) = (common.watermark(), FrameRoom::of(common.limits()));
+        let (prefix, frame) = (common.prefix(), FrameRoom::of(common.limits()));
         let frames = unacknowledged.into_iter().flat_map(|range| range.in_frames(frame));
         for EntryRange { first, entries } in frames {
-            let accept = Order::Accept { first, entries, watermark };
+            let accept = Order::Accept { first, entries, prefix };
             out.send(member, common.order(self.s, accept));
         }
         through

@@ -31,6 +31,8 @@ impl<V: Value> Replica<V> {
         if peer == common.me || !common.configuration.contains(peer) {
             return;
         }
+        // It may have started anew, with another data directory.
+        common.other_histories.remove(&peer);
         common.full.remove(&peer);
         common.serving.remove(&peer);
         if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
@@ -80,6 +82,7 @@ impl<V: Value> Replica<V> {
     /// Repeats whatever is unanswered.
     pub(super) fn resend(&mut self, out: &mut Output<V>) {
         self.common.forget_asks();
+        self.common.ask_for_histories(out);
         self.resend_for_clients(out);
         let common = &self.common;
         match &mut self.role {

@@ -79,8 +79,8 @@ impl Rounds {
         common: &Common<V>,
         out: &mut Output<V>,
     ) {
-        let (number, watermark) = (self.number, common.watermark());
-        common.order_others(s, Order::Round { number, watermark }, out);
+        let (number, prefix) = (self.number, common.prefix());
+        common.order_others(s, Order::Round { number, prefix }, out);
     }
 
     /// Asks one of the others whether it obeys in the newest round.
@@ -91,8 +91,8 @@ impl Rounds {
         common: &Common<V>,
         out: &mut Output<V>,
     ) {
-        let (number, watermark) = (self.number, common.watermark());
-        out.send(member, common.order(s, Order::Round { number, watermark }));
+        let (number, prefix) = (self.number, common.prefix());
+        out.send(member, common.order(s, Order::Round { number, prefix }));
     }
 
     /// `replica` obeyed in round `number`. False if that is no news: only an answer to the newest round

@@ -1,8 +1,12 @@
 //! What a replica says of itself: for people, and for the failure detector.
 
+use alloc::vec::Vec;
+
 use super::{Replica, Role};
 use crate::entry::Value;
+use crate::io::OtherHistory;
 use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot};
+use crate::prefix::Prefix;
 
 impl<V: Value> Replica<V> {
     /// The state of this replica, for people and for the failure detector.
@@ -32,6 +36,13 @@ impl<V: Value> Replica<V> {
             written: common.unsynced.written(),
             synced: common.unsynced.synced(),
             unsynced_bytes: common.unsynced.size_bytes(),
+            prefix: common.prefix(),
+            other_histories: common
+                .other_histories
+                .iter()
+                .map(|(&peer, &slot)| OtherHistory { peer, slot })
+                .collect(),
+            is_stopped: common.is_stopped(),
         }
     }
 }
@@ -64,6 +75,12 @@ pub struct Status {
     pub synced: Position,
     /// How many bytes of values wait for a sync.
     pub unsynced_bytes: u64,
+    /// What it has committed, with the running hash.
+    pub prefix: Prefix,
+    /// The peers that have committed other entries. Neither counts for the other.
+    pub other_histories: Vec<OtherHistory>,
+    /// Whether a majority has committed other entries. Then this replica does nothing any more.
+    pub is_stopped: bool,
 }
 
 /// A role, for people.

@@ -36,14 +36,14 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             format!("a client {does} at r{at}")
         }
         Action::Read { read, .. } => format!("a client asks r{at} for read {read}"),
-        Action::Serve { .. } => match world.server(state, at) {
-            Some((server, entry)) => {
-                let slot = local.replica.common.learner.watermark().next();
-                let entry = world.entry(entry).map_or_else(|| "?".into(), words::entry);
-                format!("r{server} tells r{at}: committed {entry} in slot {slot} (catch-up)")
-            }
-            None => format!("catch-up brings r{at} nothing"),
-        },
+        Action::Serve { from, .. } => {
+            let servers = world.servers(state, at);
+            let served = servers.into_iter().find(|(it, _)| *it == usize::from(from));
+            let entry = served.and_then(|(_, entry)| world.entry(entry));
+            let entry = entry.map_or_else(|| "?".into(), words::entry);
+            let slot = local.replica.common.learner.watermark().next();
+            format!("r{from} tells r{at}: committed {entry} in slot {slot} (catch-up)")
+        }
         Action::Suspect { .. } => match local.replica.role {
             Role::Coordinator(_) => format!("r{at} is told that its round goes unanswered"),
             _ => format!("r{at} suspects that nobody coordinates"),
@@ -66,6 +66,9 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             let from = DirectoryName { replica, lost_before };
             let verb = if is_welcome { "welcomes" } else { "says hello to" };
             format!("{from} {verb} {}", directory(local))
+        }
+        Action::RollBack { .. } => {
+            format!("the disk of r{at} loses what was synced last, and r{at} starts again")
         }
         Action::Lose { .. } => format!("{} loses its data directory", directory(local)),
     }

@@ -10,6 +10,7 @@ use std::vec::Vec;
 use crate::entry::{Entry, Opening, Request, SubmissionId};
 use crate::message::{Message, Order, Promise, Reply};
 use crate::numbers::{ReadId, Run, SequenceNumber, Slot};
+use crate::prefix::Prefix;
 use crate::record::{Content, Record};
 use crate::sessions::Verdict;
 use crate::world::OPEN_SESSION;
@@ -85,7 +86,10 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
         Message::Order { order: Order::Canvass { .. } | Order::Round { .. }, .. }
         | Message::Ask { .. }
         | Message::Read { .. } => "asks",
-        Message::Order { .. } | Message::Committed { .. } | Message::Submit { .. } => "tells",
+        Message::Order { .. }
+        | Message::Committed { .. }
+        | Message::Submit { .. }
+        | Message::Compare { .. } => "tells",
         Message::Reply { .. }
         | Message::Reject { .. }
         | Message::Submitted { .. }
@@ -101,21 +105,27 @@ pub(crate) fn message(message: &Message<u8>) -> String {
         Message::Reply { s, reply, .. } => match reply {
             Reply::Agree { .. } => format!("agree to {s}"),
             Reply::Promise(it) => promise(*s, it),
-            Reply::Acknowledge { ranges } => {
+            Reply::Acknowledge { ranges, prefix } => {
                 let slots = ranges.iter().flat_map(|range| range.iter());
-                format!("acknowledge {} under {s}", slots_text(&slots.collect::<Vec<_>>()))
+                let slots = slots_text(&slots.collect::<Vec<_>>());
+                format!("acknowledge {slots} under {s}{}", prefix_text(prefix))
             }
             Reply::Room { through } => format!("room up to slot {through} under {s}"),
-            Reply::Obey { number, last } => {
-                format!("obey {s} in round {number}, holding up to slot {last}")
+            Reply::Obey { number, last, prefix } => {
+                let prefix = prefix_text(prefix);
+                format!("obey {s} in round {number}, holding up to slot {last}{prefix}")
             }
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
-        Message::Ask { from, through } => {
+        Message::Ask { from, through, prefix: _ } => {
             format!("ask for what is committed in slots {from} to {through}")
         }
         Message::Committed { first, entries, watermark, .. } => {
             format!("committed {}{}", in_slots(*first, entries), watermark_text(*watermark))
+        }
+        Message::Compare { prefix, is_question } => {
+            let question = if *is_question { "; and you?" } else { "" };
+            format!("I have slots up to {} as {}{question}", prefix.through, prefix.hash)
         }
         Message::Submit { submissions } => {
             let entries: Vec<_> = submissions.iter().map(entry).collect();
@@ -136,31 +146,35 @@ fn order(s: SequenceNumber, order: &Order<u8>) -> String {
         Order::Canvass { .. } => format!("canvass for {s}"),
         Order::Propose { from } if *from <= Slot(1) => format!("propose {s}"),
         Order::Propose { from } => format!("propose {s}, from slot {from} on"),
-        Order::Accept { first, entries, watermark } => {
+        Order::Accept { first, entries, prefix } => {
             let what = in_slots(*first, entries);
-            format!("accept {what} under {s}{}", watermark_text(*watermark))
+            format!("accept {what} under {s}{}", prefix_text(prefix))
         }
-        Order::Commit { watermark } => format!("commit up to slot {watermark} under {s}"),
-        Order::Round { number, watermark } => {
-            format!("round {number} under {s}{}", watermark_text(*watermark))
+        Order::Commit { prefix } => format!("commit up to slot {} under {s}", prefix.through),
+        Order::Round { number, prefix } => {
+            format!("round {number} under {s}{}", prefix_text(prefix))
         }
     }
 }
 
 fn promise(s: SequenceNumber, promise: &Promise<u8>) -> String {
-    let Promise { watermark, last, after, through, accepted } = promise;
+    let Promise { prefix, last, after, through, accepted } = promise;
     let accepted: Vec<_> = accepted.iter().map(|it| in_slot(it.slot, &it.entry, it.s)).collect();
     let accepted = match accepted.as_slice() {
         [] => "nothing accepted".into(),
         all => format!("accepted {}", all.join("  ")),
     };
     // If the promise has several frames, each says which slots it reports.
-    let frame = if after > watermark || through < last {
+    let frame = if *after > prefix.through || through < last {
         format!(" (slots {} to {through}, last {last})", after.next())
     } else {
         String::new()
     };
-    format!("promise {s}, {accepted}{frame}{}", watermark_text(*watermark))
+    format!("promise {s}, {accepted}{frame}{}", prefix_text(prefix))
+}
+
+fn prefix_text(prefix: &Prefix) -> String {
+    watermark_text(prefix.through)
 }
 
 fn watermark_text(watermark: Slot) -> String {

@@ -49,6 +49,8 @@ pub enum Action {
     Serve {
         /// The replica.
         to: u8,
+        /// The replica that serves it.
+        from: u8,
     },
     /// The failure detector of a replica suspects that no replica coordinates.
     Suspect {
@@ -86,6 +88,11 @@ pub enum Action {
         /// The replica.
         at: u8,
     },
+    /// The disk of a replica loses what was synced last, and the replica starts again.
+    RollBack {
+        /// The replica.
+        at: u8,
+    },
 }
 
 impl Action {
@@ -93,7 +100,7 @@ impl Action {
     #[must_use]
     pub fn at(self) -> usize {
         let at = match self {
-            Self::Deliver { to, .. } | Self::Serve { to } | Self::Greet { to, .. } => to,
+            Self::Deliver { to, .. } | Self::Serve { to, .. } | Self::Greet { to, .. } => to,
             Self::Sync { at, .. }
             | Self::Submit { at, .. }
             | Self::Read { at, .. }
@@ -101,7 +108,8 @@ impl Action {
             | Self::Elect { at }
             | Self::Resend { at }
             | Self::Crash { at }
-            | Self::Lose { at } => at,
+            | Self::Lose { at }
+            | Self::RollBack { at } => at,
         };
         usize::from(at)
     }
@@ -138,6 +146,9 @@ impl World {
             if self.may_lose(replica, state) {
                 actions.push(Action::Lose { at: small(replica) });
             }
+            if self.may_roll_back(replica, state) {
+                actions.push(Action::RollBack { at: small(replica) });
+            }
         }
     }
 
@@ -147,8 +158,8 @@ impl World {
         self.list_syncs(replica, summary, actions);
         self.list_submits(replica, summary, state, actions);
         self.list_reads(replica, summary, state, actions);
-        if self.server(state, replica).is_some() {
-            actions.push(Action::Serve { to: small(replica) });
+        for (from, _) in self.servers(state, replica) {
+            actions.push(Action::Serve { to: small(replica), from: small(from) });
         }
         self.list_elections(replica, summary, actions);
         let begins_round = summary.round_is_answered;
@@ -178,6 +189,11 @@ impl World {
     fn may_lose(&self, replica: usize, state: &ClusterState) -> bool {
         let lost: usize = self.directories(state).map(|it| it.lost.len()).sum();
         lost < self.scenario.losses && self.scenario.may_lose.contains(replica)
+    }
+
+    fn may_roll_back(&self, replica: usize, state: &ClusterState) -> bool {
+        let rollback = self.local(state, replica).rollback.as_ref();
+        state.remaining.rollbacks > 0 && rollback.is_some_and(|it| it.before.is_some())
     }
 
     fn list_syncs(&self, replica: usize, summary: &Summary, actions: &mut Vec<Action>) {
@@ -259,19 +275,28 @@ impl World {
         }
     }
 
-    /// The replica that can serve `replica` the slot after its watermark, and the entry of that slot. It
-    /// may be any replica that has ever committed the slot, since its answer may have been in flight
-    /// since then.
-    pub(crate) fn server(&self, state: &ClusterState, replica: usize) -> Option<(usize, EntryId)> {
+    /// The replicas that can serve `replica` the slot after its watermark, each with the entry of that
+    /// slot.
+    ///
+    /// One may be any replica that has ever committed the slot, since its answer may have been in flight
+    /// since then. All of them have the same, so the first one stands for all. Only with rollbacks may
+    /// they differ, and then each that has the slot now may serve it.
+    pub(crate) fn servers(&self, state: &ClusterState, replica: usize) -> Vec<(usize, EntryId)> {
         if self.keeps_asks || !self.scenario.catch_up.contains(replica) {
-            return None;
+            return Vec::new();
         }
         let next = self.summary(state, replica).watermark.next();
-        let commit = self.history(state).commit(next)?;
         let heard = self.scenario.hears[replica];
-        let mut servers = self.replicas().filter(|server| *server != replica);
-        let server = servers.find(|it| commit.by.contains(*it) && heard.contains(*it))?;
-        Some((server, commit.entry))
+        let mut others = self.replicas().filter(|it| *it != replica && heard.contains(*it));
+        if self.scenario.rollbacks > 0 {
+            let entry = |it: usize| self.local(state, it).committed(next);
+            return others.filter_map(|it| Some((it, self.entry_id(entry(it)?)))).collect();
+        }
+        let commit = self.history(state).commit(next);
+        let server = commit.and_then(|commit| {
+            others.find(|it| commit.by.contains(*it)).map(|it| (it, commit.entry))
+        });
+        server.into_iter().collect()
     }
 }
 

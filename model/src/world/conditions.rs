@@ -12,7 +12,7 @@ use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
 use super::scenario::{MessageKind, Scenario};
 use super::state::ClusterState;
 use crate::entry::{Entry, Request};
-use crate::message::{Message, Order};
+use crate::message::{Message, Order, Reply};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
 use crate::sessions::{DeliveryRefused, Verdict};
@@ -67,6 +67,9 @@ impl World {
             | Invariant::DurableTailWithinLimits
             | Invariant::NothingAcceptedBelowPromise => is_elected && !submissions.is_empty(),
             Invariant::DurablePromiseNeverFalls => is_elected,
+            Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
+                self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
+            }
             Invariant::NoStepPanics
             | Invariant::OneDirectoryTakesPart
             | Invariant::FormedKnowOneAnother
@@ -113,7 +116,9 @@ impl World {
             | Invariant::NoPeerContradicts
             | Invariant::EveryDiskRecovers
             | Invariant::OnlyDurableIsServed
-            | Invariant::DurableTailWithinLimits => !state.broken.contains(invariant),
+            | Invariant::DurableTailWithinLimits
+            | Invariant::VotesShareAPrefix
+            | Invariant::NothingDeliveredAgainstMajority => !state.broken.contains(invariant),
         }
     }
 
@@ -157,6 +162,23 @@ impl World {
                 matches!(&self.local(state, it).replica.role,
                     Role::Coordinator(coordinator) if coordinator.holds_back())
             }),
+            Witness::HistoriesDiffer => self.replicas().any(|it| {
+                let differs = |other| self.local(state, it).differs_from(self.local(state, other));
+                self.replicas().any(differs)
+            }),
+            Witness::VoteOverAnotherHistory => state.in_flight.iter().any(|id| {
+                let Envelope { to, message, .. } = self.envelope(*id);
+                let Message::Reply { reply: Reply::Acknowledge { prefix, .. }, .. } = message
+                else {
+                    return false;
+                };
+                let common = &self.local(state, usize::from(to.0)).replica.common;
+                let mine = common.learner.hashes().at(prefix.through, common.limits());
+                mine.is_some_and(|mine| mine != prefix.hash)
+            }),
+            Witness::ReplicaStops => {
+                self.replicas().any(|it| self.local(state, it).replica.common.is_stopped())
+            }
             Witness::ElectionExceedsWindow => {
                 let open = |it: usize| match &self.local(state, it).replica.role {
                     Role::Coordinator(coordinator) => coordinator.open.len() as u64,

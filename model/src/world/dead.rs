@@ -51,6 +51,9 @@ pub(crate) fn is_dead(
     if !recipient.local.is_addressee(envelope) {
         return true;
     }
+    if scenario.rollbacks > 0 && may_tell_of_another_history(envelope, recipient) {
+        return false;
+    }
     match &envelope.message {
         Message::Order { s, order, .. } if sender.local.is_sender(envelope) => {
             order_is_dead(scenario, *s, order, sender.summary, recipient)
@@ -61,9 +64,12 @@ pub(crate) fn is_dead(
         Message::Reply { s, reply, .. } => reply_is_dead(*s, reply, envelope.from, recipient),
         // A rejection only makes its recipient step down below the number, or pick a higher one.
         Message::Reject { promised } => recipient.summary.heard_floor >= *promised,
-        // The world serves committed slots unasked, so these are never kept in flight. The last one
-        // only makes its recipient ask.
-        Message::Ask { .. } | Message::Committed { .. } | Message::Submitted { .. } => true,
+        // The world serves committed slots unasked, so the first two are never kept in flight. The third
+        // only makes its recipient ask. The last one has been found to tell of no other history.
+        Message::Ask { .. }
+        | Message::Committed { .. }
+        | Message::Submitted { .. }
+        | Message::Compare { .. } => true,
         // Only a coordinator takes submissions and reads. A replica that never coordinates again
         // ignores them.
         Message::Submit { submissions } => {
@@ -77,6 +83,21 @@ pub(crate) fn is_dead(
                 || ids.iter().all(|id| !recipient.summary.reads.contains(id))
         }
     }
+}
+
+/// Whether a message may show its recipient that its sender has another history.
+///
+/// It cannot if the recipient has the same up to there for good. Then it could only end a doubt.
+fn may_tell_of_another_history(envelope: &Envelope, recipient: Side<'_>) -> bool {
+    let common = &recipient.local.replica.common;
+    let is_question = matches!(envelope.message, Message::Compare { is_question: true, .. });
+    envelope.message.prefix().is_some_and(|prefix| {
+        let mine = common.learner.hashes().at(prefix.through, common.limits());
+        is_question
+            || prefix.through > recipient.summary.watermark_floor
+            || mine != Some(prefix.hash)
+            || common.other_histories.contains_key(&envelope.from)
+    })
 }
 
 fn order_is_dead(
@@ -124,22 +145,22 @@ fn order_is_dead(
         // Every slot is held for good under this number, or committed for good, and the watermark is
         // not new. So the recipient would only acknowledge again. An acknowledgement matters only to a
         // coordinator, and only for slots that it has not committed.
-        Order::Accept { first, entries, watermark } => {
+        Order::Accept { first, entries, prefix } => {
             to.promise_floor == s
                 && heard_for_good
-                && *watermark <= to.watermark_floor
+                && prefix.through <= to.watermark_floor
                 && places(*first, entries.len()).all(|slot| {
                     slot <= SLOTS_MAX
                         && (to.held_for_good[slot] == s || Slot(slot as u64) <= to.watermark_floor)
                 })
                 && (is_over(owner, s) || is_committed(owner, *first, entries.len()))
         }
-        Order::Commit { watermark } => heard_for_good && *watermark <= to.watermark_floor,
+        Order::Commit { prefix } => heard_for_good && prefix.through <= to.watermark_floor,
         // Apart from the watermark, a round asks for an answer. It matters only to the coordinator, and
         // only in its newest round.
-        Order::Round { number, watermark } => {
+        Order::Round { number, prefix } => {
             heard_for_good
-                && *watermark <= to.watermark_floor
+                && prefix.through <= to.watermark_floor
                 && (is_over(owner, s) || (owner.own == s && owner.round > number.0))
         }
     }
@@ -167,7 +188,9 @@ fn reply_is_dead(
             candidate.s == s && candidate.knows(from, promise)
         }
         // Each slot has counted this acknowledgement, or is committed.
-        (Reply::Acknowledge { ranges }, Role::Coordinator(coordinator)) if coordinator.s == s => {
+        (Reply::Acknowledge { ranges, .. }, Role::Coordinator(coordinator))
+            if coordinator.s == s =>
+        {
             ranges.iter().all(|range| {
                 range.iter().all(|slot| match coordinator.open.get(&slot) {
                     Some(set) => local.replica.common.configuration.is_in(*set, from),

@@ -10,6 +10,7 @@
 //! No replica votes below its durable promise. History relies on that, because it is a property of its
 //! own.
 
+use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use super::local::{EntryId, Summary};
@@ -30,6 +31,21 @@ pub(crate) struct History {
     votes: Vec<Votes>,
     /// The unanswered reads: the id, the replica, and the slot that the answer must cover.
     reads: Vec<(ReadId, usize, Slot)>,
+    /// In a scenario with rollbacks, each durable accept with what its replica had committed then.
+    votes_over: BTreeSet<VoteOver>,
+    /// In a scenario with rollbacks: for each replica, the others that have told it of another history,
+    /// in its present run.
+    heard_of_another: [Replicas; REPLICAS_MAX],
+}
+
+/// A vote, and the committed log of the replica that gave it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct VoteOver {
+    s: SequenceNumber,
+    slot: Slot,
+    entry: EntryId,
+    by: usize,
+    log: Vec<EntryId>,
 }
 
 /// A committed slot.
@@ -58,8 +74,12 @@ pub(crate) struct Effects {
     pub(crate) committed: Vec<CommitSeen>,
     /// The reads that were answered, with the slot that each answer covers.
     pub(crate) reads: Vec<(ReadId, Slot)>,
-    /// Whether the reads of this replica are forgotten, because it crashed.
-    pub(crate) forgets_reads: bool,
+    /// Whether a new run of this replica begins. What its clients asked and what it heard is forgotten.
+    pub(crate) starts_anew: bool,
+    /// In a scenario with rollbacks, what the replica has committed after the step.
+    pub(crate) log: Option<Vec<EntryId>>,
+    /// The replica that has told this one of another history.
+    pub(crate) heard_of_another: Option<usize>,
     /// Whether the durable promise rose, so that votes may have become impossible.
     pub(crate) promise_rose: bool,
     /// The invariants that the step itself broke.
@@ -92,6 +112,8 @@ pub(crate) struct HistoryContext<'a> {
     pub(crate) entry: &'a dyn Fn(EntryId) -> Option<&'a Entry<u8>>,
     /// How many requests of a session are remembered.
     pub(crate) session_requests_max: u64,
+    /// Whether disks may be rolled back. Then a durable promise may fall, and nothing is forgotten.
+    pub(crate) rolls_back: bool,
     /// Whether an entry may be in the log: a submission so far, or a no-op.
     pub(crate) may_be_in_log: &'a dyn Fn(EntryId) -> bool,
 }
@@ -147,10 +169,56 @@ impl History {
                 }
             }
         }
-        if effects.forgets_reads {
+        if effects.starts_anew {
             self.reads.retain(|read| read.1 != who);
+            self.heard_of_another[who] = Replicas::NONE;
         }
-        self.forget(context);
+        broken.add_all(self.take_histories(who, effects, context));
+        if !context.rolls_back {
+            self.forget(context);
+        }
+        broken
+    }
+
+    /// Records what a step shows of different histories.
+    fn take_histories(
+        &mut self,
+        who: usize,
+        effects: &Effects,
+        context: &HistoryContext<'_>,
+    ) -> Broken {
+        let mut broken = Broken::default();
+        if let Some(from) = effects.heard_of_another {
+            self.heard_of_another[who].0 |= 1 << from;
+        }
+        let Some(log) = &effects.log else {
+            return broken;
+        };
+        for &(s, slot, entry) in &effects.votes {
+            self.votes_over.insert(VoteOver { s, slot, entry, by: who, log: log.clone() });
+        }
+        if effects.committed.is_empty() {
+            return broken;
+        }
+        if context.is_majority(self.heard_of_another[who]) {
+            broken.add(Invariant::NothingDeliveredAgainstMajority);
+        }
+        for commit in &effects.committed {
+            let is_compatible =
+                |vote: &VoteOver| vote.log.iter().zip(log).all(|(one, it)| one == it);
+            let votes = || {
+                let of_this =
+                    |vote: &&VoteOver| (vote.slot, vote.entry) == (commit.slot, commit.entry);
+                self.votes_over.iter().filter(of_this)
+            };
+            let has_majority = votes().any(|first| {
+                let under = votes().filter(|vote| vote.s == first.s && is_compatible(vote));
+                context.is_majority(Replicas(under.fold(0, |set, vote| set | 1 << vote.by)))
+            });
+            if !has_majority {
+                broken.add(Invariant::VotesShareAPrefix);
+            }
+        }
         broken
     }
 

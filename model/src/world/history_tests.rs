@@ -90,6 +90,7 @@ fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> 
             summaries: around,
             entry: &|_| None,
             session_requests_max: 4,
+            rolls_back: false,
             may_be_in_log: &|_| true,
         };
         let broken = history.take(who, &effects, &around);

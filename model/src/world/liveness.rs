@@ -11,6 +11,10 @@
 //! Within a bounded number of rounds, the majority must agree: all watermarks are equal, no replica holds
 //! an accepted entry above them, and every submission and read that its origin keeps is answered.
 //!
+//! Where disks roll back, two histories may come to be. Then those members must agree that share one, if
+//! they are a majority. The others are not silent, and must not hold them up. A coordinator then counts only
+//! if it is answered, and the members take turns to stand.
+//!
 //! The messages in flight are dropped at the start, since the network may lose all of them. So the run
 //! depends only on the local states of the majority. Tuples of local states that end well are
 //! remembered, and a run ends when it meets one. From a sample of the states a second run is made,
@@ -78,7 +82,7 @@ impl World {
         locals: [Id; REPLICAS_MAX],
         in_flight: Vec<Id>,
     ) -> bool {
-        let mut run = FairRun { world: self, majority, locals, in_flight };
+        let mut run = FairRun { world: self, majority, locals, in_flight, rounds: 0 };
         // Nearly every tuple is known already.
         if run.in_flight.is_empty() && self.checked.ends_well.contains(&run.key()) {
             return true;
@@ -96,13 +100,15 @@ impl World {
                 }
                 return true;
             }
-            if passed.contains(&key) {
+            // With rollbacks, another replica stands in the next round.
+            if passed.contains(&key) && self.scenario.rollbacks == 0 {
                 return false;
             }
             passed.push(key);
             if !run.round() {
                 return false;
             }
+            run.rounds += 1;
         }
         false
     }
@@ -115,6 +121,7 @@ struct FairRun<'a> {
     majority: Replicas,
     locals: [Id; REPLICAS_MAX],
     in_flight: Vec<Id>,
+    rounds: usize,
 }
 
 impl FairRun<'_> {
@@ -183,13 +190,18 @@ impl FairRun<'_> {
         if !self.deliver_all() {
             return false;
         }
-        let coordinates = |it: usize| self.summary(it).role == RoleKind::Coordinator;
+        let rolls_back = self.world.scenario.rollbacks > 0;
+        let coordinates = |it: usize| {
+            let summary = self.summary(it);
+            summary.role == RoleKind::Coordinator && (!rolls_back || summary.round_is_answered)
+        };
         if !self.members().any(coordinates) {
             for replica in self.members() {
                 self.happen(replica, EventKey::Suspect);
             }
-            if let Some(lowest) = self.members().next() {
-                self.happen(lowest, EventKey::Elect { canvass: self.world.scenario.canvass });
+            let turn = if rolls_back { self.rounds % self.majority.count() } else { 0 };
+            if let Some(stands) = self.members().nth(turn) {
+                self.happen(stands, EventKey::Elect { canvass: self.world.scenario.canvass });
             }
             self.sync_all();
             return self.deliver_all();
@@ -199,15 +211,29 @@ impl FairRun<'_> {
 
     /// Whether the majority agrees, and has answered everything.
     fn agrees(&self) -> bool {
-        let mut watermarks =
-            self.members().map(|it| self.local(it).replica.common.learner.watermark());
-        let first = watermarks.next();
-        watermarks.all(|watermark| Some(watermark) == first)
-            && self.members().all(|it| {
-                let replica = &self.local(it).replica;
-                replica.clients.submissions().next().is_none()
-                    && replica.clients.reads.is_empty()
-                    && replica.common.acceptor.accepted().is_empty()
-            })
+        let Some(members) = self.with_one_history() else {
+            return true;
+        };
+        let watermark = |it: usize| self.local(it).replica.common.learner.watermark();
+        let is_settled = |it: usize| {
+            let replica = &self.local(it).replica;
+            replica.clients.submissions().next().is_none()
+                && replica.clients.reads.is_empty()
+                && replica.common.acceptor.accepted().is_empty()
+        };
+        let first = members.first().map(|it| watermark(*it));
+        members.iter().all(|it| Some(watermark(*it)) == first && is_settled(*it))
+    }
+
+    /// The members that must agree. If disks have rolled back, these are as many as share one history;
+    /// none if they are no majority. The others may talk, and must not stop them.
+    fn with_one_history(&self) -> Option<Vec<usize>> {
+        let shares = |one: usize, other: usize| !self.local(one).differs_from(self.local(other));
+        let sharing = |one: usize| self.members().filter(|it| shares(one, *it)).collect::<Vec<_>>();
+        if self.world.scenario.rollbacks == 0 {
+            return Some(self.members().collect());
+        }
+        let most = self.members().map(sharing).max_by_key(Vec::len)?;
+        (2 * most.len() > self.world.scenario.replicas).then_some(most)
     }
 }

@@ -26,6 +26,17 @@ pub(crate) struct LocalState {
     pub(crate) unsynced: Vec<Record<u8>>,
     /// `None` in a scenario without forming.
     pub(crate) directory: Option<Directory>,
+    /// `None` in a scenario without rollbacks.
+    pub(crate) rollback: Option<Rollback>,
+}
+
+/// What a disk rolls back to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Rollback {
+    /// Whether the disk may still roll back. Each does it once at most.
+    pub(crate) may_happen: bool,
+    /// The disk before its last sync, while it may roll back.
+    pub(crate) before: Option<Arc<Base<u8>>>,
 }
 
 /// The index of an entry in the model's table of entries.
@@ -115,6 +126,16 @@ impl LocalState {
         })
     }
 
+    /// The committed entries, slot by slot. In a scenario with rollbacks, all of them are in memory.
+    pub(crate) fn log(&self) -> impl Iterator<Item = &Entry<u8>> {
+        self.replica.common.learner.tail_from(Slot(1)).map(|(_, entry)| entry)
+    }
+
+    /// Whether the logs of two replicas differ in a slot that both have committed.
+    pub(crate) fn differs_from(&self, other: &Self) -> bool {
+        self.log().zip(other.log()).any(|(one, other)| one != other)
+    }
+
     /// The committed entry of `slot`, if this replica still has it in memory.
     pub(crate) fn committed(&self, slot: Slot) -> Option<&Entry<u8>> {
         let learner = &self.replica.common.learner;
@@ -129,7 +150,9 @@ impl LocalState {
         let promised = replica.common.acceptor.promised();
         let durable_promise = replica.common.acceptor.durable_promise();
         let watermark = replica.common.learner.watermark();
-        let (promise_floor, heard_floor, watermark_floor) = match &self.disk {
+        // What the replica starts again from at worst.
+        let disk = self.rollback.as_ref().and_then(|it| it.before.as_ref()).or(self.disk.as_ref());
+        let (promise_floor, heard_floor, watermark_floor) = match disk {
             Some(disk) => (disk.fold.promised, disk.fold.promised, disk.fold.watermark),
             None => (promised, replica.common.heard, watermark),
         };
@@ -139,7 +162,7 @@ impl LocalState {
                 held_for_good[index(slot)] = s;
             }
         };
-        match &self.disk {
+        match disk {
             Some(disk) => disk.fold.entries.iter().for_each(|(slot, stored)| hold(*slot, stored.s)),
             None => {
                 replica

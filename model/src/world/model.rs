@@ -14,7 +14,7 @@ use super::directory::Directory;
 use super::envelope::{Envelope, Route};
 use super::history::History;
 use super::intern::{DigestSet, Id, Interner};
-use super::local::{EntryId, LocalState, Summary};
+use super::local::{EntryId, LocalState, Rollback, Summary};
 use super::outcomes::{EventKey, Outcome, Outcomes};
 use super::property::{Broken, Witness};
 use super::scenario::{
@@ -29,6 +29,7 @@ use crate::forming::Greeting;
 use crate::io::{Input, Output};
 use crate::message::Message;
 use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
+use crate::prefix::PrefixHash;
 use crate::record::Base;
 use crate::recovery::Recovery;
 
@@ -90,10 +91,12 @@ impl World {
         let constants = ClusterConstants::new(stride, configuration, scenario.limits.clone());
         let constants = Arc::new(constants.unwrap_or_else(|error| panic!("{error}")));
         let entries = possible_entries(&scenario);
-        // Slots that are older than the tail are served from the disk.
+        // Slots that are older than the tail are served from the disk. And a disk may roll back when no
+        // replica can crash any more.
         let slots = scenario.slots as u64;
         let log_bytes = slots * entries.iter().map(Entry::size_bytes).max().unwrap_or(0);
-        let keeps_disks = slots > scenario.limits.accepted_slots_max
+        let keeps_disks = (scenario.rollbacks > 0 && scenario.crashes > 0)
+            || slots > scenario.limits.accepted_slots_max
             || log_bytes > scenario.limits.accepted_bytes_max;
         let keeps_dead = scenario.keeps_dead;
         Self {
@@ -200,7 +203,7 @@ impl World {
         self.entries.get(usize::from(id))
     }
 
-    fn entry_id(&self, entry: &Entry<u8>) -> EntryId {
+    pub(super) fn entry_id(&self, entry: &Entry<u8>) -> EntryId {
         let known = self.entries.iter().position(|it| it == entry);
         known.and_then(|index| EntryId::try_from(index).ok()).unwrap_or(EntryId::MAX)
     }
@@ -218,7 +221,11 @@ impl World {
             locals: [0; REPLICAS_MAX],
             in_flight: smallvec::SmallVec::new(),
             history: self.histories.intern(History::default(), |_, _| ()),
-            remaining: Remaining { crashes: self.scenario.crashes, ..Remaining::default() },
+            remaining: Remaining {
+                crashes: self.scenario.crashes,
+                rollbacks: self.scenario.rollbacks,
+                ..Remaining::default()
+            },
             broken: Broken::default(),
             digest: 0,
         };
@@ -240,14 +247,19 @@ impl World {
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
         let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
+        let index = usize::from(me.0);
+        let may_roll_back =
+            self.scenario.rollbacks > 0 && self.scenario.may_roll_back.contains(index);
         let keeps_disk =
-            self.keeps_disks || self.may_crash(usize::from(me.0), self.scenario.crashes);
+            self.keeps_disks || may_roll_back || self.may_crash(index, self.scenario.crashes);
         let members = self.constants.first_configuration();
         LocalState {
             replica,
             disk: keeps_disk.then(|| Arc::new(base)),
             unsynced: Vec::new(),
             directory: self.scenario.forming.then(|| Directory::new(me, members)),
+            rollback: (self.scenario.rollbacks > 0)
+                .then_some(Rollback { may_happen: may_roll_back, before: None }),
         }
     }
 
@@ -270,11 +282,14 @@ impl World {
             let before = &self.locals.get(local).content;
             let event = self.event(before, key);
             let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
-            let Stepped { mut local, sent, effects } =
+            let Stepped { mut local, mut sent, effects } =
                 step(&self.constants, before, event, &entry_id);
             if !self.keeps_asks {
                 // It matters only to asks, and the world serves unasked.
                 local.replica.common.forget_asks();
+            }
+            if self.scenario.rollbacks == 0 {
+                sent.iter_mut().for_each(Envelope::tell_no_prefix);
             }
             let local = self.intern_local(local);
             let (kept, lost): (Vec<_>, Vec<_>) = sent.into_iter().partition(|it| self.keeps(it));
@@ -317,11 +332,15 @@ impl World {
             EventKey::Lose => {
                 ReplicaEvent::Lose(self.first_local(usize::from(local.me().0)).into())
             }
-            EventKey::Serve(entry, from) => {
+            EventKey::RollBack => ReplicaEvent::RollBack,
+            EventKey::Serve { entry, from, shares_prefix } => {
                 let first = local.replica.common.learner.watermark().next();
+                let mine = local.replica.common.learner.hashes().hash();
+                let before = if shares_prefix { mine } else { PrefixHash(!mine.0) };
                 let message = Message::Committed {
                     log_starts_at: Slot(1),
                     first,
+                    before,
                     entries: self.entry(entry).cloned().into_iter().collect(),
                     watermark: first,
                 };

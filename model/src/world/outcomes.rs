@@ -21,14 +21,25 @@ pub(super) enum EventKey {
     Submit(usize),
     Read,
     Suspect,
-    Elect { canvass: bool },
+    Elect {
+        canvass: bool,
+    },
     Resend,
     Sync(usize),
     Crash,
     Survive,
-    Serve(EntryId, usize),
-    Greet { from: DirectoryName, is_welcome: bool },
+    /// Whether the one that serves has the same prefix as the one that is served.
+    Serve {
+        entry: EntryId,
+        from: usize,
+        shares_prefix: bool,
+    },
+    Greet {
+        from: DirectoryName,
+        is_welcome: bool,
+    },
     Lose,
+    RollBack,
 }
 
 /// The outcome of an event at a local state.
@@ -98,12 +109,15 @@ impl EventKey {
             Self::Sync(count) => of(6, small(count)),
             Self::Crash => of(7, 0),
             Self::Survive => of(8, 0),
-            Self::Serve(entry, from) => of(9, u32::from(entry) << 8 | small(from)),
+            Self::Serve { entry, from, shares_prefix } => {
+                of(9, u32::from(shares_prefix) << 16 | u32::from(entry) << 8 | small(from))
+            }
             Self::Greet { from, is_welcome } => {
                 let from = u32::from(from.replica.0) << 16 | small(from.lost_before) << 1;
                 of(10, from | u32::from(is_welcome))
             }
             Self::Lose => of(11, 0),
+            Self::RollBack => of(12, 0),
         }
     }
 }

@@ -95,6 +95,8 @@ properties! {
         OneDirectoryTakesPart = "no two data directories take part under one id",
         FormedKnowOneAnother = "replicas that take part know one another",
         FormedStaysFormed = "a replica that takes part still does after a restart",
+        VotesShareAPrefix = "nothing is committed by votes over different prefixes",
+        NothingDeliveredAgainstMajority = "a replica that knows of a majority with another history delivers nothing",
     }
 }
 
@@ -125,6 +127,9 @@ properties! {
         DirectoryLostWhileForming = "a directory is lost while the cluster forms",
         DirectoryLostAfterForming = "a directory that took part is lost",
         RemadeDirectoryRefused = "a directory made anew is refused",
+        HistoriesDiffer = "two replicas have different histories",
+        VoteOverAnotherHistory = "a vote comes from a replica with another history",
+        ReplicaStops = "a replica stops because a majority has another history",
     }
 }
 

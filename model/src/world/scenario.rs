@@ -85,6 +85,8 @@ pub enum MessageKind {
     Ask,
     /// Brings committed slots.
     Committed,
+    /// Tells what is committed, to be compared.
+    Compare,
     /// Forwards submissions.
     Submit,
     /// Answers a forwarded submission.
@@ -111,6 +113,7 @@ impl MessageKind {
         (Self::Reject, "reject"),
         (Self::Ask, "ask"),
         (Self::Committed, "committed"),
+        (Self::Compare, "compare"),
         (Self::Submit, "submit"),
         (Self::Submitted, "submitted"),
         (Self::Read, "read"),
@@ -238,6 +241,11 @@ pub struct Scenario {
     pub losses: usize,
     /// The replicas that may lose theirs.
     pub may_lose: Replicas,
+    /// How often, in all, a disk loses the end of its durable log: what was synced last. To replicas, a
+    /// data directory that is replaced by an older copy is the same.
+    pub rollbacks: u8,
+    /// The replicas whose disks may do that.
+    pub may_roll_back: Replicas,
     /// Whether the application keeps its state over a crash. If not, it begins anew.
     pub durable_application: bool,
     /// Whether one sync may cover several records, not only the oldest.
@@ -280,6 +288,8 @@ impl Scenario {
             forming: false,
             losses: 0,
             may_lose: Replicas::ALL,
+            rollbacks: 0,
+            may_roll_back: Replicas::ALL,
             durable_application: false,
             sync_any: false,
             resend: false,
@@ -303,6 +313,20 @@ impl Scenario {
                 Invariant::OneDirectoryTakesPart | Invariant::FormedKnowOneAnother,
             ) => self.forming && self.numbers.is_empty(),
             ModelProperty::Invariant(Invariant::FormedStaysFormed) => self.forming,
+            // No protocol agrees when disks lose what was durable. What is checked then is that the
+            // damage is seen, and goes no further.
+            ModelProperty::Invariant(
+                Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority,
+            ) => self.rollbacks > 0,
+            ModelProperty::Invariant(
+                Invariant::CommittedWasSubmitted
+                | Invariant::DeliveryInOrder
+                | Invariant::NoStepPanics
+                | Invariant::EveryDiskRecovers
+                | Invariant::OnlyDurableIsServed
+                | Invariant::DurableTailWithinLimits,
+            ) => true,
+            ModelProperty::Invariant(_) if self.rollbacks > 0 => false,
             ModelProperty::Invariant(_) => true,
             ModelProperty::Liveness => self.liveness,
             ModelProperty::Witness(witness) => self.reaches.contains(witness),

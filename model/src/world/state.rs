@@ -27,6 +27,7 @@ pub struct ClusterState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Remaining {
     pub(crate) crashes: u8,
+    pub(crate) rollbacks: u8,
     /// For each submission, the replicas where it was submitted, one bit for each.
     pub(crate) submitted: [u8; SUBMISSIONS_MAX],
     /// The reads that were asked, one bit for each.

@@ -17,9 +17,10 @@ use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
 use crate::forming::Greeting;
-use crate::io::{ClientAnswer, Input, Output, Serve, To};
+use crate::io::{ClientAnswer, Input, Output, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
+use crate::prefix::PrefixHash;
 use crate::record::{Base, Content};
 use crate::recovery::Recovery;
 use crate::replica::Replica;
@@ -40,6 +41,8 @@ pub(crate) enum ReplicaEvent {
     Survive,
     /// A greeting arrives.
     Greet(DirectoryName, Greeting),
+    /// Its disk loses what was synced last, and it starts again.
+    RollBack,
     /// Its data directory is lost. It begins anew in this state, but for the directory.
     Lose(Box<LocalState>),
 }
@@ -76,9 +79,19 @@ fn step_or_panic(
     let mut out = Output::default();
     let mut effects = Effects::default();
     let mut delivered_before = before.replica.common.learner.delivered();
+    // What the message says that its sender has committed.
+    let told = match &event {
+        ReplicaEvent::Input(Input::Receive { from, message }) if local.rollback.is_some() => {
+            history_told(message).map(|told| (*from, told))
+        }
+        _ => None,
+    };
     match event {
         ReplicaEvent::Input(input) => local.replica.step(input, &mut out),
         ReplicaEvent::Sync(count) => {
+            if let Some(rollback) = local.rollback.as_mut().filter(|it| it.may_happen) {
+                rollback.before.clone_from(&local.disk);
+            }
             let synced: Vec<_> = local.unsynced.drain(..count).collect();
             let mut promised = before.replica.common.acceptor.durable_promise();
             for record in &synced {
@@ -102,21 +115,26 @@ fn step_or_panic(
             let through = Position(count as u64);
             local.replica.step(Input::Synced { through }, &mut out);
         }
-        ReplicaEvent::Crash { durable_application } => {
+        ReplicaEvent::Crash { .. } | ReplicaEvent::RollBack => {
             local.unsynced.clear();
-            effects.forgets_reads = true;
-            let applied = if durable_application {
-                before.replica.common.learner.applied()
-            } else {
-                Slot::ZERO
+            effects.starts_anew = true;
+            let applied = match event {
+                ReplicaEvent::Crash { durable_application: true } => {
+                    before.replica.common.learner.applied()
+                }
+                _ => Slot::ZERO,
             };
+            if let (ReplicaEvent::RollBack, Some(rollback)) = (&event, &mut local.rollback) {
+                rollback.may_happen = false;
+                local.disk = rollback.before.take();
+            }
             delivered_before = applied;
             let run = Run(before.replica.common.run.0 + 1);
             let me = before.me();
             if let Some(directory) = &mut local.directory {
                 directory.restart(constants.first_configuration());
             }
-            let disk = before.disk.as_deref().cloned();
+            let disk = local.disk.as_deref().cloned();
             match disk.map(|disk| recover(constants, me, run, applied, disk, &mut out)) {
                 Some(Ok(replica)) => local.replica = replica,
                 _ => effects.broken.add(Invariant::EveryDiskRecovers),
@@ -140,11 +158,30 @@ fn step_or_panic(
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
+    if local.rollback.is_some() {
+        effects.heard_of_another = told.and_then(|(from, (through, hash))| {
+            let mut log = before.log();
+            let hashes = (1..=through.0)
+                .try_fold(PrefixHash::default(), |hash, _| Some(hash.after(log.next()?)));
+            hashes.filter(|mine| *mine != hash).map(|_| usize::from(from.0))
+        });
+        if !effects.votes.is_empty() || !effects.committed.is_empty() {
+            effects.log = Some(local.log().map(entry_id).collect());
+        }
+    }
     if !local.replica.common.learner.tail_is_within(constants.limits()) {
         effects.broken.add(Invariant::DurableTailWithinLimits);
     }
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects }
+}
+
+/// What the sender of a message has committed: up to which slot, and with which hash.
+fn history_told(message: &Message<u8>) -> Option<(Slot, PrefixHash)> {
+    match message {
+        Message::Committed { first, before, .. } => Some((Slot(first.0 - 1), *before)),
+        _ => message.prefix().map(|prefix| (prefix.through, prefix.hash)),
+    }
 }
 
 /// The replica after a greeting. The protocol does not see greetings.
@@ -162,7 +199,7 @@ fn remade(before: LocalState, first: LocalState, members: &Configuration) -> Ste
         directory
     });
     let local = LocalState { disk: before.disk.and(first.disk), directory, ..first };
-    let effects = Effects { forgets_reads: true, ..Effects::default() };
+    let effects = Effects { starts_anew: true, ..Effects::default() };
     Stepped { local, sent: Vec::new(), effects }
 }
 
@@ -250,16 +287,20 @@ fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<En
             }
         }
     }
-    for Serve { to, slots, log_starts_at, watermark } in out.serve {
-        for first in slots.iter() {
-            let stored = local.disk.as_ref().and_then(|disk| disk.fold.entries.get(&first));
-            match stored {
-                Some(stored) => {
-                    let entries = Vec::from([stored.entry.clone()]);
-                    post(to, Message::Committed { log_starts_at, first, entries, watermark });
-                }
-                None => broken.add(Invariant::OnlyDurableIsServed),
+    for serve in out.serve {
+        let (to, mut rest) = (serve.to, Some(serve));
+        while let Some(serve) = rest {
+            let first = serve.reads().first;
+            let Some(stored) = local.disk.as_ref().and_then(|it| it.fold.entries.get(&first))
+            else {
+                broken.add(Invariant::OnlyDurableIsServed);
+                break;
+            };
+            let (message, more) = serve.take(Vec::from([stored.entry.clone()]));
+            if let Some(message) = message {
+                post(to, message);
             }
+            rest = more;
         }
     }
     sent

@@ -82,9 +82,13 @@ impl World {
                 begins_read = Some(READ);
                 EventKey::Read
             }
-            Action::Serve { to } => {
-                let (server, entry) = self.server(before, usize::from(to))?;
-                EventKey::Serve(entry, server)
+            Action::Serve { to, from } => {
+                let (to, from) = (usize::from(to), usize::from(from));
+                let servers = self.servers(before, to);
+                let (from, entry) = servers.into_iter().find(|(it, _)| *it == from)?;
+                let differs = self.scenario.rollbacks > 0
+                    && self.local(before, to).differs_from(self.local(before, from));
+                EventKey::Serve { entry, from, shares_prefix: !differs }
             }
             Action::Suspect { .. } => EventKey::Suspect,
             Action::Elect { .. } => EventKey::Elect { canvass: self.scenario.canvass },
@@ -98,6 +102,10 @@ impl World {
                 EventKey::Greet { from: DirectoryName { replica, lost_before }, is_welcome }
             }
             Action::Lose { .. } => EventKey::Lose,
+            Action::RollBack { .. } => {
+                remaining.rollbacks -= 1;
+                EventKey::RollBack
+            }
         };
         Some(Cause { at: action.at(), key, remaining, begins_read })
     }
@@ -173,6 +181,7 @@ impl World {
             summaries,
             entry: &entry,
             session_requests_max: self.scenario.limits.session_requests_max,
+            rolls_back: self.scenario.rollbacks > 0,
             may_be_in_log: &may_be_in_log,
         };
         let none = Effects::default();

@@ -368,23 +368,17 @@ fn is_frame(record: &Record<V>, limits: &Limits) -> bool {
 
 /// Committed entries for a peer that lags, read from the disk, in frames.
 fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Vec<Message<V>> {
-    let Serve { slots, log_starts_at, watermark, .. } = *serve;
-    assert!(slots.last <= watermark, "only what is committed is served");
+    assert!(serve.slots.last <= serve.watermark, "only what is committed is served");
     let mut messages = Vec::new();
-    let mut room = FrameRoom::of(limits);
-    let (mut first, mut entries) = (slots.first, Vec::new());
-    for slot in slots.iter() {
-        let entry = &disk.fold().entries[&slot].entry;
-        if !room.take(entry.size_bytes()) {
-            let entries = std::mem::take(&mut entries);
-            messages.push(Message::Committed { log_starts_at, first, entries, watermark });
-            first = slot;
-            room = FrameRoom::of(limits);
-            assert!(room.take(entry.size_bytes()), "one entry always fits");
-        }
-        entries.push(entry.clone());
+    let mut rest = Some(serve.clone());
+    while let Some(serve) = rest {
+        let mut room = FrameRoom::of(limits);
+        let stored = serve.reads().iter().map(|slot| disk.fold().entries[&slot].entry.clone());
+        let frame = stored.take_while(|entry| room.take(entry.size_bytes())).collect();
+        let (message, more) = serve.take(frame);
+        messages.extend(message);
+        rest = more;
     }
-    messages.push(Message::Committed { log_starts_at, first, entries, watermark });
     messages
 }
 

@@ -153,7 +153,7 @@ impl SafetyMonitor {
                     let promised = self.promised.entry(me).or_default();
                     *promised = (*promised).max(*s);
                 }
-                Reply::Acknowledge { ranges } => {
+                Reply::Acknowledge { ranges, .. } => {
                     let sorted = ranges.is_sorted_by(|a, b| a.last.next() < b.first);
                     assert!(sorted && !ranges.is_empty(), "ranges ascend, and are not adjacent");
                 }

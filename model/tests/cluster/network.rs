@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 17;
+pub(crate) const KINDS: usize = 18;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -54,6 +54,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
         Message::Reject { .. } => "reject",
         Message::Ask { .. } => "ask",
         Message::Committed { .. } => "committed",
+        Message::Compare { .. } => "compare",
         Message::Submit { .. } => "submit",
         Message::Submitted { .. } => "submitted",
         Message::Read { .. } => "read",

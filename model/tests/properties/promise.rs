@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
-use synod_model::{Accepted, Entry, Limits, Promise, Reply, RoleName, SequenceNumber, Slot};
+use synod_model::{
+    Accepted, Entry, Limits, Prefix, Promise, Reply, RoleName, SequenceNumber, Slot,
+};
 
 use crate::check;
 use crate::replica::{OTHERS, Subject, V, request};
@@ -59,7 +61,7 @@ fn frames(accepted: &BTreeSet<u64>, cuts: &BTreeSet<u64>) -> Vec<Promise<V>> {
             Accepted { slot: Slot(slot), s, entry: request(slot, 1) }
         });
         let promise = Promise {
-            watermark: Slot::ZERO,
+            prefix: Prefix::default(),
             last: Slot(last),
             after: Slot(after),
             through: Slot(through),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{Base, Configuration, ConfigurationId, Content, Entry, Fold, Record, ReplicaId};
+use synod_model::{
+    Base, Configuration, ConfigurationId, Content, Entry, Fold, PrefixHash, Record, ReplicaId,
+};
 use synod_model::{SequenceNumber, Slot, SlotRange, Stored};
 
 use crate::check;
@@ -59,13 +61,14 @@ fn some_slots_read_as_the_fold_has_them() {
 fn a_fold_stays_possible() {
     let record = (0..8u64, 0..3u8, sequence_number(), 0..8u64, entries()).prop_map(
         |(watermark, kind, s, first, entries)| {
+            let hash = PrefixHash::default();
             let first = Slot(first);
             let content = match kind {
                 0 => Content::Promised(s),
                 1 => Content::Accepted { s, first, entries },
                 _ => Content::Committed { first, entries },
             };
-            Record { watermark: Slot(watermark), content }
+            Record { watermark: Slot(watermark), hash, content }
         },
     );
     check(20_000, &vec(record, 1..30), |records: Vec<Record<V>>| {
@@ -99,13 +102,13 @@ fn is_possible(before: &Fold<V>, fold: &Fold<V>) {
 /// under it in slots 1 and 2, and slot 1 is committed.
 #[test]
 fn impossible_records_are_refused() {
-    let three = SequenceNumber(3);
+    let (three, hash) = (SequenceNumber(3), PrefixHash::default());
     let two_letters = || vec![request(b'a'), request(b'b')];
     let mut fold = empty();
     for record in [
         promised(0, 3),
         accepted(0, 3, 1, two_letters()),
-        Record { watermark: Slot(1), content: Content::Promised(SequenceNumber(4)) },
+        Record { watermark: Slot(1), hash, content: Content::Promised(SequenceNumber(4)) },
     ] {
         fold.apply(record).expect("a possible record");
     }
@@ -144,15 +147,16 @@ fn empty() -> Fold<V> {
 }
 
 fn promised(watermark: u64, s: u64) -> Record<V> {
-    Record { watermark: Slot(watermark), content: Content::Promised(SequenceNumber(s)) }
+    let hash = PrefixHash::default();
+    Record { watermark: Slot(watermark), hash, content: Content::Promised(SequenceNumber(s)) }
 }
 
 fn accepted(watermark: u64, s: u64, first: u64, entries: Vec<Entry<V>>) -> Record<V> {
-    let (s, first) = (SequenceNumber(s), Slot(first));
-    Record { watermark: Slot(watermark), content: Content::Accepted { s, first, entries } }
+    let (s, first, hash) = (SequenceNumber(s), Slot(first), PrefixHash::default());
+    Record { watermark: Slot(watermark), hash, content: Content::Accepted { s, first, entries } }
 }
 
 fn committed(watermark: u64, first: u64, entries: Vec<Entry<V>>) -> Record<V> {
-    let first = Slot(first);
-    Record { watermark: Slot(watermark), content: Content::Committed { first, entries } }
+    let (first, hash) = (Slot(first), PrefixHash::default());
+    Record { watermark: Slot(watermark), hash, content: Content::Committed { first, entries } }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use synod_model::{
     Base, ClusterConstants, Configuration, ConfigurationId, Entry, Input, Limits, Message, Order,
-    Output, Promise, Recovery, Replica, ReplicaId, Reply, Request, RoundNumber, Run,
+    Output, Prefix, Promise, Recovery, Replica, ReplicaId, Reply, Request, RoundNumber, Run,
     SequenceNumber, SessionId, Slot, SlotRange, Status,
 };
 
@@ -56,9 +56,8 @@ impl Subject {
     /// It coordinates, with nothing to finish.
     pub(crate) fn coordinator(limits: Limits) -> Self {
         let mut it = Self::candidate(limits);
-        let (watermark, accepted) = (Slot::ZERO, Vec::new());
-        let promise =
-            Promise { watermark, last: watermark, after: watermark, through: watermark, accepted };
+        let (prefix, last, accepted) = (Prefix::default(), Slot::ZERO, Vec::new());
+        let promise = Promise { prefix, last, after: last, through: last, accepted };
         it.reply(OTHERS[0], Reply::Promise(promise));
         it
     }
@@ -66,7 +65,7 @@ impl Subject {
     /// It follows the first of the others, and its promise is durable.
     pub(crate) fn follower(limits: Limits) -> Self {
         let mut it = Self::new(limits);
-        it.order(Order::Commit { watermark: Slot::ZERO });
+        it.order(Order::Commit { prefix: Prefix::default() });
         it.sync();
         it
     }
@@ -93,15 +92,16 @@ impl Subject {
 
     pub(crate) fn accept(&mut self, first: u64, entries: impl IntoIterator<Item = Entry<V>>) {
         let (first, entries) = (Slot(first), entries.into_iter().collect());
-        self.order(Order::Accept { first, entries, watermark: Slot::ZERO });
+        self.order(Order::Accept { first, entries, prefix: Prefix::default() });
     }
 
     /// Committed slots come from the first of the others.
     pub(crate) fn committed(&mut self, first: u64, entries: impl IntoIterator<Item = Entry<V>>) {
         let (first, entries) = (Slot(first), entries.into_iter().collect::<Vec<_>>());
         let watermark = Slot(first.0 + entries.len() as u64 - 1);
-        let log_starts_at = Slot(1);
-        self.receive(OTHERS[0], Message::Committed { log_starts_at, first, entries, watermark });
+        let (log_starts_at, before) = (Slot(1), self.status().prefix.hash);
+        let served = Message::Committed { log_starts_at, first, before, entries, watermark };
+        self.receive(OTHERS[0], served);
     }
 
     pub(crate) fn submit(&mut self, entries: impl IntoIterator<Item = Entry<V>>) {
@@ -123,7 +123,10 @@ impl Subject {
     pub(crate) fn acknowledge_open(&mut self) {
         self.sync();
         let range = SlotRange { first: Slot(1), last: Slot(1000) };
-        self.reply(OTHERS[0], Reply::Acknowledge { ranges: vec![range] });
+        self.reply(
+            OTHERS[0],
+            Reply::Acknowledge { ranges: vec![range], prefix: Prefix::default() },
+        );
     }
 
     /// Has it coordinate these until they are committed.
@@ -136,7 +139,8 @@ impl Subject {
 
     /// The first of the others asks for what is committed.
     pub(crate) fn ask(&mut self, from: u64) {
-        self.receive(OTHERS[0], Message::Ask { from: Slot(from), through: Slot::MAX });
+        let prefix = Prefix::default();
+        self.receive(OTHERS[0], Message::Ask { from: Slot(from), through: Slot::MAX, prefix });
     }
 
     /// How many entries each message of committed slots has.
@@ -157,8 +161,8 @@ impl Subject {
     pub(crate) fn answer_rounds(&mut self) {
         let mut messages = Vec::new();
         for number in 1..=4 {
-            let obey = Reply::Obey { number: RoundNumber(number), last: Slot::ZERO };
-            self.reply(OTHERS[0], obey);
+            let (number, prefix) = (RoundNumber(number), Prefix::default());
+            self.reply(OTHERS[0], Reply::Obey { number, last: Slot::ZERO, prefix });
             messages.append(&mut self.out.messages);
         }
         self.out.messages = messages;
@@ -166,7 +170,8 @@ impl Subject {
 
     /// The first of the others answers the first round, and holds an entry in slot `last`.
     pub(crate) fn obey_of_round_1(&mut self, last: Slot) {
-        self.reply(OTHERS[0], Reply::Obey { number: RoundNumber(1), last });
+        let (number, prefix) = (RoundNumber(1), Prefix::default());
+        self.reply(OTHERS[0], Reply::Obey { number, last, prefix });
     }
 
     /// How far it said that it has room.

@@ -124,13 +124,14 @@ impl Drop for ClosesWhenDropped {
 
 #[cfg(test)]
 mod tests {
-    use synod_model::{Slot, SlotRange};
+    use synod_model::{PrefixHash, Slot, SlotRange};
 
     use super::*;
 
     fn serve(to: u16, first: u64) -> Serve {
         let slots = SlotRange { first: Slot(first), last: Slot(first + 9) };
-        Serve { to: ReplicaId(to), slots, log_starts_at: Slot(1), watermark: Slot(100) }
+        let (to, checkpoint) = (ReplicaId(to), (Slot(first - 1), PrefixHash(0)));
+        Serve { to, slots, checkpoint, log_starts_at: Slot(1), watermark: Slot(100) }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvError, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use synod_model::{Entry, Message, Position, Record, Serve, SlotRange, To};
+use synod_model::{Entry, Message, Position, Record, SlotRange, To};
 use synod_wire::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
@@ -101,19 +101,18 @@ pub(super) fn spawn_server(
         let _watch = Watch { thread: "catch-up", notices: notices.clone() };
         let mut is_told = false;
         while let Some(serve) = queue.next() {
-            let Serve { to, slots, log_starts_at, watermark } = serve;
-            match read(slots) {
+            let to = serve.to;
+            match read(serve.reads()) {
                 Ok(entries) => {
-                    let first = slots.first;
-                    let next = first.plus(entries.len() as u64);
-                    let slots = SlotRange { first: next, last: slots.last };
-                    let rest = (next <= slots.last).then_some(Serve { slots, ..serve });
-                    if queue.sends(to, rest) {
-                        let committed =
-                            Message::Committed { log_starts_at, first, entries, watermark };
-                        send(To::One(to), &committed);
-                    }
                     is_told = false;
+                    match serve.take(entries) {
+                        (Some(committed), rest) if queue.sends(to, rest.clone()) => {
+                            send(To::One(to), &committed);
+                        }
+                        // Nothing of it is to be sent yet.
+                        (None, Some(rest)) => queue.retry(rest),
+                        _ => {}
+                    }
                 }
                 Err(error) if error.is_want_of_descriptors() => {
                     if !is_told {
@@ -138,7 +137,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use nix::errno::Errno;
-    use synod_model::{ReplicaId, Slot};
+    use synod_model::{PrefixHash, ReplicaId, Serve, Slot};
 
     use super::*;
     use crate::storage::DiskError;
@@ -170,7 +169,8 @@ mod tests {
         while !server.is_finished() {
             // Until it is served. The next time, the disk is found broken.
             if queue.is_idle() {
-                queue.push(Serve { to, slots, log_starts_at, watermark });
+                let checkpoint = (Slot::ZERO, PrefixHash::default());
+                queue.push(Serve { to, slots, checkpoint, log_starts_at, watermark });
             }
             thread::yield_now();
         }

@@ -146,7 +146,7 @@ fn expected_bytes(message: &Message<Value>) -> usize {
         Message::Reply { reply: Reply::Promise(Promise { accepted, .. }), .. } => {
             accepted.iter().map(|it| of(&it.entry)).sum()
         }
-        Message::Reply { reply: Reply::Acknowledge { ranges }, .. } => {
+        Message::Reply { reply: Reply::Acknowledge { ranges, .. }, .. } => {
             2 * NUMBER_BYTES * ranges.len() as u64
         }
         Message::Read { ids, .. } | Message::ReadAt { ids, .. } => NUMBER_BYTES * ids.len() as u64,
@@ -157,7 +157,7 @@ fn expected_bytes(message: &Message<Value>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use synod_model::Slot;
+    use synod_model::{PrefixHash, Slot};
     use synod_wire::testing::{check, entry};
 
     use super::*;
@@ -168,6 +168,7 @@ mod tests {
         Message::Committed {
             log_starts_at: Slot(1),
             first: Slot(5),
+            before: PrefixHash(7),
             entries: vec![entry(3, value_bytes)],
             watermark: Slot(9),
         }

@@ -70,6 +70,7 @@ impl Traffic {
             }
             | Message::Reject { .. }
             | Message::Ask { .. }
+            | Message::Compare { .. }
             | Message::Submitted { .. }
             | Message::Read { .. }
             | Message::ReadAt { .. } => Self::Control,
@@ -88,8 +89,8 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use synod_model::{
-        ConfigurationId, Promise, ReadId, RoundNumber, Run, SequenceNumber, SessionId, Slot,
-        SubmissionId,
+        ConfigurationId, Prefix, Promise, ReadId, RoundNumber, Run, SequenceNumber, SessionId,
+        Slot, SubmissionId,
     };
     use synod_wire::Value;
 
@@ -101,24 +102,30 @@ mod tests {
             (Slot(1), SequenceNumber(1), ConfigurationId(1), Run(1));
         let order = |order| Message::Order { configuration, s, order };
         let reply = |reply| Message::Reply { configuration, s, reply };
-        let (number, watermark, last) = (RoundNumber(1), slot, slot);
+        let (number, prefix, last) = (RoundNumber(1), Prefix::default(), slot);
         let entries = || vec![synod_wire::testing::entry(1, 10)];
-        let promise = Promise { watermark, last, after: slot, through: slot, accepted: Vec::new() };
+        let promise = Promise { prefix, last, after: slot, through: slot, accepted: Vec::new() };
         let submission = SubmissionId::Request { session: SessionId(1), number: 1 };
-        let accept = Order::Accept { first: slot, entries: entries(), watermark };
-        let committed =
-            Message::Committed { log_starts_at: slot, first: slot, entries: entries(), watermark };
+        let accept = Order::Accept { first: slot, entries: entries(), prefix };
+        let committed = Message::Committed {
+            log_starts_at: slot,
+            first: slot,
+            before: prefix.hash,
+            entries: entries(),
+            watermark: slot,
+        };
         let control = vec![
             order(Order::Canvass { run }),
             order(Order::Propose { from: slot }),
-            order(Order::Commit { watermark }),
-            order(Order::Round { number, watermark }),
+            order(Order::Commit { prefix }),
+            order(Order::Round { number, prefix }),
             reply(Reply::Agree { run }),
             reply(Reply::Room { through: slot }),
-            reply(Reply::Acknowledge { ranges: Vec::new() }),
-            reply(Reply::Obey { number, last }),
+            reply(Reply::Acknowledge { ranges: Vec::new(), prefix }),
+            reply(Reply::Obey { number, last, prefix }),
             Message::Reject { promised: s },
-            Message::Ask { from: slot, through: slot },
+            Message::Ask { from: slot, through: slot, prefix },
+            Message::Compare { prefix, is_question: true },
             Message::Submitted { submission, slot },
             Message::Read { run, ids: vec![ReadId(1)] },
             Message::ReadAt { run, ids: vec![ReadId(1)], slot },

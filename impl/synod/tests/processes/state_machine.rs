@@ -12,7 +12,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use synod_model::{
-    Content, Entry, Opening, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot, Verdict,
+    Content, Entry, Opening, PrefixHash, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot,
+    Verdict,
 };
 use synod_node::disk::RealDisk;
 use synod_node::storage::{self, DataDirectory, Preparation};
@@ -228,10 +229,13 @@ fn twice_in_the_log(data_dir: &Path) {
         value: Value::from("once"),
     });
     let entries = vec![open, request.clone(), request];
+    let none = PrefixHash::default();
+    let hash = entries.iter().fold(none, PrefixHash::after);
+    let accepted = Content::Accepted { s, first: Slot(1), entries };
     let records = [
-        Record { watermark: Slot(0), content: Content::Promised(s) },
-        Record { watermark: Slot(0), content: Content::Accepted { s, first: Slot(1), entries } },
-        Record { watermark: Slot(3), content: Content::Promised(SequenceNumber(2 << 16)) },
+        Record { watermark: Slot(0), hash: none, content: Content::Promised(s) },
+        Record { watermark: Slot(0), hash: none, content: accepted },
+        Record { watermark: Slot(3), hash, content: Content::Promised(SequenceNumber(2 << 16)) },
     ];
     assert_eq!(log.append(&records).unwrap(), records.len());
 }

@@ -81,9 +81,8 @@ fn arrow(
                 style: ArrowStyle::of(content.kind()),
             })
         }
-        Action::Serve { to } => {
-            let (from, _) = world.server(&path[index].0, usize::from(to))?;
-            Some(Arrow { from, sent: None, style: ArrowStyle::CatchUp })
+        Action::Serve { from, .. } => {
+            Some(Arrow { from: usize::from(from), sent: None, style: ArrowStyle::CatchUp })
         }
         _ => None,
     }
@@ -125,6 +124,10 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
             if is.takes_part() && !was.takes_part() {
                 mark(Sign::Client, "takes part".into());
             }
+            return marks;
+        }
+        Action::RollBack { .. } => {
+            mark(Sign::Crash, "rolled back".into());
             return marks;
         }
         Action::Lose { .. } => {

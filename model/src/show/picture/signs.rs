@@ -162,7 +162,7 @@ impl ArrowStyle {
             | MessageKind::Submitted
             | MessageKind::Read
             | MessageKind::ReadAt => Self::Forward,
-            MessageKind::Ask | MessageKind::Committed => Self::CatchUp,
+            MessageKind::Ask | MessageKind::Committed | MessageKind::Compare => Self::CatchUp,
         }
     }
 

@@ -42,8 +42,13 @@ impl World {
             return true;
         }
         let is_undisturbed = self.majorities().all(|majority| {
-            let mut run =
-                FairRun { world: self, majority, locals: state.locals, in_flight: Vec::new() };
+            let mut run = FairRun {
+                world: self,
+                majority,
+                locals: state.locals,
+                in_flight: Vec::new(),
+                rounds: 0,
+            };
             !run.round() || run.coordinator_stays(&agreements)
         });
         if is_undisturbed {

@@ -32,7 +32,7 @@ impl World {
         if !self.scenario.forming {
             return Formed::Joined(locals);
         }
-        let mut run = FairRun { world: self, majority, locals, in_flight: Vec::new() };
+        let mut run = FairRun { world: self, majority, locals, in_flight: Vec::new(), rounds: 0 };
         let is_everybody = majority.count() == self.scenario.replicas;
         let must_form = is_everybody && !run.any_pair(Directory::knows_as_lost);
         run.greet();

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use synod_model::{Message, ReplicaId, Run, Slot, To};
+use synod_model::{Message, Prefix, ReplicaId, Run, Slot, To};
 use synod_wire::Value;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
@@ -207,7 +207,7 @@ impl Node {
 
 /// A message that is easy to recognize.
 pub(super) fn ask(slot: u64) -> Message<Value> {
-    Message::Ask { from: Slot(slot), through: Slot(slot) }
+    Message::Ask { from: Slot(slot), through: Slot(slot), prefix: Prefix::default() }
 }
 
 /// A connection that is used by hand.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synod_model::{Message, ReplicaId, Slot};
+use synod_model::{Message, ReplicaId};
 use synod_wire::testing::entry;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
@@ -148,7 +148,7 @@ fn bytes_of_an_unfinished_message_are_a_sign_of_life() {
         // Whole messages are signs enough.
         sleep(2 * ALIVE_INTERVAL).await;
         let mut all = vec![node.receive().await.1, node.receive().await.1];
-        bulk.send(&framed(&Message::Ask { from: Slot(5), through: Slot(5) })).await;
+        bulk.send(&framed(&ask(5))).await;
         all.push(node.receive().await.1);
         assert_eq!(all, [submit(3, 100_000), large(4), ask(5)]);
     });

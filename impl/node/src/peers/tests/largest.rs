@@ -1,8 +1,9 @@
 //! The largest message that a core can send under its limits, of each kind that has a list.
 
 use synod_model::{
-    Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order, Promise,
-    ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId, Slot, SlotRange,
+    Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order, Prefix,
+    PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId, Slot,
+    SlotRange,
 };
 use synod_wire::Value;
 
@@ -36,17 +37,20 @@ fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
 
 pub(super) fn messages(limits: &Limits) -> Vec<Message<Value>> {
     let (slot, s, configuration) = (Slot(MOST), SequenceNumber(MOST), ConfigurationId(MOST));
+    let hash = PrefixHash(u64::MAX);
+    let prefix = Prefix { through: slot, hash, checkpoint: hash };
     let mut messages = Vec::new();
     for entries in lists(limits) {
-        let accept = Order::Accept { first: slot, entries: entries.clone(), watermark: slot };
+        let accept = Order::Accept { first: slot, entries: entries.clone(), prefix };
         messages.push(Message::Order { configuration, s, order: accept });
         let accepted = entries.iter().cloned().map(|entry| Accepted { slot, s, entry }).collect();
-        let promise = Promise { watermark: slot, last: slot, after: slot, through: slot, accepted };
+        let promise = Promise { prefix, last: slot, after: slot, through: slot, accepted };
         messages.push(Message::Reply { configuration, s, reply: Reply::Promise(promise) });
         messages.push(Message::Submit { submissions: entries.clone() });
         messages.push(Message::Committed {
             log_starts_at: slot,
             first: slot,
+            before: prefix.hash,
             entries,
             watermark: slot,
         });
@@ -55,7 +59,11 @@ pub(super) fn messages(limits: &Limits) -> Vec<Message<Value>> {
     let count = limits.frame_entries_max;
     let range = |it| SlotRange { first: Slot(MOST - 2 * it), last: Slot(MOST - 2 * it) };
     let ranges = (0..count).map(range).collect();
-    messages.push(Message::Reply { configuration, s, reply: Reply::Acknowledge { ranges } });
+    messages.push(Message::Reply {
+        configuration,
+        s,
+        reply: Reply::Acknowledge { ranges, prefix },
+    });
     let count = usize::try_from(limits.frame_entries_max).expect("small");
     let (run, ids) = (Run(MOST), vec![ReadId(MOST); count]);
     messages.push(Message::Read { run, ids: ids.clone() });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synod_model::{Limits, Message, ReplicaId, Slot, To};
+use synod_model::{Limits, Message, PrefixHash, ReplicaId, Slot, To};
 use synod_wire::frame;
 use synod_wire::testing::entry;
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ pub(super) fn framed(message: &Message<crate::Value>) -> Vec<u8> {
 /// A message that takes about a mebibyte.
 pub(super) fn large(seed: u8) -> Message<crate::Value> {
     Message::Committed {
+        before: PrefixHash::default(),
         log_starts_at: Slot(1),
         first: Slot(u64::from(seed)),
         entries: vec![entry(seed, 1 << 20)],

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    ClusterConstants, Configuration, ConfigurationId, Content, Incarnation, Limits, Record,
-    ReplicaId, SequenceNumber, Slot,
+    ClusterConstants, Configuration, ConfigurationId, Content, Incarnation, Limits, PrefixHash,
+    Record, ReplicaId, SequenceNumber, Slot,
 };
 use synod_wire::Value;
 use synod_wire::testing::records;
@@ -100,7 +100,7 @@ pub(super) fn disk_with(batches: &[Vec<Record<Value>>]) -> SimulatedDisk {
 pub(super) fn accepted(slot: u64, seed: u8, value_bytes: usize) -> Record<Value> {
     let entries = vec![entry(seed, value_bytes)];
     let content = Content::Accepted { s: SequenceNumber(4), first: Slot(slot), entries };
-    Record { watermark: Slot::ZERO, content }
+    Record { watermark: Slot::ZERO, hash: PrefixHash::default(), content }
 }
 
 /// Batches that are not too long.

@@ -1,7 +1,8 @@
 //! The format, byte by byte, as docs/storage.md has it and an older program has written it.
 
 use synod_model::{
-    Content, Entry, Opening, Record, ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
+    Content, Entry, Opening, PrefixHash, Record, ReplicaId, Request, Run, SequenceNumber,
+    SessionId, Slot,
 };
 use synod_wire::Value;
 
@@ -11,9 +12,14 @@ use crate::disk::SimulatedDisk;
 fn records() -> Vec<Record<Value>> {
     let value = Value::from(&b"hello"[..]);
     vec![
-        Record { watermark: Slot(0), content: Content::Promised(SequenceNumber(65_537)) },
+        Record {
+            watermark: Slot(0),
+            hash: PrefixHash(0),
+            content: Content::Promised(SequenceNumber(65_537)),
+        },
         Record {
             watermark: Slot(1),
+            hash: PrefixHash(0x0123_4567_89ab_cdef),
             content: Content::Accepted {
                 s: SequenceNumber(65_537),
                 first: Slot(2),
@@ -30,6 +36,7 @@ fn records() -> Vec<Record<Value>> {
         },
         Record {
             watermark: Slot(5),
+            hash: PrefixHash(9),
             content: Content::Committed {
                 first: Slot(4),
                 entries: vec![
@@ -65,52 +72,54 @@ fn a_batch_is_what_it_always_was() {
         hex(&segment[..64]),
         concat!(
             "53594e4f44626174",                 // the letters
-            "01000000",                         // version
+            "02000000",                         // version
             "01000000",                         // segment
             "0100000000000000",                 // number
             "efcdab8967452301efcdab8967452301", // incarnation
-            "1b000000",                         // length of the records
+            "25000000",                         // length of the records
             "00000000",                         // checksum of the header before
-            "523f2345",                         // checksum of the records
+            "9e343d31",                         // checksum of the records
             "0000000000000000",                 // zeros
-            "799cc5ee",                         // checksum of the header
+            "4e86a298",                         // checksum of the header
         )
     );
     assert_eq!(
-        hex(&segment[64..91]),
+        hex(&segment[64..101]),
         concat!(
-            "0000fc01000100",     // watermark 0, promised, s
-            "0101fc010001000202", // watermark 1, accepted, s, first slot, two entries
+            "000000fc01000100",   // watermark 0, its hash, promised, s
+            "01",                 // watermark 1
+            "fdefcdab8967452301", // its hash
+            "01fc010001000202",   // accepted, s, first slot, two entries
             "00",                 // no-op
             "01010201",           // request: session, number, answered
             "0568656c6c6f",       // and its value
         )
     );
-    assert!(segment[91..4096].iter().all(|byte| *byte == 0));
+    assert!(segment[101..4096].iter().all(|byte| *byte == 0));
     assert_eq!(
         hex(&segment[4096..4160]),
         concat!(
             "53594e4f44626174",                 // the letters
-            "01000000",                         // version
+            "02000000",                         // version
             "01000000",                         // segment
             "0200000000000000",                 // number
             "efcdab8967452301efcdab8967452301", // incarnation
-            "0c000000",                         // length of the records
-            "799cc5ee",                         // checksum of the header before
-            "868b7f3f",                         // checksum of the records
+            "0d000000",                         // length of the records
+            "4e86a298",                         // checksum of the header before
+            "b5eb349f",                         // checksum of the records
             "0000000000000000",                 // zeros
-            "ef524443",                         // checksum of the header
+            "2501a2df",                         // checksum of the header
         )
     );
     assert_eq!(
-        hex(&segment[4160..4172]),
+        hex(&segment[4160..4173]),
         concat!(
-            "05020402",     // watermark 5, committed, first slot, two entries
+            "0509020402",   // watermark 5, its hash, committed, first slot, two entries
             "0202fb2c0101", // open: origin, run, count
             "0301",         // end: session
         )
     );
-    assert!(segment[4172..].iter().all(|byte| *byte == 0));
+    assert!(segment[4173..].iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -119,15 +128,15 @@ fn small_files_are_what_they_always_were() {
     assert_eq!(
         hex(&files["identity"]),
         concat!(
-            "53594e4f4469646e01000000840000000474657374a39d7db9d06b66afbeaf9085310e8e21244086",
+            "53594e4f4469646e02000000840000000474657374a39d7db9d06b66afbeaf9085310e8e21244086",
             "c4f5bb906034318709f602c4f001feefcdab8967452301efcdab8967452301fc0000010001030001",
             "02fb0004fb0010fc0000000408fbb80bfbb80bfc00001000fc00000100fc00000004fc00000100fc",
-            "00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01fcd59f4ff",
+            "00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01f0590eaab",
         )
     );
-    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e6301000000020000000000d6ee82d9");
+    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e6302000000020000000000c8149481");
     assert_eq!(
         hex(&files["peers"]),
-        "53594e4f44706572010000001900000002000d31302e302e302e313a34303030020772323a34303030decc5f02"
+        "53594e4f44706572020000001900000002000d31302e302e302e313a34303030020772323a34303030afb114ec"
     );
 }
