@@ -38,7 +38,7 @@ pub use io::{
     SubmitRefused, To,
 };
 pub use limits::{LimitContradiction, Limits};
-pub use message::{Accepted, Message, Order, Promise, Reply};
+pub use message::{Accepted, Message, NotTakenReason, Order, Promise, Reply};
 pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,
     Slot, SlotRange,

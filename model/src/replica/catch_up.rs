@@ -35,10 +35,25 @@ impl<V: Value> Common<V> {
         let on_its_way = self.catch_up.as_ref().filter(|catch_up| catch_up.from == peer);
         let asked = on_its_way.map_or(Slot::ZERO, |catch_up| catch_up.through);
         let from = self.watermark().max(asked).next();
-        if from <= through && !self.disk_is_stalled() {
-            self.catch_up = Some(CatchUp { from: peer, through });
-            out.send(peer, Message::Ask { from, through });
+        if from > through {
+            return;
         }
+        if self.disk_is_stalled() {
+            // It asks again when the disk has room.
+            self.forget_asks();
+            return;
+        }
+        self.catch_up = Some(CatchUp { from: peer, through });
+        out.send(peer, Message::Ask { from, through });
+    }
+
+    /// The disk is stalled, so nothing of what `peer` serves can be taken. Asks it to stop.
+    fn ask_for_nothing(&mut self, peer: ReplicaId, out: &mut Output<V>) {
+        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
+            let through = self.watermark();
+            out.send(peer, Message::Ask { from: through.next(), through });
+        }
+        self.forget_asks();
     }
 
     /// What was asked for is not on its way any more, for all that is known.
@@ -50,6 +65,9 @@ impl<V: Value> Common<V> {
     /// `peer` gets the committed slots in `slots`, as far as this replica has them. They join those that
     /// it is being served, if they follow on them, or replace them.
     pub(super) fn serve(&mut self, peer: ReplicaId, slots: SlotRange, out: &mut Output<V>) {
+        if slots.last < slots.first {
+            self.serving.remove(&peer);
+        }
         let first = slots.first.max(self.learner.log_starts_at());
         let last = slots.last.min(self.watermark());
         if slots.first == Slot::ZERO || first > last {
@@ -112,6 +130,18 @@ impl<V: Value> Common<V> {
 }
 
 impl<V: Value> Replica<V> {
+    /// The disk has room again: asks for what could not be asked for.
+    pub(super) fn ask_after_a_stall(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        if common.asks_at_once
+            && let (Some(coordinator), Some(told)) = (common.forwards_to(), common.told)
+        {
+            common.asks_at_once = false;
+            common.ask(coordinator, told, out);
+        }
+        self.coordinate_when_elected(out);
+    }
+
     /// Takes in committed slots.
     ///
     /// They are written as committed, not under a number. Under the sender's number, a chosen value
@@ -146,7 +176,7 @@ impl<V: Value> Replica<V> {
         let known = usize::try_from(next.above(first)).unwrap_or(usize::MAX);
         let news: Vec<_> = entries.into_iter().skip(known).collect();
         if common.disk_is_stalled() {
-            common.forget_asks();
+            common.ask_for_nothing(from, out);
             return;
         }
         if news.is_empty() {

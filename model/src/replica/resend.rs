@@ -105,6 +105,7 @@ impl<V: Value> Replica<V> {
     /// coordinator.
     fn resend_for_clients(&mut self, out: &mut Output<V>) {
         self.clients.answer_all_known(self.common.learner.table(), out);
+        self.clients.try_without_room();
         let mut room = room_of_resend(self.common.limits());
         let submissions = self.clients.submissions();
         let submissions: Vec<Entry<V>> =

@@ -71,6 +71,10 @@ pub(crate) fn is_dead(
                 || submissions.iter().all(|entry| is_settled(entry, recipient))
         }
         Message::Read { .. } => !may_coordinate(scenario, recipient),
+        // They matter only to one who forwards to the owner of `s`, and the promise never falls.
+        Message::NotTaken { s, .. } | Message::Forward { s } => {
+            *s < recipient.summary.promise_floor
+        }
         // An answer matters only to the run that asked, and only while it waits. A run asks once.
         Message::ReadAt { run, ids, .. } => {
             *run != recipient.summary.run

@@ -276,6 +276,8 @@ impl World {
                 // It matters only to asks, and the world serves unasked.
                 local.replica.common.forget_asks();
             }
+            // What is owed would be sent as well if the accept, which stays in flight, came again.
+            local.replica.common.owed.clear();
             let local = self.intern_local(local);
             let (kept, lost): (Vec<_>, Vec<_>) = sent.into_iter().partition(|it| self.keeps(it));
             let kept_count = kept.len();
