@@ -97,6 +97,7 @@ impl<V: Value> Replica<V> {
             Input::Full { peer } => self.full(peer),
             Input::Drained { peer } => self.drained(peer, out),
             Input::Served { peer } => self.common.serve_next(peer, out),
+            Input::NotServed { peer } => _ = self.common.serving.remove(&peer),
             Input::Resend => self.resend(out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {

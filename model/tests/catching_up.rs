@@ -77,15 +77,26 @@ fn the_next_portion_leaves_when_the_last_one_has_left() {
 }
 
 #[test]
-fn a_new_connection_ends_what_was_being_served() {
+fn what_was_being_served_ends_when_it_is_lost() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=4).map(|number| request(number, 1)));
+    ask(&mut it, 1, 4);
+    it.step(Input::NotServed { peer: OTHERS[0] });
+    left(&mut it);
+    assert!(served(&it).is_empty());
+    ask(&mut it, 1, 4);
+    assert_eq!(served(&it), [1]);
+}
+
+/// Its peer dials anew, and knows of that first. So it may have asked already.
+#[test]
+fn a_new_connection_from_a_peer_does_not_end_what_it_asks_for() {
     let mut it = Subject::coordinator(limits());
     it.commit((1..=4).map(|number| request(number, 1)));
     ask(&mut it, 1, 4);
     it.step(Input::Reconnected { peer: OTHERS[0] });
     left(&mut it);
-    assert!(served(&it).is_empty());
-    ask(&mut it, 1, 4);
-    assert_eq!(served(&it), [1]);
+    assert_eq!(served(&it), [2]);
 }
 
 #[test]

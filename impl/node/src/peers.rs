@@ -19,7 +19,8 @@
 //! A connection carries messages one way, from the dialer to the acceptor. So there are four connections
 //! between two replicas, and never a question which of two to keep. On each, the two replicas first say
 //! who they are ([`handshake`]). What follows are [frames](synod_wire::frame) with one message each, in
-//! bincode. Back come only the answers to pings, on the control connection.
+//! bincode. Back come only the answers to pings, on the control connection. Of a new connection the dialer's
+//! replica is told first, and the acceptor's replica when the dialer says so.
 //!
 //! # What it does under load
 //!

@@ -32,7 +32,6 @@ impl<V: Value> Replica<V> {
             return;
         }
         common.full.remove(&peer);
-        common.serving.remove(&peer);
         if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             common.forget_asks();
         }

@@ -137,6 +137,7 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize], repair: Repair) {
         for &other in runs.iter().filter(|other| **other != at) {
             let peer = cluster.nodes[other].id;
             if repair == Repair::Reconnected {
+                cluster.step(at, Input::NotServed { peer });
                 cluster.step(at, Input::Reconnected { peer });
             }
             cluster.step(at, Input::Drained { peer });

@@ -52,8 +52,8 @@ impl Link {
     /// Opens the queue: there is a connection to the peer until the returned value is dropped.
     pub(super) fn open_queue(&self, news: &News) -> OpenQueue<'_> {
         self.lock().last_error = None;
-        self.queue.open(news, Instant::now());
-        OpenQueue(&self.queue)
+        let number = self.queue.open(news, Instant::now());
+        OpenQueue { queue: &self.queue, number }
     }
 
     /// There is a connection from the peer until the returned value is dropped. It replaces an older one.
@@ -71,11 +71,15 @@ impl Link {
 }
 
 /// The connection to a peer.
-pub(super) struct OpenQueue<'a>(&'a FrameQueue);
+pub(super) struct OpenQueue<'a> {
+    queue: &'a FrameQueue,
+    /// The number under which the replica is told of it.
+    pub(super) number: u64,
+}
 
 impl Drop for OpenQueue<'_> {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.close();
     }
 }
 
