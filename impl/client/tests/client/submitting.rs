@@ -343,6 +343,8 @@ async fn what_is_given_up_is_told_what_is_known_of_it() {
         replica.node.behave(Manner::Refuse(api::NotDone::TooMany));
         let refused = client.start("refused").await;
         replica.node.has_requests(3).await;
+        // The refusal is on its way. If it had not come, nobody could say that the value was not taken.
+        tokio::time::sleep(Duration::from_millis(25)).await;
         client.give_up().await;
         assert!(matches!(taken.await, Err(SubmitFailed::Unknown(_))));
         assert!(matches!(refused.await, Err(SubmitFailed::NotDone(_))));
