@@ -153,7 +153,7 @@ impl Node {
     }
 
     /// Waits until the members of the cluster have all met. Until then, what is asked of a replica is
-    /// refused as [`NotDone::Forming`]. A cluster that has formed once never forms again.
+    /// refused as [`NotDone::Forming`](synod_wire::api::NotDone::Forming). A cluster that has formed once never forms again.
     ///
     /// # Errors
     ///
