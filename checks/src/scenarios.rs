@@ -106,6 +106,7 @@ pub const TABLE: &[ScenarioRow] = &[
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,
+    clients::FULL_QUEUE,
     clients::OVERTAKING,
     clients::SESSIONS,
     reads::READS,

@@ -42,7 +42,11 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: R
         let failed = Instant::now();
         let text = error.to_string();
         // A peer that is down for an hour is worth one log line, not thousands.
-        let is_news = peer.note_error(lane, error.topic(), text.clone());
+        let mut is_news = peer.note_error(lane, error.topic(), text.clone());
+        if let LinkError::Mismatch(_) = error {
+            // It may have called, and been turned away for the same reason.
+            is_news &= shared.is_news(peer.id, &text);
+        }
         match error {
             LinkError::Fatal(error) => {
                 shared.fail(error);
