@@ -112,7 +112,7 @@ pub fn warn_if_ephemeral<'a>(addresses: impl IntoIterator<Item = &'a String>) {
 pub fn ephemeral_ports_of(address: &str) -> Option<RangeInclusive<u16>> {
     // Other systems have the range elsewhere.
     let range = range(&fs::read_to_string(EPHEMERAL_PORTS).ok()?)?;
-    let port = address.rsplit_once(':')?.1.parse().ok()?;
+    let port = address.rsplit_once(':')?.1.parse::<u16>().ok()?;
     range.contains(&port).then_some(range)
 }
 
