@@ -304,11 +304,11 @@ fn a_full_queue() {
     let hears = [only(1), only(0), NONE, NONE, NONE];
     let catch_up = Replicas::NONE;
     check(Scenario {
+        limits,
         submissions,
         submit_anywhere,
-        limits,
-        hears,
         catch_up,
+        hears,
         loses,
         ..Scenario::new(3, 2, &[3, 4])
     });
