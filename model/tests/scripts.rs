@@ -74,6 +74,7 @@ scripts! {
     requests_overtake,
     retry_at_a_lagging_replica,
     retry_elsewhere,
+    refused_before_a_crash,
     rival_coordinators,
     sessions_and_late_copies,
     standing_again,
