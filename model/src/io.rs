@@ -16,6 +16,7 @@ use crate::entry::{Entry, SubmissionId};
 use crate::message::Message;
 use crate::numbers::{Position, ReadId, ReplicaId, SequenceNumber, Slot, SlotRange};
 use crate::record::Record;
+use crate::replica::Resource;
 use crate::sessions::Verdict;
 
 /// What a replica is told.
@@ -79,6 +80,13 @@ pub enum Input<V> {
     /// Repeat everything that is unanswered. A shell that says what may be lost
     /// ([`Reconnected`](Self::Reconnected)) needs this seldom: it is for the loss that nobody knows of.
     Resend,
+    /// This resource has made no progress for its limit of time, while there was work for it: records
+    /// that were not synced, or entries that were not applied. That ends with the next
+    /// [`Synced`](Self::Synced) or [`Applied`](Self::Applied) that says something new.
+    Hung {
+        /// What hangs.
+        resource: Resource,
+    },
 }
 
 /// What a replica wants done. The caller keeps one `Output` and clears it between steps, so that its
@@ -108,6 +116,8 @@ pub struct Output<V> {
     pub election_advances: bool,
     /// An [`Input::Elect`] was not obeyed.
     pub elect_refused: Option<ElectRefused>,
+    /// This replica has ceased to coordinate, to stand or to canvass, because this resource hangs.
+    pub gave_way: Option<Resource>,
     /// What no correct peer can have sent.
     pub contradictions: Vec<Contradiction>,
 }
@@ -124,6 +134,7 @@ impl<V> Default for Output<V> {
             coordinator_heard: false,
             election_advances: false,
             elect_refused: None,
+            gave_way: None,
             contradictions: Vec::new(),
         }
     }
@@ -141,6 +152,7 @@ impl<V> Output<V> {
         self.coordinator_heard = false;
         self.election_advances = false;
         self.elect_refused = None;
+        self.gave_way = None;
         self.contradictions.clear();
     }
 
@@ -256,6 +268,11 @@ pub enum ElectRefused {
     NotAMember,
     /// There is no larger sequence number.
     NoLargerNumber,
+    /// Its disk or its application hangs.
+    Hangs {
+        /// Which of them.
+        resource: Resource,
+    },
 }
 
 /// A peer said that a committed slot holds another entry. One of the two disks or programs is wrong.

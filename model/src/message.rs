@@ -97,7 +97,7 @@ impl<V> Message<V> {
                 Order::Accept { watermark, .. }
                 | Order::Commit { watermark }
                 | Order::Round { watermark, .. } => Some(*watermark),
-                Order::Canvass { .. } | Order::Propose { .. } => None,
+                Order::Canvass { .. } | Order::Propose { .. } | Order::Progress => None,
             },
             Self::Reply { reply: Reply::Promise(promise), .. } => Some(promise.watermark),
             _ => None,
@@ -139,6 +139,8 @@ pub enum Order<V> {
         /// The coordinator's watermark.
         watermark: Slot,
     },
+    /// "How far has your application come?" Asked by a coordinator whose own application hangs.
+    Progress,
 }
 
 /// What a replica answers to the owner of a sequence number.
@@ -169,6 +171,11 @@ pub enum Reply<V> {
         /// The last slot in which the follower has accepted anything; its watermark if there is
         /// none.
         last: Slot,
+    },
+    /// "So far": answers a coordinator that asks for progress.
+    Applied {
+        /// The application of the follower has everything up to this slot.
+        through: Slot,
     },
 }
 

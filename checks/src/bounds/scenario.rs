@@ -69,6 +69,8 @@ impl Bounds {
             forming: is(self.forming),
             losses: small(self.losses.map_or(0, |it| it.0)),
             may_lose: all(self.may_lose),
+            hangs: small(self.hangs.map_or(0, |it| it.0)),
+            may_hang: all(self.may_hang),
             durable_application: is(self.durable_application),
             sync_any: is(self.sync_any),
             resend: is(self.resend),
@@ -97,6 +99,7 @@ impl Bounds {
         let sets = [
             ("may-crash", scenario.may_crash),
             ("may-lose", scenario.may_lose),
+            ("may-hang", scenario.may_hang),
             ("catch-up", scenario.catch_up),
         ];
         let reads = scenario.reads.iter().map(|set| ("reads", *set));
@@ -240,6 +243,8 @@ impl From<&Scenario> for Bounds {
             forming,
             losses,
             may_lose,
+            hangs,
+            may_hang,
             durable_application,
             sync_any,
             resend,
@@ -272,6 +277,8 @@ impl From<&Scenario> for Bounds {
             forming: Some(*forming),
             losses: Some(Count(*losses as u64)),
             may_lose: Some(ReplicaSet(*may_lose)),
+            hangs: Some(Count(*hangs as u64)),
+            may_hang: Some(ReplicaSet(*may_hang)),
             durable_application: Some(*durable_application),
             sync_any: Some(*sync_any),
             resend: Some(*resend),

@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::catch_up::CatchUp;
+use super::hung::Hung;
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
@@ -52,6 +53,8 @@ pub(crate) struct Common<V> {
     pub(crate) told_room: Option<Slot>,
     /// The peers to which much is on its way.
     pub(crate) full: BTreeSet<ReplicaId>,
+    /// What hangs, of what this replica needs for its work.
+    pub(crate) hung: Hung,
 }
 
 impl<V: Value> Common<V> {
@@ -80,6 +83,7 @@ impl<V: Value> Common<V> {
             serving: BTreeMap::new(),
             told_room: None,
             full: BTreeSet::new(),
+            hung: Hung::default(),
         }
     }
 
@@ -180,6 +184,7 @@ impl<V: Value> Common<V> {
     pub(crate) fn synced(&mut self, through: Position) -> BTreeSet<(SequenceNumber, Slot)> {
         let mut accepted = BTreeSet::new();
         while let Some(fact) = self.unsynced.pop(through) {
+            self.hung.disk = false;
             match fact {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
                 Fact::Holds(s, slots) => {
@@ -195,6 +200,13 @@ impl<V: Value> Common<V> {
             }
         }
         accepted
+    }
+
+    /// The application has everything up to `through`.
+    pub(crate) fn applied(&mut self, through: Slot) {
+        let before = self.learner.applied();
+        self.learner.apply(through);
+        self.hung.application &= self.learner.applied() == before;
     }
 
     /// An order of this replica under `s`, as a message.

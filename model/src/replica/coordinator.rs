@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use super::clients::Clients;
 use super::commit::commit_held;
 use super::common::Common;
+use super::hung::Probe;
 use super::push::HeldBack;
 use super::rounds::Rounds;
 use crate::configuration::{Configuration, MemberSet};
@@ -47,6 +48,8 @@ pub(crate) struct Coordinator<V> {
     /// What is held back from followers. Most of the time that is nothing.
     pub(super) held_back: BTreeMap<ReplicaId, HeldBack>,
     pub(crate) rounds: Rounds,
+    /// What was opened to find out whether the others are further, while something hangs here.
+    pub(crate) probe: Option<Probe>,
 }
 
 impl<V: Value> Coordinator<V> {
@@ -70,6 +73,7 @@ impl<V: Value> Coordinator<V> {
             repeat_through: Slot::ZERO,
             held_back: BTreeMap::new(),
             rounds: Rounds::default(),
+            probe: None,
         };
         common.suspects = false;
         out.election_advances = true;
@@ -112,7 +116,12 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// Opens the slots of `range`, if there are any: accepts the entries here, and asks the others to.
-    fn open(&mut self, range: EntryRange<V>, common: &mut Common<V>, out: &mut Output<V>) {
+    pub(super) fn open(
+        &mut self,
+        range: EntryRange<V>,
+        common: &mut Common<V>,
+        out: &mut Output<V>,
+    ) {
         let watermark = common.watermark();
         for frame in range.in_frames(FrameRoom::of(common.limits())) {
             self.announced = watermark;

@@ -68,6 +68,8 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             format!("{from} {verb} {}", directory(local))
         }
         Action::Lose { .. } => format!("{} loses its data directory", directory(local)),
+        Action::HangDisk { .. } => format!("r{at}'s disk stops answering"),
+        Action::DiskHung { .. } => format!("r{at} is told that its disk makes no progress"),
     }
 }
 

@@ -82,7 +82,10 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
 pub(crate) fn envelope(envelope: &Envelope) -> String {
     let Envelope { from, to, message, connection: _ } = envelope;
     let verb = match message {
-        Message::Order { order: Order::Canvass { .. } | Order::Round { .. }, .. }
+        Message::Order {
+            order: Order::Canvass { .. } | Order::Round { .. } | Order::Progress,
+            ..
+        }
         | Message::Ask { .. }
         | Message::Read { .. } => "asks",
         Message::Order { .. } | Message::Committed { .. } | Message::Submit { .. } => "tells",
@@ -109,6 +112,7 @@ pub(crate) fn message(message: &Message<u8>) -> String {
             Reply::Obey { number, last } => {
                 format!("obey {s} in round {number}, holding up to slot {last}")
             }
+            Reply::Applied { through } => format!("applied up to slot {through} under {s}"),
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
         Message::Ask { from, through } => {
@@ -144,6 +148,7 @@ fn order(s: SequenceNumber, order: &Order<u8>) -> String {
         Order::Round { number, watermark } => {
             format!("round {number} under {s}{}", watermark_text(*watermark))
         }
+        Order::Progress => format!("how far applied under {s}"),
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! 1. All replicas of the majority sync and resend, and all messages are delivered.
 //! 2. If none of them coordinates, all of them suspect, and the one with the lowest id is elected.
+//!    One that refuses to stand leaves its turn to the next.
 //!
 //! Within a bounded number of rounds, the majority must agree: all watermarks are equal, no replica holds
 //! an accepted entry above them, and every submission and read that its origin keeps is answered.
@@ -16,10 +17,15 @@
 //! remembered, and a run ends when it meets one. From a sample of the states a second run is made,
 //! which delivers the messages in flight first.
 //!
+//! Where disks may hang, a replica whose disk hangs counts for no majority: the others must be one by
+//! themselves. It may be silent, or it goes on talking, and only never syncs. The module [`hung`] says
+//! what its failure detector does, and what those of slow replicas do.
+//!
 //! stateright's own `eventually` is not used: it overlooks cycles, and states that two paths lead to.
 
 mod canvass;
 mod forming;
+mod hung;
 
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
@@ -50,7 +56,8 @@ impl World {
         if is_sampled {
             self.checked.sampled.fetch_add(1, Ordering::Relaxed);
         }
-        self.majorities().all(|majority| match self.formed(majority, state.locals) {
+        let works = |majority: &Replicas| self.is_working_majority(*majority, &state.locals);
+        self.majorities().filter(works).all(|majority| match self.formed(majority, state.locals) {
             Formed::Joined(locals) => {
                 self.ends_well(majority, locals, Vec::new())
                     && (!is_sampled || self.ends_well(majority, locals, state.in_flight.to_vec()))
@@ -145,10 +152,11 @@ impl FairRun<'_> {
     }
 
     fn sync_all(&mut self) {
+        self.ring_slow();
         for replica in self.members() {
-            let unsynced = self.local(replica).unsynced.len();
-            if unsynced > 0 {
-                self.happen(replica, EventKey::Sync(unsynced));
+            let LocalState { unsynced, disk_hangs, .. } = self.local(replica);
+            if !unsynced.is_empty() && !disk_hangs {
+                self.happen(replica, EventKey::Sync(unsynced.len()));
             }
         }
     }
@@ -183,13 +191,18 @@ impl FairRun<'_> {
         if !self.deliver_all() {
             return false;
         }
+        self.ring_hung();
+        if !self.deliver_all() {
+            return false;
+        }
         let coordinates = |it: usize| self.summary(it).role == RoleKind::Coordinator;
         if !self.members().any(coordinates) {
             for replica in self.members() {
                 self.happen(replica, EventKey::Suspect);
             }
-            if let Some(lowest) = self.members().next() {
-                self.happen(lowest, EventKey::Elect { canvass: self.world.scenario.canvass });
+            let canvass = self.world.scenario.canvass;
+            if let Some(stands) = self.members().find(|it| !self.refuses_to_stand(*it)) {
+                self.happen(stands, EventKey::Elect { canvass });
             }
             self.sync_all();
             return self.deliver_all();
@@ -199,11 +212,11 @@ impl FairRun<'_> {
 
     /// Whether the majority agrees, and has answered everything.
     fn agrees(&self) -> bool {
-        let mut watermarks =
-            self.members().map(|it| self.local(it).replica.common.learner.watermark());
+        let members = || self.members().filter(|it| !self.local(*it).disk_hangs);
+        let mut watermarks = members().map(|it| self.local(it).replica.common.learner.watermark());
         let first = watermarks.next();
         watermarks.all(|watermark| Some(watermark) == first)
-            && self.members().all(|it| {
+            && members().all(|it| {
                 let replica = &self.local(it).replica;
                 replica.clients.submissions().next().is_none()
                     && replica.clients.reads.is_empty()

@@ -24,6 +24,8 @@ pub(crate) struct LocalState {
     pub(crate) disk: Option<Arc<Base<u8>>>,
     /// The records that are written but not durable, oldest first.
     pub(crate) unsynced: Vec<Record<u8>>,
+    /// Whether the disk has stopped answering. What is written from then on is never durable.
+    pub(crate) disk_hangs: bool,
     /// `None` in a scenario without forming.
     pub(crate) directory: Option<Directory>,
 }
@@ -113,6 +115,18 @@ impl LocalState {
         directory.is_none_or(|(directory, connection)| {
             self.is_addressee(envelope) && directory.forming.passes(envelope.from, connection.from)
         })
+    }
+
+    /// Whether this replica has coordinated under the number that it has promised, and does so no more,
+    /// while its disk hangs.
+    pub(crate) fn has_given_way(&self) -> bool {
+        let common = &self.replica.common;
+        self.disk_hangs
+            && common.hung.disk
+            && matches!(self.replica.role, Role::Follower)
+            && common.constants.owns(common.me, common.acceptor.promised())
+            && common.acceptor.durable_promise() == common.acceptor.promised()
+            && common.learner.watermark() > common.learner.durable()
     }
 
     /// The committed entry of `slot`, if this replica still has it in memory.

@@ -31,6 +31,7 @@ use crate::message::Message;
 use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
 use crate::record::Base;
 use crate::recovery::Recovery;
+use crate::replica::Resource;
 
 /// The model of a cluster within the bounds of a scenario.
 pub struct World {
@@ -247,6 +248,7 @@ impl World {
             replica,
             disk: keeps_disk.then(|| Arc::new(base)),
             unsynced: Vec::new(),
+            disk_hangs: false,
             directory: self.scenario.forming.then(|| Directory::new(me, members)),
         }
     }
@@ -305,6 +307,8 @@ impl World {
             EventKey::Suspect => ReplicaEvent::Input(Input::Suspect),
             EventKey::Elect { canvass } => ReplicaEvent::Input(Input::Elect { canvass }),
             EventKey::Resend => ReplicaEvent::Input(Input::Resend),
+            EventKey::HangDisk => ReplicaEvent::HangDisk,
+            EventKey::DiskHung => ReplicaEvent::Input(Input::Hung { resource: Resource::Disk }),
             EventKey::Sync(count) => ReplicaEvent::Sync(count),
             EventKey::Crash => {
                 ReplicaEvent::Crash { durable_application: self.scenario.durable_application }

@@ -29,6 +29,8 @@ pub(super) enum EventKey {
     Serve(EntryId, usize),
     Greet { from: DirectoryName, is_welcome: bool },
     Lose,
+    HangDisk,
+    DiskHung,
 }
 
 /// The outcome of an event at a local state.
@@ -104,6 +106,8 @@ impl EventKey {
                 of(10, from | u32::from(is_welcome))
             }
             Self::Lose => of(11, 0),
+            Self::HangDisk => of(12, 0),
+            Self::DiskHung => of(13, 0),
         }
     }
 }

@@ -125,6 +125,7 @@ properties! {
         DirectoryLostWhileForming = "a directory is lost while the cluster forms",
         DirectoryLostAfterForming = "a directory that took part is lost",
         RemadeDirectoryRefused = "a directory made anew is refused",
+        HungCoordinatorGivesWay = "a coordinator whose disk hangs gives way",
     }
 }
 

@@ -93,6 +93,10 @@ pub enum MessageKind {
     Read,
     /// Answers forwarded reads.
     ReadAt,
+    /// Asks how far applications have come.
+    Progress,
+    /// Tells how far an application has come.
+    Applied,
 }
 
 impl MessageKind {
@@ -115,10 +119,12 @@ impl MessageKind {
         (Self::Submitted, "submitted"),
         (Self::Read, "read"),
         (Self::ReadAt, "read-at"),
+        (Self::Progress, "progress"),
+        (Self::Applied, "applied"),
     ];
 
     /// The last variant. A kind that is added makes the list above too short, and does not compile.
-    const LAST: Self = Self::ReadAt;
+    const LAST: Self = Self::Applied;
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -174,6 +180,8 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Submitted,
     MessageKind::Read,
     MessageKind::ReadAt,
+    MessageKind::Progress,
+    MessageKind::Applied,
 ]);
 
 /// Something that a client may submit.
@@ -238,6 +246,10 @@ pub struct Scenario {
     pub losses: usize,
     /// The replicas that may lose theirs.
     pub may_lose: Replicas,
+    /// How many disks may stop answering, for good.
+    pub hangs: usize,
+    /// The replicas whose disks may.
+    pub may_hang: Replicas,
     /// Whether the application keeps its state over a crash. If not, it begins anew.
     pub durable_application: bool,
     /// Whether one sync may cover several records, not only the oldest.
@@ -280,6 +292,8 @@ impl Scenario {
             forming: false,
             losses: 0,
             may_lose: Replicas::ALL,
+            hangs: 0,
+            may_hang: Replicas::ALL,
             durable_application: false,
             sync_any: false,
             resend: false,

@@ -38,6 +38,8 @@ pub(crate) enum ReplicaEvent {
     },
     /// The replica cannot crash any more, so its disk is removed.
     Survive,
+    /// Its disk stops answering.
+    HangDisk,
     /// A greeting arrives.
     Greet(DirectoryName, Greeting),
     /// Its data directory is lost. It begins anew in this state, but for the directory.
@@ -123,6 +125,7 @@ fn step_or_panic(
             }
         }
         ReplicaEvent::Survive => local.disk = None,
+        ReplicaEvent::HangDisk => local.disk_hangs = true,
         ReplicaEvent::Greet(from, greeting) => return greeted(local, from, greeting),
         ReplicaEvent::Lose(first) => return remade(local, *first, constants.first_configuration()),
     }

@@ -98,6 +98,8 @@ impl World {
                 EventKey::Greet { from: DirectoryName { replica, lost_before }, is_welcome }
             }
             Action::Lose { .. } => EventKey::Lose,
+            Action::HangDisk { .. } => EventKey::HangDisk,
+            Action::DiskHung { .. } => EventKey::DiskHung,
         };
         Some(Cause { at: action.at(), key, remaining, begins_read })
     }

@@ -274,7 +274,7 @@ fn raise(message: &mut Message<V>, more: u64) {
     let up = |slot: &mut Slot| *slot = slot.plus(more);
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass { .. } => {}
+            Order::Canvass { .. } | Order::Progress => {}
             Order::Propose { from } => up(from),
             Order::Accept { first, watermark, .. } => {
                 up(first);
@@ -296,7 +296,7 @@ fn raise(message: &mut Message<V>, more: u64) {
             Reply::Acknowledge { ranges } => {
                 ranges.iter_mut().flat_map(|it| [&mut it.first, &mut it.last]).for_each(up);
             }
-            Reply::Room { through } => up(through),
+            Reply::Room { through } | Reply::Applied { through } => up(through),
             Reply::Obey { number, last } => {
                 number.0 = number.0.saturating_add(more);
                 up(last);
@@ -445,6 +445,7 @@ fn order() -> impl Strategy<Value = Order<V>> {
         1 => (number(), slot()).prop_map(|(number, watermark)| {
             Order::Round { number: RoundNumber(number), watermark }
         }),
+        1 => Just(Order::Progress),
     ]
 }
 
@@ -479,6 +480,7 @@ fn reply() -> impl Strategy<Value = Reply<V>> {
         4 => promise().prop_map(Reply::Promise),
         2 => vec(range, 0..4).prop_map(|ranges| Reply::Acknowledge { ranges }),
         1 => slot().prop_map(|through| Reply::Room { through }),
+        1 => slot().prop_map(|through| Reply::Applied { through }),
         1 => (number(), slot())
             .prop_map(|(number, last)| Reply::Obey { number: RoundNumber(number), last }),
     ]

@@ -57,7 +57,8 @@ impl Traffic {
                     Order::Canvass { .. }
                     | Order::Propose { .. }
                     | Order::Commit { .. }
-                    | Order::Round { .. },
+                    | Order::Round { .. }
+                    | Order::Progress,
                 ..
             }
             | Message::Reply {
@@ -65,7 +66,8 @@ impl Traffic {
                     Reply::Agree { .. }
                     | Reply::Acknowledge { .. }
                     | Reply::Room { .. }
-                    | Reply::Obey { .. },
+                    | Reply::Obey { .. }
+                    | Reply::Applied { .. },
                 ..
             }
             | Message::Reject { .. }
@@ -117,6 +119,8 @@ mod tests {
             reply(Reply::Room { through: slot }),
             reply(Reply::Acknowledge { ranges: Vec::new() }),
             reply(Reply::Obey { number, last }),
+            order(Order::Progress),
+            reply(Reply::Applied { through: slot }),
             Message::Reject { promised: s },
             Message::Ask { from: slot, through: slot },
             Message::Submitted { submission, slot },
