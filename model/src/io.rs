@@ -111,8 +111,8 @@ pub struct Output<V> {
     /// There is a coordinator, or a candidate that may become one: this replica obeyed an order, or,
     /// at the coordinator, a majority answered its round. The failure detector starts its time anew.
     pub coordinator_heard: bool,
-    /// An election has come further: this replica has agreed to a canvass, or stands, or begins to
-    /// coordinate. The failure detector gives the election more time, and counts it as no success.
+    /// An election has come further: this replica has agreed to a canvass, or promises, or stands, or
+    /// begins to coordinate. The failure detector gives the election more time, and counts it as no success.
     pub election_advances: bool,
     /// An [`Input::Elect`] was not obeyed.
     pub elect_refused: Option<ElectRefused>,

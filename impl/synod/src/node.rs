@@ -103,6 +103,8 @@ struct TimingFile {
     stand_again_max_ms: Option<u64>,
     resend_after_ms: Option<u64>,
     resend_after_max_ms: Option<u64>,
+    hung_after_ms: Option<u64>,
+    hung_after_max_ms: Option<u64>,
 }
 
 impl TimingFile {
@@ -117,6 +119,8 @@ impl TimingFile {
             stand_again_max: or(self.stand_again_max_ms, default.stand_again_max),
             resend_after: or(self.resend_after_ms, default.resend_after),
             resend_after_max: or(self.resend_after_max_ms, default.resend_after_max),
+            hung_after: or(self.hung_after_ms, default.hung_after),
+            hung_after_max: or(self.hung_after_max_ms, default.hung_after_max),
         };
         if timing.heartbeat.is_zero() || timing.suspect_after < 2 * timing.heartbeat {
             bail!(

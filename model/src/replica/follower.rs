@@ -152,6 +152,7 @@ impl<V: Value> Common<V> {
     /// An equal number is promised again: the first promise may have been lost.
     fn obey_propose(&mut self, s: SequenceNumber, slot: Slot, out: &mut Output<V>) {
         self.promise(s, out);
+        out.election_advances = true;
         self.acceptor.owe_promise(slot);
         self.give_owed_promise(out);
     }
