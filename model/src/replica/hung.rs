@@ -1,10 +1,9 @@
 //! A disk, or an application, that hangs.
 //!
-//! A coordinator needs its disk to be told the truth by others, and not to coordinate: rounds need no
-//! disk, and the others commit without its vote. So a coordinator whose disk hangs looks alive, until so
-//! much is unsynced that it opens no more slots. An application that hangs is the same. The shell
-//! measures for how long a resource has made no progress while there was work for it, and says so
-//! ([`Input::Hung`](crate::Input::Hung)). What follows is decided here:
+//! Rounds need no disk, and the others commit without the coordinator's vote. So a coordinator whose disk
+//! hangs looks alive, until so much is unsynced that it opens no more slots. One whose application hangs
+//! looks alive for ever. The shell measures for how long a resource has made no progress while there was
+//! work for it, and says so ([`Input::Hung`](crate::Input::Hung)). What follows is decided here:
 //!
 //! - While a resource hangs, a replica does not canvass, stand or agree. It obeys, as far as it can.
 //!   That ends with the first progress of the resource.
