@@ -130,6 +130,14 @@ impl TimingFile {
                 timing.suspect_after.as_millis(),
             );
         }
+        if timing.hung_after < timing.suspect_after {
+            bail!(
+                "hung_after_ms is {}, and suspect_after_ms {}\n  the first must be at least the second; \
+                 otherwise every busy disk would look like one that hangs",
+                timing.hung_after.as_millis(),
+                timing.suspect_after.as_millis(),
+            );
+        }
         Ok(timing)
     }
 }

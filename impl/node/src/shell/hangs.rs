@@ -60,6 +60,8 @@ impl Progress {
 impl Hangs {
     pub(crate) fn new(after: Duration, after_max: Duration, now: Duration) -> Self {
         let (disk, application) = (Progress::default(), Progress::default());
+        // With no limit at all, it would be time to tell the core again at once, for ever.
+        let after = after.max(Duration::from_millis(1));
         Self { after, after_max, gave_way: 0, looked_at: now, disk, application }
     }
 
