@@ -116,6 +116,8 @@ pub const TABLE: &[ScenarioRow] = &[
     elections::CANVASS,
     elections::LATE_AGREEMENT,
     elections::STEP_DOWN,
+    elections::HUNG_DISK,
+    elections::HUNG_AND_REPLACED,
     elections::WINDOW,
     clients::GIVEN_UP,
     clients::RESTART_IN_SESSION,

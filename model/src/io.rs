@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::numbers::{Position, ReadId, ReplicaId, SequenceNumber, Slot, SlotRange};
 use crate::prefix::PrefixHash;
 use crate::record::Record;
+use crate::replica::Resource;
 use crate::sessions::Verdict;
 
 /// What a replica is told.
@@ -89,6 +90,13 @@ pub enum Input<V> {
     /// Repeat everything that is unanswered. A shell that says what may be lost
     /// ([`Reconnected`](Self::Reconnected)) needs this seldom: it is for the loss that nobody knows of.
     Resend,
+    /// This resource has made no progress for its limit of time, while there was work for it: records
+    /// that were not synced, or entries that were not applied. That ends with the next
+    /// [`Synced`](Self::Synced) or [`Applied`](Self::Applied) that says something new.
+    Hung {
+        /// What hangs.
+        resource: Resource,
+    },
 }
 
 /// What a replica wants done. The caller keeps one `Output` and clears it between steps, so that its
@@ -113,11 +121,13 @@ pub struct Output<V> {
     /// There is a coordinator, or a candidate that may become one: this replica obeyed an order, or,
     /// at the coordinator, a majority answered its round. The failure detector starts its time anew.
     pub coordinator_heard: bool,
-    /// An election has come further: this replica has agreed to a canvass, or stands, or begins to
-    /// coordinate. The failure detector gives the election more time, and counts it as no success.
+    /// An election has come further: this replica has agreed to a canvass, or promises, or stands, or
+    /// begins to coordinate. The failure detector gives the election more time, and counts it as no success.
     pub election_advances: bool,
     /// An [`Input::Elect`] was not obeyed.
     pub elect_refused: Option<ElectRefused>,
+    /// This replica has ceased to coordinate, to stand or to canvass, because this resource hangs.
+    pub gave_way: Option<Resource>,
     /// What no correct peer can have sent.
     pub contradictions: Vec<Contradiction>,
     /// Peers that are found to have another history than this replica. One side is wrong, and nobody
@@ -137,6 +147,7 @@ impl<V> Default for Output<V> {
             coordinator_heard: false,
             election_advances: false,
             elect_refused: None,
+            gave_way: None,
             contradictions: Vec::new(),
             other_histories: Vec::new(),
         }
@@ -155,6 +166,7 @@ impl<V> Output<V> {
         self.coordinator_heard = false;
         self.election_advances = false;
         self.elect_refused = None;
+        self.gave_way = None;
         self.contradictions.clear();
         self.other_histories.clear();
     }
@@ -313,6 +325,11 @@ pub enum ElectRefused {
     NotAMember,
     /// There is no larger sequence number.
     NoLargerNumber,
+    /// Its disk or its application hangs.
+    Hangs {
+        /// Which of them.
+        resource: Resource,
+    },
 }
 
 /// A peer wants another entry accepted in a slot, under a number that has one there. One of the two disks

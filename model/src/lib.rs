@@ -47,5 +47,5 @@ pub use numbers::{
 pub use prefix::{Prefix, PrefixHash, PrefixHashes};
 pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
-pub use replica::{Replica, RoleName, Status};
+pub use replica::{Hung, Replica, Resource, RoleName, Status};
 pub use sessions::{DeliveryRefused, Known, RequestTable, Verdict};

@@ -143,12 +143,12 @@ impl<V> Message<V> {
                 Order::Accept { prefix, .. }
                 | Order::Commit { prefix }
                 | Order::Round { prefix, .. } => Some(prefix),
-                Order::Canvass { .. } | Order::Propose { .. } => None,
+                Order::Canvass { .. } | Order::Propose { .. } | Order::Progress => None,
             },
             Self::Reply { reply, .. } => match reply {
                 Reply::Acknowledge { prefix, .. } | Reply::Obey { prefix, .. } => Some(prefix),
                 Reply::Promise(promise) => Some(&promise.prefix),
-                Reply::Agree { .. } | Reply::Room { .. } => None,
+                Reply::Agree { .. } | Reply::Room { .. } | Reply::Applied { .. } => None,
             },
             Self::Ask { prefix, .. } | Self::Compare { prefix, .. } => Some(prefix),
             _ => None,
@@ -190,6 +190,8 @@ pub enum Order<V> {
         /// What the coordinator has committed.
         prefix: Prefix,
     },
+    /// "How far has your application come?" Asked by a coordinator whose own application hangs.
+    Progress,
 }
 
 /// What a replica answers to the owner of a sequence number.
@@ -225,6 +227,11 @@ pub enum Reply<V> {
         last: Slot,
         /// What the follower has committed.
         prefix: Prefix,
+    },
+    /// "So far": answers a coordinator that asks for progress.
+    Applied {
+        /// The application of the follower has everything up to this slot.
+        through: Slot,
     },
 }
 

@@ -18,6 +18,7 @@
 //! - [`clients`]: submissions, on their way to the coordinator and back;
 //! - [`push`]: which open slots a follower was sent, and what is held back from it;
 //! - [`resend`]: repeating what may be lost;
+//! - [`hung`]: a disk or an application that hangs, and how a coordinator then gives way;
 //! - [`status`]: what a replica says of itself.
 
 pub(crate) mod catch_up;
@@ -28,6 +29,7 @@ pub(crate) mod coordinator;
 pub(crate) mod election;
 pub(crate) mod follower;
 pub(crate) mod histories;
+pub(crate) mod hung;
 pub(crate) mod push;
 pub(crate) mod reads;
 pub(crate) mod resend;
@@ -36,6 +38,7 @@ pub(crate) mod status;
 
 use alloc::collections::BTreeSet;
 
+pub use hung::{Hung, Resource};
 pub use status::{RoleName, Status};
 
 use crate::entry::Value;
@@ -95,7 +98,7 @@ impl<V: Value> Replica<V> {
             Input::Read(ids) => self.read(ids, out),
             Input::Receive { from, message } => self.receive(from, message, out),
             Input::Synced { through } => self.synced(through, out),
-            Input::Applied { through } => self.common.learner.apply(through),
+            Input::Applied { through } => self.common.applied(through),
             Input::Suspect => self.suspect(),
             Input::Elect { canvass } => self.elect(canvass, out),
             Input::Heartbeat => self.heartbeat(out),
@@ -105,6 +108,7 @@ impl<V: Value> Replica<V> {
             Input::Served { peer } => self.common.serve_next(peer, out),
             Input::NotServed { peer } => _ = self.common.serving.remove(&peer),
             Input::Resend => self.resend(out),
+            Input::Hung { resource } => self.hung(resource, out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
             if may_push {
@@ -112,6 +116,7 @@ impl<V: Value> Replica<V> {
             }
             coordinator.proceed(&mut self.common, &mut self.clients, out);
         }
+        self.give_way_if_others_are_further(out);
         self.common.tell_room(out);
         self.clients.reads.answer(self.common.learner.applied(), out);
     }
@@ -188,6 +193,9 @@ impl<V: Value> Replica<V> {
             }
             (Role::Coordinator(coordinator), Reply::Obey { number, last, prefix: _ }) => {
                 coordinator.take_obey(from, number, last, common, out);
+            }
+            (Role::Coordinator(coordinator), Reply::Applied { through }) => {
+                coordinator.take_applied(from, through, common);
             }
             _ => {}
         }

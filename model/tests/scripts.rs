@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use goldenscript::Context;
 use synod_model::{
-    Entry, Input, Limits, Message, Opening, Prefix, ReadId, ReplicaId, Request, SessionId, Slot,
+    Entry, Input, Limits, Message, Opening, Prefix, ReadId, ReplicaId, Request, Resource,
+    SessionId, Slot,
 };
 
 use cluster::network::{Envelope, kind};
@@ -42,12 +43,15 @@ scripts! {
     candidate_catches_up,
     candidate_is_not_answered,
     candidate_learns_of_a_commit,
+    candidate_with_a_hung_disk,
     canvass_after_isolation,
     catch_up,
     catch_up_from_the_disk,
     clean_run,
     committed_slot_is_offered_again,
     coordinator_crashes_before_sync,
+    coordinator_with_a_hung_application,
+    coordinator_with_a_hung_disk,
     coordinator_with_a_stalled_disk,
     coordinator_without_answers,
     crash_before_accept_is_synced,
@@ -77,6 +81,7 @@ scripts! {
     refused_before_a_crash,
     rival_coordinators,
     sessions_and_late_copies,
+    slow_disks,
     standing_again,
     two_copies_are_finished,
     two_histories,
@@ -243,6 +248,12 @@ enum Command {
     Reconnect(usize),
     /// The network loses all messages to and from a replica from now on.
     Isolate(usize),
+    /// The disk of a replica makes nothing durable from now on.
+    Hang(usize),
+    /// It does again.
+    Release(usize),
+    /// The shell of a replica says that its disk, or its application, makes no progress.
+    Hung(usize, String),
     /// Ends the isolation of a replica, and makes its connections anew. Messages sent to or from it
     /// meanwhile are lost.
     Heal(usize),
@@ -343,6 +354,11 @@ impl goldenscript::Runner for Story {
             }
             Command::Reconnect(at) => cluster.reconnect(*at),
             Command::Isolate(at) => cluster.nodes[*at].isolated = true,
+            Command::Hang(at) => cluster.nodes[*at].disk_hangs = true,
+            Command::Release(at) => cluster.nodes[*at].disk_hangs = false,
+            Command::Hung(at, what) => {
+                cluster.step(*at, Input::Hung { resource: resource(what)? });
+            }
             Command::Heal(at) => {
                 cluster.nodes[*at].isolated = false;
                 let id = cluster.nodes[*at].id;
@@ -359,6 +375,14 @@ impl goldenscript::Runner for Story {
 
     fn end_block(&mut self, _: &goldenscript::Block) -> Result<String, Box<dyn Error>> {
         Ok(self.cluster.as_ref().map_or_else(String::new, text::status))
+    }
+}
+
+fn resource(name: &str) -> Result<Resource, Box<dyn Error>> {
+    match name {
+        "disk" => Ok(Resource::Disk),
+        "application" => Ok(Resource::Application),
+        _ => Err("a disk or an application".into()),
     }
 }
 

@@ -53,6 +53,44 @@ pub(super) const STEP_DOWN: ScenarioRow = ScenarioRow {
     },
 };
 
+pub(super) const HUNG_DISK: ScenarioRow = ScenarioRow {
+    name: "hung-disk",
+    shows: "a coordinator's disk hangs: it gives way, and the others go on",
+    tier: Tier::Quick,
+    states: StateCount::Counted(20_404),
+    scenario: || Scenario {
+        submissions: vec![request(1, &[0]), request(2, &[1])],
+        submit_anywhere: true,
+        // One value and the probe are more than may be unsynced.
+        limits: Limits { value_bytes_max: 1, unsynced_bytes_max: 33, ..small_limits() },
+        hangs: 1,
+        may_hang: Replicas::of(&[0]),
+        catch_up: Replicas::NONE,
+        reaches: vec![Witness::HungCoordinatorGivesWay, Witness::CommittedEverywhere],
+        ..Scenario::new(3, 2, &[3])
+    },
+};
+
+pub(super) const HUNG_AND_REPLACED: ScenarioRow = ScenarioRow {
+    name: "hung-and-replaced",
+    shows: "a coordinator's disk hangs, and another one finishes what it began",
+    tier: Tier::Quick,
+    states: StateCount::Counted(470_276),
+    scenario: || Scenario {
+        submissions: vec![request(1, &[0])],
+        limits: Limits { value_bytes_max: 1, unsynced_bytes_max: 33, ..small_limits() },
+        hangs: 1,
+        may_hang: Replicas::of(&[0]),
+        catch_up: Replicas::NONE,
+        reaches: vec![
+            Witness::HungCoordinatorGivesWay,
+            Witness::FinishesAnothersValue,
+            Witness::CommittedEverywhere,
+        ],
+        ..Scenario::new(3, 2, &[3, 4])
+    },
+};
+
 pub(super) const WINDOW: ScenarioRow = ScenarioRow {
     name: "window",
     shows: "an election that must finish more slots than the window has",

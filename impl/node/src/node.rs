@@ -206,6 +206,7 @@ impl Node {
             applied: status.applied,
             lag_slots: knows_lag.then(|| known_watermark.above(status.applied)),
             out_of_touch_ms,
+            hangs: parts.shared.hangs(),
             disk: DiskStatus {
                 log_bytes,
                 segments,

@@ -14,6 +14,7 @@
 //! ```
 
 pub(crate) mod detector;
+pub(crate) mod hangs;
 #[cfg(test)]
 mod tests;
 pub(crate) mod waiting;
@@ -24,12 +25,13 @@ use std::time::Duration;
 use fastrand::Rng;
 use synod_model::{
     ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
-    ReplicaId, Request, RoleName, Run, SessionId, Slot, Status,
+    ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
 
 use detector::{Alarm, Detector, Timing};
+use hangs::Hangs;
 use waiting::{Waiter, Waiting};
 
 /// What a shell is told. An `S` is the way to answer a submission, an `R` the way to answer a read.
@@ -87,6 +89,8 @@ pub(crate) struct Effects<S, R> {
     pub(crate) read: Vec<(R, Result<Slot, ReadError>)>,
     /// The replica has ceased to coordinate, for want of answers.
     pub(crate) unanswered: Option<Unanswered>,
+    /// What people are to be told of a disk or an application that hangs, in order.
+    pub(crate) hang_news: Vec<HangNews>,
 }
 
 /// How long a replica has not heard of a coordinator. Times are counted from the start of the replica.
@@ -96,6 +100,17 @@ pub(crate) struct Silence {
     pub(crate) since: Duration,
     /// Until this time, it is no wonder that it has heard nothing.
     pub(crate) counts_from: Duration,
+}
+
+/// What has happened about a disk or an application that hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HangNews {
+    /// It has made no progress for this limit of time.
+    Hangs { resource: Resource, limit: Duration, coordinates: bool },
+    /// The replica has ceased to coordinate, or to stand for election.
+    GaveWay { resource: Resource, coordinated: bool },
+    /// It makes progress again, after this time.
+    Works { resource: Resource, after: Duration },
 }
 
 /// Why a coordinator has stepped down by itself.
@@ -115,6 +130,7 @@ impl<S, R> Default for Effects<S, R> {
             failed: Vec::new(),
             read: Vec::new(),
             unanswered: None,
+            hang_news: Vec::new(),
         }
     }
 }
@@ -126,6 +142,7 @@ pub(crate) struct Shell<S, R> {
     run: Run,
     me: ReplicaId,
     detector: Detector,
+    hangs: Hangs,
     waiting: Waiting<S, R>,
     submissions: Vec<Entry<Value>>,
     reads: Vec<ReadId>,
@@ -144,11 +161,13 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// A shell around `replica`, which has just recovered.
     pub(crate) fn new(replica: Replica<Value>, timing: Timing, rng: Rng, now: Duration) -> Self {
         let Status { me, run, .. } = replica.status();
+        let hangs = Hangs::new(timing.hung_after, timing.hung_after_max, now);
         Self {
             replica,
             run,
             me,
             detector: Detector::new(timing, rng, now),
+            hangs,
             waiting: Waiting::default(),
             submissions: Vec::new(),
             reads: Vec::new(),
@@ -181,7 +200,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
 
     /// When the shell must be flushed next, even if nothing happens.
     pub(crate) fn next_alarm(&self) -> Duration {
-        self.detector.next()
+        let hung = self.hangs.next().unwrap_or(Duration::MAX);
+        self.detector.next().min(hung)
     }
 
     /// Takes in an event. Submissions and reads are only noted, until the next [`flush`](Self::flush).
@@ -230,6 +250,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             reads.retain(|id| self.waiting.still_reads(*id));
             self.step(Input::Read(reads), now);
         }
+        self.tell_hangs(now);
         while let Some(alarm) = self.detector.due(now) {
             match alarm {
                 Alarm::Heartbeat => self.step(Input::Heartbeat, now),
@@ -238,6 +259,28 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 Alarm::Stand => self.step(Input::Elect { canvass: true }, now),
             }
         }
+    }
+
+    /// What hangs, and since when it has made no progress.
+    pub(crate) fn hanging(&self) -> impl Iterator<Item = (Resource, Duration)> + use<'_, S, R> {
+        let hung = self.replica.status().hung;
+        let both = [(Resource::Disk, hung.disk), (Resource::Application, hung.application)];
+        let hanging = both.into_iter().filter(|(_, hangs)| *hangs);
+        hanging.filter_map(|(it, _)| Some((it, self.hangs.stands_still_since(it)?)))
+    }
+
+    /// Tells the core of what hangs, if anything has reached its limit. A [`flush`](Self::flush) does this
+    /// too. A driver that waits for the application does only this, so that nothing gathers meanwhile.
+    pub(crate) fn tell_hangs(&mut self, now: Duration) {
+        self.hangs.look(&self.replica.status(), now);
+        while let Some(resource) = self.hangs.due(now) {
+            self.step(Input::Hung { resource }, now);
+        }
+    }
+
+    /// When that is to be done next.
+    pub(crate) fn next_hang(&self) -> Option<Duration> {
+        self.hangs.next()
     }
 
     /// What is to be done since the driver last took it out.
@@ -287,6 +330,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     fn step(&mut self, input: Input<Value>, now: Duration) {
+        let before = self.replica.status();
         let delivered_before = self.effects.out.delivered.len();
         self.replica.step(input, &mut self.effects.out);
         if std::mem::take(&mut self.effects.out.coordinator_heard) {
@@ -298,6 +342,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         if self.effects.out.delivered.len() > delivered_before {
             self.detector.progress(now);
         }
+        self.watch_resources(&before, now);
         for delivered in &self.effects.out.delivered[delivered_before..] {
             let Delivered { slot, entry, verdict } = delivered;
             self.delivered = *slot;
@@ -310,6 +355,35 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
         for answer in std::mem::take(&mut self.effects.out.answers) {
             self.answer(&answer);
+        }
+    }
+
+    /// Notes how far the disk and the application have come in a step, and what that means for people.
+    fn watch_resources(&mut self, before: &Status, now: Duration) {
+        let after = self.replica.status();
+        let news = &mut self.effects.hang_news;
+        let coordinated = matches!(before.role, RoleName::Coordinator { .. });
+        for (resource, was_hung, is_hung) in [
+            (Resource::Disk, before.hung.disk, after.hung.disk),
+            (Resource::Application, before.hung.application, after.hung.application),
+        ] {
+            if is_hung && !was_hung {
+                let limit = self.hangs.limit();
+                news.push(HangNews::Hangs { resource, limit, coordinates: coordinated });
+            }
+            if was_hung && !is_hung {
+                let since = self.hangs.stands_still_since(resource).unwrap_or(now);
+                news.push(HangNews::Works { resource, after: now.saturating_sub(since) });
+            }
+        }
+        self.hangs.look(&after, now);
+        self.detector.set_write_took(self.hangs.write_took());
+        if after.watermark > before.watermark {
+            self.hangs.committed();
+        }
+        if let Some(resource) = self.effects.out.gave_way.take() {
+            self.hangs.gave_way();
+            news.push(HangNews::GaveWay { resource, coordinated });
         }
     }
 

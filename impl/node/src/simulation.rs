@@ -10,6 +10,7 @@
 
 mod chain;
 mod clients;
+mod hangs;
 mod tests;
 
 use std::cmp::Reverse;
@@ -28,11 +29,12 @@ use synod_wire::api::{Applied, SubmitError};
 
 use chain::Chain;
 use clients::{Client, ClientRequest};
+use hangs::{Speed, ToApply};
 
 use crate::disk::SimulatedDisk;
 use crate::node::machine;
 use crate::shell::detector::Timing;
-use crate::shell::{Shell, ShellEvent};
+use crate::shell::{HangNews, Shell, ShellEvent};
 use crate::start::{Committed, start};
 use crate::state_machine::Responder;
 use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Preparation};
@@ -68,6 +70,10 @@ struct SimulatedReplica {
     runs: u64,
     /// What the application of this run has got.
     delivered: Vec<Delivered<Value>>,
+    /// How fast its disk and its application are.
+    speed: Speed,
+    /// What its log would say of a disk or an application that hangs, and when.
+    hang_news: Vec<(Duration, HangNews)>,
 }
 
 struct Running {
@@ -79,6 +85,8 @@ struct Running {
     writes: VecDeque<Record<Value>>,
     position: u64,
     is_syncing: bool,
+    /// What waits for the machine, while it hangs.
+    to_apply: ToApply,
 }
 
 /// A cluster, with its clients and everything around it.
@@ -116,6 +124,7 @@ impl Simulation {
             open_slots_max: 8,
             frame_bytes_max: 4096,
             value_bytes_max: 4096,
+            unsynced_bytes_max: 8192,
             ..Limits::default()
         };
         let constants =
@@ -131,7 +140,14 @@ impl Simulation {
                 peers: BTreeMap::new(),
             };
             drop(DataDirectory::init(Arc::new(disk.clone()), &new).expect("an empty disk"));
-            SimulatedReplica { disk: disk.kill(), running: None, runs: 0, delivered: Vec::new() }
+            SimulatedReplica {
+                disk: disk.kill(),
+                running: None,
+                runs: 0,
+                delivered: Vec::new(),
+                speed: Speed::default(),
+                hang_news: Vec::new(),
+            }
         });
         let replicas: Vec<_> = replicas.collect();
         let mut simulation = Self {
@@ -169,10 +185,10 @@ impl Simulation {
 
     /// Runs until `until`. Returns a digest of everything that has happened.
     fn run(&mut self, until: Duration) -> u64 {
-        while let Some(Reverse((at, id))) = self.queue.pop() {
-            if at > until {
-                break;
-            }
+        while let Some(&Reverse((at, id))) = self.queue.peek()
+            && at <= until
+        {
+            self.queue.pop();
             self.now = at;
             let Some(happening) = self.happenings.remove(&id) else {
                 continue;
@@ -180,6 +196,7 @@ impl Simulation {
             (at, format!("{happening:?}")).hash(&mut self.digest);
             self.happen(happening);
         }
+        self.now = until;
         self.digest.finish()
     }
 
@@ -201,7 +218,9 @@ impl Simulation {
                 }
             }
             Happening::Synced { at, run, through } => {
-                if let Some(running) = self.running(at, run) {
+                if self.replicas[at].speed.disk_hangs {
+                    self.after(ms(10), Happening::Synced { at, run, through });
+                } else if let Some(running) = self.running(at, run) {
                     running.is_syncing = false;
                     self.give(at, ShellEvent::Synced(through));
                 }
@@ -255,13 +274,16 @@ impl Simulation {
             let serve = std::mem::take(&mut effects.out.serve);
             let delivered = std::mem::take(&mut effects.out.delivered);
             effects.failed.clear();
+            replica.hang_news.extend(effects.hang_news.drain(..).map(|news| (now, news)));
             let on_delivery = std::mem::take(&mut effects.on_delivery);
             assert!(effects.out.contradictions.is_empty(), "nobody lies here");
             running.writes.extend(effects.out.writes.drain(..));
             effects.out.clear();
             let mut answered = Vec::new();
             let answer = |asked, outcome| answered.push((asked, outcome));
-            let applied = machine::apply(&mut running.machine, &delivered, on_delivery, answer);
+            let ToApply { delivered, answers } =
+                running.to_apply.add(delivered, on_delivery, &replica.speed);
+            let applied = machine::apply(&mut running.machine, &delivered, answers, answer);
             replica.delivered.extend(delivered);
 
             for message in messages {
@@ -338,7 +360,7 @@ impl Simulation {
                 running.position += taken as u64;
                 running.is_syncing = true;
                 let through = Position(running.position);
-                let delay = Duration::from_micros(self.rng.u64(50..5_000));
+                let delay = self.replicas[at].speed.sync_takes(&mut self.rng);
                 self.after(delay, Happening::Synced { at, run, through });
             }
             Err(_) => self.end(at),
@@ -398,9 +420,9 @@ impl Simulation {
             shell.handle(ShellEvent::Applied(last.slot), now);
         }
         let writes = VecDeque::new();
-        let (position, is_syncing) = (0, false);
+        let (position, is_syncing, to_apply) = (0, false, ToApply::default());
         replica.running =
-            Some(Running { shell, machine, log, reader, writes, position, is_syncing });
+            Some(Running { shell, machine, log, reader, writes, position, is_syncing, to_apply });
         self.schedule_alarm(at);
         for other in (0..self.replicas.len()).filter(|other| *other != at) {
             self.after(ms(5), Happening::Reconnected { one: at, other });

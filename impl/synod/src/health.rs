@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use synod_client::Endpoint;
 use synod_model::ReplicaId;
-use synod_wire::api::{Forming, ReplicaStatus, Role};
+use synod_wire::api::{Forming, Hang, ReplicaStatus, Resource, Role};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::{Exit, error_text};
@@ -30,15 +30,16 @@ Exit codes:
   2  the command line is invalid
   3  the cluster does not work: there is no majority, no coordinator yet, or it
      is still starting or forming
-  4  it works, and not as well as it was asked to: a member is missing or an
-     endpoint does not serve (--all), or a replica lags (--lag-max)";
+  4  it works, and not as well as it was asked to: a member is missing, an
+     endpoint does not serve, or a disk or an application hangs (--all), or a
+     replica lags (--lag-max)";
 
 /// The arguments of `health`.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     pub(crate) endpoints: AllEndpoints,
-    /// Fail also if any member is missing, or any endpoint does not serve
+    /// Fail also if a member is missing, an endpoint does not serve, or something hangs
     #[arg(long)]
     pub(crate) all: bool,
     /// Fail also if a replica lags by more slots, or does not know its lag
@@ -121,6 +122,8 @@ pub(crate) struct Health {
     not_serving: Vec<String>,
     /// For how long the replicas that answered have been out of touch, at least.
     out_of_touch_ms: Option<u64>,
+    /// The replicas of which something hangs, and what.
+    hanging: Vec<(ReplicaId, Resource)>,
 }
 
 impl Health {
@@ -162,6 +165,9 @@ impl Health {
         };
         let not_serving = reports.iter().filter(|it| !serves(it)).map(|it| it.endpoint.clone());
         let out_of_touch = running.iter().map(|it| it.out_of_touch_ms.unwrap_or_default()).min();
+        let hanging = running
+            .iter()
+            .flat_map(|it| it.hangs.iter().map(|Hang { resource, .. }| (it.replica, *resource)));
         Self {
             verdict,
             coordinator,
@@ -169,6 +175,7 @@ impl Health {
             missing,
             not_serving: not_serving.collect(),
             out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
+            hanging: hanging.collect(),
         }
     }
 
@@ -182,7 +189,7 @@ impl Health {
     }
 
     fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.not_serving.is_empty()
+        self.missing.is_empty() && self.not_serving.is_empty() && self.hanging.is_empty()
     }
 }
 
@@ -238,6 +245,9 @@ impl fmt::Display for Health {
         if let Some(ms) = self.out_of_touch_ms {
             write!(f, "; out of touch for {} s", ms / 1000)?;
         }
+        for (replica, resource) in &self.hanging {
+            write!(f, "; the {} of r{replica} hangs", resource.name())?;
+        }
         Ok(())
     }
 }
@@ -268,6 +278,7 @@ mod tests {
             applied: Slot(7),
             lag_slots: Some(0),
             out_of_touch_ms: None,
+            hangs: Vec::new(),
             disk: DiskStatus::default(),
             resident_bytes: 0,
             peers: peers.collect(),
@@ -318,6 +329,18 @@ mod tests {
         let (verdict, text) = told(&[cut_off]);
         assert_eq!(verdict, Verdict::NoCoordinator);
         assert!(text.ends_with("out of touch for 7 s"), "{text}");
+    }
+
+    #[test]
+    fn what_hangs_is_named_and_the_cluster_works_all_the_same() {
+        let mut follower = replica(0, Role::Follower, Some(1), &[1, 2]);
+        let disk = Hang { resource: Resource::Disk, no_progress_ms: 4_000 };
+        follower.status.as_mut().expect("its status").hangs.push(disk);
+        let all = [follower, replica(1, Role::Coordinator, Some(1), &[0, 2])];
+        let (verdict, text) = told(&all);
+        assert_eq!(verdict, Verdict::Works);
+        assert!(text.ends_with("3 of 3 members are there; the disk of r0 hangs"), "{text}");
+        assert!(!Health::of(&all).is_complete());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_client::{ConnectError, ConnectTrouble, Endpoint};
-use synod_wire::api::{Forming, ReplicaStatus, Role, Starting};
+use synod_wire::api::{Forming, Hang, ReplicaStatus, Role, Starting};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
@@ -154,7 +154,7 @@ fn row(report: &Report) -> Vec<Cell> {
     ]
 }
 
-/// The errors and the missing members, which do not fit in a row.
+/// The errors, the missing members and what hangs, which do not fit in a row.
 fn notes(reports: &[Report]) -> Vec<String> {
     let mut notes = Vec::new();
     for report in reports {
@@ -168,6 +168,10 @@ fn notes(reports: &[Report]) -> Vec<String> {
         if let Some(ReplicaStatus { forming: Forming::Forming { missing }, .. }) = &report.status {
             let missing: Vec<_> = missing.iter().map(|id| format!("r{id}")).collect();
             notes.push(format!("{endpoint}: has not met {}", missing.join(", ")));
+        }
+        for Hang { resource, no_progress_ms } in report.status.iter().flat_map(|it| &it.hangs) {
+            let (what, seconds) = (resource.name(), no_progress_ms / 1000);
+            notes.push(format!("{endpoint}: its {what} hangs: no progress for {seconds} s"));
         }
     }
     if !notes.is_empty() {
@@ -202,6 +206,7 @@ mod tests {
             applied: Slot(99_999_999),
             lag_slots: Some(9_999),
             out_of_touch_ms: None,
+            hangs: Vec::new(),
             disk: DiskStatus { log_bytes: 999 << 30, synced: Position(1), ..DiskStatus::default() },
             resident_bytes: 999 << 20,
             peers: vec![peer(0), peer(1)],

@@ -238,12 +238,53 @@ pub struct ReplicaStatus {
     /// For how long it has been out of touch with a coordinator that has a majority. None while it is in
     /// touch.
     pub out_of_touch_ms: Option<u64>,
+    /// What hangs, of what it needs for its work. Empty, if all is well.
+    pub hangs: Vec<Hang>,
     /// Its disk.
     pub disk: DiskStatus,
     /// How much of its memory is resident.
     pub resident_bytes: u64,
     /// The other members.
     pub peers: Vec<PeerStatus>,
+}
+
+/// Something that a replica needs for its work, and that makes no progress while there is work for it. The
+/// replica does not stand for election meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hang {
+    /// What it is.
+    pub resource: Resource,
+    /// For how long it has made no progress.
+    pub no_progress_ms: u64,
+}
+
+/// Something besides the network that a replica needs for its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// The disk.
+    Disk,
+    /// The state machine.
+    Application,
+}
+
+impl Resource {
+    /// The resource's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Application => "application",
+        }
+    }
+}
+
+impl From<synod_model::Resource> for Resource {
+    fn from(resource: synod_model::Resource) -> Self {
+        match resource {
+            synod_model::Resource::Disk => Self::Disk,
+            synod_model::Resource::Application => Self::Application,
+        }
+    }
 }
 
 /// Whether the members of a cluster have met. Until then the cluster does not work.

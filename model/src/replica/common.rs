@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::catch_up::CatchUp;
+use super::hung::Hung;
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
@@ -58,6 +59,8 @@ pub(crate) struct Common<V> {
     pub(crate) full: BTreeSet<ReplicaId>,
     /// The peers that are known to have another history, with a slot up to which it differs.
     pub(crate) other_histories: BTreeMap<ReplicaId, Slot>,
+    /// What hangs, of what this replica needs for its work.
+    pub(crate) hung: Hung,
 }
 
 impl<V: Value> Common<V> {
@@ -88,6 +91,7 @@ impl<V: Value> Common<V> {
             told_room: None,
             full: BTreeSet::new(),
             other_histories: BTreeMap::new(),
+            hung: Hung::default(),
         }
     }
 
@@ -189,6 +193,7 @@ impl<V: Value> Common<V> {
     pub(crate) fn synced(&mut self, through: Position) -> BTreeSet<(SequenceNumber, Slot)> {
         let mut accepted = BTreeSet::new();
         while let Some(fact) = self.unsynced.pop(through) {
+            self.hung.disk = false;
             match fact {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
                 Fact::Holds(s, slots) => {
@@ -206,6 +211,13 @@ impl<V: Value> Common<V> {
             }
         }
         accepted
+    }
+
+    /// The application has everything up to `through`.
+    pub(crate) fn applied(&mut self, through: Slot) {
+        let before = self.learner.applied();
+        self.learner.apply(through);
+        self.hung.application &= self.learner.applied() == before;
     }
 
     /// An order of this replica under `s`, as a message.

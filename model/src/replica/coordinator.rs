@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use super::clients::Clients;
 use super::commit::commit_held;
 use super::common::Common;
+use super::hung::Probe;
 use super::push::HeldBack;
 use super::reads::Reads;
 use super::rounds::Rounds;
@@ -52,6 +53,8 @@ pub(crate) struct Coordinator<V> {
     pub(crate) rounds: Rounds,
     /// A replica forwarded something that there was no room for, and is to be told when there is.
     pub(super) has_refused: bool,
+    /// What was opened to find out whether the others are further, while something hangs here.
+    pub(crate) probe: Option<Probe>,
 }
 
 impl<V: Value> Coordinator<V> {
@@ -76,6 +79,7 @@ impl<V: Value> Coordinator<V> {
             held_back: BTreeMap::new(),
             rounds: Rounds::default(),
             has_refused: false,
+            probe: None,
         };
         common.suspects = false;
         out.election_advances = true;
@@ -128,7 +132,12 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// Opens the slots of `range`, if there are any: accepts the entries here, and asks the others to.
-    fn open(&mut self, range: EntryRange<V>, common: &mut Common<V>, out: &mut Output<V>) {
+    pub(super) fn open(
+        &mut self,
+        range: EntryRange<V>,
+        common: &mut Common<V>,
+        out: &mut Output<V>,
+    ) {
         let watermark = common.watermark();
         for frame in range.in_frames(FrameRoom::of(common.limits())) {
             self.announced = watermark;

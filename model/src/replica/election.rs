@@ -139,12 +139,17 @@ impl<V: Value> Replica<V> {
 
     /// Stands for election, with or without asking first.
     ///
+    /// While its disk or application hangs it does neither, not even if an operator forces it: its own
+    /// promise would never be durable, or it could serve no client.
+    ///
     /// A candidate that waits gives up its number and begins again.
     pub(super) fn elect(&mut self, canvass: bool, out: &mut Output<V>) {
         if matches!(self.role, Role::Coordinator(_)) {
             out.elect_refused = Some(ElectRefused::Coordinates);
         } else if !self.common.configuration.contains(self.common.me) {
             out.elect_refused = Some(ElectRefused::NotAMember);
+        } else if let Some(resource) = self.common.hung.any() {
+            out.elect_refused = Some(ElectRefused::Hangs { resource });
         } else if canvass {
             self.canvass(out);
         } else if let Some(s) = self.take_number(out) {

@@ -64,6 +64,11 @@ impl<V: Value> Replica<V> {
                 self.common.reply(s, obeyed, out);
                 self.follow_prefix(from, s, prefix, None, out);
             }
+            Order::Progress => {
+                self.common.promise(s, out);
+                let through = self.common.learner.applied();
+                self.common.reply(s, Reply::Applied { through }, out);
+            }
         }
     }
 
@@ -176,9 +181,10 @@ struct Judged<V> {
 
 impl<V: Value> Common<V> {
     /// Agrees to follow if this replica, too, believes that nobody coordinates. A coordinator does not
-    /// believe that. Nothing is promised.
+    /// believe that. Nothing is promised. A replica whose disk or application hangs does not agree: it
+    /// could not do its part.
     fn answer_canvass(&self, s: SequenceNumber, run: Run, out: &mut Output<V>) {
-        if self.suspects && s > self.acceptor.promised() {
+        if self.suspects && self.hung.any().is_none() && s > self.acceptor.promised() {
             self.reply(s, Reply::Agree { run }, out);
             out.election_advances = true;
         }
@@ -189,6 +195,7 @@ impl<V: Value> Common<V> {
     /// An equal number is promised again: the first promise may have been lost.
     fn obey_propose(&mut self, s: SequenceNumber, slot: Slot, out: &mut Output<V>) {
         self.promise(s, out);
+        out.election_advances = true;
         self.acceptor.owe_promise(slot);
         self.give_owed_promise(out);
     }

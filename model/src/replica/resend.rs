@@ -119,13 +119,15 @@ impl<V: Value> Replica<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Repeats the newest round, or begins a new one if the newest is answered.
+    /// Repeats the newest round, or begins a new one if the newest is answered. While its application
+    /// hangs, it asks how far the others have come.
     fn beat(&mut self, common: &Common<V>, out: &mut Output<V>) {
         if self.rounds.are_answered(&common.configuration) {
             self.rounds.begin(self.s, common, out);
         } else {
             self.rounds.send(self.s, common, out);
         }
+        self.ask_for_progress(common, out);
     }
 
     /// Repeats the accepts of slots that were open at the last resend already: entries that were opened

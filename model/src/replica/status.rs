@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::hung::Hung;
 use super::{Replica, Role};
 use crate::entry::Value;
 use crate::io::OtherHistory;
@@ -31,8 +32,10 @@ impl<V: Value> Replica<V> {
             promised: common.acceptor.promised(),
             watermark: common.learner.watermark(),
             durable: common.learner.durable(),
+            delivered: common.learner.delivered(),
             applied: common.learner.applied(),
             suspects: common.suspects,
+            hung: common.hung,
             written: common.unsynced.written(),
             synced: common.unsynced.synced(),
             unsynced_bytes: common.unsynced.size_bytes(),
@@ -65,10 +68,14 @@ pub struct Status {
     /// Every slot up to here is committed, and its record is durable on this replica. A shell may read
     /// these slots back from its disk.
     pub durable: Slot,
+    /// Its application was given, or had already, everything up to here.
+    pub delivered: Slot,
     /// Its application has everything up to here.
     pub applied: Slot,
     /// Whether it believes that nobody coordinates.
     pub suspects: bool,
+    /// What hangs, of what it needs for its work.
+    pub hung: Hung,
     /// The position of the newest record that it wrote.
     pub written: Position,
     /// The position of the newest record that is durable.

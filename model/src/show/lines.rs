@@ -84,7 +84,8 @@ pub(super) fn lines(world: &World, state: &ClusterState) -> Vec<StateLine> {
 fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mut Vec<StateLine>) {
     let local = world.local(state, replica);
     let mut say = |topic, text| lines.push(StateLine { replica: Some(replica), topic, text });
-    say(Topic::Role, role(&local.replica));
+    let hangs = if local.disk_hangs { "; its disk hangs" } else { "" };
+    say(Topic::Role, role(&local.replica) + hangs);
     if let Some(it) = &local.directory {
         say(Topic::Directory, directory(it));
     }

@@ -71,6 +71,8 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
             format!("the disk of r{at} loses what was synced last, and r{at} starts again")
         }
         Action::Lose { .. } => format!("{} loses its data directory", directory(local)),
+        Action::HangDisk { .. } => format!("r{at}'s disk stops answering"),
+        Action::DiskHung { .. } => format!("r{at} is told that its disk makes no progress"),
     }
 }
 

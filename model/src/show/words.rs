@@ -83,7 +83,10 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
 pub(crate) fn envelope(envelope: &Envelope) -> String {
     let Envelope { from, to, message, connection: _ } = envelope;
     let verb = match message {
-        Message::Order { order: Order::Canvass { .. } | Order::Round { .. }, .. }
+        Message::Order {
+            order: Order::Canvass { .. } | Order::Round { .. } | Order::Progress,
+            ..
+        }
         | Message::Ask { .. }
         | Message::Read { .. } => "asks",
         Message::Order { .. }
@@ -117,6 +120,7 @@ pub(crate) fn message(message: &Message<u8>) -> String {
                 let prefix = prefix_text(prefix);
                 format!("obey {s} in round {number}, holding up to slot {last}{prefix}")
             }
+            Reply::Applied { through } => format!("applied up to slot {through} under {s}"),
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
         Message::Ask { from, through, prefix: _ } => {
@@ -166,6 +170,7 @@ fn order(s: SequenceNumber, order: &Order<u8>) -> String {
         Order::Round { number, prefix } => {
             format!("round {number} under {s}{}", prefix_text(prefix))
         }
+        Order::Progress => format!("how far applied under {s}"),
     }
 }
 

@@ -72,6 +72,16 @@ pub enum Action {
         /// The replica.
         at: u8,
     },
+    /// The disk of a replica stops answering, for good.
+    HangDisk {
+        /// The replica.
+        at: u8,
+    },
+    /// A replica is told that its disk makes no progress, rightly or too soon.
+    DiskHung {
+        /// The replica.
+        at: u8,
+    },
     /// A greeting arrives, and what it tells is stored.
     Greet {
         /// Its recipient.
@@ -109,7 +119,9 @@ impl Action {
             | Self::Resend { at }
             | Self::Crash { at }
             | Self::Lose { at }
-            | Self::RollBack { at } => at,
+            | Self::RollBack { at }
+            | Self::HangDisk { at }
+            | Self::DiskHung { at } => at,
         };
         usize::from(at)
     }
@@ -139,7 +151,9 @@ impl World {
             if self.local(state, replica).takes_part() {
                 self.list_steps(replica, state, actions);
             }
-            if self.may_crash(replica, state.remaining.crashes) {
+            let hangs = self.local(state, replica).disk_hangs;
+            // It could not read its disk when it starts again.
+            if self.may_crash(replica, state.remaining.crashes) && !hangs {
                 actions.push(Action::Crash { at: small(replica) });
             }
             self.list_greetings(replica, state, actions);
@@ -155,7 +169,10 @@ impl World {
     /// What a replica that takes part may do, besides receiving messages.
     fn list_steps(&self, replica: usize, state: &ClusterState, actions: &mut Vec<Action>) {
         let summary = self.summary(state, replica);
-        self.list_syncs(replica, summary, actions);
+        if !self.local(state, replica).disk_hangs {
+            self.list_syncs(replica, summary, actions);
+        }
+        self.list_hangs(replica, summary, state, actions);
         self.list_submits(replica, summary, state, actions);
         self.list_reads(replica, summary, state, actions);
         for (from, _) in self.servers(state, replica) {
@@ -200,6 +217,29 @@ impl World {
         let most = if self.scenario.sync_any { summary.unsynced } else { summary.unsynced.min(1) };
         for count in 1..=most {
             actions.push(Action::Sync { at: small(replica), count: small(count) });
+        }
+    }
+
+    /// A disk that may hang, and a replica that is told that its disk hangs because it has something to
+    /// sync. A coordinator then opens a slot, so this is bounded as submissions are.
+    fn list_hangs(
+        &self,
+        replica: usize,
+        summary: &Summary,
+        state: &ClusterState,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.scenario.hangs == 0 || !self.scenario.may_hang.contains(replica) {
+            return;
+        }
+        let at = small(replica);
+        let hanging = self.replicas().filter(|it| self.local(state, *it).disk_hangs).count();
+        let hangs = self.local(state, replica).disk_hangs;
+        if hanging < self.scenario.hangs && !hangs {
+            actions.push(Action::HangDisk { at });
+        }
+        if summary.unsynced > 0 && self.has_room(summary) {
+            actions.push(Action::DiskHung { at });
         }
     }
 

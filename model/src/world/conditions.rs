@@ -214,6 +214,9 @@ impl World {
                 let mut others = self.directories(state);
                 others.any(|it| it.forming.is_formed() && it.knows_as_lost(remade))
             }),
+            Witness::HungCoordinatorGivesWay => {
+                self.replicas().any(|it| self.local(state, it).has_given_way())
+            }
         }
     }
 

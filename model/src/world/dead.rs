@@ -173,6 +173,8 @@ fn order_is_dead(
                 && prefix.through <= to.watermark_floor
                 && (is_over(owner, s) || (owner.own == s && owner.round > number.0))
         }
+        // It asks for an answer, and only the coordinator uses that.
+        Order::Progress => heard_for_good && is_over(owner, s),
     }
 }
 

@@ -82,6 +82,7 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
             Order::Accept { .. } => MessageKind::Accept,
             Order::Commit { .. } => MessageKind::Commit,
             Order::Round { .. } => MessageKind::Round,
+            Order::Progress => MessageKind::Progress,
         },
         Message::Reply { reply, .. } => match reply {
             Reply::Agree { .. } => MessageKind::Agree,
@@ -89,6 +90,7 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
             Reply::Acknowledge { .. } => MessageKind::Acknowledge,
             Reply::Room { .. } => MessageKind::Room,
             Reply::Obey { .. } => MessageKind::Obey,
+            Reply::Applied { .. } => MessageKind::Applied,
         },
         Message::Reject { .. } => MessageKind::Reject,
         Message::Ask { .. } => MessageKind::Ask,

@@ -7,6 +7,7 @@
 //!
 //! 1. All replicas of the majority sync and resend, and all messages are delivered.
 //! 2. If none of them coordinates, all of them suspect, and the one with the lowest id is elected.
+//!    One that refuses to stand leaves its turn to the next.
 //!
 //! Within a bounded number of rounds, the majority must agree: all watermarks are equal, no replica holds
 //! an accepted entry above them, and every submission and read that its origin keeps is answered.
@@ -20,10 +21,15 @@
 //! remembered, and a run ends when it meets one. From a sample of the states a second run is made,
 //! which delivers the messages in flight first.
 //!
+//! Where disks may hang, a replica whose disk hangs counts for no majority: the others must be one by
+//! themselves. It may be silent, or it goes on talking, and only never syncs. The module [`hung`] says
+//! what its failure detector does, and what those of slow replicas do.
+//!
 //! stateright's own `eventually` is not used: it overlooks cycles, and states that two paths lead to.
 
 mod canvass;
 mod forming;
+mod hung;
 
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
@@ -54,7 +60,8 @@ impl World {
         if is_sampled {
             self.checked.sampled.fetch_add(1, Ordering::Relaxed);
         }
-        self.majorities().all(|majority| match self.formed(majority, state.locals) {
+        let works = |majority: &Replicas| self.is_working_majority(*majority, &state.locals);
+        self.majorities().filter(works).all(|majority| match self.formed(majority, state.locals) {
             Formed::Joined(locals) => {
                 self.ends_well(majority, locals, Vec::new())
                     && (!is_sampled || self.ends_well(majority, locals, state.in_flight.to_vec()))
@@ -152,10 +159,11 @@ impl FairRun<'_> {
     }
 
     fn sync_all(&mut self) {
+        self.ring_slow();
         for replica in self.members() {
-            let unsynced = self.local(replica).unsynced.len();
-            if unsynced > 0 {
-                self.happen(replica, EventKey::Sync(unsynced));
+            let LocalState { unsynced, disk_hangs, .. } = self.local(replica);
+            if !unsynced.is_empty() && !disk_hangs {
+                self.happen(replica, EventKey::Sync(unsynced.len()));
             }
         }
     }
@@ -190,6 +198,10 @@ impl FairRun<'_> {
         if !self.deliver_all() {
             return false;
         }
+        self.ring_hung();
+        if !self.deliver_all() {
+            return false;
+        }
         let rolls_back = self.world.scenario.rollbacks > 0;
         let coordinates = |it: usize| {
             let summary = self.summary(it);
@@ -199,9 +211,12 @@ impl FairRun<'_> {
             for replica in self.members() {
                 self.happen(replica, EventKey::Suspect);
             }
+            let canvass = self.world.scenario.canvass;
             let turn = if rolls_back { self.rounds % self.majority.count() } else { 0 };
-            if let Some(stands) = self.members().nth(turn) {
-                self.happen(stands, EventKey::Elect { canvass: self.world.scenario.canvass });
+            let may_stand = self.members().filter(|it| !self.refuses_to_stand(*it));
+            let may_stand: Vec<_> = may_stand.collect();
+            if let Some(&stands) = may_stand.get(turn).or(may_stand.first()) {
+                self.happen(stands, EventKey::Elect { canvass });
             }
             self.sync_all();
             return self.deliver_all();
@@ -231,7 +246,7 @@ impl FairRun<'_> {
         let shares = |one: usize, other: usize| !self.local(one).differs_from(self.local(other));
         let sharing = |one: usize| self.members().filter(|it| shares(one, *it)).collect::<Vec<_>>();
         if self.world.scenario.rollbacks == 0 {
-            return Some(self.members().collect());
+            return Some(self.members().filter(|it| !self.local(*it).disk_hangs).collect());
         }
         let most = self.members().map(sharing).max_by_key(Vec::len)?;
         (2 * most.len() > self.world.scenario.replicas).then_some(most)

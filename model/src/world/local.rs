@@ -24,6 +24,8 @@ pub(crate) struct LocalState {
     pub(crate) disk: Option<Arc<Base<u8>>>,
     /// The records that are written but not durable, oldest first.
     pub(crate) unsynced: Vec<Record<u8>>,
+    /// Whether the disk has stopped answering. What is written from then on is never durable.
+    pub(crate) disk_hangs: bool,
     /// `None` in a scenario without forming.
     pub(crate) directory: Option<Directory>,
     /// `None` in a scenario without rollbacks.
@@ -134,6 +136,18 @@ impl LocalState {
     /// Whether the logs of two replicas differ in a slot that both have committed.
     pub(crate) fn differs_from(&self, other: &Self) -> bool {
         self.log().zip(other.log()).any(|(one, other)| one != other)
+    }
+
+    /// Whether this replica has coordinated under the number that it has promised, and does so no more,
+    /// while its disk hangs.
+    pub(crate) fn has_given_way(&self) -> bool {
+        let common = &self.replica.common;
+        self.disk_hangs
+            && common.hung.disk
+            && matches!(self.replica.role, Role::Follower)
+            && common.constants.owns(common.me, common.acceptor.promised())
+            && common.acceptor.durable_promise() == common.acceptor.promised()
+            && common.learner.watermark() > common.learner.durable()
     }
 
     /// The committed entry of `slot`, if this replica still has it in memory.

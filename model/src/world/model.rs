@@ -32,6 +32,7 @@ use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
 use crate::prefix::PrefixHash;
 use crate::record::Base;
 use crate::recovery::Recovery;
+use crate::replica::Resource;
 
 /// The model of a cluster within the bounds of a scenario.
 pub struct World {
@@ -262,6 +263,7 @@ impl World {
             replica,
             disk: keeps_disk.then(|| Arc::new(base)),
             unsynced: Vec::new(),
+            disk_hangs: false,
             directory: self.scenario.forming.then(|| Directory::new(me, members)),
             rollback: (self.scenario.rollbacks > 0)
                 .then_some(Rollback { may_happen: may_roll_back, before: None }),
@@ -327,6 +329,8 @@ impl World {
             EventKey::Suspect => ReplicaEvent::Input(Input::Suspect),
             EventKey::Elect { canvass } => ReplicaEvent::Input(Input::Elect { canvass }),
             EventKey::Resend => ReplicaEvent::Input(Input::Resend),
+            EventKey::HangDisk => ReplicaEvent::HangDisk,
+            EventKey::DiskHung => ReplicaEvent::Input(Input::Hung { resource: Resource::Disk }),
             EventKey::Sync(count) => ReplicaEvent::Sync(count),
             EventKey::Crash => {
                 ReplicaEvent::Crash { durable_application: self.scenario.durable_application }

@@ -40,6 +40,8 @@ pub(super) enum EventKey {
     },
     Lose,
     RollBack,
+    HangDisk,
+    DiskHung,
 }
 
 /// The outcome of an event at a local state.
@@ -118,6 +120,8 @@ impl EventKey {
             }
             Self::Lose => of(11, 0),
             Self::RollBack => of(12, 0),
+            Self::HangDisk => of(13, 0),
+            Self::DiskHung => of(14, 0),
         }
     }
 }

@@ -131,6 +131,7 @@ properties! {
         HistoriesDiffer = "two replicas have different histories",
         VoteOverAnotherHistory = "a vote comes from a replica with another history",
         ReplicaStops = "a replica stops because a majority has another history",
+        HungCoordinatorGivesWay = "a coordinator whose disk hangs gives way",
     }
 }
 

@@ -99,6 +99,10 @@ pub enum MessageKind {
     NotTaken,
     /// Tells that there is room for what is forwarded.
     Forward,
+    /// Asks how far applications have come.
+    Progress,
+    /// Tells how far an application has come.
+    Applied,
 }
 
 impl MessageKind {
@@ -124,10 +128,12 @@ impl MessageKind {
         (Self::ReadAt, "read-at"),
         (Self::NotTaken, "not-taken"),
         (Self::Forward, "forward"),
+        (Self::Progress, "progress"),
+        (Self::Applied, "applied"),
     ];
 
     /// The last variant. A kind that is added makes the list above too short, and does not compile.
-    const LAST: Self = Self::Forward;
+    const LAST: Self = Self::Applied;
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -185,6 +191,8 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::ReadAt,
     MessageKind::NotTaken,
     MessageKind::Forward,
+    MessageKind::Progress,
+    MessageKind::Applied,
 ]);
 
 /// Something that a client may submit.
@@ -254,6 +262,10 @@ pub struct Scenario {
     pub rollbacks: u8,
     /// The replicas whose disks may do that.
     pub may_roll_back: Replicas,
+    /// How many disks may stop answering, for good.
+    pub hangs: usize,
+    /// The replicas whose disks may.
+    pub may_hang: Replicas,
     /// Whether the application keeps its state over a crash. If not, it begins anew.
     pub durable_application: bool,
     /// Whether one sync may cover several records, not only the oldest.
@@ -298,6 +310,8 @@ impl Scenario {
             may_lose: Replicas::ALL,
             rollbacks: 0,
             may_roll_back: Replicas::ALL,
+            hangs: 0,
+            may_hang: Replicas::ALL,
             durable_application: false,
             sync_any: false,
             resend: false,

@@ -39,6 +39,8 @@ pub(crate) enum ReplicaEvent {
     },
     /// The replica cannot crash any more, so its disk is removed.
     Survive,
+    /// Its disk stops answering.
+    HangDisk,
     /// A greeting arrives.
     Greet(DirectoryName, Greeting),
     /// Its disk loses what was synced last, and it starts again.
@@ -141,6 +143,7 @@ fn step_or_panic(
             }
         }
         ReplicaEvent::Survive => local.disk = None,
+        ReplicaEvent::HangDisk => local.disk_hangs = true,
         ReplicaEvent::Greet(from, greeting) => return greeted(local, from, greeting),
         ReplicaEvent::Lose(first) => return remade(local, *first, constants.first_configuration()),
     }

@@ -106,6 +106,8 @@ impl World {
                 remaining.rollbacks -= 1;
                 EventKey::RollBack
             }
+            Action::HangDisk { .. } => EventKey::HangDisk,
+            Action::DiskHung { .. } => EventKey::DiskHung,
         };
         Some(Cause { at: action.at(), key, remaining, begins_read })
     }

@@ -23,8 +23,8 @@ use std::time::Duration;
 use synod_model::{
     Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
     Delivered, ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, OtherHistory,
-    Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable, RoleName, Run,
-    Serve, SessionId, Slot, SubmissionId, To,
+    Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable, Resource,
+    RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) reads: BTreeSet<ReadId>,
     /// Whether the network loses all messages from it and to it.
     pub(crate) isolated: bool,
+    /// Whether its disk makes nothing durable.
+    pub(crate) disk_hangs: bool,
 }
 
 /// Something that a script prints.
@@ -75,6 +77,7 @@ pub(crate) enum Event {
     Answered(ClientAnswer),
     Served(Serve),
     ElectRefused(ElectRefused),
+    GaveWay(Resource),
     Contradiction(Contradiction),
     OtherHistory(OtherHistory),
 }
@@ -100,6 +103,7 @@ impl Cluster {
                 submissions: BTreeSet::new(),
                 reads: BTreeSet::new(),
                 isolated: false,
+                disk_hangs: false,
             }
         });
         let mut cluster = Self {
@@ -219,6 +223,9 @@ impl Cluster {
         if let Some(reason) = out.elect_refused.take() {
             self.events.push((me, Event::ElectRefused(reason)));
         }
+        if let Some(resource) = out.gave_way.take() {
+            self.events.push((me, Event::GaveWay(resource)));
+        }
         for contradiction in out.contradictions.drain(..) {
             self.monitor.contradicted(me, contradiction);
             self.events.push((me, Event::Contradiction(contradiction)));
@@ -250,7 +257,7 @@ impl Cluster {
         let replicas = self.nodes.len();
         let node = &mut self.nodes[at];
         let count = count.min(node.disk.unsynced());
-        if count > 0 && node.replica.is_some() {
+        if count > 0 && node.replica.is_some() && !node.disk_hangs {
             let through = node.disk.sync(count);
             self.monitor.synced(node.id, node.disk.last_synced(count), replicas);
             self.step(at, Input::Synced { through });

@@ -157,7 +157,10 @@ impl SafetyMonitor {
                     let sorted = ranges.is_sorted_by(|a, b| a.last.next() < b.first);
                     assert!(sorted && !ranges.is_empty(), "ranges ascend, and are not adjacent");
                 }
-                Reply::Agree { .. } | Reply::Room { .. } | Reply::Obey { .. } => {}
+                Reply::Agree { .. }
+                | Reply::Room { .. }
+                | Reply::Obey { .. }
+                | Reply::Applied { .. } => {}
             },
             _ => {}
         }

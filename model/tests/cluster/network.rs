@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 20;
+pub(crate) const KINDS: usize = 22;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -43,6 +43,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
             Order::Accept { .. } => "accept",
             Order::Commit { .. } => "commit",
             Order::Round { .. } => "round",
+            Order::Progress => "progress",
         },
         Message::Reply { reply, .. } => match reply {
             Reply::Agree { .. } => "agree",
@@ -50,6 +51,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
             Reply::Acknowledge { .. } => "acknowledge",
             Reply::Room { .. } => "room",
             Reply::Obey { .. } => "obey",
+            Reply::Applied { .. } => "applied",
         },
         Message::Reject { .. } => "reject",
         Message::Ask { .. } => "ask",

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use synod_model::{
     ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, NotTakenReason, Opening, Order,
-    OtherHistory, Prefix, ReadId, Reply, Request, RoleName, Slot, SubmissionId, SubmitRefused,
-    Verdict,
+    OtherHistory, Prefix, ReadId, Reply, Request, Resource, RoleName, Slot, SubmissionId,
+    SubmitRefused, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -31,6 +31,11 @@ pub(crate) fn status(cluster: &Cluster) -> String {
         };
         if status.suspects && status.role == RoleName::Follower {
             row[1].push_str("suspects");
+        }
+        match status.hung.any() {
+            Some(Resource::Disk) => row[1].push_str(" (disk hangs)"),
+            Some(Resource::Application) => row[1].push_str(" (application hangs)"),
+            None => {}
         }
         let star = if node.disk.fold().promised < status.promised { "*" } else { "" };
         row[2] = format!("promised={}{star}", status.promised);
@@ -82,7 +87,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
     let kind = kind(message);
     match message {
         Message::Order { s, order, .. } => match order {
-            Order::Canvass { .. } => format!("{kind} s={s}"),
+            Order::Canvass { .. } | Order::Progress => format!("{kind} s={s}"),
             Order::Propose { from } => format!("{kind} s={s} from={from}"),
             Order::Accept { first, entries: it, prefix } => {
                 format!("{kind} s={s} {} committed={}", entries(*first, it), prefix.through)
@@ -110,7 +115,9 @@ pub(crate) fn message(message: &Message<V>) -> String {
                 let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
                 format!("{kind} s={s} {}", ranges.join(" "))
             }
-            Reply::Room { through } => format!("{kind} s={s} through={through}"),
+            Reply::Room { through } | Reply::Applied { through } => {
+                format!("{kind} s={s} through={through}")
+            }
             Reply::Obey { number, last, .. } => format!("{kind} s={s} number={number} last={last}"),
         },
         Message::Reject { promised } => format!("{kind} promised={promised}"),
@@ -227,12 +234,16 @@ pub(crate) fn event(event: &Event) -> String {
                 ElectRefused::Coordinates => "it coordinates already",
                 ElectRefused::NotAMember => "it is no member",
                 ElectRefused::NoLargerNumber => "there is no larger number",
+                ElectRefused::Hangs { resource: Resource::Disk } => "its disk hangs",
+                ElectRefused::Hangs { resource: Resource::Application } => "its application hangs",
             };
             format!("does not stand: {reason}")
         }
         Event::OtherHistory(OtherHistory { peer, slot }) => {
             format!("finds that r{peer} has another history, up to slot {slot}")
         }
+        Event::GaveWay(Resource::Disk) => "gives way: its disk hangs".into(),
+        Event::GaveWay(Resource::Application) => "gives way: its application hangs".into(),
         Event::Contradiction(it) => {
             format!("is contradicted by r{} in slot {} under {}", it.from, it.slot, it.s)
         }

@@ -7,17 +7,19 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use synod_model::{ClientAnswer, Delivered, Entry, Input, Replica, Slot, SubmissionId, Verdict};
+use synod_model::{
+    ClientAnswer, Delivered, ElectRefused, Entry, Input, Replica, Slot, SubmissionId, Verdict,
+};
 
 use crate::check;
 use crate::cluster::disk::Written;
 use crate::cluster::network::{KINDS, kind};
 use crate::cluster::{Cluster, Event};
-use crate::schedule::{Act, Schedule, schedules};
+use crate::schedule::{Act, Schedule, schedules, schedules_with_hangs};
 
 #[test]
 fn nothing_breaks_a_promise() {
-    check(3_000, &schedules(20..400), |schedule| {
+    check(3_000, &schedules_with_hangs(20..400), |schedule| {
         schedule.run();
     });
 }
@@ -26,32 +28,49 @@ fn nothing_breaks_a_promise() {
 /// delivered. Tries every majority, and all replicas together.
 #[test]
 fn a_majority_that_runs_for_long_enough_agrees() {
-    check(1_000, &schedules(20..300), |schedule| {
-        let replicas = usize::from(schedule.replicas);
-        let needed = replicas / 2 + 1;
-        for silent in 0..1usize << replicas {
-            let runs: Vec<usize> = (0..replicas).filter(|at| silent & (1 << at) == 0).collect();
-            if runs.len() == needed || runs.len() == replicas {
-                comes_to_agree(&mut schedule.run(), &runs, Repair::Reconnected);
-                for lost in [true, false] {
-                    let mut cluster = schedule.run();
-                    if lost {
-                        for envelope in &mut cluster.network.sent {
-                            envelope.pending = false;
-                        }
-                    }
-                    comes_to_agree(&mut cluster, &runs, Repair::Resend);
+    check(400, &schedules(20..300), |schedule| {
+        for runs in majorities(usize::from(schedule.replicas)) {
+            comes_to_agree(&mut schedule.run(), &runs, Repair::Reconnected);
+        }
+        agrees_after_resends(&schedule);
+    });
+}
+
+/// The same where the shells have said, rightly or not, that disks and applications hang. They all work
+/// in the end.
+#[test]
+fn a_majority_agrees_after_disks_and_applications_have_hung() {
+    check(400, &schedules_with_hangs(20..300), |schedule| agrees_after_resends(&schedule));
+}
+
+/// Every majority agrees after `schedule`, whether what was in flight is lost or delivered.
+fn agrees_after_resends(schedule: &Schedule) {
+    for runs in majorities(usize::from(schedule.replicas)) {
+        for lost in [true, false] {
+            let mut cluster = schedule.run();
+            if lost {
+                for envelope in &mut cluster.network.sent {
+                    envelope.pending = false;
                 }
             }
+            comes_to_agree(&mut cluster, &runs, Repair::Resend);
         }
-    });
+    }
+}
+
+/// Every smallest majority of so many replicas, and all of them.
+fn majorities(replicas: usize) -> impl Iterator<Item = Vec<usize>> {
+    let sets = 0..1usize << replicas;
+    let members = move |silent: usize| (0..replicas).filter(move |at| silent & (1 << at) == 0);
+    let runs = sets.map(move |silent| members(silent).collect::<Vec<_>>());
+    runs.filter(move |runs| runs.len() == replicas / 2 + 1 || runs.len() == replicas)
 }
 
 /// The schedules are not vacuous: each of these events, and each kind of message, occurs in some run.
 #[test]
 fn chaos_gets_somewhere() {
     let seen = RefCell::new(BTreeMap::<&str, usize>::new());
-    check(3_000, &schedules(20..400), |schedule| {
+    check(3_000, &schedules_with_hangs(20..400), |schedule| {
         let mut seen = seen.borrow_mut();
         let mut see = |what| *seen.entry(what).or_default() += 1;
         let mut cluster = schedule.cluster();
@@ -83,6 +102,10 @@ fn chaos_gets_somewhere() {
                 Event::Answered(ClientAnswer::GivenUp { .. }) => see("given up"),
                 Event::Answered(ClientAnswer::Refused { .. }) => see("a submission refused"),
                 Event::Served(_) => see("slots read from the disk"),
+                Event::GaveWay(_) => see("a replica gives way"),
+                Event::ElectRefused(ElectRefused::Hangs { .. }) => {
+                    see("a replica whose disk or application hangs does not stand");
+                }
                 Event::ElectRefused(_) | Event::Contradiction(_) | Event::OtherHistory(_) => {}
             }
         }
@@ -90,13 +113,13 @@ fn chaos_gets_somewhere() {
     let seen = seen.into_inner();
     println!("{seen:#?}");
     // Nothing is to be compared, as long as no disk loses what was durable.
-    assert_eq!(seen.len(), 11 + KINDS - 1, "something never happens");
+    assert_eq!(seen.len(), 13 + KINDS - 1, "something never happens");
 }
 
 /// A replica is deterministic: the same schedule has the same result.
 #[test]
 fn the_same_inputs_have_the_same_outputs() {
-    check(200, &schedules(20..300), |schedule: Schedule| {
+    check(200, &schedules_with_hangs(20..300), |schedule: Schedule| {
         let [one, other] = [schedule.run(), schedule.run()];
         assert_eq!(one.events, other.events);
         assert_eq!(one.network.sent, other.network.sent);

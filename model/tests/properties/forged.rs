@@ -285,7 +285,7 @@ fn raise(message: &mut Message<V>, more: u64) {
     let up = |slot: &mut Slot| *slot = slot.plus(more);
     match message {
         Message::Order { order, .. } => match order {
-            Order::Canvass { .. } => {}
+            Order::Canvass { .. } | Order::Progress => {}
             Order::Propose { from } => up(from),
             Order::Accept { first, prefix, .. } => {
                 up(first);
@@ -308,7 +308,7 @@ fn raise(message: &mut Message<V>, more: u64) {
                 up(&mut prefix.through);
                 ranges.iter_mut().flat_map(|it| [&mut it.first, &mut it.last]).for_each(up);
             }
-            Reply::Room { through } => up(through),
+            Reply::Room { through } | Reply::Applied { through } => up(through),
             Reply::Obey { number, last, prefix } => {
                 number.0 = number.0.saturating_add(more);
                 up(last);
@@ -475,6 +475,7 @@ fn order() -> impl Strategy<Value = Order<V>> {
         1 => (number(), prefix()).prop_map(|(number, prefix)| {
             Order::Round { number: RoundNumber(number), prefix }
         }),
+        1 => Just(Order::Progress),
     ]
 }
 
@@ -512,6 +513,7 @@ fn reply() -> impl Strategy<Value = Reply<V>> {
         2 => (vec(range, 0..4), prefix())
             .prop_map(|(ranges, prefix)| Reply::Acknowledge { ranges, prefix }),
         1 => slot().prop_map(|through| Reply::Room { through }),
+        1 => slot().prop_map(|through| Reply::Applied { through }),
         1 => (number(), slot(), prefix()).prop_map(|(number, last, prefix)| {
             Reply::Obey { number: RoundNumber(number), last, prefix }
         }),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, SessionId, Slot, Verdict,
+    Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, Resource, SessionId, Slot, Verdict,
 };
 
 use crate::cluster::{Cluster, SESSION, V};
@@ -117,6 +117,11 @@ pub(crate) enum Act {
     Heartbeat {
         at: usize,
     },
+    /// The shell says that the disk or the application of a replica hangs, rightly or not.
+    Hung {
+        at: usize,
+        resource: Resource,
+    },
     /// News of the way from `at` to a peer.
     Way {
         at: usize,
@@ -152,6 +157,24 @@ impl Way {
 }
 
 pub(crate) fn schedules(acts: std::ops::Range<usize>) -> impl Strategy<Value = Schedule> {
+    schedules_of(acts, act())
+}
+
+/// Schedules in which disks and applications are also said to hang.
+pub(crate) fn schedules_with_hangs(
+    acts: std::ops::Range<usize>,
+) -> impl Strategy<Value = Schedule> {
+    let hung = (0..5usize, any::<bool>()).prop_map(|(at, is_disk)| Act::Hung {
+        at,
+        resource: if is_disk { Resource::Disk } else { Resource::Application },
+    });
+    schedules_of(acts, prop_oneof![40 => act(), 1 => hung])
+}
+
+fn schedules_of(
+    acts: std::ops::Range<usize>,
+    act: impl Strategy<Value = Act>,
+) -> impl Strategy<Value = Schedule> {
     let replicas = prop_oneof![3 => Just(3), 2 => Just(5), 1 => 1..=4u16];
     let limits = prop_oneof![
         3 => Just(Limit::Default),
@@ -160,7 +183,7 @@ pub(crate) fn schedules(acts: std::ops::Range<usize>) -> impl Strategy<Value = S
         1 => Just(Limit::FewClients),
         1 => Just(Limit::Least),
     ];
-    (replicas, limits, prop::bool::weighted(0.8), vec(act(), acts)).prop_map(
+    (replicas, limits, prop::bool::weighted(0.8), vec(act, acts)).prop_map(
         |(replicas, limits, applies_at_once, acts)| Schedule {
             replicas,
             limits,
@@ -369,6 +392,7 @@ impl Act {
             Self::Suspect { at } => cluster.step(at % replicas, Input::Suspect),
             Self::Elect { at, canvass } => cluster.step(at % replicas, Input::Elect { canvass }),
             Self::Resend { at } => cluster.step(at % replicas, Input::Resend),
+            Self::Hung { at, resource } => cluster.step(at % replicas, Input::Hung { resource }),
             Self::Heartbeat { at } => cluster.step(at % replicas, Input::Heartbeat),
             Self::Way { at, peer, news } => {
                 cluster.step(at % replicas, news.input(ReplicaId(peer)));

@@ -261,6 +261,7 @@ impl Backend for Node {
             applied: end,
             lag_slots: Some(0),
             out_of_touch_ms: self.out_of_touch_ms(),
+            hangs: Vec::new(),
             disk: DiskStatus { synced: Position(end.0), ..DiskStatus::default() },
             resident_bytes: 4 << 20,
             peers: Vec::new(),

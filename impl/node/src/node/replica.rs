@@ -4,11 +4,14 @@
 //! and from the state machine, and time. The task takes in all that has arrived, and then acts on the
 //! outcome. So under load many commands share one accept, one write and one message to each peer.
 
+mod hang_log;
+
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use synod_model::{ElectRefused, Record, Status};
+use synod_model::{ElectRefused, Record, Slot, Status};
 use synod_wire::Value;
 use synod_wire::api::Role;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +25,7 @@ use super::shared::{PublishedSilence, Shared};
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
+use hang_log::tell_hangs;
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -81,21 +85,28 @@ pub(super) async fn run(
             break Err(error);
         }
         shell.flush(start.elapsed());
-        if let Err(error) = act(&mut shell, &mut sinks, &mut queries, start).await {
+        let notices = &mut sources.notices;
+        if let Err(error) = act(&mut shell, notices, &mut sinks, &mut queries, start).await {
             break Err(error);
         }
         let status = shell.status();
         tell_change(&seen, &status);
-        let silence = shell.silence().map(|Silence { since, counts_from }| PublishedSilence {
-            since: start + since,
-            counts_from: start + counts_from,
-        });
-        sinks.shared.publish(&status, shell.known_watermark(), silence);
+        publish(&shell, &sinks.shared, start);
         seen = status;
     };
     shell.stop();
     answer(&mut shell, &mut queries);
     ended
+}
+
+/// Publishes how the replica is.
+fn publish(shell: &Shell<SubmitReply, ReadReply>, shared: &Shared, start: Instant) {
+    let silence = shell.silence().map(|Silence { since, counts_from }| PublishedSilence {
+        since: start + since,
+        counts_from: start + counts_from,
+    });
+    let hanging = shell.hanging().map(|(resource, since)| (resource, start + since));
+    shared.publish(&shell.status(), shell.known_watermark(), silence, hanging);
 }
 
 /// Logs a change of role, or of the replica that this one follows.
@@ -222,12 +233,14 @@ fn take_in(
 /// then the peers get their messages.
 async fn act(
     shell: &mut Shell<SubmitReply, ReadReply>,
+    notices: &mut mpsc::UnboundedReceiver<Notice>,
     sinks: &mut Sinks,
     queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<(), NodeError> {
-    while do_here(shell, sinks, queries, start).await? {}
+    while do_here(shell, notices, sinks, queries, start).await? {}
     let effects = shell.effects();
+    tell_hangs(&mut effects.hang_news);
     if let Some(Unanswered { limit, round_trip }) = effects.unanswered.take() {
         warn!(
             ?limit,
@@ -242,8 +255,12 @@ async fn act(
     for serve in out.serve.drain(..) {
         sinks.catch_up.0.push(serve);
     }
-    // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing.
-    if let Some(reason) = out.elect_refused.take().filter(|it| *it != ElectRefused::Coordinates) {
+    // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing. Of what hangs,
+    // people were told when it began.
+    let is_known = |reason: &ElectRefused| {
+        matches!(reason, ElectRefused::Coordinates | ElectRefused::Hangs { .. })
+    };
+    if let Some(reason) = out.elect_refused.take().filter(|it| !is_known(it)) {
         warn!(?reason, "does not stand for election");
     }
     for contradiction in out.contradictions.drain(..) {
@@ -259,6 +276,7 @@ async fn act(
 /// have further effects.
 async fn do_here(
     shell: &mut Shell<SubmitReply, ReadReply>,
+    notices: &mut mpsc::UnboundedReceiver<Notice>,
     sinks: &mut Sinks,
     queries: &mut Vec<Query>,
     start: Instant,
@@ -282,11 +300,37 @@ async fn do_here(
         answers: std::mem::take(&mut effects.on_delivery),
         queries: std::mem::take(queries),
     };
-    let applied = sinks.machine.take(batch).await?;
+    let applied = give_to_machine(shell, notices, sinks, batch, start).await?;
     if let Some(through) = applied {
         shell.handle(ShellEvent::Applied(through), start.elapsed());
     }
     Ok(applied.is_some())
+}
+
+/// Gives the machine a batch, once it has room. It may be the machine that hangs: while the replica waits
+/// for it, people are told.
+async fn give_to_machine(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    notices: &mut mpsc::UnboundedReceiver<Notice>,
+    sinks: &mut Sinks,
+    batch: Batch,
+    start: Instant,
+) -> Result<Option<Slot>, NodeError> {
+    let mut taken = pin!(sinks.machine.take(batch));
+    loop {
+        let hang_at = shell.next_hang().map(|at| start + at);
+        tokio::select! {
+            biased;
+            taken = &mut taken => return taken,
+            // What the machine has applied shows that it goes on.
+            Some(notice) = notices.recv() => shell.handle(event_of(notice)?, start.elapsed()),
+            () = sleep_until(hang_at.unwrap_or(start)), if hang_at.is_some() => {
+                shell.tell_hangs(start.elapsed());
+            }
+        }
+        tell_hangs(&mut shell.effects().hang_news);
+        publish(shell, &sinks.shared, start);
+    }
 }
 
 /// Answers the clients that can be answered at once. A linearizable query whose read is answered goes

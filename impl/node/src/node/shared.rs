@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use synod_model::{Delivered, Entry, Slot, Status, Verdict};
+use synod_model::{Delivered, Entry, Resource, Slot, Status, Verdict};
 use synod_wire::Value;
-use synod_wire::api::Delivery;
+use synod_wire::api::{Delivery, Hang};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -33,6 +33,8 @@ pub(super) struct Published {
     pub(super) known_watermark: Slot,
     /// How long the replica has not heard of a coordinator. None while it is one.
     pub(super) silence: Option<PublishedSilence>,
+    /// What hangs, and since when it has made no progress.
+    pub(super) hanging: Vec<(Resource, Instant)>,
     /// The node has ended.
     pub(super) ended: bool,
 }
@@ -53,6 +55,7 @@ impl Shared {
                 known_watermark: status.watermark,
                 status,
                 silence: None,
+                hanging: Vec::new(),
                 ended: false,
             }),
             verdicts: RwLock::new(verdicts),
@@ -67,6 +70,7 @@ impl Shared {
         status: &Status,
         known_watermark: Slot,
         silence: Option<PublishedSilence>,
+        hanging: impl Iterator<Item = (Resource, Instant)>,
     ) {
         self.published.send_if_modified(|published| {
             let before = (published.status.watermark, published.status.durable);
@@ -74,6 +78,8 @@ impl Shared {
             published.status.clone_from(status);
             published.known_watermark = known_watermark;
             published.silence = silence;
+            published.hanging.clear();
+            published.hanging.extend(hanging);
             wakes
         });
     }
@@ -93,6 +99,18 @@ impl Shared {
         let silence = self.published.borrow().silence?;
         let now = Instant::now();
         (now > silence.counts_from).then(|| now.saturating_duration_since(silence.since))
+    }
+
+    /// What hangs now.
+    pub(super) fn hangs(&self) -> Vec<Hang> {
+        let now = Instant::now();
+        let ms = |since| u64::try_from(now.saturating_duration_since(since).as_millis());
+        let published = self.published.borrow();
+        let hanging = published.hanging.iter().map(|&(resource, since)| Hang {
+            resource: resource.into(),
+            no_progress_ms: ms(since).unwrap_or(u64::MAX),
+        });
+        hanging.collect()
     }
 
     pub(super) fn status(&self) -> (Status, Slot) {

@@ -57,7 +57,8 @@ impl Traffic {
                     Order::Canvass { .. }
                     | Order::Propose { .. }
                     | Order::Commit { .. }
-                    | Order::Round { .. },
+                    | Order::Round { .. }
+                    | Order::Progress,
                 ..
             }
             | Message::Reply {
@@ -65,7 +66,8 @@ impl Traffic {
                     Reply::Agree { .. }
                     | Reply::Acknowledge { .. }
                     | Reply::Room { .. }
-                    | Reply::Obey { .. },
+                    | Reply::Obey { .. }
+                    | Reply::Applied { .. },
                 ..
             }
             | Message::Reject { .. }
@@ -125,6 +127,8 @@ mod tests {
             reply(Reply::Room { through: slot }),
             reply(Reply::Acknowledge { ranges: Vec::new(), prefix }),
             reply(Reply::Obey { number, last, prefix }),
+            order(Order::Progress),
+            reply(Reply::Applied { through: slot }),
             Message::Reject { promised: s },
             Message::Ask { from: slot, through: slot, prefix },
             Message::Compare { prefix, is_question: true },

@@ -13,6 +13,10 @@
 //! An answer takes a round trip, and an election takes two. So both times are longer by two of the
 //! longest round trips that were measured, up to [`suspect_after_max`](Timing::suspect_after_max).
 //!
+//! The writes of an election also take time. A replica that takes part in one waits for three times as
+//! long as its own disk took for its last write before it stands, or on slow disks no candidate would
+//! ever be done.
+//!
 //! What may be lost is repeated when a connection is made anew. The alarm to repeat everything is the
 //! safety net. It comes only after a time without any progress, and each time later.
 
@@ -46,6 +50,13 @@ pub struct Timing {
     /// The longest time between two such resends: it doubles up to this while nothing makes progress.
     /// Default 8 s.
     pub resend_after_max: Duration,
+    /// How long the disk, or the application, makes no progress before it counts as one that hangs, while
+    /// there is work for it. Default 3 s: a disk under load takes a second for a sync at times, and the
+    /// clients of a cluster should not wait much longer than that for another coordinator.
+    pub hung_after: Duration,
+    /// The longest such time: it doubles up to this each time that the replica gave way, until something
+    /// is committed. Default 60 s: a disk that takes longer for a write is of no use.
+    pub hung_after_max: Duration,
 }
 
 impl Default for Timing {
@@ -58,6 +69,8 @@ impl Default for Timing {
             stand_again_max: Duration::from_secs(2),
             resend_after: Duration::from_secs(1),
             resend_after_max: Duration::from_secs(8),
+            hung_after: Duration::from_secs(3),
+            hung_after_max: Duration::from_mins(1),
         }
     }
 }
@@ -87,6 +100,8 @@ pub(crate) struct Detector {
     resent: u32,
     /// The longest round trip to a peer.
     round_trip: Duration,
+    /// How long the disk took for what it wrote last.
+    write_took: Duration,
     suspect_at: Duration,
     stand_at: Duration,
     heard_at: Duration,
@@ -102,6 +117,7 @@ impl Detector {
             resent_at: now,
             resent: 0,
             round_trip: Duration::ZERO,
+            write_took: Duration::ZERO,
             timing,
             rng,
             suspect_at: now,
@@ -117,13 +133,13 @@ impl Detector {
     pub(crate) fn heard(&mut self, now: Duration) {
         self.stood = 0;
         self.heard_at = now;
-        self.wait(now);
+        self.wait(now, Duration::ZERO);
     }
 
     /// An election has come further. It takes round trips and writes, and another candidate would only
     /// disturb it.
     pub(crate) fn election_advances(&mut self, now: Duration) {
-        self.wait(now);
+        self.wait(now, self.election_writes());
     }
 
     /// Something that was unanswered is answered, or is on its way.
@@ -148,6 +164,17 @@ impl Detector {
         self.round_trip = round_trip;
     }
 
+    /// How long the disk took for what it wrote last. It counts from the next wait on.
+    pub(crate) fn set_write_took(&mut self, took: Duration) {
+        self.write_took = took;
+    }
+
+    /// How long the writes of an election take: the candidate's promise, those of the others, and what is
+    /// under way when they begin. It is assumed that their disks are like this one.
+    fn election_writes(&self) -> Duration {
+        (3 * self.write_took).min(self.timing.hung_after_max)
+    }
+
     pub(crate) fn round_trip(&self) -> Duration {
         self.round_trip
     }
@@ -163,13 +190,13 @@ impl Detector {
         (suspect_after + 2 * self.round_trip).min(suspect_after_max.max(suspect_after))
     }
 
-    fn wait(&mut self, now: Duration) {
+    fn wait(&mut self, now: Duration, writes: Duration) {
         let Timing { stand_spread, stand_again_max, .. } = self.timing;
         self.suspect_at = now + self.suspect_after();
         // The spread doubles each time, so that one of several candidates comes to stand alone.
         let spread = (stand_spread + 2 * self.round_trip).saturating_mul(1 << self.stood.min(8));
         let spread = spread.min(stand_again_max);
-        self.stand_at = self.suspect_at + spread.mul_f64(self.rng.f64());
+        self.stand_at = self.suspect_at + writes + (spread + writes).mul_f64(self.rng.f64());
     }
 
     /// When the next alarm is due.
@@ -196,7 +223,7 @@ impl Detector {
             Some(Alarm::Resend)
         } else if now >= self.stand_at {
             self.stood = self.stood.saturating_add(1);
-            self.wait(now);
+            self.wait(now, self.election_writes());
             Some(Alarm::Stand)
         } else {
             None

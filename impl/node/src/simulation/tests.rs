@@ -17,7 +17,12 @@ fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
     println!("seed {seed}");
     let mut simulation = Simulation::new(seed, replicas, 4, trouble);
     let digest = simulation.run(trouble + ms(5_000));
+    keeps_its_promises(&simulation);
+    (digest, simulation.crashes)
+}
 
+/// Checks every promise.
+pub(super) fn keeps_its_promises(simulation: &Simulation) {
     let longest = simulation.replicas.iter().map(|node| node.delivered.len()).max().unwrap_or(0);
     for (at, node) in simulation.replicas.iter().enumerate() {
         let others = simulation.replicas.iter().find(|it| it.delivered.len() == longest);
@@ -48,7 +53,6 @@ fn check(seed: u64, replicas: u16, trouble: Duration) -> (u64, u64) {
     let coordinates =
         |it: &&Running| matches!(it.shell.status().role, RoleName::Coordinator { .. });
     assert_eq!(coordinators.filter(coordinates).count(), 1, "in peace there is one coordinator");
-    (digest, simulation.crashes)
 }
 
 /// A cluster of three that crashes all the time, run twice. The digests are equal, so the shell and

@@ -111,6 +111,8 @@ struct TimingFile {
     stand_again_max_ms: Option<u64>,
     resend_after_ms: Option<u64>,
     resend_after_max_ms: Option<u64>,
+    hung_after_ms: Option<u64>,
+    hung_after_max_ms: Option<u64>,
 }
 
 impl TimingFile {
@@ -125,12 +127,22 @@ impl TimingFile {
             stand_again_max: or(self.stand_again_max_ms, default.stand_again_max),
             resend_after: or(self.resend_after_ms, default.resend_after),
             resend_after_max: or(self.resend_after_max_ms, default.resend_after_max),
+            hung_after: or(self.hung_after_ms, default.hung_after),
+            hung_after_max: or(self.hung_after_max_ms, default.hung_after_max),
         };
         if timing.heartbeat.is_zero() || timing.suspect_after < 2 * timing.heartbeat {
             bail!(
                 "heartbeat_ms is {}, and suspect_after_ms {}\n  the second must be at least twice \
                  the first, and the first at least 1; otherwise one lost message would look like a lost coordinator",
                 timing.heartbeat.as_millis(),
+                timing.suspect_after.as_millis(),
+            );
+        }
+        if timing.hung_after < timing.suspect_after {
+            bail!(
+                "hung_after_ms is {}, and suspect_after_ms {}\n  the first must be at least the second; \
+                 otherwise every busy disk would look like one that hangs",
+                timing.hung_after.as_millis(),
                 timing.suspect_after.as_millis(),
             );
         }

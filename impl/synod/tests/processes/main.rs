@@ -19,6 +19,8 @@ mod directories;
 mod disk_full;
 mod failover;
 mod history;
+mod hung_application;
+mod hung_disk;
 mod isolation;
 mod load;
 mod mount;

@@ -35,6 +35,9 @@ fn an_unknown_key_of_the_configuration_is_reported() {
     ]);
     let file = cluster.file("node.toml", "listen_peer = 'nowhere'\n");
     node(&cluster, &["--config", &file]).failed_with(&[&format!("{file}: listen_peer"), "no port"]);
+    let file = cluster.file("node.toml", "[timing]\nhung_after_ms = 199\n");
+    node(&cluster, &["--config", &file])
+        .failed_with(&["hung_after_ms is 199, and suspect_after_ms 200", "every busy disk"]);
     let file = cluster.file("node.toml", "[timing]\nheartbeat_ms = 'soon'\n");
     node(&cluster, &["--config", &file]).failed_with(&[&file, "heartbeat_ms = 'soon'"]);
     let missing = format!("{file}.missing");

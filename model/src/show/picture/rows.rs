@@ -118,6 +118,8 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
         }
         Action::Deliver { .. } | Action::Serve { .. } | Action::Elect { .. } => {}
         Action::Resend { .. } => mark(Sign::Client, "resend".into()),
+        Action::HangDisk { .. } => mark(Sign::Crash, "disk hangs".into()),
+        Action::DiskHung { .. } => mark(Sign::Client, "disk hung?".into()),
         Action::Greet { from, is_welcome, .. } => {
             let what = if is_welcome { "welcome" } else { "hello" };
             mark(Sign::Client, format!("{what} of r{from}"));

@@ -156,7 +156,11 @@ impl ArrowStyle {
             | MessageKind::Propose
             | MessageKind::Promise => Self::Phase1,
             MessageKind::Accept | MessageKind::Acknowledge | MessageKind::Room => Self::Phase2,
-            MessageKind::Commit | MessageKind::Round | MessageKind::Obey => Self::Phase3,
+            MessageKind::Commit
+            | MessageKind::Round
+            | MessageKind::Obey
+            | MessageKind::Progress
+            | MessageKind::Applied => Self::Phase3,
             MessageKind::Reject => Self::Reject,
             MessageKind::Submit
             | MessageKind::Submitted
