@@ -35,6 +35,7 @@ use crate::recovery::Recovery;
 use crate::replica::Resource;
 
 /// The model of a cluster within the bounds of a scenario.
+#[expect(clippy::struct_excessive_bools, reason = "each reduction is turned off by itself")]
 pub struct World {
     pub(super) scenario: Scenario,
     pub(super) constants: Arc<ClusterConstants>,
