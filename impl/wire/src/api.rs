@@ -11,11 +11,12 @@
 //!   the log, or may get there later. The client may ask again with the same session and number. That
 //!   is the same request, and is applied at most once, however often it was taken.
 
+mod hexadecimal;
 mod response;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    DeliveryRefused, Entry, Position, ReplicaId, RoleName, Run, SequenceNumber, Slot,
+    DeliveryRefused, Entry, Position, PrefixHash, ReplicaId, RoleName, Run, SequenceNumber, Slot,
     SubmitRefused, Verdict,
 };
 use thiserror::Error;
@@ -230,6 +231,10 @@ pub struct ReplicaStatus {
     pub promised: SequenceNumber,
     /// Every slot up to here is committed, as far as it knows.
     pub committed: Slot,
+    /// The running hash of everything up to `committed`. Two replicas with one history have the same
+    /// hash at the same slot.
+    #[serde(with = "hexadecimal")]
+    pub committed_hash: PrefixHash,
     /// Its state machine has applied every slot up to here.
     pub applied: Slot,
     /// How many slots are committed, as far as it knows, and not applied yet. It learns of commits from
@@ -238,12 +243,31 @@ pub struct ReplicaStatus {
     /// For how long it has been out of touch with a coordinator that has a majority. None while it is in
     /// touch.
     pub out_of_touch_ms: Option<u64>,
+    /// The peers that have committed other entries than this replica. Neither counts for the other.
+    pub other_histories: Vec<OtherHistory>,
     /// Its disk.
     pub disk: DiskStatus,
     /// How much of its memory is resident.
     pub resident_bytes: u64,
     /// The other members.
     pub peers: Vec<PeerStatus>,
+}
+
+/// A peer that has committed other entries. A disk has lost what was durable, or an older copy of a data
+/// directory was put in place, and either side may be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherHistory {
+    /// The peer.
+    pub peer: ReplicaId,
+    /// The entries up to this slot differ.
+    pub slot: Slot,
+}
+
+impl From<synod_model::OtherHistory> for OtherHistory {
+    fn from(other: synod_model::OtherHistory) -> Self {
+        let synod_model::OtherHistory { peer, slot } = other;
+        Self { peer, slot }
+    }
 }
 
 /// Whether the members of a cluster have met. Until then the cluster does not work.

@@ -4,6 +4,8 @@
 //! and from the state machine, and time. The task takes in all that has arrived, and then acts on the
 //! outcome. So under load many commands share one accept, one write and one message to each peer.
 
+mod histories_log;
+
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use super::shared::{PublishedSilence, Shared};
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
+use histories_log::HistoriesLog;
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -59,6 +62,7 @@ pub(super) async fn run(
     }
     let mut shell = make_shell(start.elapsed());
     let mut seen = shell.status();
+    let mut histories_log = HistoriesLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
     let ended = loop {
@@ -84,6 +88,7 @@ pub(super) async fn run(
         if let Err(error) = act(&mut shell, &mut sinks, &mut queries, start).await {
             break Err(error);
         }
+        histories_log.tell(&mut shell.effects().out.other_histories);
         let status = shell.status();
         tell_change(&seen, &status);
         let silence = shell.silence().map(|Silence { since, counts_from }| PublishedSilence {
@@ -91,6 +96,10 @@ pub(super) async fn run(
             counts_from: start + counts_from,
         });
         sinks.shared.publish(&status, shell.known_watermark(), silence);
+        if status.is_stopped {
+            // The core takes nothing in any more, so whoever waits would wait for ever.
+            break Err(NodeError::OtherHistories { others: status.other_histories });
+        }
         seen = status;
     };
     shell.stop();
