@@ -131,7 +131,15 @@ impl<M: StateMachine> Recovered<M> {
         };
         let recovered = log.recovered();
         if let Some(interrupted) = recovered.interrupted {
-            info!(first_byte = %interrupted.from, last_byte = %interrupted.to, "an interrupted write was cut off");
+            warn!(
+                bytes = interrupted.span_bytes(),
+                first_byte = %interrupted.from,
+                last_byte = %interrupted.to,
+                "the end of the log was cut off: it holds no whole batch. A crash in the middle of a \
+                 write leaves that, and does no harm: nobody was told that it was durable. But if \
+                 nothing crashed, the disk had confirmed it as durable and has lost acknowledged \
+                 entries: see docs/operating.md#two-histories"
+            );
         }
         let status = replica.status();
         info!(%me, %run, records = recovered.records, committed = %status.watermark, "recovered");
