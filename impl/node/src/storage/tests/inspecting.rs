@@ -34,7 +34,8 @@ fn everything_is_reported() {
         "members met so far: none\n",
         "addresses of peers:\n  replica 0: 10.0.0.1:4000\n  replica 2: r2:4000\n",
         "data/log/00000001.wal, 32,768 bytes\n  at byte 0: batch 1, 220 bytes\n",
-        "    accepted s=4 slots 1, watermark 0\n    accepted s=4 slots 2, watermark 0\n",
+        "    accepted s=4 slots 1, watermark 0, hash 0000000000000000\n",
+        "    accepted s=4 slots 2, watermark 0, hash 0000000000000000\n",
         "  at byte 12,288: batch 3, 110 bytes\n",
         "  at byte 16,384: blank to the end\n",
     ] {
