@@ -76,6 +76,7 @@ scripts! {
     sessions_and_late_copies,
     standing_again,
     two_copies_are_finished,
+    two_histories,
     window,
 }
 
@@ -200,6 +201,12 @@ enum Command {
     },
     /// A replica stops, and loses what it has not synced.
     Crash(usize),
+    /// The disk of a replica that is down loses its newest records, which were durable.
+    RollBack {
+        at: usize,
+        #[arg(key)]
+        records: usize,
+    },
     /// A replica begins a new run from its disk.
     Restart(usize),
     /// A replica repeats all messages that are not answered.
@@ -313,6 +320,7 @@ impl goldenscript::Runner for Story {
                 cluster.apply(*at, Slot(through.unwrap_or(u64::MAX)));
             }
             Command::Crash(at) => cluster.crash(*at, 0),
+            Command::RollBack { at, records } => cluster.roll_back(*at, *records),
             Command::Restart(at) => {
                 cluster.restart(*at);
                 cluster.reconnect(*at);

@@ -11,7 +11,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use super::history::{Effects, History, HistoryContext};
+use super::history::{CommitSeen, Effects, History, HistoryContext};
 use super::property::{Broken, Invariant};
 use super::scenario::REPLICAS_MAX;
 use super::{Scenario, World};
@@ -151,4 +151,60 @@ fn both_kinds_of_break_are_found() -> Result<(), TestCaseError> {
     let chosen = [vote(0, 1, 0), vote(1, 1, 0), vote(1, 2, 1), vote(2, 2, 1)];
     assert!(compare(3, &chosen)?.contains(Invariant::OneChosenValue));
     Ok(())
+}
+
+/// Gives these steps to a history of three replicas whose disks may roll back.
+fn broken_by(steps: &[(usize, Effects)]) -> Broken {
+    let world = World::new(Scenario { rollbacks: 1, ..Scenario::new(3, 2, &[1]) });
+    let first = world.first_state();
+    let mut summaries = [None; REPLICAS_MAX];
+    for replica in world.replicas() {
+        summaries[replica] = Some(world.summary(&first, replica));
+    }
+    let context = HistoryContext {
+        replicas: 3,
+        summaries,
+        entry: &|_| None,
+        session_requests_max: 4,
+        rolls_back: true,
+        may_be_in_log: &|_| true,
+    };
+    let mut history = History::default();
+    let mut broken = Broken::default();
+    for (who, effects) in steps {
+        broken.add_all(history.take(*who, effects, &context));
+    }
+    broken
+}
+
+/// A vote for entry 0 in slot 2, by a replica that has committed `log`.
+fn vote_over(who: usize, log: &[u8]) -> (usize, Effects) {
+    let votes = Vec::from([(SequenceNumber(1), Slot(2), 0)]);
+    (who, Effects { votes, log: Some(log.to_vec()), ..Effects::default() })
+}
+
+/// Replica 0 commits entry 0 in slot 2, after another one.
+fn commit_over(before: u8) -> (usize, Effects) {
+    let committed = Vec::from([CommitSeen { slot: Slot(2), entry: 0, verdict: None }]);
+    (0, Effects { committed, log: Some(Vec::from([before, 0])), ..Effects::default() })
+}
+
+#[test]
+fn votes_over_different_prefixes_are_found() {
+    let is_found = |steps: &[_]| broken_by(steps).contains(Invariant::VotesShareAPrefix);
+    // The second vote came before its replica knew of slot 1.
+    assert!(!is_found(&[vote_over(0, &[1]), vote_over(1, &[]), commit_over(1)]));
+    assert!(is_found(&[vote_over(0, &[1]), vote_over(1, &[2]), commit_over(1)]));
+    assert!(is_found(&[vote_over(0, &[1]), commit_over(1)]));
+}
+
+#[test]
+fn a_delivery_against_a_majority_is_found() {
+    let property = Invariant::NothingDeliveredAgainstMajority;
+    let is_found = |steps: &[_]| broken_by(steps).contains(property);
+    let hears = |from| (0, Effects { heard_of_another: Some(from), ..Effects::default() });
+    let restarts = || (0, Effects { starts_anew: true, ..Effects::default() });
+    assert!(!is_found(&[hears(1), commit_over(1)]));
+    assert!(is_found(&[hears(1), hears(2), commit_over(1)]));
+    assert!(!is_found(&[hears(1), hears(2), restarts(), commit_over(1)]));
 }

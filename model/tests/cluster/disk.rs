@@ -63,6 +63,14 @@ impl Disk {
         self.run_begins = self.durable;
     }
 
+    /// Loses the newest `count` durable records. There are no others.
+    pub(crate) fn roll_back(&mut self, count: usize) {
+        self.records.truncate(self.durable - count);
+        self.durable = self.records.len();
+        self.run_begins = self.durable;
+        self.fold = self.base_after(self.durable).fold;
+    }
+
     /// The fold of the durable records.
     pub(crate) fn fold(&self) -> &Fold<V> {
         &self.fold

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use synod_model::{
     Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
-    Delivered, ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, Output, ReadId,
-    Record, Recovery, Replica, ReplicaId, Request, RequestTable, RoleName, Run, Serve, SessionId,
-    Slot, SubmissionId, To,
+    Delivered, ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, OtherHistory,
+    Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable, RoleName, Run,
+    Serve, SessionId, Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -76,6 +76,7 @@ pub(crate) enum Event {
     Served(Serve),
     ElectRefused(ElectRefused),
     Contradiction(Contradiction),
+    OtherHistory(OtherHistory),
 }
 
 impl Cluster {
@@ -222,6 +223,10 @@ impl Cluster {
             self.monitor.contradicted(me, contradiction);
             self.events.push((me, Event::Contradiction(contradiction)));
         }
+        for it in out.other_histories.drain(..) {
+            self.monitor.other_history(me, it);
+            self.events.push((me, Event::OtherHistory(it)));
+        }
         let status = node.replica.as_ref().expect("it is up").status();
         assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
         self.monitor.committed(status.watermark, &self.nodes.iter().map(|node| node.disk.fold()));
@@ -262,6 +267,16 @@ impl Cluster {
         self.monitor.synced(node.id, node.disk.last_synced(keep), replicas);
         node.submissions.clear();
         node.reads.clear();
+    }
+
+    /// The disk of replica `at`, which is down, loses its newest `count` records, which were durable.
+    pub(crate) fn roll_back(&mut self, at: usize, count: usize) {
+        let node = &mut self.nodes[at];
+        assert!(node.replica.is_none(), "r{at} is up");
+        node.disk.roll_back(count);
+        // Its application begins anew. No promise of the protocol holds any more.
+        (node.applied, node.delivered) = (Slot::ZERO, Slot::ZERO);
+        self.monitor.honest = false;
     }
 
     /// Replica `at`, which is down, begins a new run.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_model::{
-    Content, Contradiction, Delivered, Entry, Fold, Limits, Message, Order, ReadId, Record,
-    ReplicaId, Reply, Run, SequenceNumber, Slot, Status, SubmissionId, Verdict,
+    Content, Contradiction, Delivered, Entry, Fold, Limits, Message, Order, OtherHistory, ReadId,
+    Record, ReplicaId, Reply, Run, SequenceNumber, Slot, Status, SubmissionId, Verdict,
 };
 
 use super::V;
@@ -166,7 +166,10 @@ impl SafetyMonitor {
     /// Checks that a promise that was sent survives a crash.
     pub(crate) fn recovered(&self, me: ReplicaId, status: &Status) {
         let sent = self.promised.get(&me).copied().unwrap_or_default();
-        assert!(sent <= status.promised, "r{me} sent a promise of {sent} and has forgotten it");
+        assert!(
+            sent <= status.promised || !self.honest,
+            "r{me} sent a promise of {sent} and has forgotten it"
+        );
     }
 
     pub(crate) fn read_arrived(&mut self, me: ReplicaId, run: Run, ids: &[ReadId]) {
@@ -179,6 +182,10 @@ impl SafetyMonitor {
     pub(crate) fn read_answered(&self, me: ReplicaId, run: Run, id: ReadId, slot: Slot) {
         let must_see = self.reads[&(me, run, id)];
         assert!(slot >= must_see || !self.honest, "read {id} of r{me} misses slot {must_see}");
+    }
+
+    pub(crate) fn other_history(&self, me: ReplicaId, it: OtherHistory) {
+        assert!(!self.honest, "r{me} takes r{} for one with another history", it.peer);
     }
 
     pub(crate) fn contradicted(&self, me: ReplicaId, contradiction: Contradiction) {

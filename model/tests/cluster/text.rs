@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, Prefix, ReadId,
-    Reply, Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, OtherHistory,
+    Prefix, ReadId, Reply, Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -48,6 +48,9 @@ pub(crate) fn status(cluster: &Cluster) -> String {
         row[3] = format!("log=[{}]  committed={}", slots.join(" "), status.watermark);
         if node.applied < status.watermark {
             write!(row[3], "  applied={}", node.applied).expect("a string");
+        }
+        if status.is_stopped {
+            row[3].push_str("  stopped");
         }
         rows.push(row);
     }
@@ -215,6 +218,9 @@ pub(crate) fn event(event: &Event) -> String {
                 ElectRefused::NoLargerNumber => "there is no larger number",
             };
             format!("does not stand: {reason}")
+        }
+        Event::OtherHistory(OtherHistory { peer, slot }) => {
+            format!("finds that r{peer} has another history, up to slot {slot}")
         }
         Event::Contradiction(it) => {
             format!("is contradicted by r{} in slot {} under {}", it.from, it.slot, it.s)

@@ -83,7 +83,7 @@ fn chaos_gets_somewhere() {
                 Event::Answered(ClientAnswer::GivenUp { .. }) => see("given up"),
                 Event::Answered(ClientAnswer::Refused { .. }) => see("a submission refused"),
                 Event::Served(_) => see("slots read from the disk"),
-                Event::ElectRefused(_) | Event::Contradiction(_) => {}
+                Event::ElectRefused(_) | Event::Contradiction(_) | Event::OtherHistory(_) => {}
             }
         }
     });

@@ -20,6 +20,7 @@ pub(crate) const ME: ReplicaId = ReplicaId(0);
 pub(crate) const OTHERS: [ReplicaId; 2] = [ReplicaId(1), ReplicaId(2)];
 
 /// A replica, and what its last step wants done.
+#[derive(Clone)]
 pub(crate) struct Subject {
     replica: Replica<V>,
     pub(crate) out: Output<V>,
