@@ -10,7 +10,7 @@ pub(super) const TWO_HISTORIES: ScenarioRow = ScenarioRow {
     name: "two-histories",
     shows: "a disk forgets an accept, two values are committed, and a replica stops",
     tier: Tier::Quick,
-    states: StateCount::Counted(257_333),
+    states: StateCount::Counted(277_669),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[1])],
         rollbacks: 1,
@@ -28,7 +28,7 @@ pub(super) const DIVIDED_VOTES: ScenarioRow = ScenarioRow {
     name: "divided-votes",
     shows: "votes from two histories meet in the slot after the one that differs",
     tier: Tier::Quick,
-    states: StateCount::Counted(1_344_154),
+    states: StateCount::Counted(1_360_977),
     scenario: || Scenario { catch_up: Replicas::NONE, ..divided() },
 };
 

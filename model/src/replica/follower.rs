@@ -105,14 +105,13 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let watermark = common.watermark();
         common.told = Some(told.unwrap_or(prefix)).filter(|told| told.through > watermark);
-        let is_there = |slot: Slot| slot <= watermark || common.acceptor.holds_under(slot, s);
-        let is_lost = accepted_from.is_some_and(|first| !is_there(Slot(first.0 - 1)));
-        // While it has told how far it has room, the coordinator pushes nothing above.
-        let is_not_pushed = common.told_room.is_some();
-        if let Some(told) = common.told
-            && (is_lost || is_not_pushed || common.asks_at_once)
-        {
-            common.ask(from, told.through, out);
+        if let Some(told) = common.told {
+            let is_lost = accepted_from.is_some_and(|first| common.first_lacking(s) < first);
+            // While it has told how far it has room, the coordinator pushes nothing above.
+            let is_not_pushed = common.told_room.is_some();
+            if is_lost || is_not_pushed || common.asks_at_once {
+                common.ask(from, told.through, out);
+            }
         }
         // A round says nothing of what is on its way. An accept shows that accepts arrive again.
         let is_asked = common.told.is_some() && !common.disk_is_stalled();

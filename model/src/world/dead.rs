@@ -85,10 +85,15 @@ pub(crate) fn is_dead(
     }
 }
 
-/// Whether a message may show its recipient that its sender has another history.
+/// Whether a message, or the answer to it, may show that its sender has another history.
 ///
 /// It cannot if the recipient has the same up to there for good. Then it could only end a doubt.
 fn may_tell_of_another_history(envelope: &Envelope, recipient: Side<'_>) -> bool {
+    if let Message::Order { order, .. } = &envelope.message
+        && !matches!(order, Order::Canvass { .. } | Order::Commit { .. })
+    {
+        return true;
+    }
     let common = &recipient.local.replica.common;
     let is_question = matches!(envelope.message, Message::Compare { is_question: true, .. });
     envelope.message.prefix().is_some_and(|prefix| {

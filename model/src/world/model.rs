@@ -52,6 +52,9 @@ pub struct World {
     /// Whether asks and their answers are in flight, and catch-up serves nothing unasked: in the plain
     /// model.
     pub(super) keeps_asks: bool,
+    /// Whether replies tell what their sender has committed: where disks roll back, and in the plain
+    /// model.
+    pub(super) keeps_prefixes: bool,
     is_stopped: AtomicBool,
     pub(super) checked: Checked,
 }
@@ -99,6 +102,7 @@ impl World {
             || slots > scenario.limits.accepted_slots_max
             || log_bytes > scenario.limits.accepted_bytes_max;
         let keeps_dead = scenario.keeps_dead;
+        let keeps_prefixes = scenario.rollbacks > 0;
         Self {
             scenario,
             constants,
@@ -110,6 +114,7 @@ impl World {
             keeps_dead,
             keeps_disks,
             keeps_asks: false,
+            keeps_prefixes,
             is_stopped: AtomicBool::new(false),
             checked: Checked::default(),
         }
@@ -288,7 +293,7 @@ impl World {
                 // It matters only to asks, and the world serves unasked.
                 local.replica.common.forget_asks();
             }
-            if self.scenario.rollbacks == 0 {
+            if !self.keeps_prefixes {
                 sent.iter_mut().for_each(Envelope::tell_no_prefix);
             }
             let local = self.intern_local(local);
