@@ -181,6 +181,11 @@ fn one_against_one_stand_still_and_say_so() {
         assert_eq!(submitted.stdout, "", "{submitted:?}");
         assert!(submitted.stderr.contains("r0 and r1 have two histories"), "{submitted:?}");
 
+        // What only one of them has can be seen.
+        let endpoint = cluster.endpoint(0);
+        let followed = synod(&["follow", "--timeout", "1s", "--endpoints", &endpoint]);
+        assert_eq!(followed.stdout.matches("\tlost ").count(), lost, "{followed:?}");
+
         for before in [of_0, of_1] {
             let id = u16::try_from(before["replica"].as_u64().unwrap()).unwrap();
             let now = &cluster.status([id])[0];
