@@ -107,6 +107,7 @@ pub const TABLE: &[ScenarioRow] = &[
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,
+    clients::FULL_QUEUE,
     clients::OVERTAKING,
     clients::SESSIONS,
     reads::READS,

@@ -77,6 +77,15 @@ pub enum Input<V> {
         /// The peer.
         peer: ReplicaId,
     },
+    /// What was [served](Output::serve) to this peer, or sent to it as [`Message::Committed`], and has not
+    /// left, is lost: the connection has ended. The peer learns that, too, and asks anew.
+    ///
+    /// It comes when the next connection to the peer is made, and before the peer learns of that. So it
+    /// never takes back what the peer asks for anew.
+    NotServed {
+        /// The peer.
+        peer: ReplicaId,
+    },
     /// Repeat everything that is unanswered. A shell that says what may be lost
     /// ([`Reconnected`](Self::Reconnected)) needs this seldom: it is for the loss that nobody knows of.
     Resend,

@@ -39,7 +39,7 @@ pub use io::{
     Serve, SubmitRefused, To,
 };
 pub use limits::{LimitContradiction, Limits};
-pub use message::{Accepted, Message, Order, Promise, Reply};
+pub use message::{Accepted, Message, NotTakenReason, Order, Promise, Reply};
 pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,
     Slot, SlotRange,

@@ -47,8 +47,8 @@ pub struct Limits {
     pub submissions_max: u64,
     /// How many bytes of values those submissions have. At least one value. Default 64 MiB.
     pub submissions_bytes_max: u64,
-    /// How many submissions wait at a coordinator for the window; more are dropped, and their
-    /// origins repeat them. Default 65,536.
+    /// How many submissions wait at a coordinator for the window; more are not taken, and their origins
+    /// repeat them when there is room. Default 65,536.
     pub queued_submissions_max: u64,
     /// How many bytes of values those submissions have. At least one value. Default 64 MiB.
     pub queued_bytes_max: u64,
@@ -59,7 +59,7 @@ pub struct Limits {
     /// none has ended, the open session that was quiet for longest. Default 65,536.
     pub sessions_max: u64,
     /// How many reads a replica keeps until they are answered, and how many a coordinator keeps for
-    /// all; more are refused or dropped. Default 65,536.
+    /// all; more are refused, or not taken and repeated. Default 65,536.
     pub reads_max: u64,
     /// How many bytes of values may be written and not yet synced before a coordinator opens no more
     /// slots, and a follower takes no more. A replica with a stalled disk could otherwise go on in

@@ -43,7 +43,8 @@ pub enum Message<V> {
     Ask {
         /// The first slot that the asker lacks, and that is not on its way to it.
         from: Slot,
-        /// The last slot that the asker knows to be committed.
+        /// The last slot that the asker knows to be committed. If it is below `from`, the asker has no
+        /// room: what it is being served ends.
         through: Slot,
         /// What the asker has.
         prefix: Prefix,
@@ -96,6 +97,31 @@ pub enum Message<V> {
         /// The slot to read at.
         slot: Slot,
     },
+    /// Answers what was forwarded to the owner of `s` and was not taken.
+    NotTaken {
+        /// The number of which the sender is the owner.
+        s: SequenceNumber,
+        /// Why.
+        reason: NotTakenReason,
+        /// The submissions that were not taken.
+        submissions: Vec<SubmissionId>,
+        /// Whether there were reads that were not taken.
+        reads: bool,
+    },
+    /// "I have room again": what was not taken for want of room may be forwarded once more.
+    Forward {
+        /// The number under which the sender coordinates.
+        s: SequenceNumber,
+    },
+}
+
+/// Why something that was forwarded is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NotTakenReason {
+    /// The sender stands, and does not coordinate yet. If it is elected, its first order says so.
+    Stands,
+    /// The sender coordinates, and has no room. It says when it has: [`Message::Forward`].
+    NoRoom,
 }
 
 impl<V> Message<V> {

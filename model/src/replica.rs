@@ -103,6 +103,7 @@ impl<V: Value> Replica<V> {
             Input::Full { peer } => self.full(peer),
             Input::Drained { peer } => self.drained(peer, out),
             Input::Served { peer } => self.common.serve_next(peer, out),
+            Input::NotServed { peer } => _ = self.common.serving.remove(&peer),
             Input::Resend => self.resend(out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
@@ -140,6 +141,9 @@ impl<V: Value> Replica<V> {
             }
             Message::Reject { promised } => self.rejected(promised),
             Message::Ask { from: first, through, prefix: _ } => {
+                if let Role::Coordinator(coordinator) = &mut self.role {
+                    coordinator.take_ask(from, through.min(self.common.watermark()));
+                }
                 self.common.serve(from, SlotRange { first, last: through }, out);
             }
             Message::Committed { log_starts_at, first, before, entries, watermark } => {
@@ -148,13 +152,17 @@ impl<V: Value> Replica<V> {
             }
             Message::Submit { submissions } => self.take_forwarded(from, submissions, out),
             Message::Submitted { submission, slot } => self.submitted(from, submission, slot, out),
-            Message::Read { run, ids } => self.take_forwarded_reads(from, run, &ids),
+            Message::Read { run, ids } => self.take_forwarded_reads(from, run, &ids, out),
             Message::ReadAt { run, ids, slot } => {
                 if run == self.common.run && self.common.is_possible_list(&ids) {
                     self.clients.reads.tell(&ids, slot);
                 }
             }
             Message::Compare { .. } => {}
+            Message::NotTaken { s, reason, submissions, reads } => {
+                self.not_taken(s, from, reason, &submissions, reads);
+            }
+            Message::Forward { s } => self.may_forward(s, from, out),
         }
     }
 
@@ -190,10 +198,14 @@ impl<V: Value> Replica<V> {
 
     /// Records up to `through` are durable: what rests on them may be told.
     fn synced(&mut self, through: Position, out: &mut Output<V>) {
+        let was_stalled = self.common.disk_is_stalled();
         let accepted = self.common.synced(through);
         self.acknowledge(accepted, out);
         self.common.give_owed_promise(out);
         self.propose_when_durable(out);
+        if was_stalled && !self.common.disk_is_stalled() {
+            self.ask_after_a_stall(out);
+        }
     }
 
     /// Tells the owners of their numbers which entries are durably accepted here. If that is this

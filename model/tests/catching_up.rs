@@ -87,15 +87,26 @@ fn the_next_portion_leaves_when_the_last_one_has_left() {
 }
 
 #[test]
-fn a_new_connection_ends_what_was_being_served() {
+fn what_was_being_served_ends_when_it_is_lost() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=4).map(|number| request(number, 1)));
+    ask(&mut it, 1, 4);
+    it.step(Input::NotServed { peer: OTHERS[0] });
+    left(&mut it);
+    assert!(served(&it).is_empty());
+    ask(&mut it, 1, 4);
+    assert_eq!(served(&it), [1]);
+}
+
+/// Its peer dials anew, and knows of that first. So it may have asked already.
+#[test]
+fn a_new_connection_from_a_peer_does_not_end_what_it_asks_for() {
     let mut it = Subject::coordinator(limits());
     it.commit((1..=4).map(|number| request(number, 1)));
     ask(&mut it, 1, 4);
     it.step(Input::Reconnected { peer: OTHERS[0] });
     left(&mut it);
-    assert!(served(&it).is_empty());
-    ask(&mut it, 1, 4);
-    assert_eq!(served(&it), [1]);
+    assert_eq!(served(&it), [2]);
 }
 
 #[test]
@@ -134,4 +145,51 @@ fn another_peer_is_not_asked_for_what_is_on_its_way() {
     assert_eq!(asked(&it), [(1, 4)]);
     portion(&mut it, OTHERS[1], 1, 9);
     assert!(asked(&it).is_empty());
+}
+
+/// Two values are more than may be unsynced.
+fn small_disk() -> Limits {
+    Limits { value_bytes_max: 8, unsynced_bytes_max: 41, ..limits() }
+}
+
+#[test]
+fn what_a_stalled_disk_has_no_room_for_is_asked_for_when_it_has() {
+    let mut it = Subject::follower(small_disk());
+    it.accept(1, [request(1, 8)]);
+    it.accept(2, [request(2, 8)]);
+    // There is no room for this one, so it will have to ask.
+    it.accept(3, [request(3, 8)]);
+    round(&mut it, 4);
+    assert_eq!(asked(&it), []);
+    it.sync();
+    assert_eq!(asked(&it), [(3, 4)]);
+    round(&mut it, 4);
+    assert_eq!(asked(&it), []);
+}
+
+#[test]
+fn a_stalled_disk_ends_what_is_being_served() {
+    let mut it = Subject::follower(small_disk());
+    round(&mut it, 5);
+    assert_eq!(asked(&it), [(1, 5)]);
+    let portion = |it: &mut Subject, slot| {
+        it.committed(slot, [request(slot, 8)]);
+    };
+    portion(&mut it, 1);
+    portion(&mut it, 2);
+    assert_eq!(asked(&it), []);
+    // There is no room for the third. It says so, and says it once.
+    portion(&mut it, 3);
+    assert_eq!(asked(&it), [(3, 2)]);
+    portion(&mut it, 4);
+    assert_eq!(asked(&it), []);
+    it.sync();
+    assert_eq!(asked(&it), [(3, 5)]);
+    // The peer serves no more then.
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=4).map(|number| request(number, 1)));
+    ask(&mut it, 1, 4);
+    ask(&mut it, 3, 2);
+    left(&mut it);
+    assert!(served(&it).is_empty());
 }

@@ -266,3 +266,19 @@ fn a_log_whose_entries_have_another_hash_than_its_records_is_refused() {
         assert_eq!(recovery.record(second, &mut out), if is_right { Ok(()) } else { refused });
     }
 }
+
+/// A slot that was not pushed comes as committed. Then what is held before it is committed, too.
+#[test]
+fn what_the_coordinator_serves_commits_what_is_held_before_it() {
+    for (others, delivered) in [(mine(), 2), (theirs(), 0)] {
+        let mut it = Subject::follower(Limits::default());
+        it.accept(1, mine());
+        it.sync();
+        let (log_starts_at, first, watermark) = (Slot(1), Slot(2), Slot(2));
+        let (before, entries) = (prefix_of(&others).hash, vec![request(3, 1)]);
+        let served = Message::Committed { log_starts_at, first, before, entries, watermark };
+        it.receive(OTHERS[0], served);
+        assert_eq!(it.out.delivered.len(), delivered);
+        assert_eq!(it.status().other_histories.is_empty(), delivered > 0);
+    }
+}

@@ -172,7 +172,7 @@ pub(super) const ROOM: ScenarioRow = ScenarioRow {
     name: "room",
     shows: "a follower says how far it has room, and accepts beyond are held back from it",
     tier: Tier::Quick,
-    states: StateCount::Counted(361_786),
+    states: StateCount::Counted(348_826),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },

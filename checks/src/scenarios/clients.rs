@@ -1,11 +1,13 @@
 //! What clients see: each request once, in order, through retries, sessions and restarts.
 
+use synod_model::Limits;
 use synod_model::world::{
-    ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission, Witness,
+    ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission, Witness, small_limits,
 };
 
 use super::bounds::{
-    AROUND_0, end_opened, end_session, giving_up, in_session, open_session, request, two_values,
+    AROUND_0, NONE, end_opened, end_session, giving_up, in_session, open_session, request,
+    two_values,
 };
 use super::{ScenarioRow, StateCount, Tier};
 
@@ -56,6 +58,27 @@ pub(super) const FORWARDING: ScenarioRow = ScenarioRow {
         loses: ASIDE.without(MessageKinds::of(&[MessageKind::Submit])),
         reaches: vec![Witness::TwoCoordinate, Witness::SubmissionForwarded],
         ..Scenario::new(3, 2, &[3, 4])
+    },
+};
+
+pub(super) const FULL_QUEUE: ScenarioRow = ScenarioRow {
+    name: "full-queue",
+    shows: "a coordinator has no room for what is forwarded, and says when it has",
+    tier: Tier::Quick,
+    states: StateCount::Counted(19_332),
+    scenario: || Scenario {
+        submissions: vec![request(1, &[0]), request(2, &[1]), request(3, &[1])],
+        submit_anywhere: true,
+        limits: Limits { open_slots_max: 1, queued_submissions_max: 1, ..small_limits() },
+        hears: [Replicas::of(&[1]), Replicas::of(&[0]), NONE, NONE, NONE],
+        catch_up: Replicas::NONE,
+        loses: ASIDE.without(MessageKinds::of(&[
+            MessageKind::Submit,
+            MessageKind::NotTaken,
+            MessageKind::Forward,
+        ])),
+        reaches: vec![Witness::SubmissionNotTaken],
+        ..Scenario::new(3, 3, &[3, 4])
     },
 };
 

@@ -21,7 +21,7 @@ pub mod storage;
 
 pub use backend::{Backend, Subscription};
 pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
-pub use listen::{ListenError, ListensFor, warn_if_ephemeral};
+pub use listen::{ListenError, ListensFor, ephemeral_ports_of, warn_if_ephemeral};
 pub use node::{
     Config, MakeError, Node, NodeBackend, NodeError, NodeOpenError, NodeSubscription, PreparedNode,
     Stopping, make_data_directory,

@@ -93,14 +93,9 @@ const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// Warns of addresses, as `host:port`, whose port the system may give to any caller. The replica there
 /// cannot start while a caller has its port.
 pub fn warn_if_ephemeral<'a>(addresses: impl IntoIterator<Item = &'a String>) {
-    // Other systems have the range elsewhere.
-    let Some(range) = fs::read_to_string(EPHEMERAL_PORTS).ok().and_then(|it| range(&it)) else {
-        return;
-    };
     for address in addresses {
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_some_and(|port| range.contains(&port)) {
-            let (first, last) = range.clone().into_inner();
+        if let Some(range) = ephemeral_ports_of(address) {
+            let (first, last) = range.into_inner();
             warn!(
                 %address,
                 "the port is one of those that the system gives to callers, {first} to {last}: while a \
@@ -109,6 +104,16 @@ pub fn warn_if_ephemeral<'a>(addresses: impl IntoIterator<Item = &'a String>) {
             );
         }
     }
+}
+
+/// The ports that the system may give to any caller, if the port of `address`, as `host:port`, is one of
+/// them.
+#[must_use]
+pub fn ephemeral_ports_of(address: &str) -> Option<RangeInclusive<u16>> {
+    // Other systems have the range elsewhere.
+    let range = range(&fs::read_to_string(EPHEMERAL_PORTS).ok()?)?;
+    let port = address.rsplit_once(':')?.1.parse::<u16>().ok()?;
+    range.contains(&port).then_some(range)
 }
 
 fn range(text: &str) -> Option<RangeInclusive<u16>> {

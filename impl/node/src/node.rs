@@ -11,7 +11,7 @@
 //! One task owns the replica ([`replica`]). Threads of their own wait for the disk ([`mod@disk`]) and
 //! run the state machine ([`machine`]). Each of them can end with an error, and that ends the node: a
 //! replica that cannot write, or cannot apply what is committed, is one that is down. [`open`] puts all
-//! of it together; [`Node`] is the handle on it.
+//! of it together; [`Node`] is the handle on it, and [`requests`] what a process asks of it.
 
 mod call;
 mod catch_up_queue;
@@ -25,6 +25,7 @@ mod open;
 mod prepare;
 mod recent;
 mod replica;
+mod requests;
 mod resident_memory;
 mod shared;
 mod starting;
@@ -33,22 +34,17 @@ mod subscription;
 mod tests;
 mod verdict_history;
 
-use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use synod_model::{Position, ReplicaId, Run, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Answered, Applied, Consistency, DiskStatus, Forming, NotDone, PeerStatus,
-    QUERY_BYTES_MAX, QueryError, ReadError, ReplicaStatus, Request, Role, Starting, SubmitError,
-    SubscribeError, Unknown,
+    About, Answered, Applied, Consistency, DiskStatus, Forming, PeerStatus, QueryError, ReadError,
+    ReplicaStatus, Request, Role, Starting, SubmitError, SubscribeError,
 };
 use thiserror::Error;
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
 
 pub use error::{NodeError, NodeOpenError};
 pub use make::{MakeError, make_data_directory};
@@ -62,7 +58,7 @@ use crate::peers::Peers;
 use crate::shell::Submission;
 use crate::state_machine::StateMachine;
 use crate::storage::{LogReader, LogSize};
-use call::{Call, Query, ReadReply};
+use call::Call;
 use local_session::LocalSession;
 use resident_memory::ResidentMemory;
 use shared::Shared;
@@ -157,7 +153,7 @@ impl Node {
     }
 
     /// Waits until the members of the cluster have all met. Until then, what is asked of a replica is
-    /// refused as [`NotDone::Forming`]. A cluster that has formed once never forms again.
+    /// refused as [`NotDone::Forming`](synod_wire::api::NotDone::Forming). A cluster that has formed once never forms again.
     ///
     /// # Errors
     ///
@@ -170,134 +166,6 @@ impl Node {
             formed = formed.wait_for(|formed| *formed) => formed.map(drop).map_err(|_| Stopping),
             _ = published.wait_for(|it| it.ended) => Err(Stopping),
         }
-    }
-
-    /// Submits a command. Returns its slot and its response once this replica has applied it.
-    ///
-    /// # Errors
-    ///
-    /// That it is [not done](SubmitError::NotDone), or that it is [unknown](SubmitError::Unknown) what
-    /// becomes of it. Dropping the future does not take the command back.
-    pub async fn submit(&self, command: impl Into<Value>) -> Result<Applied, SubmitError> {
-        self.submit_with(command.into(), pending()).await
-    }
-
-    /// The same, for so long at most. Without a majority there would be no answer.
-    ///
-    /// # Errors
-    ///
-    /// As [`submit`](Self::submit), and [`NotDone::Deadline`] or [`Unknown::Deadline`] when the time is
-    /// up.
-    pub async fn submit_within(
-        &self,
-        command: impl Into<Value>,
-        within: Duration,
-    ) -> Result<Applied, SubmitError> {
-        self.submit_with(command.into(), sleep(within)).await
-    }
-
-    async fn submit_with(
-        &self,
-        command: Value,
-        deadline: impl Future<Output = ()>,
-    ) -> Result<Applied, SubmitError> {
-        let mut deadline = pin!(deadline);
-        let prepare = async {
-            let session = self.own_session().await?;
-            let numbered = session.begin().await;
-            Ok((session, numbered))
-        };
-        let (session, numbered) = tokio::select! {
-            prepared = prepare => prepared?,
-            () = &mut deadline => return Err(SubmitError::NotDone(NotDone::Deadline)),
-        };
-        let request = Request {
-            session: session.id(),
-            number: numbered.number(),
-            answered: numbered.answered(),
-            value: command,
-        };
-        let outcome = tokio::select! {
-            outcome = self.request(request) => outcome,
-            () = &mut deadline => return Err(SubmitError::Unknown(Unknown::Deadline)),
-        };
-        if let Err(SubmitError::Unknown(Unknown::Refused(_))) = outcome {
-            // Evicted to make room, perhaps: the next submission opens another.
-            let mut own = self.inner.session.lock().await;
-            if own.as_ref().is_some_and(|it| it.id() == session.id()) {
-                *own = None;
-            }
-        }
-        outcome
-    }
-
-    async fn own_session(&self) -> Result<LocalSession, SubmitError> {
-        let mut own = self.inner.session.lock().await;
-        if let Some(session) = &*own {
-            return Ok(session.clone());
-        }
-        let id = self.open_session().await?;
-        let requests_max = self.inner.parts.identity.constants.limits().session_requests_max;
-        Ok(own.insert(LocalSession::new(id, requests_max)).clone())
-    }
-
-    /// Asks the state machine of this replica. The answer says in which state it was asked.
-    ///
-    /// # Errors
-    ///
-    /// If it was not asked. A query changes nothing, so it can be asked again.
-    pub async fn query(
-        &self,
-        request: impl Into<Value>,
-        consistency: Consistency,
-    ) -> Result<Answered, QueryError> {
-        let request = request.into();
-        if request.0.len() > QUERY_BYTES_MAX {
-            return Err(QueryError::TooLarge);
-        }
-        let call = |reply| {
-            let query = Query { request, reply };
-            match consistency {
-                Consistency::Linearizable => Call::Read(ReadReply::Query(query)),
-                Consistency::Stale => Call::QueryStale(query),
-            }
-        };
-        self.call(call, QueryError::Stopping, QueryError::Stopping).await
-    }
-
-    /// The same, for so long at most. A linearizable query has no answer without a majority.
-    ///
-    /// # Errors
-    ///
-    /// As [`query`](Self::query), and [`QueryError::Deadline`] when the time is up.
-    pub async fn query_within(
-        &self,
-        request: impl Into<Value>,
-        consistency: Consistency,
-        within: Duration,
-    ) -> Result<Answered, QueryError> {
-        let queried = timeout(within, self.query(request, consistency)).await;
-        queried.unwrap_or(Err(QueryError::Deadline))
-    }
-
-    /// Waits until this replica has applied every command that any client was told is done before this
-    /// was called. Returns the slot up to which it has.
-    ///
-    /// # Errors
-    ///
-    /// If that was not found out. It can be asked again.
-    pub async fn read(&self) -> Result<Slot, ReadError> {
-        let call = |reply| Call::Read(ReadReply::Barrier(reply));
-        self.call(call, ReadError::Stopping, ReadError::Stopping).await
-    }
-
-    /// The same, for so long at most. Without a majority there would be no answer.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read), and [`ReadError::Deadline`] when the time is up.
-    pub async fn read_within(&self, within: Duration) -> Result<Slot, ReadError> {
-        timeout(within, self.read()).await.unwrap_or(Err(ReadError::Deadline))
     }
 
     /// Follows the log from slot `from` on: every entry that was and will be committed, also those that
@@ -402,25 +270,6 @@ impl Node {
                 NodeError::RuntimeEnded
             })
         })
-    }
-
-    async fn call<T, E>(
-        &self,
-        call: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Call,
-        not_taken: E,
-        gone: E,
-    ) -> Result<T, E> {
-        let (reply, outcome) = oneshot::channel();
-        if self.inner.parts.calls.send(call(reply)).await.is_err() {
-            return Err(not_taken);
-        }
-        outcome.await.unwrap_or(Err(gone))
-    }
-
-    async fn submission(&self, submission: Submission) -> Result<Applied, SubmitError> {
-        let not_taken = SubmitError::NotDone(NotDone::Stopping);
-        let gone = SubmitError::Unknown(Unknown::Stopping);
-        self.call(|reply| Call::Submit(submission, reply), not_taken, gone).await
     }
 }
 

@@ -19,7 +19,8 @@
 //! A connection carries messages one way, from the dialer to the acceptor. So there are four connections
 //! between two replicas, and never a question which of two to keep. On each, the two replicas first say
 //! who they are ([`handshake`]). What follows are [frames](synod_wire::frame) with one message each, in
-//! bincode. Back come only the answers to pings, on the control connection.
+//! bincode. Back come only the answers to pings, on the control connection. Of a new connection the dialer's
+//! replica is told first, and the acceptor's replica when the dialer says so.
 //!
 //! # What it does under load
 //!
@@ -49,7 +50,7 @@
 //! 4. `news`, `queue`, `link` and `peer`: what is kept of one peer. `reporter`: how the replica
 //!    is told.
 //! 5. `dialer`, `writer` and `ping`: what leaves.
-//! 6. `acceptor` and `receiver`: what arrives.
+//! 6. `acceptor` and `receiver`: what arrives. `starting`: who calls while the log is read.
 //! 7. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
 
 mod acceptor;
@@ -71,6 +72,7 @@ mod receiver;
 mod reporter;
 mod shared;
 mod socket;
+mod starting;
 mod supervision;
 #[cfg(test)]
 mod tests;
@@ -94,6 +96,7 @@ use tracing::error;
 pub use error::PeersError;
 pub use events::{Inbox, PeerEvent};
 pub use introduction::PROTOCOL_VERSION;
+pub(crate) use starting::answer_while_starting;
 
 use crate::forming::{Gate, Store};
 use crate::identity::Identity;
@@ -315,7 +318,8 @@ async fn dial(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, mut rng: Rng) {
     let (name, pause) = (format!("dialer of {peer} ({lane})"), shared.timing.backoff_max);
     let make = || dialer::run(Arc::clone(&shared), Arc::clone(&peer), lane, rng.fork());
     let note = |panic: &str| {
-        peer.note_error(lane, LinkError::Panicked(panic.to_owned()).to_string());
+        let error = LinkError::Panicked(panic.to_owned());
+        peer.note_error(lane, error.topic(), error.to_string());
     };
     run_again(name, pause, make, note).await;
 }

@@ -47,6 +47,8 @@ pub(crate) enum ShellEvent<S, R> {
     Drained(ReplicaId),
     /// What was served to this peer has left.
     Served(ReplicaId),
+    /// What was served to this peer and has not left is lost.
+    NotServed(ReplicaId),
     /// A message to this peer and an answer take so long.
     RoundTrip(ReplicaId, Duration),
     /// Everything written up to this position is durable.
@@ -201,6 +203,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ShellEvent::Full(peer) => self.step(Input::Full { peer }, now),
             ShellEvent::Drained(peer) => self.step(Input::Drained { peer }, now),
             ShellEvent::Served(peer) => self.step(Input::Served { peer }, now),
+            ShellEvent::NotServed(peer) => self.step(Input::NotServed { peer }, now),
             ShellEvent::RoundTrip(peer, round_trip) => {
                 self.round_trips.insert(peer, round_trip);
                 let longest = self.round_trips.values().max().copied().unwrap_or_default();

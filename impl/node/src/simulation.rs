@@ -190,6 +190,7 @@ impl Simulation {
             }
             Happening::Reconnected { one, other } => {
                 for (at, peer) in [(one, other), (other, one)] {
+                    self.give(at, ShellEvent::NotServed(id(peer)));
                     self.give(at, ShellEvent::Reconnected(id(peer)));
                 }
             }

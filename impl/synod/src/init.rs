@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use owo_colors::OwoColorize as _;
 use synod_model::ReplicaId;
-use synod_node::make_data_directory;
+use synod_node::{ephemeral_ports_of, make_data_directory};
 
 use super::exit::Exit;
 use super::members::Members;
@@ -54,5 +55,17 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<Exit> {
         identity.cluster_id,
     ))?;
     output.flush()?;
+    for address in args.peers.0.values() {
+        if let Some(ports) = ephemeral_ports_of(address) {
+            anstream::eprintln!(
+                "{} the system may give the port of {address} to any caller\n  \
+                 while a caller has it, the replica there cannot start: choose a port\n  \
+                 outside {} to {}, or reserve it (net.ipv4.ip_local_reserved_ports)",
+                "warning:".yellow().bold(),
+                ports.start(),
+                ports.end(),
+            );
+        }
+    }
     Ok(Exit::Done)
 }

@@ -181,13 +181,13 @@ fn started(place: &Place, process_id: u32) -> String {
 
 /// What to try next.
 fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> String {
-    let all: Vec<_> = endpoints.iter().map(Endpoint::as_str).collect();
-    let all = all.join(",");
     let mut text = format!("\nready: r{coordinator} coordinates. In another terminal, try\n");
     let program = env::args_os().next().map_or_else(|| "synod".into(), PathBuf::from);
     let program = shown(&program);
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "  export SYNOD_ENDPOINTS={all}");
+    for line in exports(endpoints) {
+        let _ = writeln!(text, "  {line}");
+    }
     for rest in ["submit hello world", "follow --from 1", "status"] {
         let _ = writeln!(text, "  {program} {rest}");
     }
@@ -196,6 +196,16 @@ fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> 
     }
     text.push_str("Ctrl-C stops all of them.");
     text
+}
+
+/// Commands that tell a shell the endpoints. With three on each line, they fit 80 columns.
+fn exports(endpoints: &[Endpoint]) -> Vec<String> {
+    let lines = endpoints.chunks(3).enumerate().map(|(index, some)| {
+        let some: Vec<_> = some.iter().map(Endpoint::as_str).collect();
+        let before = if index == 0 { "" } else { "$SYNOD_ENDPOINTS," };
+        format!("export SYNOD_ENDPOINTS={before}{}", some.join(","))
+    });
+    lines.collect()
 }
 
 /// A path that can be pasted into a shell, unless it is very unusual.

@@ -16,7 +16,7 @@ use crate::frames::FrameRoom;
 use crate::io::{Output, Serve};
 use crate::message::Message;
 use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
-use crate::prefix::{EntryDigest, PrefixHash, checkpoint_slots};
+use crate::prefix::{EntryDigest, Prefix, PrefixHash, checkpoint_slots};
 use crate::record::Content;
 
 /// The committed slots that are on their way to a replica.
@@ -43,11 +43,33 @@ impl<V: Value> Common<V> {
     pub(super) fn ask(&mut self, peer: ReplicaId, through: Slot, out: &mut Output<V>) {
         let on_its_way = self.catch_up.as_ref().filter(|catch_up| catch_up.from == peer);
         let asked = on_its_way.map_or(Slot::ZERO, |catch_up| catch_up.through);
-        let from = self.watermark().max(asked).next();
-        if from <= through && !self.disk_is_stalled() {
-            self.catch_up = Some(CatchUp { from: peer, through });
-            out.send(peer, Message::Ask { from, through, prefix: self.prefix() });
+        // What is held under the number of a coordinator is committed with what it serves.
+        let lacking = if self.forwards_to() == Some(peer) {
+            self.first_lacking(self.acceptor.promised())
+        } else {
+            self.watermark().next()
+        };
+        let from = lacking.max(asked.next());
+        if from > through {
+            return;
         }
+        if self.disk_is_stalled() {
+            // It asks again when the disk has room.
+            self.forget_asks();
+            return;
+        }
+        self.catch_up = Some(CatchUp { from: peer, through });
+        out.send(peer, Message::Ask { from, through, prefix: self.prefix() });
+    }
+
+    /// The disk is stalled, so nothing of what `peer` serves can be taken. Asks it to stop.
+    fn ask_for_nothing(&mut self, peer: ReplicaId, out: &mut Output<V>) {
+        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
+            let through = self.watermark();
+            let prefix = self.prefix();
+            out.send(peer, Message::Ask { from: through.next(), through, prefix });
+        }
+        self.forget_asks();
     }
 
     /// What was asked for is not on its way any more, for all that is known.
@@ -59,6 +81,9 @@ impl<V: Value> Common<V> {
     /// `peer` gets the committed slots in `slots`, as far as this replica has them. They join those that
     /// it is being served, if they follow on them, or replace them.
     pub(super) fn serve(&mut self, peer: ReplicaId, slots: SlotRange, out: &mut Output<V>) {
+        if slots.last < slots.first {
+            self.serving.remove(&peer);
+        }
         let first = slots.first.max(self.learner.log_starts_at());
         let last = slots.last.min(self.watermark());
         if slots.first == Slot::ZERO || first > last {
@@ -132,6 +157,18 @@ impl<V: Value> Common<V> {
 }
 
 impl<V: Value> Replica<V> {
+    /// The disk has room again: asks for what could not be asked for.
+    pub(super) fn ask_after_a_stall(&mut self, out: &mut Output<V>) {
+        let common = &mut self.common;
+        if common.asks_at_once
+            && let (Some(coordinator), Some(told)) = (common.forwards_to(), common.told)
+        {
+            common.asks_at_once = false;
+            common.ask(coordinator, told.through, out);
+        }
+        self.coordinate_when_elected(out);
+    }
+
     /// Takes in committed slots.
     ///
     /// They are written as committed, not under a number. Under the sender's number, a chosen value
@@ -143,13 +180,21 @@ impl<V: Value> Replica<V> {
         served: Served<V>,
         out: &mut Output<V>,
     ) {
-        let common = &mut self.common;
-        let Served { log_starts_at, first, watermark: theirs, .. } = served;
-        let next = common.watermark().next();
-        let is_possible = common.is_possible(first, &served.entries) && theirs <= Slot::MAX;
+        let Served { log_starts_at, first, before, watermark: theirs, .. } = served;
+        let is_possible = self.common.is_possible(first, &served.entries) && theirs <= Slot::MAX;
         if !is_possible || log_starts_at > first {
             return;
         }
+        // If it is the coordinator, all before the first slot may be held here already.
+        if self.common.forwards_to() == Some(from) {
+            let s = self.common.acceptor.promised();
+            let told = Prefix { through: Slot(first.0 - 1), hash: before, ..Prefix::default() };
+            if !self.commit_told(from, s, &told, out) {
+                return;
+            }
+        }
+        let common = &mut self.common;
+        let next = common.watermark().next();
         if first > next {
             // What comes before it was lost.
             if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == from) {
@@ -164,7 +209,7 @@ impl<V: Value> Replica<V> {
         let known = usize::try_from(next.above(first)).unwrap_or(usize::MAX);
         let news: Vec<_> = served.entries.into_iter().skip(known).collect();
         if common.disk_is_stalled() {
-            common.forget_asks();
+            common.ask_for_nothing(from, out);
             return;
         }
         if news.is_empty() {

@@ -10,13 +10,14 @@ use alloc::vec::Vec;
 use super::common::Common;
 use super::reads::Reads;
 use super::resend::room_of_resend;
-use super::{Replica, Role};
+use super::{Coordinator, Replica, Role};
 use crate::counted::CountedMap;
 use crate::entry::{Entry, Opening, Request, SubmissionId, Value};
 use crate::frames::{FrameRoom, in_frames, is_one_frame};
 use crate::io::{ClientAnswer, Output, SubmitRefused};
-use crate::message::Message;
-use crate::numbers::{ReplicaId, SessionId, Slot};
+use crate::limits::Limits;
+use crate::message::{Message, NotTakenReason};
+use crate::numbers::{ReplicaId, SequenceNumber, SessionId, Slot};
 use crate::sessions::{Known, RequestTable};
 
 /// What the clients of this replica wait for.
@@ -24,8 +25,12 @@ use crate::sessions::{Known, RequestTable};
 pub(crate) struct Clients<V> {
     /// What they submitted and was not delivered yet.
     submissions: CountedMap<SubmissionId, Entry<V>>,
-    /// Of these, the ones that are to be forwarded to the coordinator.
+    /// Of these, the ones that are to be forwarded to the coordinator. At the coordinator itself: those
+    /// that its queue had no room for.
     unforwarded: BTreeSet<SubmissionId>,
+    /// The coordinator of the promised number had no room, and has not said yet that it has. Until then,
+    /// nothing is forwarded.
+    waits_for_room: bool,
     pub(crate) reads: Reads,
 }
 
@@ -34,6 +39,7 @@ impl<V> Default for Clients<V> {
         Self {
             submissions: CountedMap::default(),
             unforwarded: BTreeSet::new(),
+            waits_for_room: false,
             reads: Reads::default(),
         }
     }
@@ -49,16 +55,48 @@ impl<V: Value> Clients<V> {
     pub(super) fn forward_anew(&mut self) {
         self.unforwarded.extend(self.submissions.items().keys());
         self.reads.forward_anew();
+        self.waits_for_room = false;
     }
 
-    /// This replica coordinates, and has nothing to forward.
-    pub(super) fn forward_nothing(&mut self) {
+    /// This replica coordinates. Of its own clients' submissions it has taken all but `no_room`.
+    pub(super) fn forward_only(&mut self, no_room: Vec<SubmissionId>) {
         self.unforwarded.clear();
+        self.unforwarded.extend(no_room);
         self.reads.take_unforwarded();
+        self.waits_for_room = false;
+    }
+
+    /// The coordinator has no room for these. What is not kept here is left out.
+    pub(super) fn hold(&mut self, submissions: impl IntoIterator<Item = SubmissionId>) {
+        let kept = self.submissions.items();
+        self.unforwarded.extend(submissions.into_iter().filter(|id| kept.contains_key(id)));
+    }
+
+    /// Takes a portion of the submissions that are to be forwarded.
+    pub(super) fn take_portion(&mut self, limits: &Limits) -> Vec<Entry<V>> {
+        let mut room = room_of_resend(limits);
+        let mut portion = Vec::new();
+        while let Some(entry) =
+            self.unforwarded.first().and_then(|id| self.submissions.items().get(id))
+            && room.take(entry.size_bytes())
+        {
+            portion.push(entry.clone());
+            self.unforwarded.pop_first();
+        }
+        portion
+    }
+
+    /// Whether nothing is forwarded until the coordinator has room.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits_for_room
+    }
+
+    /// The coordinator may have said that it has room, and that may be lost.
+    pub(super) fn try_without_room(&mut self) {
+        self.waits_for_room = false;
     }
 
     /// Whether something is to be forwarded as soon as the coordinator gives an order.
-    #[cfg(feature = "stateright")]
     pub(crate) fn has_unforwarded(&self) -> bool {
         !self.unforwarded.is_empty() || self.reads.are_unforwarded()
     }
@@ -82,7 +120,7 @@ impl<V: Value> Clients<V> {
         }
         if let Some(answer) = answer_of(id, common.learner.table()) {
             // Answers go by id, so this one also answers the copy that is kept.
-            self.submissions.remove(&id);
+            self.forget(&id);
             return Err(answer);
         }
         if self.waits_for(&id) {
@@ -102,8 +140,9 @@ impl<V: Value> Clients<V> {
     }
 
     /// A copy of a submission is committed. If it is delivered, the delivery answers its client. If the
-    /// application had it before this run, it is not delivered, and so it is answered here. What the
-    /// client has given up with it is answered too.
+    /// application had it before this run, it is not delivered, and so it is answered here. If it was
+    /// refused then, the table does not know, and another copy has to find out. What the client has given
+    /// up with it is answered too.
     pub(super) fn committed(
         &mut self,
         copy: &Copied,
@@ -115,9 +154,17 @@ impl<V: Value> Clients<V> {
             self.forget(&copy.submission);
         } else {
             self.answer_if_known(copy.submission, table, out);
+            self.hold([copy.submission]);
         }
-        if let SubmissionId::Request { session, .. } = copy.submission {
-            self.answer_given_up(session, copy.answered, table, out);
+        match (copy.submission, table.look_up(copy.submission)) {
+            (SubmissionId::Request { session, .. }, _) => {
+                self.answer_given_up(session, copy.answered, table, out);
+            }
+            // Numbers begin with 1. The coordinator, which knew the session already, took no request 0.
+            (SubmissionId::Open(_), Known::Delivered { slot }) => {
+                self.answer_given_up(SessionId(slot.0), 1, table, out);
+            }
+            _ => {}
         }
     }
 
@@ -219,15 +266,16 @@ impl<V: Value> Replica<V> {
     }
 
     /// Passes submissions of this replica's clients on to the coordinator: this replica, or another
-    /// if one is known. They are held back while much is on its way to that one already.
+    /// if one is known. They are held back while that one has no room, or while much is on its way to it
+    /// already.
     pub(super) fn pass_on(&mut self, submissions: Vec<Entry<V>>, out: &mut Output<V>) {
         let common = &self.common;
         if let Role::Coordinator(coordinator) = &mut self.role {
-            coordinator.enqueue(submissions, common.limits());
+            let no_room = coordinator.enqueue(submissions, common.limits());
+            self.clients.hold(no_room);
         } else if let Some(coordinator) = common.forwards_to() {
-            if common.full.contains(&coordinator) {
-                let ids = submissions.iter().filter_map(Entry::submission_id);
-                self.clients.unforwarded.extend(ids);
+            if common.full.contains(&coordinator) || self.clients.waits_for_room {
+                self.clients.hold(submissions.iter().filter_map(Entry::submission_id));
                 return;
             }
             for submissions in in_frames(submissions, FrameRoom::of(common.limits())) {
@@ -240,24 +288,21 @@ impl<V: Value> Replica<V> {
     /// has just given an order, so it takes what is forwarded.
     pub(super) fn forward_held_back(&mut self, out: &mut Output<V>) {
         let common = &self.common;
-        if common.forwards_to().is_none_or(|coordinator| common.full.contains(&coordinator)) {
+        let is_full = |coordinator| common.full.contains(&coordinator);
+        if common.forwards_to().is_none_or(is_full) || self.clients.waits_for_room {
             return;
         }
-        let Clients { submissions, unforwarded, reads } = &mut self.clients;
-        let mut room = room_of_resend(common.limits());
-        let mut portion = Vec::new();
-        while let Some(entry) = unforwarded.first().and_then(|id| submissions.items().get(id))
-            && room.take(entry.size_bytes())
-        {
-            portion.push(entry.clone());
-            unforwarded.pop_first();
-        }
-        let reads = reads.take_unforwarded();
+        let portion = self.clients.take_portion(common.limits());
+        let reads = self.clients.reads.take_unforwarded();
         self.pass_on(portion, out);
         self.pass_on_reads(&reads, out);
     }
 
     /// Takes in what `from` forwards. Only a coordinator does, and nothing is forwarded twice.
+    ///
+    /// What a candidate drops, or what there is no room for, is answered. What a follower drops is not.
+    /// Somebody who forwards to it has promised a number of it that is over, and will forward everything
+    /// under the next one.
     pub(super) fn take_forwarded(
         &mut self,
         from: ReplicaId,
@@ -265,25 +310,57 @@ impl<V: Value> Replica<V> {
         out: &mut Output<V>,
     ) {
         let common = &self.common;
-        let Role::Coordinator(coordinator) = &mut self.role else {
-            return;
-        };
         if !is_one_frame(&submissions, FrameRoom::of(common.limits())) {
             return;
         }
-        for entry in submissions {
-            let Some(submission) = entry.submission_id() else {
-                continue;
-            };
-            match common.learner.table().look_up(submission) {
-                Known::Delivered { slot } => {
-                    out.send(from, Message::Submitted { submission, slot });
-                }
-                // The origin learns it from the log.
-                Known::GivenUp => {}
-                Known::Nothing => coordinator.enqueue([entry], common.limits()),
+        let (s, reason, not_taken) = match &mut self.role {
+            Role::Coordinator(coordinator) => {
+                let not_taken = coordinator.take_forwarded(from, submissions, common, out);
+                coordinator.has_refused |= !not_taken.is_empty();
+                (coordinator.s, NotTakenReason::NoRoom, not_taken)
             }
+            Role::Candidate(candidate) => {
+                let all = submissions.iter().filter_map(Entry::submission_id).collect();
+                (candidate.s, NotTakenReason::Stands, all)
+            }
+            Role::Follower | Role::Canvassing(_) => return,
+        };
+        if !not_taken.is_empty() {
+            out.send(from, Message::NotTaken { s, reason, submissions: not_taken, reads: false });
         }
+    }
+
+    /// The owner of `s` has not taken what this replica forwarded.
+    pub(super) fn not_taken(
+        &mut self,
+        s: SequenceNumber,
+        from: ReplicaId,
+        reason: NotTakenReason,
+        submissions: &[SubmissionId],
+        reads: bool,
+    ) {
+        if !self.forwards_under(s, from) || !self.common.is_possible_list(submissions) {
+            return;
+        }
+        let clients = &mut self.clients;
+        clients.hold(submissions.iter().copied());
+        if reads {
+            clients.reads.forward_anew();
+        }
+        clients.waits_for_room |= reason == NotTakenReason::NoRoom;
+    }
+
+    /// The coordinator of `s` has room again.
+    pub(super) fn may_forward(&mut self, s: SequenceNumber, from: ReplicaId, out: &mut Output<V>) {
+        if self.forwards_under(s, from) {
+            self.clients.waits_for_room = false;
+            self.forward_held_back(out);
+        }
+    }
+
+    /// Whether this replica forwards to `from`, as the owner of `s`.
+    fn forwards_under(&self, s: SequenceNumber, from: ReplicaId) -> bool {
+        self.common.acceptor.promised() == s && self.common.forwards_to() == Some(from)
     }
 
     /// The coordinator says that a submission is in the log already. If this replica lacks that slot,
@@ -298,5 +375,33 @@ impl<V: Value> Replica<V> {
         if self.clients.waits_for(&submission) && slot <= Slot::MAX {
             self.common.ask(from, slot, out);
         }
+    }
+}
+
+impl<V: Value> Coordinator<V> {
+    /// Takes in what `from` forwards, but for what is in the log already. Returns what there is no room
+    /// for.
+    fn take_forwarded(
+        &mut self,
+        from: ReplicaId,
+        submissions: Vec<Entry<V>>,
+        common: &Common<V>,
+        out: &mut Output<V>,
+    ) -> Vec<SubmissionId> {
+        let mut not_taken = Vec::new();
+        for entry in submissions {
+            let Some(submission) = entry.submission_id() else {
+                continue;
+            };
+            match common.learner.table().look_up(submission) {
+                Known::Delivered { slot } => {
+                    out.send(from, Message::Submitted { submission, slot });
+                }
+                // The origin learns it from the log.
+                Known::GivenUp => {}
+                Known::Nothing => not_taken.extend(self.enqueue([entry], common.limits())),
+            }
+        }
+        not_taken
     }
 }

@@ -48,6 +48,9 @@ pub(crate) struct Common<V> {
     pub(crate) catch_up: Option<CatchUp>,
     /// What peers have asked for and were not sent yet. Nothing, while their last portion is leaving.
     pub(crate) serving: BTreeMap<ReplicaId, SlotRange>,
+    /// Committed entries that are not durable yet, and that the coordinator of the promised number has asked
+    /// to accept: each is acknowledged under that number when it is durable.
+    pub(crate) owed: BTreeMap<Slot, SequenceNumber>,
     /// The room for entries that was told to the coordinator of the promised number, after an accept
     /// went further.
     pub(crate) told_room: Option<Slot>,
@@ -81,6 +84,7 @@ impl<V: Value> Common<V> {
             asks_at_once: true,
             catch_up: None,
             serving: BTreeMap::new(),
+            owed: BTreeMap::new(),
             told_room: None,
             full: BTreeSet::new(),
             other_histories: BTreeMap::new(),
@@ -161,6 +165,7 @@ impl<V: Value> Common<V> {
             self.asks_at_once = true;
             self.told = None;
             self.told_room = None;
+            self.owed.clear();
         }
         is_new
     }
@@ -191,8 +196,10 @@ impl<V: Value> Common<V> {
                     for slot in slots.iter() {
                         let holds = self.acceptor.is_durable(slot, s)
                             || self.learner.is_durable(slot, s, self.constants.limits());
-                        if holds && s != SequenceNumber::NONE {
-                            accepted.insert((s, slot));
+                        if holds {
+                            let owed = self.owed.remove(&slot);
+                            let numbers = Some(s).filter(|s| *s != SequenceNumber::NONE);
+                            accepted.extend(numbers.into_iter().chain(owed).map(|s| (s, slot)));
                         }
                     }
                 }

@@ -7,7 +7,8 @@
 //! 4.2).
 //!
 //! Submissions wait in a queue until the window, the disk and the acceptor have room. Slots that an
-//! election must finish wait for nothing.
+//! election must finish wait for nothing. What the queue has no room for is not taken: its origin is told,
+//! and told again when there is room.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -16,14 +17,15 @@ use super::clients::Clients;
 use super::commit::commit_held;
 use super::common::Common;
 use super::push::HeldBack;
+use super::reads::Reads;
 use super::rounds::Rounds;
 use crate::configuration::{Configuration, MemberSet};
 use crate::counted::CountedQueue;
-use crate::entry::{Entry, SubmissionId, Value};
+use crate::entry::{ENTRY_BYTES, Entry, SubmissionId, Value};
 use crate::frames::{EntryRange, FrameRoom};
 use crate::io::Output;
 use crate::limits::Limits;
-use crate::message::Order;
+use crate::message::{Message, Order};
 use crate::numbers::{ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
 use crate::prefix::Prefix;
 
@@ -48,6 +50,8 @@ pub(crate) struct Coordinator<V> {
     /// What is held back from followers. Most of the time that is nothing.
     pub(super) held_back: BTreeMap<ReplicaId, HeldBack>,
     pub(crate) rounds: Rounds,
+    /// A replica forwarded something that there was no room for, and is to be told when there is.
+    pub(super) has_refused: bool,
 }
 
 impl<V: Value> Coordinator<V> {
@@ -71,6 +75,7 @@ impl<V: Value> Coordinator<V> {
             repeat_through: Slot::ZERO,
             held_back: BTreeMap::new(),
             rounds: Rounds::default(),
+            has_refused: false,
         };
         common.suspects = false;
         out.election_advances = true;
@@ -79,9 +84,10 @@ impl<V: Value> Coordinator<V> {
         }
         coordinator.open(chosen, common, out);
         coordinator.rounds.begin(s, common, out);
-        coordinator.enqueue(clients.submissions().cloned(), common.limits());
-        clients.forward_nothing();
-        coordinator.take_reads(common.me, common.run, &clients.reads.unanswered(), common);
+        let no_room = coordinator.enqueue(clients.submissions().cloned(), common.limits());
+        clients.forward_only(no_room);
+        let unanswered = clients.reads.unanswered();
+        coordinator.take_own_reads(&unanswered, common, &mut clients.reads);
         coordinator
     }
 
@@ -95,15 +101,24 @@ impl<V: Value> Coordinator<V> {
     ) {
         self.commit_acknowledged(common, clients, out);
         self.open_for_queue(common, out);
-        // A read may be told of a slot that the election must finish. Until that slot is committed it
-        // may still be lost with this coordinator, and the read would wait for it for ever.
-        if self.last_promised <= common.watermark() {
-            self.rounds.confirm_reads(self.s, common, &mut clients.reads, out);
+        self.confirm_reads(common, clients, out);
+        if self.take_more(common, clients, out) {
+            self.open_for_queue(common, out);
+            self.confirm_reads(common, clients, out);
         }
         let watermark = common.watermark();
         if self.announced < watermark {
             self.announced = watermark;
             common.order_others(self.s, Order::Commit { prefix: common.prefix() }, out);
+        }
+    }
+
+    /// Tells reads at which slots they are served, once a round that began after them is answered.
+    fn confirm_reads(&mut self, common: &Common<V>, clients: &mut Clients<V>, out: &mut Output<V>) {
+        // A read may be told of a slot that the election must finish. Until that slot is committed it
+        // may still be lost with this coordinator, and the read would wait for it for ever.
+        if self.last_promised <= common.watermark() {
+            self.rounds.confirm_reads(self.s, common, &mut clients.reads, out);
         }
     }
 
@@ -157,25 +172,66 @@ impl<V: Value> Coordinator<V> {
         self.open(EntryRange { first, entries }, common, out);
     }
 
-    /// Lets submissions wait for the window. It leaves out those that wait already, those that are in
-    /// an open slot, and those that there is no room for.
+    /// Lets submissions wait for the window. It leaves out those that wait already, and those that are in
+    /// an open slot. Returns those that there is no room for.
     pub(super) fn enqueue(
         &mut self,
         submissions: impl IntoIterator<Item = Entry<V>>,
         limits: &Limits,
-    ) {
+    ) -> Vec<SubmissionId> {
+        let mut no_room = Vec::new();
         for entry in submissions {
+            let is_new =
+                |id: &SubmissionId| entry.is_within(limits) && !self.known.contains_key(id);
+            let Some(id) = entry.submission_id().filter(is_new) else {
+                continue;
+            };
             let queue_bytes = self.queue.size_bytes().saturating_add(entry.size_bytes());
-            if let Some(id) = entry.submission_id()
-                && entry.is_within(limits)
-                && self.queue.count() < limits.queued_submissions_max
+            if self.queue.count() < limits.queued_submissions_max
                 && queue_bytes <= limits.queued_bytes_max
-                && !self.known.contains_key(&id)
             {
                 self.known.insert(id, 1);
                 self.queue.push_back(entry);
+            } else {
+                no_room.push(id);
             }
         }
+        no_room
+    }
+
+    /// When there is room again, tells the others, and takes a portion of what the clients of this
+    /// replica wait for and there was no room for. False if there is nothing of that.
+    fn take_more(
+        &mut self,
+        common: &Common<V>,
+        clients: &mut Clients<V>,
+        out: &mut Output<V>,
+    ) -> bool {
+        if !self.has_room_again(common.limits()) {
+            return false;
+        }
+        if core::mem::take(&mut self.has_refused) {
+            out.send_to_others(Message::Forward { s: self.s });
+        }
+        if !clients.has_unforwarded() {
+            return false;
+        }
+        let no_room = self.enqueue(clients.take_portion(common.limits()), common.limits());
+        clients.hold(no_room);
+        let reads = clients.reads.take_unforwarded();
+        self.take_own_reads(&reads, common, &mut clients.reads);
+        true
+    }
+
+    /// Whether there is much room again for what is forwarded. If there were only a little, it would be
+    /// used up before all others hear of it, and they would forward again and again. There is room for at
+    /// least one submission, whatever its size.
+    fn has_room_again(&self, limits: &Limits) -> bool {
+        let largest = limits.value_bytes_max.saturating_add(ENTRY_BYTES);
+        let free_bytes = limits.queued_bytes_max.saturating_sub(self.queue.size_bytes());
+        self.queue.count() <= limits.queued_submissions_max / 2
+            && free_bytes >= largest.max(limits.queued_bytes_max / 2)
+            && self.rounds.reads() <= limits.reads_max / 2
     }
 
     /// The follower `replica`, which has committed `prefix`, has durably taken what was asked for in
@@ -279,7 +335,7 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Takes in reads of the run `run` of `from`.
+    /// Takes in reads of the run `run` of `from`. False if there is no room for all of them.
     ///
     /// Everything that any replica has committed by now is at or below the larger of two slots. This
     /// replica's watermark covers what was committed under its own number. What was committed before
@@ -290,8 +346,16 @@ impl<V: Value> Coordinator<V> {
         run: Run,
         ids: &[ReadId],
         common: &Common<V>,
-    ) {
+    ) -> bool {
         let slot = common.watermark().max(self.last_promised);
-        self.rounds.take_reads(from, run, ids, slot, common.limits().reads_max);
+        self.rounds.take_reads(from, run, ids, slot, common.limits().reads_max)
+    }
+
+    /// Takes in `ids`, of the `reads` of this replica's clients. If there is no room for all of them,
+    /// they come again when there is.
+    pub(super) fn take_own_reads(&mut self, ids: &[ReadId], common: &Common<V>, reads: &mut Reads) {
+        if !self.take_reads(common.me, common.run, ids, common) {
+            reads.forward_anew();
+        }
     }
 }

@@ -114,8 +114,8 @@ impl<V: Value> Replica<V> {
             }
         }
         // A round says nothing of what is on its way. An accept shows that accepts arrive again.
-        let is_asked = common.told.is_some() && !common.disk_is_stalled();
-        if is_asked || accepted_from.is_some() {
+        let waits_for_disk = common.told.is_some() && common.disk_is_stalled();
+        if (common.told.is_some() || accepted_from.is_some()) && !waits_for_disk {
             common.asks_at_once = false;
         }
         self.forward_held_back(out);
@@ -126,7 +126,7 @@ impl<V: Value> Replica<V> {
     ///
     /// The hashes are compared before. If some entry is lacking, that cannot be done. Then nothing is
     /// committed yet: an accept tells what was committed when it left, so that is reached soon.
-    fn commit_told(
+    pub(super) fn commit_told(
         &mut self,
         from: ReplicaId,
         s: SequenceNumber,
@@ -166,6 +166,8 @@ struct Judged<V> {
     to_write: EntryRanges<V>,
     /// They are in place, durably: to be acknowledged at once.
     in_place: RangeBuilder,
+    /// They are committed, and not durable yet: to be acknowledged when they are.
+    to_owe: Vec<Slot>,
     /// The first slot in which another entry is committed, or one that is no longer in memory.
     overtaken: Option<Slot>,
     /// There was no room for all of them.
@@ -212,8 +214,9 @@ impl<V: Value> Common<V> {
     ) {
         let is_new_number = self.raise_promise(s);
         let slots = (first.0..).map(Slot);
-        let Judged { to_write, in_place, overtaken, beyond_limit } =
+        let Judged { to_write, in_place, to_owe, overtaken, beyond_limit } =
             self.judge_all(from, s, slots.zip(entries), out);
+        self.owed.extend(to_owe.into_iter().map(|slot| (slot, s)));
         if to_write.is_empty() && is_new_number {
             self.write(Content::Promised(s), out);
         }
@@ -245,7 +248,9 @@ impl<V: Value> Common<V> {
     ) -> Judged<V> {
         let mut to_write = EntryRanges::new();
         let mut in_place = RangeBuilder::default();
+        let mut to_owe = Vec::new();
         let mut overtaken = None;
+        let mut beyond_limit = false;
         let mut accepted_bytes = self.acceptor.size_bytes();
         for (slot, entry) in entries {
             match self.learner.compare(slot, &entry) {
@@ -254,8 +259,10 @@ impl<V: Value> Common<V> {
                     in_place.push(slot);
                     continue;
                 }
-                // It is acknowledged when the accept is repeated.
-                Compared::SameNotDurable => continue,
+                Compared::SameNotDurable => {
+                    to_owe.push(slot);
+                    continue;
+                }
                 Compared::Other | Compared::Unknown => {
                     overtaken = overtaken.or(Some(slot));
                     continue;
@@ -271,13 +278,14 @@ impl<V: Value> Common<V> {
                         .saturating_sub(overwritten.map_or(0, |held| held.entry.size_bytes()))
                         .saturating_add(entry.size_bytes());
                     if !self.has_room(slot, accepted_bytes) {
-                        return Judged { to_write, in_place, overtaken, beyond_limit: true };
+                        beyond_limit = true;
+                        break;
                     }
                     to_write.push(slot, entry);
                 }
             }
         }
-        Judged { to_write, in_place, overtaken, beyond_limit: false }
+        Judged { to_write, in_place, to_owe, overtaken, beyond_limit }
     }
 
     /// Whether there is room for an entry in `slot` with which the acceptor would hold
@@ -290,7 +298,7 @@ impl<V: Value> Common<V> {
         !self.disk_is_stalled() && ahead <= limits.accepted_slots_max && has_bytes
     }
 
-    /// Every entry in a slot up to this one would be taken, or is held already.
+    /// Every entry in a slot up to this one would be taken, or is held already under the promised number.
     fn room_through(&self) -> Slot {
         let (limits, watermark) = (self.limits(), self.watermark());
         let largest = limits.value_bytes_max.saturating_add(ENTRY_BYTES);
@@ -300,7 +308,9 @@ impl<V: Value> Common<V> {
             return watermark.plus(limits.accepted_slots_max);
         }
         let lowest = if self.disk_is_stalled() { watermark } else { watermark.next() };
-        let held = self.acceptor.accepted().range(lowest.next()..).map(|(slot, _)| *slot);
+        let promised = self.acceptor.promised();
+        let held = self.acceptor.accepted().range(lowest.next()..);
+        let held = held.take_while(|(_, held)| held.s == promised).map(|(slot, _)| *slot);
         held.zip(lowest.next().0..)
             .take_while(|(slot, next)| slot.0 == *next)
             .last()
@@ -309,12 +319,13 @@ impl<V: Value> Common<V> {
 
     /// An accept went further than there is room. The coordinator is told, and pushes no more. What is
     /// committed meanwhile has to be asked for.
+    ///
+    /// It is told each time, also if it was told the same before: meanwhile it may have opened slots that
+    /// go further.
     fn refuse_beyond_room(&mut self, s: SequenceNumber, out: &mut Output<V>) {
         let through = self.room_through();
-        if self.told_room != Some(through) {
-            self.told_room = Some(through);
-            self.reply(s, Reply::Room { through }, out);
-        }
+        self.told_room = Some(through);
+        self.reply(s, Reply::Room { through }, out);
     }
 
     /// An accept of slots from `first` on was taken. If nothing is lacking before it, this replica keeps
@@ -330,7 +341,7 @@ impl<V: Value> Common<V> {
     }
 
     /// The first slot above the watermark that holds nothing under `s`.
-    fn first_lacking(&self, s: SequenceNumber) -> Slot {
+    pub(super) fn first_lacking(&self, s: SequenceNumber) -> Slot {
         let mut next = self.watermark().next();
         for (slot, held) in self.acceptor.accepted() {
             if *slot != next || held.s != s {
@@ -346,11 +357,13 @@ impl<V: Value> Common<V> {
         self.room_through() >= self.watermark().plus(self.limits().accepted_slots_max)
     }
 
-    /// Tells the coordinator when there is much more room than it was told of.
+    /// Tells the coordinator when there is much more room than it was told of; or any, if it was told of
+    /// none above the watermark. Then it may wait for this replica to commit anything.
     pub(super) fn tell_room(&mut self, out: &mut Output<V>) {
         if let Some(told) = self.told_room {
             let through = self.room_through();
-            if through.above(told) >= self.limits().accepted_slots_max.div_ceil(4) {
+            let is_much = through.above(told) >= self.limits().accepted_slots_max.div_ceil(4);
+            if is_much || (told <= self.watermark() && self.watermark() < through) {
                 self.told_room = Some(through);
                 self.reply(self.acceptor.promised(), Reply::Room { through }, out);
             }

@@ -82,6 +82,13 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
+    /// `member` asks for the committed slots up to `through`, so they need not be pushed.
+    pub(super) fn take_ask(&mut self, member: ReplicaId, through: Slot) {
+        if let Some(held) = self.held_back.get_mut(&member) {
+            held.pushed_through = held.pushed_through.max(through);
+        }
+    }
+
     /// Pushes a portion of what is held back from each member that has room for more; or from `only` one.
     pub(super) fn push_held_back(
         &mut self,
@@ -113,9 +120,13 @@ impl<V: Value> Coordinator<V> {
     ) {
         let watermark = common.watermark();
         if held.pushed_through < watermark {
-            // Nothing tells it that these were never sent, unless a later slot is pushed. If it has no
-            // room, it knows, and asks.
-            if self.open.is_empty() && held.room_through == Slot::MAX {
+            // Nothing tells it that these were never sent, unless a later slot is pushed. If it has told
+            // how far it has room, it knows, and asks; or it takes an older accept first, and tells that
+            // it has all room again.
+            if self.open.is_empty() && held.room_through < Slot::MAX {
+                return;
+            }
+            if self.open.is_empty() {
                 let first = held.pushed_through.next();
                 common.serve(member, SlotRange { first, last: watermark }, out);
             }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use super::{Replica, Role};
 use crate::entry::Value;
 use crate::io::{ClientAnswer, Output};
-use crate::message::Message;
+use crate::message::{Message, NotTakenReason};
 use crate::numbers::{ReadId, ReplicaId, Run, Slot};
 
 /// The reads of this replica's clients.
@@ -41,13 +41,12 @@ impl Reads {
         self.unforwarded = !self.asked.is_empty();
     }
 
-    /// Takes the reads that are to be forwarded.
+    /// Takes the reads that are to be forwarded, or that the coordinator, this replica, had no room for.
     pub(super) fn take_unforwarded(&mut self) -> Vec<ReadId> {
         if core::mem::take(&mut self.unforwarded) { self.unanswered() } else { Vec::new() }
     }
 
     /// Whether reads are to be forwarded.
-    #[cfg(feature = "stateright")]
     pub(super) fn are_unforwarded(&self) -> bool {
         self.unforwarded
     }
@@ -103,12 +102,16 @@ impl<V: Value> Replica<V> {
     }
 
     /// Passes reads of this replica's clients on to the coordinator: this replica, or another if one
-    /// is known.
+    /// is known. They are held back while that one has no room.
     pub(super) fn pass_on_reads(&mut self, ids: &[ReadId], out: &mut Output<V>) {
         let common = &self.common;
         if let Role::Coordinator(coordinator) = &mut self.role {
-            coordinator.take_reads(common.me, common.run, ids, common);
+            coordinator.take_own_reads(ids, common, &mut self.clients.reads);
         } else if let Some(coordinator) = common.forwards_to() {
+            if self.clients.waits_for_room() {
+                self.clients.reads.forward_anew();
+                return;
+            }
             for ids in common.in_lists(ids) {
                 out.send(coordinator, Message::Read { run: common.run, ids });
             }
@@ -116,11 +119,29 @@ impl<V: Value> Replica<V> {
     }
 
     /// Takes in reads that `from` forwards. Only a coordinator does.
-    pub(super) fn take_forwarded_reads(&mut self, from: ReplicaId, run: Run, ids: &[ReadId]) {
-        if let Role::Coordinator(coordinator) = &mut self.role
-            && self.common.is_possible_list(ids)
-        {
-            coordinator.take_reads(from, run, ids, &self.common);
+    pub(super) fn take_forwarded_reads(
+        &mut self,
+        from: ReplicaId,
+        run: Run,
+        ids: &[ReadId],
+        out: &mut Output<V>,
+    ) {
+        let common = &self.common;
+        if !common.is_possible_list(ids) {
+            return;
         }
+        let (s, reason) = match &mut self.role {
+            Role::Coordinator(coordinator) => {
+                if coordinator.take_reads(from, run, ids, common) {
+                    return;
+                }
+                coordinator.has_refused = true;
+                (coordinator.s, NotTakenReason::NoRoom)
+            }
+            Role::Candidate(candidate) => (candidate.s, NotTakenReason::Stands),
+            Role::Follower | Role::Canvassing(_) => return,
+        };
+        let submissions = Vec::new();
+        out.send(from, Message::NotTaken { s, reason, submissions, reads: true });
     }
 }

@@ -34,7 +34,6 @@ impl<V: Value> Replica<V> {
         // It may have started anew, with another data directory.
         common.other_histories.remove(&peer);
         common.full.remove(&peer);
-        common.serving.remove(&peer);
         if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             common.forget_asks();
         }
@@ -108,6 +107,7 @@ impl<V: Value> Replica<V> {
     /// coordinator.
     fn resend_for_clients(&mut self, out: &mut Output<V>) {
         self.clients.answer_all_known(self.common.learner.table(), out);
+        self.clients.try_without_room();
         let mut room = room_of_resend(self.common.limits());
         let submissions = self.clients.submissions();
         let submissions: Vec<Entry<V>> =

@@ -113,8 +113,13 @@ impl Rounds {
         is_news
     }
 
+    /// How many reads wait for a round.
+    pub(super) fn reads(&self) -> u64 {
+        (self.confirmed_by_this.len() + self.confirmed_by_next.len()) as u64
+    }
+
     /// Takes in reads that arrive now from the run `run` of `from`, to be read at `slot`. It leaves out
-    /// those that wait already, and those beyond the limit.
+    /// those that wait already, and those beyond the limit. False if there were any beyond the limit.
     pub(super) fn take_reads(
         &mut self,
         from: ReplicaId,
@@ -122,14 +127,22 @@ impl Rounds {
         ids: &[ReadId],
         slot: Slot,
         reads_max: u64,
-    ) {
+    ) -> bool {
+        let mut room_for_all = true;
         for &id in ids {
             let read = WaitingRead { from, run, id };
-            let waiting = self.confirmed_by_this.len() + self.confirmed_by_next.len();
-            if (waiting as u64) < reads_max && !self.confirmed_by_this.contains_key(&read) {
-                self.confirmed_by_next.entry(read).or_insert(slot);
+            if self.confirmed_by_this.contains_key(&read)
+                || self.confirmed_by_next.contains_key(&read)
+            {
+                continue;
+            }
+            if self.reads() < reads_max {
+                self.confirmed_by_next.insert(read, slot);
+            } else {
+                room_for_all = false;
             }
         }
+        room_for_all
     }
 
     /// If the newest round is answered, tells the reads that it confirms their slots, and begins a round

@@ -8,7 +8,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::entry::{Entry, Opening, Request, SubmissionId};
-use crate::message::{Message, Order, Promise, Reply};
+use crate::message::{Message, NotTakenReason, Order, Promise, Reply};
 use crate::numbers::{ReadId, Run, SequenceNumber, Slot};
 use crate::prefix::Prefix;
 use crate::record::{Content, Record};
@@ -89,11 +89,13 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
         Message::Order { .. }
         | Message::Committed { .. }
         | Message::Submit { .. }
-        | Message::Compare { .. } => "tells",
+        | Message::Compare { .. }
+        | Message::Forward { .. } => "tells",
         Message::Reply { .. }
         | Message::Reject { .. }
         | Message::Submitted { .. }
-        | Message::ReadAt { .. } => "answers",
+        | Message::ReadAt { .. }
+        | Message::NotTaken { .. } => "answers",
     };
     format!("r{from} {verb} r{to}: {}", self::message(message))
 }
@@ -138,6 +140,16 @@ pub(crate) fn message(message: &Message<u8>) -> String {
         Message::ReadAt { run, ids, slot } => {
             format!("{} at slot {slot}{}", reads(ids), run_text(*run))
         }
+        Message::NotTaken { s, reason, submissions, reads } => {
+            let reads = reads.then(|| "reads".into());
+            let what: Vec<_> = submissions.iter().map(|it| submission(*it)).chain(reads).collect();
+            let reason = match reason {
+                NotTakenReason::Stands => "no coordinator yet",
+                NotTakenReason::NoRoom => "no room",
+            };
+            format!("{} not taken under {s}: {reason}", what.join(", "))
+        }
+        Message::Forward { s } => format!("room again under {s}"),
     }
 }
 

@@ -12,7 +12,7 @@ use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
 use super::scenario::{MessageKind, Scenario};
 use super::state::ClusterState;
 use crate::entry::{Entry, Request};
-use crate::message::{Message, Order, Reply};
+use crate::message::{Message, NotTakenReason, Order, Reply};
 use crate::numbers::{SequenceNumber, Slot};
 use crate::replica::Role;
 use crate::sessions::{DeliveryRefused, Verdict};
@@ -147,6 +147,11 @@ impl World {
                 self.scenario.crashes > 0 && state.remaining.crashes == 0
             }
             Witness::SubmissionForwarded => self.has_in_flight(state, MessageKind::Submit),
+            Witness::SubmissionNotTaken => state.in_flight.iter().any(|id| {
+                let message = &self.envelope(*id).message;
+                let no_room = NotTakenReason::NoRoom;
+                matches!(message, Message::NotTaken { reason, .. } if *reason == no_room)
+            }),
             Witness::RequestOvertakes => {
                 let numbers = self.committed_entries(state).filter_map(|entry| match entry {
                     Entry::Request(Request { number, .. }) => Some(*number),

@@ -77,6 +77,10 @@ pub(crate) fn is_dead(
                 || submissions.iter().all(|entry| is_settled(entry, recipient))
         }
         Message::Read { .. } => !may_coordinate(scenario, recipient),
+        // They matter only to one who forwards to the owner of `s`, and the promise never falls.
+        Message::NotTaken { s, .. } | Message::Forward { s } => {
+            *s < recipient.summary.promise_floor
+        }
         // An answer matters only to the run that asked, and only while it waits. A run asks once.
         Message::ReadAt { run, ids, .. } => {
             *run != recipient.summary.run
@@ -131,9 +135,10 @@ fn order_is_dead(
     // does not use a smaller number itself, hearing `s` once more changes nothing. Then only what the
     // order itself asks for can matter.
     let heard_for_good = to.heard_floor >= s && (to.own == SequenceNumber::NONE || to.own >= s);
-    // An order of a coordinator makes its recipient forward what clients wait for. Only a new promise,
-    // above `s`, leaves anything to be forwarded again.
-    if to.has_unforwarded && !matches!(order, Order::Canvass { .. } | Order::Propose { .. }) {
+    // An order of a coordinator makes its recipient forward what clients wait for. A new promise, above
+    // `s`, leaves something to be forwarded again; and so does what was not taken.
+    let may_forward = to.has_unforwarded || !scenario.loses.contains(MessageKind::NotTaken);
+    if may_forward && !matches!(order, Order::Canvass { .. } | Order::Propose { .. }) {
         return false;
     }
     match order {

@@ -98,6 +98,8 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
         Message::Submitted { .. } => MessageKind::Submitted,
         Message::Read { .. } => MessageKind::Read,
         Message::ReadAt { .. } => MessageKind::ReadAt,
+        Message::NotTaken { .. } => MessageKind::NotTaken,
+        Message::Forward { .. } => MessageKind::Forward,
     }
 }
 

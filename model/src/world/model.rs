@@ -293,6 +293,8 @@ impl World {
                 // It matters only to asks, and the world serves unasked.
                 local.replica.common.forget_asks();
             }
+            // What is owed would be sent as well if the accept, which stays in flight, came again.
+            local.replica.common.owed.clear();
             if !self.keeps_prefixes {
                 sent.iter_mut().for_each(Envelope::tell_no_prefix);
             }

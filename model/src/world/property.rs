@@ -116,6 +116,7 @@ properties! {
         CandidateLags = "a candidate lacks what a promiser knows",
         AllCrashesHappened = "all crashes have happened",
         SubmissionForwarded = "a submission is forwarded",
+        SubmissionNotTaken = "a coordinator has no room for a forwarded submission",
         RequestOvertakes = "a request overtakes an earlier one",
         LagsBehindTail = "a replica lags behind another's tail",
         AcceptHeldBack = "an accept is held back from a follower without room",

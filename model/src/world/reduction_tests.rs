@@ -12,8 +12,11 @@ use super::actions::Action;
 use super::intern::digest;
 use super::model::World;
 use super::outcomes::EventKey;
-use super::scenario::{ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission};
+use super::scenario::{
+    ASIDE, MessageKind, MessageKinds, Replicas, Scenario, ScenarioSubmission, small_limits,
+};
 use super::state::ClusterState;
+use crate::limits::Limits;
 
 const NONE: Replicas = Replicas::NONE;
 
@@ -302,6 +305,30 @@ fn forwarding() {
     let submit_anywhere = true;
     let resend = true;
     check(Scenario { submissions, submit_anywhere, resend, loses, ..Scenario::new(3, 1, &[3]) });
+}
+
+#[test]
+fn a_full_queue() {
+    let submissions = Vec::from([request(1, &[0]), request(2, &[1]), request(3, &[1])]);
+    let loses = ASIDE.without(MessageKinds::of(&[
+        MessageKind::Submit,
+        MessageKind::NotTaken,
+        MessageKind::Forward,
+    ]));
+    let submit_anywhere = true;
+    let limits = Limits { open_slots_max: 1, queued_submissions_max: 1, ..small_limits() };
+    let only = |id| Replicas::of(&[id]);
+    let hears = [only(1), only(0), NONE, NONE, NONE];
+    let catch_up = Replicas::NONE;
+    check(Scenario {
+        limits,
+        submissions,
+        submit_anywhere,
+        catch_up,
+        hears,
+        loses,
+        ..Scenario::new(3, 2, &[3, 4])
+    });
 }
 
 #[test]

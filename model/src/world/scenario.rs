@@ -95,6 +95,10 @@ pub enum MessageKind {
     Read,
     /// Answers forwarded reads.
     ReadAt,
+    /// Answers what was forwarded and not taken.
+    NotTaken,
+    /// Tells that there is room for what is forwarded.
+    Forward,
 }
 
 impl MessageKind {
@@ -118,10 +122,12 @@ impl MessageKind {
         (Self::Submitted, "submitted"),
         (Self::Read, "read"),
         (Self::ReadAt, "read-at"),
+        (Self::NotTaken, "not-taken"),
+        (Self::Forward, "forward"),
     ];
 
     /// The last variant. A kind that is added makes the list above too short, and does not compile.
-    const LAST: Self = Self::ReadAt;
+    const LAST: Self = Self::Forward;
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -177,6 +183,8 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Submitted,
     MessageKind::Read,
     MessageKind::ReadAt,
+    MessageKind::NotTaken,
+    MessageKind::Forward,
 ]);
 
 /// Something that a client may submit.

@@ -308,8 +308,10 @@ impl Cluster {
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
             if !self.nodes[at].isolated && !self.nodes[other].isolated {
                 let peer = self.nodes[other].id;
-                self.step(at, Input::Reconnected { peer });
-                self.step(other, Input::Reconnected { peer: id });
+                for (at, peer) in [(at, peer), (other, id)] {
+                    self.step(at, Input::NotServed { peer });
+                    self.step(at, Input::Reconnected { peer });
+                }
             }
         }
     }

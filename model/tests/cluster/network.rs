@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 18;
+pub(crate) const KINDS: usize = 20;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -59,5 +59,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
         Message::Submitted { .. } => "submitted",
         Message::Read { .. } => "read",
         Message::ReadAt { .. } => "read_at",
+        Message::NotTaken { .. } => "not_taken",
+        Message::Forward { .. } => "forward",
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, Opening, Order, OtherHistory,
-    Prefix, ReadId, Reply, Request, RoleName, Slot, SubmissionId, SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, NotTakenReason, Opening, Order,
+    OtherHistory, Prefix, ReadId, Reply, Request, RoleName, Slot, SubmissionId, SubmitRefused,
+    Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -132,6 +133,16 @@ pub(crate) fn message(message: &Message<V>) -> String {
         Message::ReadAt { run, ids, slot } => {
             format!("{kind} {} run={run} at={slot}", reads(ids))
         }
+        Message::NotTaken { s, reason, submissions, reads } => {
+            let submissions = submissions.iter().map(|it| submission(*it) + " ");
+            let reads = if *reads { "reads " } else { "" };
+            let reason = match reason {
+                NotTakenReason::Stands => "stands",
+                NotTakenReason::NoRoom => "no room",
+            };
+            format!("{kind} s={s} {}{reads}({reason})", submissions.collect::<String>())
+        }
+        Message::Forward { s } => format!("{kind} s={s}"),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use synod_model::{ClientAnswer, Delivered, Entry, Input, Replica, Slot, Verdict};
+use synod_model::{ClientAnswer, Delivered, Entry, Input, Replica, Slot, SubmissionId, Verdict};
 
 use crate::check;
 use crate::cluster::disk::Written;
@@ -26,7 +26,7 @@ fn nothing_breaks_a_promise() {
 /// delivered. Tries every majority, and all replicas together.
 #[test]
 fn a_majority_that_runs_for_long_enough_agrees() {
-    check(400, &schedules(20..300), |schedule| {
+    check(1_000, &schedules(20..300), |schedule| {
         let replicas = usize::from(schedule.replicas);
         let needed = replicas / 2 + 1;
         for silent in 0..1usize << replicas {
@@ -112,8 +112,8 @@ fn the_same_inputs_have_the_same_outputs() {
 enum Repair {
     /// The shell gives a resend of everything, again and again.
     Resend,
-    /// The shell says once that all connections were made anew. Then nothing is lost. Only what a
-    /// coordinator has no room for in its queue waits for a resend.
+    /// The shell says once that all connections were made anew. Then nothing is lost. Clients submit and
+    /// read during the elections that follow. There are heartbeats, and no resend.
     Reconnected,
 }
 
@@ -138,6 +138,7 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize], repair: Repair) {
         for &other in runs.iter().filter(|other| **other != at) {
             let peer = cluster.nodes[other].id;
             if repair == Repair::Reconnected {
+                cluster.step(at, Input::NotServed { peer });
                 cluster.step(at, Input::Reconnected { peer });
             }
             cluster.step(at, Input::Drained { peer });
@@ -153,23 +154,44 @@ fn comes_to_agree(cluster: &mut Cluster, runs: &[usize], repair: Repair) {
                 cluster.step(at, Input::Suspect);
             }
             cluster.step(runs[0], Input::Elect { canvass: true });
+            if repair == Repair::Reconnected {
+                clients_come_during_an_election(cluster, runs);
+            }
             cluster.stabilize();
         }
         for &at in runs {
-            let waits_for_room =
-                has_same_log(cluster, runs) && runs.iter().any(|&it| cluster.coordinates(it));
             let input = match repair {
-                Repair::Reconnected if !waits_for_room => Input::Heartbeat,
-                _ => Input::Resend,
+                Repair::Reconnected => Input::Heartbeat,
+                Repair::Resend => Input::Resend,
             };
             cluster.step(at, input);
         }
     }
-    panic!("{runs:?} never agree:\n{}", crate::cluster::text::status(cluster));
+    let waiting =
+        runs.iter().map(|&at| (at, &cluster.nodes[at].submissions, &cluster.nodes[at].reads));
+    let waiting: Vec<_> = waiting.collect();
+    let status = crate::cluster::text::status(cluster);
+    panic!("{runs:?} never agree:\n{status}unanswered submissions and reads: {waiting:?}");
+}
+
+/// Delivers some of what an election takes. Then a client of each replica submits and reads.
+fn clients_come_during_an_election(cluster: &mut Cluster, runs: &[usize]) {
+    for _ in 0..cluster.network.sent.len() % 6 {
+        for &at in runs {
+            cluster.sync(at, usize::MAX);
+        }
+        for index in cluster.network.pending() {
+            cluster.deliver(index);
+        }
+    }
+    for &at in runs {
+        Act::Submit { at, ahead: at as u64 }.happen(cluster);
+        Act::Read { at }.happen(cluster);
+    }
 }
 
 /// Whether the replicas `runs` obey one coordinator and have the same log, the coordinator has no open
-/// slot, and every client has its answer.
+/// slot, and every client has its answer, except for retries of what the log has refused.
 ///
 /// An entry that was accepted under an older number may stay above the watermark. The coordinator was
 /// elected without it, and overwrites it with the next submission.
@@ -178,8 +200,17 @@ fn agree(cluster: &Cluster, runs: &[usize]) -> bool {
         && runs.iter().any(|&at| cluster.coordinates(at))
         && runs.iter().all(|&at| {
             let node = &cluster.nodes[at];
-            node.submissions.is_empty() && node.reads.is_empty()
+            node.reads.is_empty() && node.submissions.iter().all(|it| is_refused(cluster, *it))
         })
+}
+
+/// Whether the log has refused a copy of a submission. A retry of it may meet that copy at a coordinator
+/// for which the copy's slot is open still, and then waits for a resend.
+fn is_refused(cluster: &Cluster, submission: SubmissionId) -> bool {
+    cluster.monitor.log.values().any(|(entry, verdict)| {
+        entry.submission_id() == Some(submission)
+            && matches!(verdict, Some(Verdict::Refused { .. }))
+    })
 }
 
 /// Whether the replicas `runs` obey one number and have the same log, and no slot is open under it.

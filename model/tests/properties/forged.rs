@@ -12,9 +12,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Accepted, Configuration, ConfigurationId, Entry, Input, Limits, Message, Opening, Order,
-    OtherHistory, Output, Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, RoleName,
-    RoundNumber, Run, SequenceNumber, SessionId, Slot, SlotRange, SubmissionId,
+    Accepted, Configuration, ConfigurationId, Entry, Input, Limits, Message, NotTakenReason,
+    Opening, Order, OtherHistory, Output, Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply,
+    Request, RoleName, RoundNumber, Run, SequenceNumber, SessionId, Slot, SlotRange, SubmissionId,
 };
 
 use crate::check;
@@ -315,7 +315,9 @@ fn raise(message: &mut Message<V>, more: u64) {
                 up(&mut prefix.through);
             }
         },
-        Message::Reject { promised } => promised.0 = promised.0.saturating_add(more),
+        Message::Reject { promised: s } | Message::NotTaken { s, .. } | Message::Forward { s } => {
+            s.0 = s.0.saturating_add(more);
+        }
         Message::Submitted { slot, .. } => up(slot),
         Message::Ask { from, through, prefix } => {
             up(from);
@@ -538,8 +540,17 @@ fn message() -> impl Strategy<Value = Message<V>> {
         2 => entries().prop_map(|submissions| Message::Submit { submissions }),
         1 => (submission(), slot())
             .prop_map(|(submission, slot)| Message::Submitted { submission, slot }),
+        1 => not_taken(),
+        1 => sequence_number().prop_map(|s| Message::Forward { s }),
         1 => (number(), ids()).prop_map(|(run, ids)| Message::Read { run: Run(run), ids }),
         1 => (number(), ids(), slot())
             .prop_map(|(run, ids, slot)| Message::ReadAt { run: Run(run), ids, slot }),
     ]
+}
+
+fn not_taken() -> impl Strategy<Value = Message<V>> {
+    let reason = prop_oneof![Just(NotTakenReason::Stands), Just(NotTakenReason::NoRoom)];
+    (sequence_number(), reason, vec(submission(), 0..4), any::<bool>()).prop_map(
+        |(s, reason, submissions, reads)| Message::NotTaken { s, reason, submissions, reads },
+    )
 }

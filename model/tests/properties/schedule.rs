@@ -136,6 +136,7 @@ pub(crate) enum Way {
     Full,
     Drained,
     Served,
+    NotServed,
 }
 
 impl Way {
@@ -145,6 +146,7 @@ impl Way {
             Self::Full => Input::Full { peer },
             Self::Drained => Input::Drained { peer },
             Self::Served => Input::Served { peer },
+            Self::NotServed => Input::NotServed { peer },
         }
     }
 }
@@ -208,6 +210,7 @@ fn way() -> impl Strategy<Value = Way> {
         3 => Just(Way::Full),
         3 => Just(Way::Drained),
         1 => Just(Way::Served),
+        1 => Just(Way::NotServed),
     ]
 }
 

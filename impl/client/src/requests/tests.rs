@@ -17,7 +17,8 @@ use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
-use super::{Requests, SubmitFailed};
+use super::Requests;
+use crate::SubmitFailed;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 const REQUESTS_MAX: u64 = 4;
@@ -82,8 +83,8 @@ struct Books {
     requests: Requests,
     now: Instant,
     submissions: BTreeMap<Value, Submission>,
-    reads: Vec<oneshot::Receiver<Result<Slot, super::ReadFailed>>>,
-    queries: Vec<oneshot::Receiver<Result<Answered, super::QueryFailed>>>,
+    reads: Vec<oneshot::Receiver<Result<Slot, crate::ReadFailed>>>,
+    queries: Vec<oneshot::Receiver<Result<Answered, crate::QueryFailed>>>,
     /// What waits for an answer on the present connection.
     asked: BTreeMap<u64, Ask>,
     last_slot: u64,

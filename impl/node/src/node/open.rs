@@ -1,7 +1,6 @@
 //! From a prepared node to a running one: the log is read, and everything is started.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,7 +24,7 @@ use super::shared::{Counters, Shared};
 use super::starting::Reading;
 use super::verdict_history::VerdictHistory;
 use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
-use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig};
+use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, answer_while_starting};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
 use crate::start::{Committed, start};
@@ -40,8 +39,6 @@ const BULK_MESSAGES_MAX: usize = 128;
 const CONTROL_EVENTS_MAX: usize = 1024;
 /// How many calls of clients wait for the replica before the clients wait. Default 4,096.
 const CALLS_MAX: usize = 4096;
-/// How long the port for peers rests after it could not take a connection.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long a node that ends for its history may take to say so to its peers. Default 200 ms: a few messages.
 const LAST_MESSAGES_MAX: Duration = Duration::from_millis(200);
 /// How often a node that stops looks whether its threads have ended, or its last messages have left.
@@ -54,24 +51,18 @@ pub(super) async fn open<M: StateMachine>(
 ) -> Result<Node, NodeOpenError> {
     let reading = prepared.reading();
     let PreparedNode { directory, members, listener, timing, run, rng, backend } = prepared;
-    let read = move || Recovered::read(directory, machine, run, &reading);
+    let identity = directory.identity().clone();
+    let read = {
+        let reading = Arc::clone(&reading);
+        move || Recovered::read(directory, machine, run, &reading)
+    };
     let recovered = tokio::select! {
         recovered = blocking::run("recovery", read) => recovered??,
-        never = turn_away(&listener) => match never {},
+        never = answer_while_starting(&listener, &identity, run, || reading.get()) => match never {},
     };
     let node = Opened { recovered, members, listener, timing, run, rng }.run()?;
     backend.opened(node.clone());
     Ok(node)
-}
-
-/// Closes the connections of peers: they dial again. Nobody would answer them while the log is read.
-async fn turn_away(listener: &TcpListener) -> Infallible {
-    loop {
-        if listener.accept().await.is_err() {
-            // No descriptor is left, perhaps.
-            sleep(ACCEPT_AGAIN).await;
-        }
-    }
 }
 
 /// What is known once the log is read.

@@ -165,9 +165,10 @@ fn event_of_peer(event: PeerEvent, sinks: &Sinks) -> Option<ClientEvent> {
     match event {
         PeerEvent::Message(from, message) => Some(ShellEvent::Peer(from, message)),
         PeerEvent::Alive(from) => Some(ShellEvent::Alive(from)),
-        PeerEvent::Reconnected(peer) => {
+        PeerEvent::Reconnected(peer) => Some(ShellEvent::Reconnected(peer)),
+        PeerEvent::CatchUpLost(peer) => {
             sinks.catch_up.0.forget(peer);
-            Some(ShellEvent::Reconnected(peer))
+            Some(ShellEvent::NotServed(peer))
         }
         PeerEvent::Full(peer) => Some(ShellEvent::Full(peer)),
         PeerEvent::Drained(peer) => Some(ShellEvent::Drained(peer)),

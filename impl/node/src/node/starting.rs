@@ -43,7 +43,8 @@ impl Reading {
         info!(segments_read, segments, "reads the log");
     }
 
-    fn get(&self) -> (u64, u64) {
+    /// How many segments are read, and how many there are.
+    pub(super) fn get(&self) -> (u64, u64) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (state.segments_read, state.segments)
     }

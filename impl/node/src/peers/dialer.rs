@@ -9,7 +9,7 @@ use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
 use super::error::LinkError;
@@ -41,16 +41,20 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: R
         };
         let failed = Instant::now();
         let text = error.to_string();
-        if let LinkError::Fatal(error) = error {
-            peer.note_error(lane, text);
-            shared.fail(error);
-            return;
-        }
         // A peer that is down for an hour is worth one log line, not thousands.
-        if peer.note_error(lane, text.clone()) {
-            warn!("{peer} {text}");
-        } else {
-            debug!(%lane, "{peer} {text}");
+        let mut is_news = peer.note_error(lane, error.topic(), text.clone());
+        if let LinkError::Mismatch(_) = error {
+            // It may have called, and been turned away for the same reason.
+            is_news &= shared.is_news(peer.id, &text);
+        }
+        match error {
+            LinkError::Fatal(error) => {
+                shared.fail(error);
+                return;
+            }
+            LinkError::Starting { .. } if is_news => info!("{peer} {text}"),
+            _ if is_news => warn!("{peer} {text}"),
+            _ => debug!(%lane, "{peer} {text}"),
         }
         tokio::select! {
             () = sleep(backoff.next_wait()) => {}
@@ -127,7 +131,12 @@ async fn refused(
         _ => shared.gate.check(peer.id, incarnation),
     };
     match outcome {
-        Ok(()) => LinkError::Refused(refusal),
+        Ok(()) => match refusal {
+            Refusal::Starting { segments_read, segments } => {
+                LinkError::Starting { segments_read, segments }
+            }
+            refusal => LinkError::Refused(refusal),
+        },
         Err(error) => shared.at_gate(peer, error),
     }
 }

@@ -8,6 +8,7 @@
 //!  2   a pong: the number of the ping that it answers; only from an acceptor
 //!  3   a piece of a message of catch-up, and more follow
 //!  4   the last piece of it
+//!  5   the dialer's replica knows that messages pass on this connection: once, from a dialer
 //! ```
 //!
 //! A long message of catch-up leaves in pieces, and whole messages may leave between two of them. So an
@@ -27,6 +28,7 @@ const PING: u8 = 1;
 const PONG: u8 = 2;
 const PIECE: u8 = 3;
 const LAST_PIECE: u8 = 4;
+const OPEN: u8 = 5;
 
 /// What a frame has around a message: one byte.
 pub(super) const KIND_BYTES: usize = 1;
@@ -38,6 +40,7 @@ pub(super) enum Content<'a> {
     Ping(u64),
     Pong(u64),
     Piece { bytes: &'a [u8], is_last: bool },
+    Open,
 }
 
 impl<'a> Content<'a> {
@@ -51,6 +54,7 @@ impl<'a> Content<'a> {
             PONG => number().map(Self::Pong),
             PIECE => Some(Self::Piece { bytes: rest, is_last: false }),
             LAST_PIECE => Some(Self::Piece { bytes: rest, is_last: true }),
+            OPEN => rest.is_empty().then_some(Self::Open),
             _ => None,
         }
     }
@@ -109,6 +113,11 @@ pub(super) fn ping(number: u64) -> Result<Bytes, EncodeError> {
 /// The frame of the pong that answers it.
 pub(super) fn pong(number: u64) -> Result<Bytes, EncodeError> {
     framed(PONG, &number.to_le_bytes())
+}
+
+/// The frame that says that the dialer's replica knows of the connection.
+pub(super) fn open() -> Result<Bytes, EncodeError> {
+    framed(OPEN, &[])
 }
 
 fn framed(kind: u8, rest: &[u8]) -> Result<Bytes, EncodeError> {
@@ -234,7 +243,7 @@ mod tests {
         check(1_000, &proptest::collection::vec(proptest::num::u8::ANY, 0..20), |bytes| {
             let kind = bytes.first().copied();
             let is_number = bytes.len() == 9 && matches!(kind, Some(PING | PONG));
-            let is_free = matches!(kind, Some(MESSAGE | PIECE | LAST_PIECE));
+            let is_free = matches!(kind, Some(MESSAGE | PIECE | LAST_PIECE)) || bytes == [OPEN];
             assert_eq!(Content::of(&bytes).is_some(), is_number || is_free, "{bytes:?}");
         });
     }

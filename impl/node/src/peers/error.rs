@@ -100,6 +100,8 @@ pub(super) enum LinkError {
     Mismatch(Mismatch),
     #[error("refuses this replica, {0}")]
     Refused(Refusal),
+    #[error("is starting, and reads its log: {segments_read} of {segments} segments")]
+    Starting { segments_read: u64, segments: u64 },
     #[error("{0}")]
     Overflow(Overflow),
     #[error("is this very connection: the system has connected its two ends with each other")]
@@ -118,6 +120,17 @@ pub(super) enum LinkError {
     Stopping,
     #[error("was not answered: {0}")]
     Fatal(PeersError),
+}
+
+impl LinkError {
+    /// What the error is about: its text without what changes from one dial to the next. The log tells it
+    /// once.
+    pub(super) fn topic(&self) -> String {
+        match self {
+            Self::Starting { .. } => "is starting".to_owned(),
+            error => error.to_string(),
+        }
+    }
 }
 
 impl From<FrameReadError> for LinkError {

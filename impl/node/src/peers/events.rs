@@ -19,7 +19,13 @@ pub enum PeerEvent {
     /// A connection with this peer was made, in either direction and of either lane, for the first time
     /// or again. What was sent before, either way, may have been lost. Messages pass from now on. The
     /// first messages of the connection may come before this.
+    ///
+    /// The dialer is told first. So whatever the acceptor sends when it is told finds the connection of
+    /// the dialer open, and a dialer that knows of it.
     Reconnected(ReplicaId),
+    /// The bulk connection to this peer was made again, and the catch-up that was sent to it before and
+    /// has not left is lost. Comes before [`Reconnected`](Self::Reconnected).
+    CatchUpLost(ReplicaId),
     /// Messages with entries wait for this peer: 8 MiB of them, or one of them for a second. Catch-up
     /// does not count.
     Full(ReplicaId),

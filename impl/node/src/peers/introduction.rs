@@ -55,4 +55,6 @@ pub(super) enum Refusal {
     OtherIncarnation { known: Incarnation },
     #[error("which speaks another version of the protocol")]
     OtherVersion,
+    #[error("for it is starting: it has read {segments_read} of {segments} segments of its log")]
+    Starting { segments_read: u64, segments: u64 },
 }

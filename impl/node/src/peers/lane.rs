@@ -73,7 +73,9 @@ impl Traffic {
             | Message::Compare { .. }
             | Message::Submitted { .. }
             | Message::Read { .. }
-            | Message::ReadAt { .. } => Self::Control,
+            | Message::ReadAt { .. }
+            | Message::NotTaken { .. }
+            | Message::Forward { .. } => Self::Control,
         }
     }
 
@@ -89,8 +91,8 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use synod_model::{
-        ConfigurationId, Prefix, Promise, ReadId, RoundNumber, Run, SequenceNumber, SessionId,
-        Slot, SubmissionId,
+        ConfigurationId, NotTakenReason, Prefix, Promise, ReadId, RoundNumber, Run, SequenceNumber,
+        SessionId, Slot, SubmissionId,
     };
     use synod_wire::Value;
 
@@ -129,6 +131,13 @@ mod tests {
             Message::Submitted { submission, slot },
             Message::Read { run, ids: vec![ReadId(1)] },
             Message::ReadAt { run, ids: vec![ReadId(1)], slot },
+            Message::NotTaken {
+                s,
+                reason: NotTakenReason::NoRoom,
+                submissions: vec![submission],
+                reads: true,
+            },
+            Message::Forward { s },
         ];
         let bulk = vec![
             order(accept),

@@ -21,7 +21,15 @@ pub(super) struct Link {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     is_heard: bool,
-    last_error: Option<(Instant, String)>,
+    last_error: Option<LastError>,
+}
+
+/// Why there is no connection to a peer, or was none.
+#[derive(Clone, Debug)]
+pub(super) struct LastError {
+    pub(super) since: Instant,
+    pub(super) topic: String,
+    pub(super) text: String,
 }
 
 impl Link {
@@ -39,21 +47,21 @@ impl Link {
         self.lock().is_heard
     }
 
-    /// Why there is no connection to the peer, or was none, and since when that is known.
-    pub(super) fn last_error(&self) -> Option<(Instant, String)> {
+    /// Why there is no connection to the peer, or was none.
+    pub(super) fn last_error(&self) -> Option<LastError> {
         self.lock().last_error.clone()
     }
 
     /// Notes why there is no connection to the peer.
-    pub(super) fn note_error(&self, text: String) {
-        self.lock().last_error = Some((Instant::now(), text));
+    pub(super) fn note_error(&self, topic: String, text: String) {
+        self.lock().last_error = Some(LastError { since: Instant::now(), topic, text });
     }
 
     /// Opens the queue: there is a connection to the peer until the returned value is dropped.
     pub(super) fn open_queue(&self, news: &News) -> OpenQueue<'_> {
         self.lock().last_error = None;
-        self.queue.open(news, Instant::now());
-        OpenQueue(&self.queue)
+        let number = self.queue.open(news, Instant::now());
+        OpenQueue { queue: &self.queue, number }
     }
 
     /// There is a connection from the peer until the returned value is dropped. It replaces an older one.
@@ -71,11 +79,15 @@ impl Link {
 }
 
 /// The connection to a peer.
-pub(super) struct OpenQueue<'a>(&'a FrameQueue);
+pub(super) struct OpenQueue<'a> {
+    queue: &'a FrameQueue,
+    /// The number under which the replica is told of it.
+    pub(super) number: u64,
+}
 
 impl Drop for OpenQueue<'_> {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.close();
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use synod_model::ReplicaId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::events::PeerEvent;
@@ -20,30 +20,63 @@ use super::limits::ALIVE_INTERVAL;
 pub(super) struct News {
     pending: Mutex<Pending>,
     changed: Notify,
+    /// How many of the connections that were made the replica has been told of.
+    told_connections: watch::Sender<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 struct Pending {
+    catch_up_lost: bool,
     is_reconnected: bool,
     is_full: bool,
     catch_up_left: bool,
     round_trip: Option<Duration>,
     is_alive: bool,
+    /// How many connections were made.
+    connections: u64,
     told: Told,
 }
 
 /// What the replica was told last.
 #[derive(Clone, Debug, Default)]
 struct Told {
+    connections: u64,
     is_full: bool,
     alive: Option<Instant>,
 }
 
 impl News {
-    /// Messages pass on a new connection.
-    pub(super) fn reconnected(&self) {
-        self.note(|pending| pending.is_reconnected = true);
+    /// Messages pass on a new connection. Returns its number.
+    pub(super) fn reconnected(&self) -> u64 {
+        let mut number = 0;
+        self.note(|pending| {
+            pending.is_reconnected = true;
+            pending.connections += 1;
+            number = pending.connections;
+        });
+        number
+    }
+
+    /// The catch-up that was sent and has not left is lost.
+    pub(super) fn catch_up_lost(&self) {
+        self.note(|pending| (pending.catch_up_lost, pending.catch_up_left) = (true, false));
+    }
+
+    /// Waits until the replica was told of the connection with this number.
+    pub(super) async fn until_told(&self, connection: u64) {
+        // The sender is here, so this does not fail.
+        let _ = self.told_connections.subscribe().wait_for(|told| *told >= connection).await;
+    }
+
+    /// The event that was taken out last is in the inbox.
+    pub(super) fn note_told(&self) {
+        let connections = self.lock().told.connections;
+        self.told_connections.send_if_modified(|told| {
+            let is_news = *told != connections;
+            *told = connections;
+            is_news
+        });
     }
 
     /// Whether the bulk queue is full. The last word counts.
@@ -85,7 +118,11 @@ impl News {
     /// Takes the next event of `peer` out.
     pub(super) fn take(&self, peer: ReplicaId, now: Instant) -> Option<PeerEvent> {
         let mut pending = self.lock();
+        if std::mem::take(&mut pending.catch_up_lost) {
+            return Some(PeerEvent::CatchUpLost(peer));
+        }
         if std::mem::take(&mut pending.is_reconnected) {
+            pending.told.connections = pending.connections;
             // The replica takes the way to be free now. If it is not, it is told so again.
             pending.told.is_full = false;
             return Some(PeerEvent::Reconnected(peer));

@@ -132,18 +132,18 @@ impl Peer {
         self.met.subscribe()
     }
 
-    /// Notes why there is no connection to the peer. Returns whether that is news.
-    pub(super) fn note_error(&self, lane: Lane, text: String) -> bool {
-        let is_known = |lane| self.link(lane).last_error().is_some_and(|(_, known)| known == text);
+    /// Notes why there is no connection to the peer. Returns whether its topic is news.
+    pub(super) fn note_error(&self, lane: Lane, topic: String, text: String) -> bool {
+        let is_known = |lane| self.link(lane).last_error().is_some_and(|it| it.topic == topic);
         let is_news = !Lane::ALL.into_iter().any(is_known);
-        self.link(lane).note_error(text);
+        self.link(lane).note_error(topic, text);
         is_news
     }
 
     /// Why there is no connection to it, or was none.
     pub(super) fn last_error(&self) -> Option<String> {
         let errors = Lane::ALL.into_iter().filter_map(|lane| self.link(lane).last_error());
-        errors.max_by_key(|(since, _)| *since).map(|(_, text)| text)
+        errors.max_by_key(|error| error.since).map(|error| error.text)
     }
 
     /// Whether there are connections to it, of both lanes.

@@ -172,8 +172,8 @@ impl FrameQueue {
         self.filled.notify_one();
     }
 
-    /// Adds the frame of a ping, which is no message.
-    pub(super) fn push_ping(&self, frame: &Bytes, now: Instant) {
+    /// Adds a frame of the transport itself, which is no message.
+    pub(super) fn push_own(&self, frame: &Bytes, now: Instant) {
         let mut state = self.state();
         if state.is_open {
             state.ordinary.push(frame, now, false);
@@ -266,13 +266,17 @@ impl FrameQueue {
         if is_full { None } else { oldest.map(|oldest| oldest + FULL_AFTER) }
     }
 
-    /// There is a connection. The replica is told of it.
-    pub(super) fn open(&self, news: &News, now: Instant) {
+    /// There is a connection. The replica is told of it. Returns its number.
+    pub(super) fn open(&self, news: &News, now: Instant) -> u64 {
         let mut state = self.state();
         state.is_open = true;
         state.overflow = None;
-        news.reconnected();
+        if self.limits.tells.is_some() {
+            news.catch_up_lost();
+        }
+        let number = news.reconnected();
         self.look(state, now);
+        number
     }
 
     /// The connection has ended. What was not written is dropped.

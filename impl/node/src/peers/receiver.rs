@@ -29,7 +29,6 @@ pub(super) struct Admitted {
 pub(super) async fn receive(shared: &Shared, admitted: Admitted) -> LinkError {
     let peer = Arc::clone(&admitted.peer);
     let mut incoming = peer.begin_incoming(admitted.lane);
-    peer.news.reconnected();
     let mut receiver = Receiver::new(admitted, message_bytes_max(&shared.limits));
     tokio::select! {
         () = incoming.replaced() => LinkError::Replaced,
@@ -132,6 +131,9 @@ impl Receiver {
                     if self.lane == Lane::Control && self.pong_limit.allows(Instant::now()) {
                         answer(&self.to_peer, number)?;
                     }
+                }
+                Content::Open => {
+                    self.peer.news.reconnected();
                 }
                 // Nothing was asked on this connection.
                 Content::Pong(_) => {}

@@ -21,6 +21,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         };
         if let Some(event) = news.take(peer.id, Instant::now()) {
             room.send(event);
+            news.note_told();
         } else {
             drop(room);
             news.changed().await;

@@ -64,8 +64,8 @@ impl Shared {
         }
     }
 
-    /// Whether this error of a caller that says it is `replica` differs from its last one. A replica
-    /// with a wrong address calls again and again.
+    /// Whether this error of a caller that says it is `replica`, or of a replica that was found where that
+    /// one was looked for, differs from the last one. A replica with a wrong address calls again and again.
     pub(super) fn is_news(&self, replica: ReplicaId, text: &str) -> bool {
         let mut last_errors = self.last_errors.lock().unwrap_or_else(PoisonError::into_inner);
         if last_errors.get(&replica).is_some_and(|before| before == text) {

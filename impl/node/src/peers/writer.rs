@@ -33,15 +33,30 @@ pub(super) async fn carry(
     connection: Connection,
 ) -> (LinkError, bool) {
     let Connection { from_peer, mut to_peer } = connection;
-    let _open = peer.open_queue(lane);
+    let open = peer.open_queue(lane);
     let queue = peer.queue(lane);
     let has_carried = AtomicBool::new(false);
     let error = tokio::select! {
         error = listen(peer, lane, from_peer) => error,
+        error = tell_peer(peer, queue, open.number) => error,
         overflow = queue.overflowed() => LinkError::Overflow(overflow),
         error = write(queue, &mut to_peer, shared.timing.write_max, &has_carried) => error,
     };
     (error, has_carried.into_inner())
+}
+
+/// Tells the peer of the connection when this replica knows of it. Never ends but with an error.
+///
+/// Both replicas repeat what may be lost when they are told of a connection. If the peer were told first,
+/// its messages could come before this replica is told, and an answer to them would be dropped, or
+/// forgotten with what was before.
+async fn tell_peer(peer: &Peer, queue: &FrameQueue, connection: u64) -> LinkError {
+    peer.news.until_told(connection).await;
+    match envelope::open() {
+        Ok(frame) => queue.push_own(&frame, Instant::now()),
+        Err(error) => return LinkError::Unencodable(error),
+    }
+    std::future::pending().await
 }
 
 /// Sends pings on the control lane, and takes the answers. The messages of the peer come over another
@@ -57,7 +72,7 @@ async fn listen(peer: &Peer, lane: Lane, mut from_peer: FrameReader<OwnedReadHal
             None => {
                 let now = Instant::now();
                 match envelope::ping(pinger.begin(now)) {
-                    Ok(frame) => peer.queue(lane).push_ping(&frame, now),
+                    Ok(frame) => peer.queue(lane).push_own(&frame, now),
                     Err(error) => return LinkError::Unencodable(error),
                 }
                 continue;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::exports;
 use super::layout::Layout;
 use super::member::{MemberEvent, Members};
 
@@ -144,4 +145,15 @@ async fn a_replica_that_cannot_run_is_started_again_after_longer_and_longer() {
     }
     assert_eq!(downs, [500, 1000, 2000]);
     timeout(TEST_MAX, members.stop()).await.unwrap();
+}
+
+#[test]
+fn the_endpoints_of_five_replicas_fit_80_columns() {
+    let endpoint = |port| format!("127.0.0.1:{port}").parse().expect("an endpoint");
+    let endpoints: Vec<_> = (65_530..65_535).map(endpoint).collect();
+    let lines = exports(&endpoints);
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1], "export SYNOD_ENDPOINTS=$SYNOD_ENDPOINTS,127.0.0.1:65533,127.0.0.1:65534");
+    assert!(lines.iter().all(|line| line.len() + 2 <= 80), "{lines:?}");
+    assert_eq!(exports(&endpoints[..3]), lines[..1]);
 }

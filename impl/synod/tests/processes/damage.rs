@@ -78,20 +78,16 @@ fn what_is_cut_off_at_a_start_is_a_warning() {
     let (mut cluster, segment) = stopped();
     let data_dir = cluster.data_dir(0);
     let inspected = synod(&["inspect", data_dir.to_str().unwrap()]).stdout();
-    let batches = inspected.lines().filter(|line| line.contains(": batch "));
-    let last = batches.last().and_then(|line| line.trim().strip_prefix("at byte "));
-    let place = last.and_then(|it| it.split_once(':')).unwrap().0.replace(',', "");
-    flip(&segment, place.parse::<u64>().unwrap() + 70);
+    let last = inspected.lines().rfind(|line| line.contains(": batch ")).unwrap();
+    let (place, _) = last.trim().strip_prefix("at byte ").unwrap().split_once(':').unwrap();
+    flip(&segment, place.replace(',', "").parse::<u64>().unwrap() + 70);
     cluster.start(0).tells("recovered");
     let told = cluster.node(0).told();
     let line = told.lines().find(|line| line.contains("the end of the log was cut off")).unwrap();
     for part in [
         "WARN",
         " bytes=",
-        &format!(
-            " first_byte=byte {} of log/00000001.wal",
-            last.unwrap().split_once(':').unwrap().0
-        ),
+        &format!(" first_byte=byte {place} of log/00000001.wal"),
         "A crash in the middle of a write leaves that, and does no harm",
         "docs/operating.md#two-histories",
     ] {

@@ -132,10 +132,15 @@ fn a_node_that_reads_its_log_says_so_and_clients_go_elsewhere() {
     for command in ["read", "follow"] {
         synod(&[command, "--timeout", "1s", "--endpoints", &endpoint]).failed_with(&["starting"]);
     }
-    // The others work, and a client finds them.
+    // The others work, and a client finds them. They say what they wait for, and say it once.
     cluster.settled_among(&[1, 2]);
+    let starting = "is starting, and reads its log: 0 of ";
+    for id in [1, 2] {
+        cluster.node(id).tells(starting);
+    }
     cluster.submit([0, 1, 2], &["elsewhere"]);
     assert!(cluster.read([0, 1, 2]) > 0);
+    assert_eq!(cluster.node(1).told().matches(starting).count(), 1);
     cluster.stop(0);
 }
 
@@ -150,6 +155,13 @@ fn ports_that_the_system_gives_to_callers_are_warned_of() {
     node.tells("the port is one of those that the system gives to callers");
     node.tells(&address);
     cluster.stop(0);
+    let directory = cluster.path().join("other");
+    let directory = directory.to_str().unwrap();
+    let peers = format!("0={address},1=127.0.0.1:1000");
+    let done = synod(&["init", "--data-dir", directory, "--id", "0", "--peers", &peers]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(done.stderr.matches("warning: ").count(), 1, "{done:?}");
+    assert!(done.stderr.contains(&format!("the port of {address} ")), "{done:?}");
 }
 
 #[test]

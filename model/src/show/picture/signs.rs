@@ -161,7 +161,9 @@ impl ArrowStyle {
             MessageKind::Submit
             | MessageKind::Submitted
             | MessageKind::Read
-            | MessageKind::ReadAt => Self::Forward,
+            | MessageKind::ReadAt
+            | MessageKind::NotTaken
+            | MessageKind::Forward => Self::Forward,
             MessageKind::Ask | MessageKind::Committed | MessageKind::Compare => Self::CatchUp,
         }
     }

@@ -47,7 +47,7 @@ impl Fixture {
         let now = Instant::now();
         queue.open(&news, now);
         let fixture = Self { queue, news, now };
-        assert_eq!(fixture.told(), [PeerEvent::Reconnected(PEER)]);
+        assert_eq!(fixture.told(), [PeerEvent::CatchUpLost(PEER), PeerEvent::Reconnected(PEER)]);
         fixture
     }
 
@@ -182,7 +182,7 @@ fn a_queue_that_was_full_is_not_full_on_a_new_connection() {
     assert_eq!(it.told(), []);
     it.queue.open(&it.news, it.now);
     // That says also that the way is free.
-    assert_eq!(it.told(), [PeerEvent::Reconnected(PEER)]);
+    assert_eq!(it.told(), [PeerEvent::CatchUpLost(PEER), PeerEvent::Reconnected(PEER)]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::forming::kit::MemoryStore;
 pub(super) use crate::forming::kit::{identity, identity_with};
 use crate::identity::Identity;
-use crate::peers::envelope::{Content, decode};
+use crate::peers::envelope::{self, Content, decode};
 use crate::peers::handshake::{from_payload, to_frame};
 use crate::peers::introduction::{Hello, HelloReply, Introduction};
 use crate::peers::lane::Lane;
@@ -295,21 +295,22 @@ impl Wire {
                         return decode(&std::mem::take(&mut self.pieces)).expect("a message");
                     }
                 }
-                Content::Ping(_) | Content::Pong(_) => {}
+                Content::Ping(_) | Content::Pong(_) | Content::Open => {}
             }
         }
     }
 
     /// Waits until the other end closes the connection without a further word.
     pub(super) async fn until_closed(mut self) {
-        match self.frames.next().await {
-            Ok(None) | Err(_) => {}
-            // Pings may be on their way.
-            Ok(Some(payload)) if matches!(Content::of(payload), Some(Content::Ping(_))) => {
-                let rest = self.frames.next().await;
-                assert!(matches!(rest, Ok(None) | Err(_)), "it says {rest:?}");
-            }
-            Ok(Some(payload)) => panic!("it says {payload:?}"),
+        while let Ok(Some(payload)) = self.frames.next().await {
+            // What the transport says of itself may be on its way.
+            let is_own = matches!(Content::of(payload), Some(Content::Ping(_) | Content::Open));
+            assert!(is_own, "it says {payload:?}");
         }
+    }
+
+    /// Says that its replica knows of this connection, as a dialer.
+    pub(super) async fn open(&mut self) {
+        self.send(&envelope::open().expect("short")).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synod_model::{Limits, Message, PrefixHash, ReplicaId, Slot, To};
+use synod_model::{Limits, Message, PrefixHash, ReplicaId, Run, Slot, To};
 use synod_wire::frame;
 use synod_wire::testing::entry;
 use tokio::net::TcpListener;
@@ -11,8 +11,9 @@ use tokio::time::{Instant, timeout};
 use super::harness::{
     Node, Port, Setup, Wire, addresses, ask, identity, identity_with, test, until,
 };
+use crate::peers::answer_while_starting;
 use crate::peers::envelope::Encoded;
-use crate::peers::introduction::HelloReply;
+use crate::peers::introduction::{HelloReply, Refusal};
 use crate::peers::lane::Lane;
 use crate::peers::limits::message_bytes_max;
 
@@ -311,5 +312,38 @@ fn the_largest_messages_fit() {
                 assert_eq!(other.receive().await, (0, message.clone()));
             }
         }
+    });
+}
+
+/// A dialer can say what it waits for, and the log says it once.
+#[test]
+fn a_peer_that_reads_its_log_says_how_far_it_is() {
+    test(async {
+        let (port, other) = (Port::new(), Port::new());
+        let listener = other.listener();
+        let read = std::cell::Cell::new(41);
+        let it = identity(1, 2, 11);
+        let starting = answer_while_starting(&listener, &it, Run(7), || (read.get(), 97));
+        let node = zero().start(&port, addresses(&[&port, &other]));
+        let looks_on = async {
+            node.error_with(1, "is starting, and reads its log: 41 of 97 segments").await;
+            read.set(42);
+            node.error_with(1, "is starting, and reads its log: 42 of 97 segments").await;
+            // A caller of another cluster, or one that says nothing that is understood.
+            let stranger = Setup::new(identity(0, 3, 10)).hello(1);
+            let (wire, answer) = Wire::greet(&other, &stranger).await;
+            assert!(matches!(answer, HelloReply::Refused(_, Refusal::OtherCluster)), "{answer:?}");
+            wire.until_closed().await;
+            let mut wire = Wire::dial(&other).await;
+            wire.send(b"GET / HTTP/1.1\r\n\r\n").await;
+            wire.until_closed().await;
+        };
+        tokio::select! {
+            never = starting => match never {},
+            () = looks_on => {}
+        }
+        // It has started.
+        let _wires = Wire::answer_both(&listener, &welcome()).await;
+        node.until_connected(&[1]).await;
     });
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use synod_model::{ReplicaId, To};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::harness::{Setup, Wire, ask, identity, test, until};
-use super::links::{large, welcome, zero, zero_and_wires};
+use super::links::{framed, large, welcome, zero, zero_and_wires};
 use crate::peers::PeerEvent;
+use crate::peers::envelope::Content;
 use crate::peers::introduction::HelloReply;
 use crate::peers::lane::Lane;
 use crate::peers::limits::LinkTiming;
@@ -38,10 +39,54 @@ fn each_connection_that_is_made_is_told() {
         // Each lane from it.
         let peer = Setup::new(identity(1, 2, 11));
         for lane in Lane::ALL {
-            let _wire = Wire::welcomed(&port, &peer.hello_on(lane, 0)).await;
+            let mut wire = Wire::welcomed(&port, &peer.hello_on(lane, 0)).await;
+            wire.open().await;
             node.until_told(RECONNECTED).await;
         }
     });
+}
+
+/// The acceptor is told when the dialer knows of the connection. If it were told sooner, what it sends then
+/// could find the connection of the dialer closed still, and its answer would be dropped.
+#[test]
+fn the_acceptor_is_told_after_the_dialer() {
+    test(async {
+        let (mut node, _listener, _wires, port) = zero_and_wires(&zero()).await;
+        node.until_told(RECONNECTED).await;
+        sleep(Duration::from_millis(50)).await;
+        while node.control.try_recv().is_ok() {}
+        let peer = Setup::new(identity(1, 2, 11));
+        let mut wire = Wire::welcomed(&port, &peer.hello(0)).await;
+        wire.send(&framed(&ask(1))).await;
+        assert_eq!(node.receive().await, (1, ask(1)));
+        sleep(Duration::from_millis(100)).await;
+        while let Ok(event) = node.control.try_recv() {
+            assert_ne!(event, RECONNECTED);
+        }
+        wire.open().await;
+        node.until_told(RECONNECTED).await;
+    });
+}
+
+/// The dialer's replica is told before its peer is, however long that takes.
+#[test]
+fn the_peer_is_told_of_a_connection_after_this_replica() {
+    test(async {
+        let mut setup = zero();
+        setup.inbox_messages_max = 1;
+        let (mut node, _listener, [mut control, _bulk], _port) = zero_and_wires(&setup).await;
+        // There is room for one event, and this is not the one.
+        let said = timeout(Duration::from_millis(200), until_open(&mut control));
+        assert!(said.await.is_err(), "the peer is told first");
+        assert_eq!(node.event().await, PeerEvent::CatchUpLost(ReplicaId(1)));
+        until_open(&mut control).await;
+        assert_eq!(node.event().await, RECONNECTED);
+    });
+}
+
+async fn until_open(wire: &mut Wire) {
+    let is_open = |payload: &[u8]| Content::of(payload) == Some(Content::Open);
+    while !is_open(wire.frames.next().await.expect("a frame").expect("a frame")) {}
 }
 
 /// A queue does not drop single messages: neither end would know.

@@ -13,10 +13,13 @@ use crate::peers::lane::Lane;
 use crate::peers::limits::PING_INTERVAL;
 
 async fn next_ping(wire: &mut Wire) -> u64 {
-    let payload = wire.frames.next().await.expect("a frame").expect("a frame");
-    match Content::of(payload) {
-        Some(Content::Ping(number)) => number,
-        other => panic!("{other:?}"),
+    loop {
+        let payload = wire.frames.next().await.expect("a frame").expect("a frame");
+        match Content::of(payload) {
+            Some(Content::Ping(number)) => return number,
+            Some(Content::Open) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
