@@ -81,7 +81,11 @@ fn a_peer_with_another_history_is_not_obeyed_and_everybody_is_asked() {
     let two = [theirs(), vec![request(3, 1)]].concat();
     commit(&mut it, prefix_of(&theirs()));
     let question = Message::Compare { prefix: prefix_of(&mine()), is_question: true };
-    assert!(it.out.messages.iter().any(|sent| sent.to == To::Others && sent.message == question));
+    let asked = |peer| {
+        let mut sent = it.out.messages.iter();
+        sent.any(|sent| sent.to == To::One(peer) && sent.message == question)
+    };
+    assert!(OTHERS.into_iter().all(asked));
     let before = it.status();
     it.accept(2, [request(3, 1)]);
     commit(&mut it, prefix_of(&two));
@@ -129,6 +133,9 @@ fn a_new_connection_or_the_same_history_ends_the_doubt() {
     tells(&mut it, OTHERS[0], &theirs());
     it.step(Input::Reconnected { peer: OTHERS[0] });
     assert!(it.status().other_histories.is_empty());
+    let is_question =
+        |sent: &Message<V>| matches!(sent, Message::Compare { is_question: true, .. });
+    assert!(it.sent().any(is_question), "it is asked what it has now");
     tells(&mut it, OTHERS[0], &theirs());
     tells(&mut it, OTHERS[0], &mine());
     assert!(it.status().other_histories.is_empty());

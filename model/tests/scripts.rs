@@ -269,6 +269,7 @@ struct Story {
 impl goldenscript::Runner for Story {
     type Command = Command;
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         if let Command::Cluster { replicas, applies_later, .. } = command {
             let mut cluster = Cluster::new(*replicas, limits(command));

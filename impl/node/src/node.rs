@@ -203,10 +203,12 @@ impl Node {
             coordinator: status.coordinator,
             promised: status.promised,
             committed: status.watermark,
+            committed_hash: status.prefix.hash,
             applied: status.applied,
             lag_slots: knows_lag.then(|| known_watermark.above(status.applied)),
             out_of_touch_ms,
             hangs: parts.shared.hangs(),
+            other_histories: status.other_histories.into_iter().map(Into::into).collect(),
             disk: DiskStatus {
                 log_bytes,
                 segments,

@@ -255,6 +255,12 @@ impl Peers {
         self.shared.peers.values().map(|peer| status(peer)).collect()
     }
 
+    /// Whether no control message waits on its way to a peer with a connection.
+    pub fn has_written_control(&self) -> bool {
+        let mut queues = self.shared.peers.values().map(|peer| peer.queue(Lane::Control));
+        queues.all(|queue| queue.load().0.frames == 0)
+    }
+
     /// The members that this replica has still to meet before the cluster is formed.
     pub fn missing(&self) -> Vec<ReplicaId> {
         self.shared.gate.missing()

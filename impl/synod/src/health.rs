@@ -1,15 +1,15 @@
 //! Does the cluster work? One verdict, from what the replicas say: for `synod health`, for `synod status`,
 //! and for commands that failed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 use synod_client::Endpoint;
-use synod_model::ReplicaId;
-use synod_wire::api::{Forming, Hang, ReplicaStatus, Resource, Role};
+use synod_model::{ReplicaId, Slot};
+use synod_wire::api::{Forming, Hang, OtherHistory, ReplicaStatus, Resource, Role};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::{Exit, error_text};
@@ -30,9 +30,9 @@ Exit codes:
   2  the command line is invalid
   3  the cluster does not work: there is no majority, no coordinator yet, or it
      is still starting or forming
-  4  it works, and not as well as it was asked to: a member is missing, an
-     endpoint does not serve, or a disk or an application hangs (--all), or a
-     replica lags (--lag-max)";
+  4  it works, and two replicas have committed different entries, or not as well
+     as it was asked to: a member is missing, an endpoint does not serve, or a
+     disk or an application hangs (--all), or a replica lags (--lag-max)";
 
 /// The arguments of `health`.
 #[derive(Debug, Args)]
@@ -124,6 +124,14 @@ pub(crate) struct Health {
     out_of_touch_ms: Option<u64>,
     /// The replicas of which something hangs, and what.
     hanging: Vec<(ReplicaId, Resource)>,
+    two_histories: Vec<TwoHistories>,
+}
+
+/// Two replicas that have committed different entries, and a slot up to which they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct TwoHistories {
+    replicas: [ReplicaId; 2],
+    slot: Slot,
 }
 
 impl Health {
@@ -176,12 +184,14 @@ impl Health {
             not_serving: not_serving.collect(),
             out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
             hanging: hanging.collect(),
+            two_histories: two_histories(&running),
         }
     }
 
     /// How a command ends that was asked for the health.
     pub(crate) fn exit(&self) -> Exit {
         match self.verdict {
+            Verdict::Works if !self.two_histories.is_empty() => Exit::Degraded,
             Verdict::Works => Exit::Done,
             Verdict::Unreachable => Exit::Failed,
             _ => Exit::DoesNotWork,
@@ -191,6 +201,28 @@ impl Health {
     fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.not_serving.is_empty() && self.hanging.is_empty()
     }
+}
+
+/// The pairs of replicas that have committed different entries, by what these replicas say. Two that have
+/// not met since may only show it by their hashes of the same slots.
+fn two_histories(running: &[&ReplicaStatus]) -> Vec<TwoHistories> {
+    let mut slots = BTreeMap::new();
+    let mut note = |one: ReplicaId, other: ReplicaId, slot: Slot| {
+        let lowest = slots.entry([one.min(other), one.max(other)]).or_insert(slot);
+        *lowest = slot.min(*lowest);
+    };
+    for (index, status) in running.iter().enumerate() {
+        for OtherHistory { peer, slot } in &status.other_histories {
+            note(status.replica, *peer, *slot);
+        }
+        for other in &running[..index] {
+            if other.committed == status.committed && other.committed_hash != status.committed_hash
+            {
+                note(status.replica, other.replica, status.committed);
+            }
+        }
+    }
+    slots.into_iter().map(|(replicas, slot)| TwoHistories { replicas, slot }).collect()
 }
 
 /// The coordinator that has a majority, by what these replicas say: it says so itself, or a replica that
@@ -248,6 +280,9 @@ impl fmt::Display for Health {
         for (replica, resource) in &self.hanging {
             write!(f, "; the {} of r{replica} hangs", resource.name())?;
         }
+        for TwoHistories { replicas: [one, other], slot } in &self.two_histories {
+            write!(f, "; r{one} and r{other} have two histories up to slot {slot}")?;
+        }
         Ok(())
     }
 }
@@ -255,7 +290,7 @@ impl fmt::Display for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synod_model::{Run, SequenceNumber, Slot};
+    use synod_model::{PrefixHash, Run, SequenceNumber};
     use synod_wire::api::{DiskStatus, PeerStatus, Starting};
 
     /// Replica `me` of three, which is connected with these.
@@ -275,10 +310,12 @@ mod tests {
             coordinator: coordinator.map(ReplicaId),
             promised: SequenceNumber(3),
             committed: Slot(7),
+            committed_hash: PrefixHash(9),
             applied: Slot(7),
             lag_slots: Some(0),
             out_of_touch_ms: None,
             hangs: Vec::new(),
+            other_histories: Vec::new(),
             disk: DiskStatus::default(),
             resident_bytes: 0,
             peers: peers.collect(),
@@ -341,6 +378,33 @@ mod tests {
         assert_eq!(verdict, Verdict::Works);
         assert!(text.ends_with("3 of 3 members are there; the disk of r0 hangs"), "{text}");
         assert!(!Health::of(&all).is_complete());
+    }
+
+    #[test]
+    fn two_histories_are_never_well() {
+        let mut all = [
+            replica(0, Role::Coordinator, Some(0), &[1, 2]),
+            replica(1, Role::Follower, Some(0), &[0, 2]),
+            replica(2, Role::Follower, Some(0), &[0, 1]),
+        ];
+        assert_eq!(Health::of(&all).exit(), Exit::Done);
+        let other = OtherHistory { peer: ReplicaId(2), slot: Slot(5) };
+        all[0].status.as_mut().expect("its status").other_histories = vec![other];
+        let (verdict, text) = told(&all);
+        assert_eq!((verdict, Health::of(&all).exit()), (Verdict::Works, Exit::Degraded));
+        assert!(text.ends_with("; r0 and r2 have two histories up to slot 5"), "{text}");
+        // Nobody has noticed, but for who asks both.
+        all[0].status.as_mut().expect("its status").other_histories.clear();
+        all[2].status.as_mut().expect("its status").committed_hash = PrefixHash(8);
+        let (_, text) = told(&all[1..]);
+        assert!(text.ends_with("; r1 and r2 have two histories up to slot 7"), "{text}");
+        // With different lengths, different hashes mean nothing.
+        all[2].status.as_mut().expect("its status").committed = Slot(6);
+        assert_eq!(Health::of(&all).exit(), Exit::Done);
+        // One against one.
+        let mut one = replica(0, Role::Canvassing, Some(1), &[1]);
+        one.status.as_mut().expect("its status").other_histories = vec![other];
+        assert_eq!(Health::of(&[one]).exit(), Exit::DoesNotWork);
     }
 
     #[test]

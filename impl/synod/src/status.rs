@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_client::{ConnectError, ConnectTrouble, Endpoint};
-use synod_wire::api::{Forming, Hang, ReplicaStatus, Role, Starting};
+use synod_wire::api::{Forming, Hang, OtherHistory, ReplicaStatus, Role, Starting};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
@@ -21,7 +21,8 @@ Exit codes:
   0  the cluster works: a coordinator has a majority
   1  no replica answered
   2  the command line is invalid
-  3  the cluster does not work: the last line says why";
+  3  the cluster does not work: the last line says why
+  4  it works, and two replicas have committed different entries";
 
 /// The arguments of `status`.
 #[derive(Debug, Args)]
@@ -154,7 +155,7 @@ fn row(report: &Report) -> Vec<Cell> {
     ]
 }
 
-/// The errors, the missing members and what hangs, which do not fit in a row.
+/// The errors, the missing members, what hangs and other histories, which do not fit in a row.
 fn notes(reports: &[Report]) -> Vec<String> {
     let mut notes = Vec::new();
     for report in reports {
@@ -173,6 +174,13 @@ fn notes(reports: &[Report]) -> Vec<String> {
             let (what, seconds) = (resource.name(), no_progress_ms / 1000);
             notes.push(format!("{endpoint}: its {what} hangs: no progress for {seconds} s"));
         }
+        if let Some(status) = report.status.as_ref().filter(|it| !it.other_histories.is_empty()) {
+            let (committed, hash) = (status.committed, status.committed_hash);
+            notes.push(format!("{endpoint}: its history up to slot {committed} is {hash}"));
+            for OtherHistory { peer, slot } in &status.other_histories {
+                notes.push(format!("{endpoint}: r{peer} has another history up to slot {slot}"));
+            }
+        }
     }
     if !notes.is_empty() {
         notes.insert(0, String::new());
@@ -183,7 +191,7 @@ fn notes(reports: &[Report]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synod_model::{Position, ReplicaId, Run, SequenceNumber, Slot};
+    use synod_model::{Position, PrefixHash, ReplicaId, Run, SequenceNumber, Slot};
     use synod_wire::api::{DiskStatus, PeerStatus};
 
     #[test]
@@ -203,16 +211,20 @@ mod tests {
             coordinator: Some(ReplicaId(4)),
             promised: SequenceNumber(9_999_999),
             committed: Slot(99_999_999),
+            committed_hash: PrefixHash(u64::MAX),
             applied: Slot(99_999_999),
             lag_slots: Some(9_999),
             out_of_touch_ms: None,
             hangs: Vec::new(),
+            other_histories: vec![OtherHistory { peer: ReplicaId(0), slot: Slot(99_999_999) }],
             disk: DiskStatus { log_bytes: 999 << 30, synced: Position(1), ..DiskStatus::default() },
             resident_bytes: 999 << 20,
             peers: vec![peer(0), peer(1)],
         };
         let report = Report::of("10.100.0.1:7001".to_owned(), status);
-        let text = table(&[report]).trim_fmt();
+        let reports = [report];
+        let text = [vec![table(&reports).trim_fmt()], notes(&reports)].concat().join("\n");
+        assert!(text.contains("10.100.0.1:7001: r0 has another history up to slot 99999999"));
         let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
         assert!(long.is_empty(), "{long:#?}");
     }

@@ -11,11 +11,12 @@
 //!   the log, or may get there later. The client may ask again with the same session and number. That
 //!   is the same request, and is applied at most once, however often it was taken.
 
+mod hexadecimal;
 mod response;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    DeliveryRefused, Entry, Position, ReplicaId, RoleName, Run, SequenceNumber, Slot,
+    DeliveryRefused, Entry, Position, PrefixHash, ReplicaId, RoleName, Run, SequenceNumber, Slot,
     SubmitRefused, Verdict,
 };
 use thiserror::Error;
@@ -230,6 +231,10 @@ pub struct ReplicaStatus {
     pub promised: SequenceNumber,
     /// Every slot up to here is committed, as far as it knows.
     pub committed: Slot,
+    /// The running hash of everything up to `committed`. Two replicas with one history have the same
+    /// hash at the same slot.
+    #[serde(with = "hexadecimal")]
+    pub committed_hash: PrefixHash,
     /// Its state machine has applied every slot up to here.
     pub applied: Slot,
     /// How many slots are committed, as far as it knows, and not applied yet. It learns of commits from
@@ -240,6 +245,8 @@ pub struct ReplicaStatus {
     pub out_of_touch_ms: Option<u64>,
     /// What hangs, of what it needs for its work. Empty, if all is well.
     pub hangs: Vec<Hang>,
+    /// The peers that have committed other entries than this replica. Neither counts for the other.
+    pub other_histories: Vec<OtherHistory>,
     /// Its disk.
     pub disk: DiskStatus,
     /// How much of its memory is resident.
@@ -284,6 +291,23 @@ impl From<synod_model::Resource> for Resource {
             synod_model::Resource::Disk => Self::Disk,
             synod_model::Resource::Application => Self::Application,
         }
+    }
+}
+
+/// A peer that has committed other entries. A disk has lost what was durable, or an older copy of a data
+/// directory was put in place, and either side may be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherHistory {
+    /// The peer.
+    pub peer: ReplicaId,
+    /// The entries up to this slot differ.
+    pub slot: Slot,
+}
+
+impl From<synod_model::OtherHistory> for OtherHistory {
+    fn from(other: synod_model::OtherHistory) -> Self {
+        let synod_model::OtherHistory { peer, slot } = other;
+        Self { peer, slot }
     }
 }
 

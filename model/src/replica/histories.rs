@@ -62,10 +62,17 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Asks all others what they have committed, if it is known to differ from one.
+    /// Asks all others what they have committed, if it is known to differ from one. One that is known to
+    /// differ is told what it can compare: it may have committed less, and would not know.
     pub(super) fn ask_for_histories(&self, out: &mut Output<V>) {
-        if !self.other_histories.is_empty() {
-            out.send_to_others(Message::Compare { prefix: self.prefix(), is_question: true });
+        if self.other_histories.is_empty() {
+            return;
+        }
+        for peer in self.others() {
+            let differs_at = self.other_histories.get(&peer);
+            let through = differs_at.copied().unwrap_or(self.watermark());
+            let prefix = self.learner.hashes().prefix_at(through, self.limits());
+            out.send(peer, Message::Compare { prefix, is_question: true });
         }
     }
 

@@ -14,7 +14,7 @@ use crate::entry::{Entry, Value};
 use crate::frames::FrameRoom;
 use crate::io::Output;
 use crate::limits::Limits;
-use crate::message::Order;
+use crate::message::{Message, Order};
 use crate::numbers::{ReplicaId, Slot, SlotRange};
 
 impl<V: Value> Replica<V> {
@@ -32,7 +32,9 @@ impl<V: Value> Replica<V> {
             return;
         }
         // It may have started anew, with another data directory.
-        common.other_histories.remove(&peer);
+        if common.other_histories.remove(&peer).is_some() {
+            out.send(peer, Message::Compare { prefix: common.prefix(), is_question: true });
+        }
         common.full.remove(&peer);
         if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             common.forget_asks();

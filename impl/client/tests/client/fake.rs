@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use synod_client::Endpoint;
 use synod_model::{
-    Entry, Limits, Opening, Position, ReplicaId, RequestTable, Run, SequenceNumber, SessionId,
-    Slot, Value as _, Verdict,
+    Entry, Limits, Opening, Position, PrefixHash, ReplicaId, RequestTable, Run, SequenceNumber,
+    SessionId, Slot, Value as _, Verdict,
 };
 use synod_node::client_port::{ServerLimits, serve};
 use synod_node::{Backend, Subscription};
@@ -258,10 +258,12 @@ impl Backend for Node {
             coordinator: Some(ReplicaId(0)),
             promised: SequenceNumber(3),
             committed: end,
+            committed_hash: PrefixHash(end.0),
             applied: end,
             lag_slots: Some(0),
             out_of_touch_ms: self.out_of_touch_ms(),
             hangs: Vec::new(),
+            other_histories: Vec::new(),
             disk: DiskStatus { synced: Position(end.0), ..DiskStatus::default() },
             resident_bytes: 4 << 20,
             peers: Vec::new(),

@@ -1,6 +1,6 @@
 //! Why a node does not open, and why one ends.
 
-use synod_model::{ReplicaId, Slot};
+use synod_model::{OtherHistory, ReplicaId, Slot};
 use synod_wire::blocking::NotRun;
 use thiserror::Error;
 
@@ -113,6 +113,20 @@ pub enum NodeError {
     /// The cluster cannot take this replica.
     #[error(transparent)]
     Peers(#[from] PeersError),
+    /// A majority of the members has committed other entries.
+    #[error(
+        "a majority has another history: {}\n  \
+         the disk of this replica has lost what was durable, or an older copy of its data directory was \
+         put in place, or that happened to the others; nothing more is applied here, and a restart does \
+         not help\n  \
+         keep this data directory for inspection, for it may hold the only copy of acknowledged values, \
+         and replace this replica: docs/operating.md#two-histories",
+        listed(others)
+    )]
+    OtherHistories {
+        /// Those of the majority that are known.
+        others: Vec<OtherHistory>,
+    },
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}\n  \
@@ -150,7 +164,8 @@ impl NodeError {
     /// service manager need not start it.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Peers(PeersError::OtherDirectory { .. } | PeersError::NoAddress { .. }) => true,
+            Self::Peers(PeersError::OtherDirectory { .. } | PeersError::NoAddress { .. })
+            | Self::OtherHistories { .. } => true,
             Self::Read(error) => !matches!(error, ReadError::Disk(_)),
             Self::Append(_)
             | Self::Peers(_)
@@ -160,4 +175,11 @@ impl NodeError {
             | Self::Panicked { .. } => false,
         }
     }
+}
+
+fn listed(others: &[OtherHistory]) -> String {
+    let one = |OtherHistory { peer, slot }: &OtherHistory| {
+        format!("replica {peer} has committed other entries up to slot {slot}")
+    };
+    others.iter().map(one).collect::<Vec<_>>().join(", and ")
 }

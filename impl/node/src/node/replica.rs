@@ -5,6 +5,7 @@
 //! outcome. So under load many commands share one accept, one write and one message to each peer.
 
 mod hang_log;
+mod histories_log;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
 use hang_log::tell_hangs;
+use histories_log::HistoriesLog;
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -63,6 +65,7 @@ pub(super) async fn run(
     }
     let mut shell = make_shell(start.elapsed());
     let mut seen = shell.status();
+    let mut histories_log = HistoriesLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
     let ended = loop {
@@ -89,9 +92,14 @@ pub(super) async fn run(
         if let Err(error) = act(&mut shell, notices, &mut sinks, &mut queries, start).await {
             break Err(error);
         }
+        histories_log.tell(&mut shell.effects().out.other_histories);
         let status = shell.status();
         tell_change(&seen, &status);
         publish(&shell, &sinks.shared, start);
+        if status.is_stopped {
+            // The core takes nothing in any more, so whoever waits would wait for ever.
+            break Err(NodeError::OtherHistories { others: status.other_histories });
+        }
         seen = status;
     };
     shell.stop();

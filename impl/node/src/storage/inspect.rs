@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use synod_model::{
-    Content, Incarnation, KnownMembers, Record, ReplicaId, SequenceNumber, Slot, SlotRange,
+    Content, Incarnation, KnownMembers, PrefixHash, Record, ReplicaId, SequenceNumber, Slot,
+    SlotRange,
 };
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError};
@@ -93,6 +94,8 @@ pub enum Finding {
 pub struct RecordFound {
     /// Every slot up to here is committed.
     pub watermark: Slot,
+    /// The running hash of what is committed.
+    pub hash: PrefixHash,
     /// What it records.
     pub kind: RecordKind,
     /// The sequence number that it was written under, if any.
@@ -217,7 +220,8 @@ impl From<&Record<Value>> for RecordFound {
             Content::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
             Content::Committed { .. } => (RecordKind::Committed, None),
         };
-        Self { watermark: record.watermark, kind, s, slots: record.content.slots() }
+        let Record { watermark, hash, ref content } = *record;
+        Self { watermark, hash, kind, s, slots: content.slots() }
     }
 }
 

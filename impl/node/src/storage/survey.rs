@@ -46,6 +46,14 @@ pub struct Interrupted {
     pub to: Place,
 }
 
+impl Interrupted {
+    /// How many bytes it reaches over. Both places are in one segment.
+    #[must_use]
+    pub fn span_bytes(&self) -> u64 {
+        self.to.offset.saturating_sub(self.from.offset).saturating_add(1)
+    }
+}
+
 /// The state of a log.
 #[derive(Debug)]
 pub(super) struct Survey {

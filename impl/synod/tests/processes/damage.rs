@@ -71,6 +71,38 @@ fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off()
     goes_on(&mut cluster);
 }
 
+/// The last batch that was durable has changed. That looks like an interrupted write, so people are told
+/// what it may be.
+#[test]
+fn what_is_cut_off_at_a_start_is_a_warning() {
+    let (mut cluster, segment) = stopped();
+    let data_dir = cluster.data_dir(0);
+    let inspected = synod(&["inspect", data_dir.to_str().unwrap()]).stdout();
+    let last = inspected.lines().rfind(|line| line.contains(": batch ")).unwrap();
+    let (place, _) = last.trim().strip_prefix("at byte ").unwrap().split_once(':').unwrap();
+    flip(&segment, place.replace(',', "").parse::<u64>().unwrap() + 70);
+    cluster.start(0).tells("recovered");
+    let told = cluster.node(0).told();
+    let line = told.lines().find(|line| line.contains("the end of the log was cut off")).unwrap();
+    for part in [
+        "WARN",
+        " bytes=",
+        &format!(" first_byte=byte {place} of log/00000001.wal"),
+        "A crash in the middle of a write leaves that, and does no harm",
+        "docs/operating.md#two-histories",
+    ] {
+        assert!(line.contains(part), "not in it: {part}\n{line}");
+    }
+    cluster.settled();
+    let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
+    assert_eq!(values, ["a", "b", "c", "d"]);
+    assert_eq!(synod(&["health", "--endpoints", &cluster.endpoints([0, 1, 2])]).code, 0);
+    // The next start has nothing to say.
+    cluster.stop(0);
+    cluster.start(0).tells("recovered");
+    assert_eq!(cluster.node(0).lines_with("cut off"), 0);
+}
+
 /// Damage is found when somebody reads the place, even if only a client follows the log.
 #[test]
 fn damage_that_is_found_while_the_log_is_read_ends_the_replica() {

@@ -35,4 +35,5 @@ mod startup;
 mod state_machine;
 mod stopping;
 mod strangers;
+mod two_histories;
 mod wait;

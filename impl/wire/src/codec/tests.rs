@@ -84,8 +84,8 @@ fn mutations_are_decoded_or_refused() {
 fn lengths_are_not_believed() {
     // A number of eight bytes, and none of what it counts.
     let length: &[u8] = &[253, 255, 255, 255, 255, 255, 255, 255, 255];
-    let request = [&[0, 1, 1, 1, 1, 1, 1, 1, 1], length].concat();
-    let entries = [&[0, 1, 1, 1], length].concat();
+    let request = [&[0, 0, 1, 1, 1, 1, 1, 1, 1, 1], length].concat();
+    let entries = [&[0, 0, 1, 1, 1], length].concat();
     for bytes in [request, entries] {
         assert!(matches!(decoded(&bytes), Err(DecodeError::Impossible(_))));
     }
@@ -97,7 +97,7 @@ fn lengths_are_not_believed() {
 /// A configuration that names a member twice is refused, even if its checksum is right.
 #[test]
 fn an_impossible_configuration_is_refused() {
-    let configuration = [0, 1, 1, 1, 1, 4, 7, 2, 5, 5];
+    let configuration = [0, 0, 1, 1, 1, 1, 4, 7, 2, 5, 5];
     let error = decoded(&configuration).expect_err("a member twice").to_string();
     assert!(error.contains("member 5 is named twice"), "{error}");
 }

@@ -105,7 +105,7 @@ fn write_members<T: fmt::Display>(
 
 impl fmt::Display for RecordFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { watermark, kind, s, slots } = self;
+        let Self { watermark, hash, kind, s, slots } = self;
         match kind {
             RecordKind::Promised => write!(f, "promised")?,
             RecordKind::Accepted => write!(f, "accepted")?,
@@ -113,7 +113,7 @@ impl fmt::Display for RecordFound {
         }
         s.map_or(Ok(()), |s| write!(f, " s={s}"))?;
         slots.map_or(Ok(()), |slots| write!(f, " slots {slots:?}"))?;
-        write!(f, ", watermark {watermark}")
+        write!(f, ", watermark {watermark}, hash {hash}")
     }
 }
 

@@ -138,12 +138,12 @@ fn batches_out_of_place_are_told() {
     // An unknown version, with a right checksum.
     let error = told(&|disk| {
         disk.damage(third, |content| {
-            content[8] = 2;
+            content[8] = 9;
             let checksum = crc32c::crc32c(&content[..60]);
             content[60..64].copy_from_slice(&checksum.to_le_bytes());
         });
     });
-    assert!(error.contains("a batch of format version 2"), "{error}");
+    assert!(error.contains("a batch of format version 9"), "{error}");
     assert!(error.contains("run the version of synod that wrote it"), "{error}");
 }
 

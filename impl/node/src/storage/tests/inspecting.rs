@@ -33,9 +33,10 @@ fn everything_is_reported() {
         "    unsynced_bytes_max = ",
         "members met so far: none\n",
         "addresses of peers:\n  replica 0: 10.0.0.1:4000\n  replica 2: r2:4000\n",
-        "data/log/00000001.wal, 32,768 bytes\n  at byte 0: batch 1, 220 bytes\n",
-        "    accepted s=4 slots 1, watermark 0\n    accepted s=4 slots 2, watermark 0\n",
-        "  at byte 12,288: batch 3, 110 bytes\n",
+        "data/log/00000001.wal, 32,768 bytes\n  at byte 0: batch 1, 222 bytes\n",
+        "    accepted s=4 slots 1, watermark 0, hash 0000000000000000\n",
+        "    accepted s=4 slots 2, watermark 0, hash 0000000000000000\n",
+        "  at byte 12,288: batch 3, 111 bytes\n",
         "  at byte 16,384: blank to the end\n",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
@@ -100,7 +101,7 @@ fn nothing_stops_an_inspection() {
         let text = text(&disk);
         assert!(text.contains("data/notes.txt does not belong here\n"), "{text}");
         assert!(text.contains("data/log/notes.txt does not belong here\n"), "{text}");
-        assert!(name == "log/00000001.wal" || text.contains("batch 3, 110 bytes\n"), "{text}");
+        assert!(name == "log/00000001.wal" || text.contains("batch 3, 111 bytes\n"), "{text}");
     }
     let disk = disk();
     for name in ["identity", "incarnations", "peers", "LOCK", "log/00000001.wal"] {
