@@ -137,8 +137,9 @@ fn a_node_that_reads_its_log_says_so_and_clients_go_elsewhere() {
     }
     // The others work, and a client finds them. They say what they wait for, and say it once.
     cluster.settled_among(&[1, 2]);
+    // At the first start its log had one segment at most.
     let is_told = |line: &str| {
-        line.contains("replica 0 at ") && line.contains("is starting, and reads its log")
+        line.contains("replica 0 at ") && line.contains("reads its log: 0 of 2 segments")
     };
     let count = |cluster: &mut Cluster, id: u16| {
         cluster.node(id).told().lines().filter(|line| is_told(line)).count()
