@@ -36,7 +36,7 @@ pub(super) const DIVIDED_CATCH_UP: ScenarioRow = ScenarioRow {
     name: "divided-catch-up",
     shows: "votes from two histories, and catch-up from one to the other",
     tier: Tier::Full,
-    states: StateCount::Counted(3_405_108),
+    states: StateCount::Counted(3_410_231),
     scenario: || Scenario { catch_up: Replicas::of(&[0]), ..divided() },
 };
 

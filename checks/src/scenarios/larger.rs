@@ -11,7 +11,7 @@ pub(super) const CRASHES_4: ScenarioRow = ScenarioRow {
     name: "crashes-4",
     shows: "two crashes, anybody's, under four numbers",
     tier: Tier::Full,
-    states: StateCount::Counted(50_243_035),
+    states: StateCount::Counted(50_610_068),
     scenario: || Scenario {
         submissions: two_values(),
         crashes: 2,
@@ -30,7 +30,7 @@ pub(super) const CRASH_4: ScenarioRow = ScenarioRow {
     name: "crash-4",
     shows: "one crash, anybody's, under four numbers",
     tier: Tier::Full,
-    states: StateCount::Counted(9_378_409),
+    states: StateCount::Counted(9_446_526),
     scenario: || Scenario {
         submissions: two_values(),
         crashes: 1,
@@ -49,7 +49,7 @@ pub(super) const GAPS_4: ScenarioRow = ScenarioRow {
     name: "gaps-4",
     shows: "two slots under four numbers",
     tier: Tier::Full,
-    states: StateCount::Counted(26_382_863),
+    states: StateCount::Counted(26_727_247),
     scenario: || Scenario {
         submissions: two_values(),
         reaches: vec![
@@ -65,7 +65,7 @@ pub(super) const REJECTIONS_4: ScenarioRow = ScenarioRow {
     name: "rejections-4",
     shows: "rejections under four numbers",
     tier: Tier::Full,
-    states: StateCount::Counted(2_385_682),
+    states: StateCount::Counted(2_387_770),
     scenario: || Scenario {
         submissions: two_values(),
         loses: ASIDE.without(MessageKinds::of(&[MessageKind::Reject])),
@@ -78,7 +78,7 @@ pub(super) const PIPELINE_ALL: ScenarioRow = ScenarioRow {
     name: "pipeline-all",
     shows: "three slots open at once when their coordinator fails, everybody hears everybody",
     tier: Tier::Full,
-    states: StateCount::Counted(11_783_679),
+    states: StateCount::Counted(12_151_415),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
         catch_up: Replicas::of(&[2]),
@@ -95,7 +95,7 @@ pub(super) const SESSIONS_ALL: ScenarioRow = ScenarioRow {
     name: "sessions-all",
     shows: "a session opened and ended, with a late copy in flight, everybody hears everybody",
     tier: Tier::Full,
-    states: StateCount::Counted(880_656),
+    states: StateCount::Counted(995_366),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..open_session(&[1]) },
