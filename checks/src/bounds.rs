@@ -69,8 +69,8 @@ pub struct Bounds {
     /// How many disks may stop answering for good [default: 0]
     #[arg(long, value_name = "N")]
     pub hangs: Option<Count<0, 5>>,
-    /// The replicas whose disks may, such as `0` [default: all]
-    #[arg(long, value_name = "IDS")]
+    /// The replicas whose disks may [default: all]
+    #[arg(long, value_name = "REPLICAS")]
     pub may_hang: Option<ReplicaSet>,
     /// Replicas ask before they stand, and may suspect the coordinator
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]

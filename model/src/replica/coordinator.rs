@@ -253,7 +253,8 @@ impl<V: Value> Coordinator<V> {
         prefix: &Prefix,
         common: &Common<V>,
     ) {
-        // A prefix that is not longer was compared when the message came.
+        // A prefix that is not longer was compared when the message came, and exactly: a replica that has
+        // taken an open slot is not so far behind that only a checkpoint is remembered.
         let mut known = (common.watermark(), common.learner.hashes().hash());
         for (slot, held) in common.acceptor.accepted() {
             if known.0 >= prefix.through || *slot != known.0.next() || !self.open.contains_key(slot)
