@@ -67,6 +67,9 @@ impl World {
             | Invariant::DurableTailWithinLimits
             | Invariant::NothingAcceptedBelowPromise => is_elected && !submissions.is_empty(),
             Invariant::DurablePromiseNeverFalls => is_elected,
+            Invariant::OnlyLossIsFound | Invariant::NoLostVoteCounts => {
+                self.keeps_testimonies && is_elected
+            }
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
             }
@@ -118,7 +121,9 @@ impl World {
             | Invariant::OnlyDurableIsServed
             | Invariant::DurableTailWithinLimits
             | Invariant::VotesShareAPrefix
-            | Invariant::NothingDeliveredAgainstMajority => !state.broken.contains(invariant),
+            | Invariant::NothingDeliveredAgainstMajority
+            | Invariant::OnlyLossIsFound
+            | Invariant::NoLostVoteCounts => !state.broken.contains(invariant),
         }
     }
 
@@ -213,6 +218,21 @@ impl World {
             Witness::RemadeDirectoryRefused => self.directories(state).any(|remade| {
                 let mut others = self.directories(state);
                 others.any(|it| it.forming.is_formed() && it.knows_as_lost(remade))
+            }),
+            Witness::LossFound => {
+                let forgotten = |it: usize| &self.local(state, it).replica.common.forgotten;
+                self.replicas()
+                    .any(|it| forgotten(it).values().any(|it2| usize::from(it2.replica.0) == it))
+            }
+            Witness::LostVoteTakenBack => self.replicas().any(|it| {
+                let replica = &self.local(state, it).replica;
+                let Role::Coordinator(coordinator) = &replica.role else {
+                    return false;
+                };
+                replica.common.forgotten.values().any(|forgotten| {
+                    forgotten.slot.is_some_and(|slot| coordinator.open.contains_key(&slot))
+                        && forgotten.s == coordinator.s
+                })
             }),
             Witness::HungCoordinatorGivesWay => {
                 self.replicas().any(|it| self.local(state, it).has_given_way())

@@ -127,7 +127,7 @@ fn step_or_panic(
                 _ => Slot::ZERO,
             };
             if let (ReplicaEvent::RollBack, Some(rollback)) = (&event, &mut local.rollback) {
-                rollback.may_happen = false;
+                (rollback.may_happen, rollback.has_happened) = (false, true);
                 local.disk = rollback.before.take();
             }
             delivered_before = applied;
@@ -161,7 +161,11 @@ fn step_or_panic(
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
-    if local.rollback.is_some() {
+    if let Some(rollback) = &local.rollback {
+        let common = &local.replica.common;
+        if common.forgotten.contains_key(&common.me) && !rollback.has_happened {
+            effects.broken.add(Invariant::OnlyLossIsFound);
+        }
         effects.heard_of_another = told.and_then(|(from, (through, hash))| {
             let mut log = before.log();
             let hashes = (1..=through.0)

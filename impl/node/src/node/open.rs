@@ -145,6 +145,9 @@ impl<M: StateMachine> Recovered<M> {
                  after a crash. Otherwise its store does not belong to this data directory"
             );
         }
+        if let Some(forgotten) = status.forgotten.iter().find(|it| it.replica == me) {
+            return Err(NodeOpenError::Forgotten(*forgotten));
+        }
         let counters = Counters::default();
         counters.note(&log);
         let shared = Shared::new(status, Arc::new(counters), verdicts);
@@ -236,7 +239,7 @@ async fn supervise(
         fatal = peers.fatal() => Err(NodeError::Peers(fatal)),
     };
     shared.end();
-    if matches!(ended, Err(NodeError::OtherHistories { .. })) {
+    if matches!(ended, Err(NodeError::OtherHistories { .. } | NodeError::Forgotten(_))) {
         // It was one step from finding that to the end. The people at the peers should know as well.
         let written = async {
             while !peers.has_written_control() {
