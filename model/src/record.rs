@@ -289,10 +289,10 @@ impl<V: Clone + Eq> Fold<V> {
             slot = slot.next();
         }
 
-        self.promised = self.promised.max(s);
         if let Content::Forgotten(forgotten) = &content {
             self.forgotten = Some(*forgotten);
         }
+        self.promised = self.promised.max(s);
         content.put_into(&mut self.entries, ..);
         let newly_committed = self.watermark.next()..=watermark;
         if !newly_committed.is_empty() {

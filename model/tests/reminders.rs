@@ -186,8 +186,8 @@ fn a_promise_that_is_lost_does_not_elect() {
     let promise = Promise { prefix, last, after: last, through: last, accepted: Vec::new() };
     // The candidate lacks a slot that the promiser has, so it does not coordinate yet.
     it.reply(OTHERS[0], Reply::Promise(promise.clone()));
-    let (elected, mut lost) = (it.clone(), it);
-    forgets(&mut lost, OTHERS[0]);
+    let (elected, mut forgetful) = (it.clone(), it);
+    forgets(&mut forgetful, OTHERS[0]);
     let served = Message::Committed {
         log_starts_at: Slot(1),
         first: Slot(1),
@@ -195,7 +195,7 @@ fn a_promise_that_is_lost_does_not_elect() {
         entries: vec![Entry::NoOp],
         watermark: Slot(1),
     };
-    for (mut it, is_elected) in [(elected, true), (lost, false)] {
+    for (mut it, is_elected) in [(elected, true), (forgetful, false)] {
         it.receive(OTHERS[1], served.clone());
         assert_eq!(coordinates(&it.status()), is_elected);
         it.reply(OTHERS[1], Reply::Promise(promise.clone()));

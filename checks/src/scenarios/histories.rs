@@ -44,15 +44,20 @@ pub(super) const LOST_VOTE: ScenarioRow = ScenarioRow {
     name: "lost-vote",
     shows: "a disk forgets a vote, its replica is reminded, and the vote counts no more",
     tier: Tier::Quick,
-    states: StateCount::Estimated(100_000),
-    scenario: || Scenario {
-        submissions: vec![request(1, &[0])],
-        rollbacks: 1,
-        may_roll_back: Replicas::of(&[2]),
-        resend: true,
-        loses: ASIDE.without(REMINDERS),
-        reaches: vec![Witness::CommittedEverywhere, Witness::LossFound, Witness::LostVoteTakenBack],
-        ..Scenario::new(3, 1, &[3])
+    states: StateCount::Counted(55_049),
+    scenario: || {
+        const OF_0: Replicas = Replicas::of(&[0]);
+        Scenario {
+            submissions: vec![request(1, &[0])],
+            rollbacks: 1,
+            may_roll_back: Replicas::of(&[2]),
+            resend: true,
+            catch_up: Replicas::NONE,
+            hears: [Replicas::ALL, OF_0, OF_0, Replicas::NONE, Replicas::NONE],
+            loses: ASIDE.without(REMINDERS),
+            reaches: vec![Witness::LossFound, Witness::LostVoteTakenBack],
+            ..Scenario::new(3, 1, &[3])
+        }
     },
 };
 
@@ -60,7 +65,7 @@ pub(super) const LOST_PROMISE: ScenarioRow = ScenarioRow {
     name: "lost-promise",
     shows: "a disk forgets a promise between two coordinators, and its replica is reminded",
     tier: Tier::Quick,
-    states: StateCount::Estimated(100_000),
+    states: StateCount::Counted(20_748),
     scenario: || Scenario {
         rollbacks: 1,
         may_roll_back: Replicas::of(&[2]),
@@ -69,17 +74,24 @@ pub(super) const LOST_PROMISE: ScenarioRow = ScenarioRow {
     },
 };
 
+/// Replica 2 coordinates, and then replica 0, which finishes what replica 2 has committed. Replica 2 may
+/// acknowledge that again, and forget in a crash that it is committed.
 pub(super) const REMINDED: ScenarioRow = ScenarioRow {
     name: "reminded",
     shows: "crashes lose what was not told, and no reminder stops a replica",
     tier: Tier::Quick,
-    states: StateCount::Estimated(100_000),
+    states: StateCount::Counted(96_059),
     scenario: || Scenario {
-        crashes: 2,
+        submissions: vec![request(1, &[2])],
+        crashes: 1,
+        may_crash: Replicas::of(&[2]),
         rollbacks: 1,
         may_roll_back: Replicas::NONE,
+        resend: true,
+        catch_up: Replicas::NONE,
+        loses: ASIDE.without(REMINDERS).and(MessageKinds::of(&[MessageKind::Commit])),
         reaches: vec![Witness::FinishesAnothersValue, Witness::UnsyncedWriteLost],
-        ..one_after_the_other()
+        ..Scenario::new(3, 1, &[2, 3])
     },
 };
 

@@ -348,9 +348,9 @@ impl Scenario {
             ModelProperty::Invariant(
                 Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority,
             ) => self.rollbacks > 0,
-            ModelProperty::Invariant(Invariant::OnlyLossIsFound | Invariant::NoLostVoteCounts) => {
-                self.reminds()
-            }
+            ModelProperty::Invariant(
+                Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts,
+            ) => self.reminds(),
             ModelProperty::Invariant(
                 Invariant::CommittedWasSubmitted
                 | Invariant::DeliveryInOrder

@@ -324,7 +324,9 @@ fn raise(message: &mut Message<V>, more: u64) {
         }
         Message::Compare { prefix, .. } => up(&mut prefix.through),
         Message::Remind { testimony: Testimony { accepted, .. } } => {
-            accepted.iter_mut().for_each(|it| up(&mut it.slot));
+            if let Some(accepted) = accepted {
+                up(&mut accepted.slot);
+            }
         }
         Message::Forgot { forgotten } => forgotten.slot.iter_mut().for_each(up),
         Message::Committed { first, watermark, .. } => {
