@@ -131,7 +131,7 @@ impl<M: StateMachine> Recovered<M> {
                 "the end of the log was cut off: it holds no whole batch. A crash in the middle of a \
                  write leaves that, and does no harm: nobody was told that it was durable. But if \
                  nothing crashed, the disk had confirmed it as durable and has lost acknowledged \
-                 entries: see docs/operating.md#two-histories"
+                 entries: see docs/operating.md#a-disk-that-forgets"
             );
         }
         let status = replica.status();
