@@ -57,6 +57,12 @@ pub enum Input<V> {
     /// Ask whether this replica is still obeyed, if it coordinates. The time between two of these is
     /// the heartbeat of the cluster.
     Heartbeat,
+    /// This peer has begun another run since it was met last. Comes before the
+    /// [`Reconnected`](Self::Reconnected) of its first connection.
+    Restarted {
+        /// The peer.
+        peer: ReplicaId,
+    },
     /// A connection with this peer was made. What either has sent the other before may be lost.
     Reconnected {
         /// The peer.

@@ -45,7 +45,7 @@ pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,
     Slot, SlotRange,
 };
-pub use prefix::{EntryDigest, Prefix, PrefixHash, PrefixHashes};
+pub use prefix::{Prefix, PrefixHash, PrefixHashes};
 pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
 pub use replica::{Hung, Replica, Resource, RoleName, Status};

@@ -92,6 +92,9 @@ impl<V: Value> Replica<V> {
     /// Takes one input and adds what follows from it to `out`, which the caller has cleared.
     pub fn step(&mut self, input: Input<V>, out: &mut Output<V>) {
         if self.common.is_stopped() {
+            if let Input::Reconnected { peer } = input {
+                self.common.tell_what_is_lost(peer, out);
+            }
             return;
         }
         let may_push = may_push(&input);
@@ -104,6 +107,7 @@ impl<V: Value> Replica<V> {
             Input::Suspect => self.suspect(),
             Input::Elect { canvass } => self.elect(canvass, out),
             Input::Heartbeat => self.heartbeat(out),
+            Input::Restarted { peer } => self.common.trust_again(peer),
             Input::Reconnected { peer } => self.reconnected(peer, out),
             Input::Full { peer } => self.full(peer),
             Input::Drained { peer } => self.drained(peer, out),

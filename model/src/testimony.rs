@@ -1,24 +1,27 @@
 //! Testimony: what a replica has told another one, and must have on its disk ever since.
 //!
 //! A replica tells three things only when they are durable: a promise, that it has accepted an entry, and
-//! any order but a canvass, for it has promised the number to itself before. Whoever was told remembers,
-//! and reminds the replica when the two connect again. If its disk has less, the disk has lost what was
-//! durable, or somebody has put an older copy of the data directory in its place. Then the replica must
-//! not vote any more: it might help to choose a second value where it has helped to choose one.
+//! any order but a canvass, because it has promised the number to itself before. Its peers remember what
+//! they were told, and remind the replica when they connect again. If its disk has less, the disk has lost
+//! what was durable, or somebody has put an older copy of the data directory in its place. Then the replica
+//! must not vote any more: it might help to choose a second value where it has helped to choose one.
 //!
-//! The replica itself judges that, for what is on its disk only grows. So it does not matter how late a
-//! reminder arrives, or how often, or in which order. Nothing else is held against a replica: when it
-//! obeys a round or rejects an order, it does not wait for its disk.
+//! The replica itself compares. What is on a sound disk only grows, so a replica whose disk lost nothing has
+//! what it is reminded of, however late the reminder arrives, how often, or in which order. A late reminder
+//! may find less: what was lost may have been accepted anew, or committed, meanwhile.
 //!
-//! That finds as much as anybody remembers. What is told is remembered in memory, but for one thing: the
-//! owner of the number that a replica has promised has promised it as well, and that is on the disk.
+//! Nothing else is held against a replica. When it obeys a round or rejects an order, it does not wait for
+//! its disk. When it acknowledges an entry that it knows to be committed, it may have accepted the entry
+//! under a lower number, and forget in a crash that the entry is committed.
+//!
+//! Only what peers remember is found. They remember in memory, but for one thing: the owner of the number
+//! that a replica has promised has promised it as well, and that is on the disk.
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::numbers::{ReplicaId, SequenceNumber, Slot};
-use crate::prefix::EntryDigest;
 
 /// What a replica has told another one when it was durable.
 #[derive(
@@ -31,16 +34,14 @@ pub struct Testimony {
     pub accepted: Option<ToldAccepted>,
 }
 
-/// A slot in which a replica has told that it has accepted an entry.
+/// A slot in which a replica has told that it has accepted an entry, before it knew that the entry is
+/// committed. Then the entry is on its disk under this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ToldAccepted {
+    /// The number. (It comes first, so that these are ordered by it.)
+    pub s: SequenceNumber,
     /// The slot.
     pub slot: Slot,
-    /// The number under which it was asked to accept. It may hold the entry under a lower one, if it knew
-    /// already that the entry is committed.
-    pub s: SequenceNumber,
-    /// The digest of the entry, if the replica that was told still has the entry.
-    pub digest: Option<EntryDigest>,
 }
 
 /// What the disk of a replica has lost.

@@ -255,10 +255,12 @@ impl Peers {
         self.shared.peers.values().map(|peer| status(peer)).collect()
     }
 
-    /// Whether no control message waits on its way to a peer with a connection.
-    pub fn has_written_control(&self) -> bool {
-        let mut queues = self.shared.peers.values().map(|peer| peer.queue(Lane::Control));
-        queues.all(|queue| queue.load().0.frames == 0)
+    /// Whether there is a connection to every peer, and no control message waits on its way.
+    pub fn have_been_told(&self) -> bool {
+        self.shared
+            .peers
+            .values()
+            .all(|peer| peer.is_connected() && peer.queue(Lane::Control).load().0.frames == 0)
     }
 
     /// The members that this replica has still to meet before the cluster is formed.

@@ -41,6 +41,8 @@ pub(crate) enum ShellEvent<S, R> {
     Peer(ReplicaId, Message<Value>),
     /// A part of a message of this peer has arrived.
     Alive(ReplicaId),
+    /// This peer has begun another run.
+    Restarted(ReplicaId),
     /// A connection with this peer was made: what was sent before may be lost.
     Reconnected(ReplicaId),
     /// Much waits on its way to this peer.
@@ -219,6 +221,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                     self.detector.heard(now);
                 }
             }
+            ShellEvent::Restarted(peer) => self.step(Input::Restarted { peer }, now),
             ShellEvent::Reconnected(peer) => self.step(Input::Reconnected { peer }, now),
             ShellEvent::Full(peer) => self.step(Input::Full { peer }, now),
             ShellEvent::Drained(peer) => self.step(Input::Drained { peer }, now),

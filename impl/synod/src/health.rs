@@ -30,10 +30,10 @@ Exit codes:
   2  the command line is invalid
   3  the cluster does not work: there is no majority, no coordinator yet, or it
      is still starting or forming
-  4  it works, and two replicas have committed different entries, or a disk has
-     lost what it had, or not as well as it was asked to: a member is missing,
-     an endpoint does not serve, or a disk or an application hangs (--all), or
-     a replica lags (--lag-max)";
+  4  it works, but two replicas have committed different entries, or a disk has
+     lost what it had; or it was asked for more, and a member is missing, an
+     endpoint does not serve, a disk or an application hangs (--all), or a
+     replica lags (--lag-max)";
 
 /// The arguments of `health`.
 #[derive(Debug, Args)]

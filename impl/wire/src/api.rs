@@ -247,7 +247,7 @@ pub struct ReplicaStatus {
     pub hangs: Vec<Hang>,
     /// The peers that have committed other entries than this replica. Neither counts for the other.
     pub other_histories: Vec<OtherHistory>,
-    /// The replicas whose disks have lost something. They count for nothing until they are replaced.
+    /// The replicas whose disks have lost something. Each counts for nothing until it begins another run.
     pub forgotten: Vec<Forgotten>,
     /// Its disk.
     pub disk: DiskStatus,

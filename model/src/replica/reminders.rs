@@ -1,9 +1,9 @@
 //! Reminders: a peer is held to what it told.
 //!
 //! A replica remembers what peers have told it that was durable ([`testimony`](crate::testimony)), and
-//! reminds them when a connection is made. A replica whose disk has less than that writes so, tells
-//! everybody, and stops: it counts for nothing until it is replaced. What it has told before counts for
-//! nothing either, as far as others can take it back.
+//! reminds them when a connection is made. A replica whose disk has less than that writes a record of it,
+//! tells all others, and stops. From then on it counts for nothing, and its votes and its promises are taken
+//! back.
 
 use super::common::Common;
 use super::{Replica, Role};
@@ -11,31 +11,29 @@ use crate::entry::Value;
 use crate::io::Output;
 use crate::message::{Message, Reply};
 use crate::numbers::{ReplicaId, SequenceNumber, Slot};
-use crate::prefix::EntryDigest;
 use crate::record::Content;
 use crate::testimony::{Forgotten, Testimony, ToldAccepted};
 
 impl<V: Value> Common<V> {
     /// Remembers what `peer` tells in `reply`, under a number of this replica's own: `s`.
     pub(crate) fn remember(&mut self, peer: ReplicaId, s: SequenceNumber, reply: &Reply<V>) {
-        let testimony = match reply {
-            Reply::Promise(_) => Testimony { promised: s, accepted: None },
-            Reply::Acknowledge { ranges, .. } => {
-                let slot = ranges.last().map(|range| range.last);
-                // Nobody has been asked to accept anything above.
+        let known = self.testimonies.get(&peer).copied().unwrap_or_default();
+        let told = match reply {
+            Reply::Promise(_) => Testimony { promised: known.promised.max(s), ..known },
+            Reply::Acknowledge { ranges, prefix } => {
+                // What it knows to be committed it may hold under a lower number. And nobody has been asked
+                // to accept anything above the last slot.
                 let last = self.acceptor.last(self.watermark());
-                let Some(slot) = slot.filter(|slot| *slot <= last) else {
-                    return;
-                };
-                let accepted = Some(ToldAccepted { slot, s, digest: None });
-                Testimony { promised: SequenceNumber::NONE, accepted }
+                let is_held = |slot: &Slot| prefix.through < *slot && *slot <= last;
+                let slot = ranges.last().map(|range| range.last).filter(is_held);
+                let accepted = known.accepted.max(slot.map(|slot| ToldAccepted { s, slot }));
+                Testimony { accepted, ..known }
             }
             _ => return,
         };
-        let known = self.testimonies.entry(peer).or_default();
-        known.promised = known.promised.max(testimony.promised);
-        let rank = |it: &ToldAccepted| (it.s, it.slot);
-        known.accepted = known.accepted.into_iter().chain(testimony.accepted).max_by_key(rank);
+        if told != known {
+            self.testimonies.insert(peer, told);
+        }
     }
 
     /// What `peer` has told this replica, as far as it is known.
@@ -46,19 +44,7 @@ impl<V: Value> Common<V> {
         if self.constants.owns(peer, promised) {
             testimony.promised = testimony.promised.max(promised);
         }
-        if let Some(accepted) = &mut testimony.accepted {
-            accepted.digest = self.digest_in(accepted.slot);
-        }
         testimony
-    }
-
-    /// The digest of the entry that is accepted or committed in `slot`, if it is in memory.
-    fn digest_in(&self, slot: Slot) -> Option<EntryDigest> {
-        if let Some(held) = self.acceptor.accepted().get(&slot) {
-            return Some(held.digest);
-        }
-        let committed = || self.learner.tail_from(slot).next();
-        committed().filter(|(at, _)| *at == slot).map(|(_, entry)| EntryDigest::of(entry))
     }
 
     /// Reminds `peer` of what it has told, if it has told anything.
@@ -75,17 +61,31 @@ impl<V: Value> Common<V> {
         if self.acceptor.promised() < testimony.promised {
             return forgotten(testimony.promised, None);
         }
-        let ToldAccepted { slot, s, digest } = testimony.accepted?;
-        let has_it = slot <= self.watermark()
-            || self.acceptor.accepted().get(&slot).is_some_and(|held| {
-                held.s >= s || digest.is_none_or(|digest| held.digest == digest)
-            });
+        let ToldAccepted { s, slot } = testimony.accepted?;
+        let held = self.acceptor.accepted().get(&slot);
+        let has_it = slot <= self.watermark() || held.is_some_and(|held| held.s >= s);
         if has_it { None } else { forgotten(s, Some(slot)) }
     }
 }
 
+impl<V: Value> Common<V> {
+    /// Tells `peer` what the disk of this replica has lost, if it has stopped for that.
+    pub(super) fn tell_what_is_lost(&self, peer: ReplicaId, out: &mut Output<V>) {
+        if let Some(forgotten) = self.forgotten.get(&self.me) {
+            out.send(peer, Message::Forgot { forgotten: *forgotten });
+        }
+    }
+
+    /// `peer` has begun another run: somebody may have put its data directory right. It will be reminded.
+    pub(super) fn trust_again(&mut self, peer: ReplicaId) {
+        if peer != self.me {
+            self.forgotten.remove(&peer);
+        }
+    }
+}
+
 impl<V: Value> Replica<V> {
-    /// `from` says what this replica has told it. If the disk has less, this replica stops, for good.
+    /// `from` says what this replica has told it. If the disk has less, this replica stops for good.
     pub(super) fn take_reminder(
         &mut self,
         from: ReplicaId,
@@ -125,6 +125,7 @@ impl<V: Value> Replica<V> {
             Role::Candidate(candidate) => candidate.forget_promise(from),
             Role::Coordinator(coordinator) => {
                 coordinator.forget_votes(from, &common.configuration);
+                coordinator.rounds.forget(from, &common.configuration);
             }
         }
     }

@@ -25,18 +25,17 @@ impl<V: Value> Replica<V> {
         }
     }
 
-    /// A connection with `peer` was made: repeats what it has not answered.
+    /// A connection with `peer` was made: reminds it of what it told, and repeats what it has not answered.
     pub(super) fn reconnected(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         let common = &mut self.common;
         if peer == common.me || !common.configuration.contains(peer) {
             return;
         }
         // It may have started anew, with another data directory.
-        common.forgotten.remove(&peer);
-        common.remind(peer, out);
         if common.other_histories.remove(&peer).is_some() {
             out.send(peer, Message::Compare { prefix: common.prefix(), is_question: true });
         }
+        common.remind(peer, out);
         common.full.remove(&peer);
         if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             common.forget_asks();

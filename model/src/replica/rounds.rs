@@ -58,6 +58,11 @@ impl Rounds {
         configuration.is_in(self.obeyed, replica)
     }
 
+    /// What `replica` has answered counts no more.
+    pub(super) fn forget(&mut self, replica: ReplicaId, configuration: &Configuration) {
+        configuration.remove(&mut self.obeyed, replica);
+    }
+
     /// Begins a round of the coordinator of `s`, which itself obeys.
     pub(super) fn begin<V: Value>(
         &mut self,

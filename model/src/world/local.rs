@@ -9,10 +9,11 @@ use super::scenario::SLOTS_MAX;
 use crate::entry::Entry;
 use crate::message::Message;
 use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
-use crate::record::{Base, Record};
+use crate::record::{Base, Fold, Record};
 use crate::replica::Coordinator;
 use crate::replica::{Replica, Role};
 use crate::sessions::Known;
+use crate::testimony::Testimony;
 
 /// A replica and its disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +40,39 @@ pub(crate) struct Rollback {
     pub(crate) may_happen: bool,
     /// Whether it has rolled back.
     pub(crate) has_happened: bool,
+    /// What it has lost by that, until the replica does anything but receive reminders.
+    pub(crate) lost: Option<Lost>,
     /// The disk before its last sync, while it may roll back.
     pub(crate) before: Option<Arc<Base<u8>>>,
+}
+
+/// What a disk has lost, of what its replica may have told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Lost {
+    /// The numbers above the first one, up to the second one, were promised.
+    promised: (SequenceNumber, SequenceNumber),
+    /// The slots in which an entry was accepted under these numbers.
+    accepted: Vec<(Slot, SequenceNumber)>,
+}
+
+impl Lost {
+    /// What a disk with `after` has lost, of what it had with `before`.
+    pub(crate) fn between(before: &Fold<u8>, after: &Fold<u8>) -> Self {
+        let held = |fold: &Fold<u8>, slot: &Slot| fold.entries.get(slot).map(|stored| stored.s);
+        let slots = before.entries.keys().filter(|slot| **slot > after.watermark);
+        let accepted = slots
+            .filter_map(|slot| Some((*slot, held(before, slot)?)))
+            .filter(|(slot, s)| *s != SequenceNumber::NONE && held(after, slot) != Some(*s));
+        Self { promised: (after.promised, before.promised), accepted: accepted.collect() }
+    }
+
+    /// Whether some of `testimony` is lost.
+    pub(crate) fn includes(&self, testimony: &Testimony) -> bool {
+        let (kept, lost) = self.promised;
+        let told = testimony.accepted.map(|told| (told.slot, told.s));
+        (kept < testimony.promised && testimony.promised <= lost)
+            || told.is_some_and(|told| self.accepted.contains(&told))
+    }
 }
 
 /// The index of an entry in the model's table of entries.

@@ -98,7 +98,7 @@ properties! {
         VotesShareAPrefix = "nothing is committed by votes over different prefixes",
         NothingDeliveredAgainstMajority = "a replica that knows of a majority with another history delivers nothing",
         OnlyLossIsFound = "only a disk that has lost something is found to have",
-        LossIsFound = "a replica that is reminded of what its disk has lost stops",
+        LossIsFound = "a replica that is reminded at its start of what its disk has lost stops",
         NoLostVoteCounts = "a vote that is known to be lost does not count",
     }
 }

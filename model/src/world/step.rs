@@ -11,9 +11,8 @@ use std::vec::Vec;
 use super::directory::DirectoryName;
 use super::envelope::Envelope;
 use super::history::{CommitSeen, Effects};
-use super::local::{EntryId, LocalState, Rollback};
+use super::local::{EntryId, LocalState, Lost, Rollback};
 use super::property::{Broken, Invariant};
-use crate::acceptor::Held;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
@@ -21,11 +20,10 @@ use crate::forming::Greeting;
 use crate::io::{ClientAnswer, Input, Output, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
-use crate::prefix::{EntryDigest, PrefixHash};
+use crate::prefix::PrefixHash;
 use crate::record::{Base, Content};
 use crate::recovery::Recovery;
 use crate::replica::Replica;
-use crate::testimony::Testimony;
 
 /// What happens to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +87,10 @@ fn step_or_panic(
         }
         _ => None,
     };
+    let is_reminder = matches!(received, Some((_, Message::Remind { .. })));
+    if let Some(rollback) = local.rollback.as_mut().filter(|_| !is_reminder) {
+        rollback.lost = None;
+    }
     match event {
         ReplicaEvent::Input(input) => local.replica.step(input, &mut out),
         ReplicaEvent::Sync(count) => {
@@ -129,6 +131,11 @@ fn step_or_panic(
             };
             if let (ReplicaEvent::RollBack, Some(rollback)) = (&event, &mut local.rollback) {
                 (rollback.may_happen, rollback.has_happened) = (false, true);
+                rollback.lost = before
+                    .disk
+                    .as_ref()
+                    .zip(rollback.before.as_ref())
+                    .map(|(before, after)| Lost::between(&before.fold, &after.fold));
                 local.disk = rollback.before.take();
             }
             delivered_before = applied;
@@ -186,7 +193,7 @@ fn observe_losses(
     }
     if let Some((_, Message::Remind { testimony })) = received
         && !common.is_stopped()
-        && !has_told(after, testimony)
+        && rollback.lost.as_ref().is_some_and(|lost| lost.includes(testimony))
     {
         effects.broken.add(Invariant::LossIsFound);
     }
@@ -210,20 +217,6 @@ fn observe_history(
     if !effects.votes.is_empty() || !effects.committed.is_empty() {
         effects.log = Some(after.log().map(entry_id).collect());
     }
-}
-
-/// Whether a replica has what it has told: the promise, and an entry in the slot, which is committed, or
-/// was accepted under that number or a higher one, or is the one that was committed.
-fn has_told(local: &LocalState, testimony: &Testimony) -> bool {
-    let common = &local.replica.common;
-    let Testimony { promised, accepted } = testimony;
-    let has_accepted = accepted.is_none_or(|told| {
-        let held = common.acceptor.accepted().get(&told.slot);
-        let is_same =
-            |held: &Held<u8>| held.s >= told.s || told.digest == Some(EntryDigest::of(&held.entry));
-        told.slot <= common.learner.watermark() || held.is_some_and(is_same)
-    });
-    common.acceptor.promised() >= *promised && has_accepted
 }
 
 /// What the sender of a message has committed: up to which slot, and with which hash.

@@ -214,7 +214,7 @@ impl World {
                 let common = commons(*it);
                 let held = common.acceptor.accepted().get(&commit.slot);
                 // What is held under a higher number may have been durable under this one.
-                let is_accepted = held.is_some_and(|it| it.durable || it.s > s);
+                let is_accepted = held.is_some_and(|it| it.s > s || (it.s == s && it.durable));
                 let is_committed = commit.slot <= common.learner.durable();
                 !known_to_lack.contains_key(&common.me) && (is_accepted || is_committed)
             };

@@ -15,6 +15,7 @@ pub(crate) mod monitor;
 pub(crate) mod network;
 pub(crate) mod text;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -53,6 +54,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Node {
     pub(crate) id: ReplicaId,
     pub(crate) run: Run,
+    /// The run in which it met each peer last.
+    met: BTreeMap<ReplicaId, Run>,
     /// None while it is down.
     pub(crate) replica: Option<Replica<V>>,
     pub(crate) disk: Disk,
@@ -97,6 +100,7 @@ impl Cluster {
             Node {
                 id: ReplicaId(id),
                 run: Run(0),
+                met: BTreeMap::new(),
                 replica: None,
                 disk: Disk::new(base),
                 applied: Slot::ZERO,
@@ -320,7 +324,13 @@ impl Cluster {
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
             if !self.nodes[at].isolated && !self.nodes[other].isolated {
                 let peer = self.nodes[other].id;
-                for (at, peer) in [(at, peer), (other, id)] {
+                for (at, peer, run) in
+                    [(at, peer, self.nodes[other].run), (other, id, self.nodes[at].run)]
+                {
+                    let met = self.nodes[at].met.insert(peer, run).unwrap_or(Run(1));
+                    if met != run {
+                        self.step(at, Input::Restarted { peer });
+                    }
                     self.step(at, Input::NotServed { peer });
                     self.step(at, Input::Reconnected { peer });
                 }

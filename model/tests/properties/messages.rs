@@ -170,7 +170,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message<V>> {
 
 /// Mostly of something that every replica has, or the replicas would soon do nothing any more.
 fn testimony() -> impl Strategy<Value = Testimony> {
-    let accepted = |slot, s| Some(ToldAccepted { slot, s, digest: None });
+    let accepted = |slot, s| Some(ToldAccepted { s, slot });
     let any = (sequence_number(), slot(), sequence_number())
         .prop_map(move |(promised, slot, s)| Testimony { promised, accepted: accepted(slot, s) });
     prop_oneof![9 => Just(Testimony::default()), 1 => any]

@@ -40,9 +40,8 @@ pub(super) fn spawn_appender(
                         rest = &rest[taken..];
                         position.0 += taken as u64;
                         counters.note(&log);
-                        if notices.send(Notice::Synced(position)).is_err() {
-                            return;
-                        }
+                        // What was handed over is written, even if the replica has ended meanwhile.
+                        let _ = notices.send(Notice::Synced(position));
                     }
                     Err(error) => {
                         let _ = notices.send(Notice::Fatal(NodeError::Append(error)));

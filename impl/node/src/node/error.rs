@@ -188,7 +188,7 @@ impl NodeError {
 fn forgotten_text(forgotten: &Forgotten) -> String {
     format!(
         "{forgotten}\n  \
-         it has lost what was durable, or an older copy of the data directory was put in its place; this \
+         the disk has lost what was durable, or an older copy of the data directory was put in place; this \
          replica might now help to commit other values than it has helped to commit, so it takes no part \
          any more, and a restart does not help\n  \
          put the right data directory in place, or replace this replica: \

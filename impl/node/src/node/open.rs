@@ -13,7 +13,7 @@ use synod_wire::Value;
 use synod_wire::blocking::{self, NotRun};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::call::{ReadReply, SubmitReply};
@@ -39,9 +39,7 @@ const BULK_MESSAGES_MAX: usize = 128;
 const CONTROL_EVENTS_MAX: usize = 1024;
 /// How many calls of clients wait for the replica before the clients wait. Default 4,096.
 const CALLS_MAX: usize = 4096;
-/// How long a node that ends for its history may take to say so to its peers. Default 200 ms: a few messages.
-const LAST_MESSAGES_MAX: Duration = Duration::from_millis(200);
-/// How often a node that stops looks whether its threads have ended, or its last messages have left.
+/// How often a node that stops looks whether its threads have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Reads the log of a prepared node, and lets the node run.
@@ -239,15 +237,6 @@ async fn supervise(
         fatal = peers.fatal() => Err(NodeError::Peers(fatal)),
     };
     shared.end();
-    if matches!(ended, Err(NodeError::OtherHistories { .. } | NodeError::Forgotten(_))) {
-        // It was one step from finding that to the end. The people at the peers should know as well.
-        let written = async {
-            while !peers.has_written_control() {
-                sleep(LOOK_AGAIN).await;
-            }
-        };
-        let _ = timeout(LAST_MESSAGES_MAX, written).await;
-    }
     peers.stop().await;
     // The channels of the threads are closed. The appender ends when it has written what it was given.
     // The machine ends with the batch that it is at, for nobody hears of it any more. The clients of

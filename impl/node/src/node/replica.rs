@@ -33,6 +33,13 @@ use hang_log::tell_hangs;
 /// busy network brings within one sync, and few enough that nothing waits for long.
 const EVENTS_MAX: usize = 1024;
 
+/// How long a replica that does nothing any more waits for peers that are to be told so. Default 2 s: time to
+/// make a connection.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// How often such a replica looks whether they have been told.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Where events come from.
 pub(super) struct Sources {
     pub(super) control: mpsc::Receiver<PeerEvent>,
@@ -68,8 +75,11 @@ pub(super) async fn run(
     let mut damage_log = DamageLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
+    // When this replica ends, which does nothing any more.
+    let mut ends_at = None;
     let ended = loop {
         let alarm = start + shell.next_alarm();
+        let alarm = if ends_at.is_some() { alarm.min(Instant::now() + LOOK_AGAIN) } else { alarm };
         let first = tokio::select! {
             biased;
             _ = sources.stop.changed() => break Ok(()),
@@ -98,8 +108,11 @@ pub(super) async fn run(
         let status = shell.status();
         tell_change(&seen, &status);
         publish(&shell, &sinks.shared, start);
-        if status.is_stopped {
-            // The core takes nothing in any more, so whoever waits would wait for ever.
+        if status.is_stopped
+            && (*ends_at.get_or_insert_with(|| Instant::now() + LAST_WORDS_MAX) <= Instant::now()
+                || sinks.peers.have_been_told())
+        {
+            // The core takes nothing in any more, so those who wait would wait for ever.
             let forgotten = status.forgotten.iter().find(|it| it.replica == status.me);
             break Err(match forgotten {
                 Some(forgotten) => NodeError::Forgotten(*forgotten),
@@ -181,6 +194,7 @@ fn event_of_peer(event: PeerEvent, sinks: &Sinks) -> Option<ClientEvent> {
     match event {
         PeerEvent::Message(from, message) => Some(ShellEvent::Peer(from, message)),
         PeerEvent::Alive(from) => Some(ShellEvent::Alive(from)),
+        PeerEvent::Restarted(peer) => Some(ShellEvent::Restarted(peer)),
         PeerEvent::Reconnected(peer) => Some(ShellEvent::Reconnected(peer)),
         PeerEvent::CatchUpLost(peer) => {
             sinks.catch_up.0.forget(peer);

@@ -16,6 +16,9 @@ pub enum PeerEvent {
     /// Bytes of a message of this peer have arrived, and the message is not whole yet. At most one
     /// event in 25 ms for each peer.
     Alive(ReplicaId),
+    /// This peer has begun another run since it was met last. Comes before the
+    /// [`Reconnected`](Self::Reconnected) of its first connection.
+    Restarted(ReplicaId),
     /// A connection with this peer was made, in either direction and of either lane, for the first time
     /// or again. What was sent before, either way, may have been lost. Messages pass from now on. The
     /// first messages of the connection may come before this.

@@ -27,6 +27,7 @@ pub(super) struct News {
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 struct Pending {
+    has_restarted: bool,
     catch_up_lost: bool,
     is_reconnected: bool,
     is_full: bool,
@@ -47,6 +48,11 @@ struct Told {
 }
 
 impl News {
+    /// The peer is in another run than when it was met last.
+    pub(super) fn restarted(&self) {
+        self.note(|pending| pending.has_restarted = true);
+    }
+
     /// Messages pass on a new connection. Returns its number.
     pub(super) fn reconnected(&self) -> u64 {
         let mut number = 0;
@@ -118,6 +124,9 @@ impl News {
     /// Takes the next event of `peer` out.
     pub(super) fn take(&self, peer: ReplicaId, now: Instant) -> Option<PeerEvent> {
         let mut pending = self.lock();
+        if std::mem::take(&mut pending.has_restarted) {
+            return Some(PeerEvent::Restarted(peer));
+        }
         if std::mem::take(&mut pending.catch_up_lost) {
             return Some(PeerEvent::CatchUpLost(peer));
         }

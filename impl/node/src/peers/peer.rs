@@ -110,6 +110,7 @@ impl Peer {
         let Some(former) = former else {
             return;
         };
+        self.news.restarted();
         if seen.former_runs.contains(&run) {
             seen.returns = seen.returns.saturating_add(1);
             if seen.returns == RETURNS_MAX {

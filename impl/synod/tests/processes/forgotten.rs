@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::command::synod;
 use crate::wait::until;
 
-const FOUND: &str = "the disk of this replica has lost what the replica told when it was durable";
+const FOUND: &str = "the disk of the replica named here has lost what that replica told";
 
 fn copy_directory(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());

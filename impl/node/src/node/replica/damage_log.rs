@@ -45,9 +45,9 @@ impl DamageLog {
                     %told_to,
                     sequence_number = %s,
                     slot = slot.map(tracing::field::display),
-                    "the disk of this replica has lost what the replica told when it was durable: a \
-                     promise, or an entry that it had accepted in that slot. It counts for nothing \
-                     until it is replaced: see docs/operating.md#a-disk-that-forgets"
+                    "the disk of the replica named here has lost what that replica told when it was \
+                     durable: a promise, or an entry that it had accepted in that slot. The replica \
+                     counts for nothing any more: see docs/operating.md#a-disk-that-forgets"
                 );
             }
         }
