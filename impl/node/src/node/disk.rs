@@ -132,18 +132,72 @@ pub(super) fn spawn_server(
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     use nix::errno::Errno;
-    use synod_model::{PrefixHash, ReplicaId, Serve, Slot};
+    use synod_model::{
+        ClusterConstants, Configuration, ConfigurationId, Content, Incarnation, Limits, PrefixHash,
+        ReplicaId, SequenceNumber, Serve, Slot,
+    };
 
     use super::*;
-    use crate::storage::DiskError;
+    use crate::disk::RealDisk;
+    use crate::storage::{DataDirectory, DiskError, LogLimits, NewReplica, Preparation};
 
     fn failed(os_error: Errno) -> ReadError {
         let error = std::io::Error::from(os_error);
         ReadError::Disk(DiskError { doing: "open", path: "00000001.wal".into(), error })
+    }
+
+    /// The last thing that a replica writes may say why it ended.
+    #[test]
+    fn all_that_was_handed_over_is_written_though_nobody_listens_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data_dir = folder.path().join("r0");
+        let me = ReplicaId(0);
+        let first = Configuration::new(ConfigurationId(1), vec![me]).expect("one member");
+        let new = NewReplica {
+            cluster_name: "alone".into(),
+            constants: ClusterConstants::new(65_536, first, Limits::default())
+                .expect("right limits"),
+            replica: me,
+            incarnation: Incarnation(1),
+            log: LogLimits::default(),
+            peers: [].into(),
+        };
+        drop(DataDirectory::init(Arc::new(RealDisk::new(&data_dir)), &new).expect("made"));
+        let directory = DataDirectory::open(Arc::new(RealDisk::new(&data_dir))).expect("open");
+        let recover = |found: &mut Vec<_>| {
+            Log::recover(&directory, Preparation::InBackground, |record| {
+                found.push(record);
+                Ok::<_, Infallible>(())
+            })
+        };
+        let log = recover(&mut Vec::new()).expect("empty");
+        let fdatasyncs = log.size().fdatasyncs;
+        let (records, to_append) = channel();
+        let (notices, nobody) = tokio::sync::mpsc::unbounded_channel();
+        drop(nobody);
+        let counters = Arc::new(Counters::default());
+        let appender = spawn_appender(log, to_append, notices, Arc::clone(&counters));
+        let appender = appender.expect("a thread");
+        let promised = |s| Record {
+            watermark: Slot::ZERO,
+            hash: PrefixHash::default(),
+            content: Content::Promised(SequenceNumber(s)),
+        };
+        records.send(vec![promised(1)]).expect("it takes records");
+        while counters.fdatasyncs() <= fdatasyncs {
+            thread::yield_now();
+        }
+        records.send(vec![promised(2)]).expect("it takes more");
+        drop(records);
+        appender.join().expect("it ends");
+        let mut found = Vec::new();
+        drop(recover(&mut found).expect("a log"));
+        assert_eq!(found, [promised(1), promised(2)]);
     }
 
     #[test]

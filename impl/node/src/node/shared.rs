@@ -166,6 +166,11 @@ impl Counters {
         self.follower_reads.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(super) fn fdatasyncs(&self) -> u64 {
+        self.fdatasyncs.load(Ordering::Relaxed)
+    }
+
     pub(super) fn note(&self, log: &Log) {
         let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
         self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);
