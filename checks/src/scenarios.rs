@@ -8,6 +8,7 @@ mod agreement;
 mod bounds;
 mod clients;
 mod elections;
+mod finishing;
 mod forming;
 mod histories;
 mod larger;
@@ -119,6 +120,9 @@ pub const TABLE: &[ScenarioRow] = &[
     elections::HUNG_DISK,
     elections::HUNG_AND_REPLACED,
     elections::WINDOW,
+    finishing::PORTIONS,
+    finishing::PORTIONS_AND_RETRY,
+    finishing::PORTIONS_AND_HUNG_DISK,
     clients::GIVEN_UP,
     clients::RESTART_IN_SESSION,
     elections::LATE_REPLIES,

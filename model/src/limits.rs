@@ -17,10 +17,10 @@ use crate::entry::ENTRY_BYTES;
 /// refuse for ever what another one keeps sending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Limits {
-    /// How many slots above its watermark a coordinator opens for submissions: the depth of the
-    /// pipeline. Slots that an election must finish do not count. At most `accepted_slots_max`.
-    /// Default 2,048: with values of 1 kB, twice what fills a link of 10 MB/s with a round trip of
-    /// 100 ms; and little is left to finish after a failure.
+    /// How many slots above its watermark a coordinator opens: the depth of the pipeline. What an election
+    /// must finish further up waits until the watermark moves. Also how many entries a portion has at
+    /// most. At most `accepted_slots_max`. Default 2,048: with values of 1 kB, twice what fills a link of
+    /// 10 MB/s with a round trip of 100 ms; and little is left to finish after a failure.
     pub open_slots_max: u64,
     /// How far above its watermark an acceptor accepts anything, and so how much a promise can report.
     /// The tail of committed entries in memory is this long as well, so that a late accept for a
@@ -39,8 +39,9 @@ pub struct Limits {
     pub frame_bytes_max: u64,
     /// How many bytes one value may have. Default 1 MiB.
     pub value_bytes_max: u64,
-    /// How many bytes of entries one resend sends to one peer; one entry is always sent. Default
-    /// 1 MiB, so that two resends fit in a peer's queue.
+    /// How many bytes of entries a portion has; one entry in any case. A portion is what one resend sends
+    /// to one peer, or what one step opens of what an election must finish, or takes up of what clients
+    /// wait for. Default 1 MiB, so that two resends fit in a peer's queue.
     pub resend_bytes_max: u64,
     /// How many submissions of its own clients a replica keeps until they are delivered; more are
     /// refused. Default 65,536.

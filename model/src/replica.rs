@@ -8,6 +8,7 @@
 //!
 //! - [`common`]: what every role uses: identity, acceptor, learner, unsynced records;
 //! - [`election`]: the canvass and the candidate, phase 1 of Paxos;
+//! - [`finish`]: what an election must finish, portion by portion;
 //! - [`coordinator`]: opening and committing slots, phase 2 and 3;
 //! - [`rounds`]: the coordinator's heartbeat, and the linearizable reads that rest on it;
 //! - [`follower`]: obeying orders;
@@ -28,6 +29,7 @@ pub(crate) mod commit;
 pub(crate) mod common;
 pub(crate) mod coordinator;
 pub(crate) mod election;
+pub(crate) mod finish;
 pub(crate) mod follower;
 pub(crate) mod histories;
 pub(crate) mod hung;

@@ -57,6 +57,7 @@ scripts! {
     crash_before_accept_is_synced,
     crash_before_promise_is_synced,
     dead_coordinators_value,
+    finished_in_portions,
     flow_control,
     follower_with_a_stalled_disk,
     forwarded_once,
@@ -123,6 +124,8 @@ enum Command {
         unsynced_bytes: Option<u64>,
         #[arg(key)]
         frame_entries: Option<u64>,
+        #[arg(key)]
+        resend_bytes: Option<u64>,
         #[arg(key)]
         sessions: Option<u64>,
         #[arg(key)]
@@ -397,6 +400,7 @@ fn limits(command: &Command) -> Limits {
         accepted_bytes,
         unsynced_bytes,
         frame_entries,
+        resend_bytes,
         sessions,
         submissions,
         queued,
@@ -409,6 +413,7 @@ fn limits(command: &Command) -> Limits {
         limits.accepted_bytes_max = accepted_bytes.unwrap_or(limits.accepted_bytes_max);
         limits.unsynced_bytes_max = unsynced_bytes.unwrap_or(limits.unsynced_bytes_max);
         limits.frame_entries_max = frame_entries.unwrap_or(limits.frame_entries_max);
+        limits.resend_bytes_max = resend_bytes.unwrap_or(limits.resend_bytes_max);
         limits.sessions_max = sessions.unwrap_or(limits.sessions_max);
         limits.submissions_max = submissions.unwrap_or(limits.submissions_max);
         limits.queued_submissions_max = queued.unwrap_or(limits.queued_submissions_max);

@@ -146,7 +146,7 @@ pub(super) const TAIL: ScenarioRow = ScenarioRow {
     name: "tail",
     shows: "what is older than the tail is served from the disk",
     tier: Tier::Quick,
-    states: StateCount::Counted(196_647),
+    states: StateCount::Counted(199_111),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1])],
         limits: Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() },

@@ -65,7 +65,7 @@ pub(super) const FULL_QUEUE: ScenarioRow = ScenarioRow {
     name: "full-queue",
     shows: "a coordinator has no room for what is forwarded, and says when it has",
     tier: Tier::Quick,
-    states: StateCount::Counted(19_332),
+    states: StateCount::Counted(19_755),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[1]), request(3, &[1])],
         submit_anywhere: true,

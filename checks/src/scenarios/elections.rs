@@ -95,7 +95,7 @@ pub(super) const WINDOW: ScenarioRow = ScenarioRow {
     name: "window",
     shows: "an election that must finish more slots than the window has",
     tier: Tier::Quick,
-    states: StateCount::Counted(3_524),
+    states: StateCount::Counted(3_054),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[2])],
         crashes: 1,
@@ -103,7 +103,7 @@ pub(super) const WINDOW: ScenarioRow = ScenarioRow {
         hears: AROUND_0,
         catch_up: Replicas::NONE,
         limits: Limits { open_slots_max: 1, ..small_limits() },
-        reaches: vec![Witness::ElectionExceedsWindow, Witness::FinishesAnothersValue],
+        reaches: vec![Witness::FinishesInPortions, Witness::FinishesAnothersValue],
         ..Scenario::new(3, 2, &[1, 2])
     },
 };

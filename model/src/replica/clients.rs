@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::common::Common;
 use super::reads::Reads;
-use super::resend::room_of_resend;
+use super::resend::room_of_portion;
 use super::{Coordinator, Replica, Role};
 use crate::counted::CountedMap;
 use crate::entry::{Entry, Opening, Request, SubmissionId, Value};
@@ -51,18 +51,11 @@ impl<V: Value> Clients<V> {
         self.submissions.items().values()
     }
 
-    /// Everything is to be forwarded, to a coordinator that has received none of it.
+    /// Everything is to be forwarded, to a coordinator that has received none of it; or, at the coordinator
+    /// itself, taken up.
     pub(super) fn forward_anew(&mut self) {
-        self.unforwarded.extend(self.submissions.items().keys());
+        self.unforwarded = self.submissions.items().keys().copied().collect();
         self.reads.forward_anew();
-        self.waits_for_room = false;
-    }
-
-    /// This replica coordinates. Of its own clients' submissions it has taken all but `no_room`.
-    pub(super) fn forward_only(&mut self, no_room: Vec<SubmissionId>) {
-        self.unforwarded.clear();
-        self.unforwarded.extend(no_room);
-        self.reads.take_unforwarded();
         self.waits_for_room = false;
     }
 
@@ -74,7 +67,7 @@ impl<V: Value> Clients<V> {
 
     /// Takes a portion of the submissions that are to be forwarded.
     pub(super) fn take_portion(&mut self, limits: &Limits) -> Vec<Entry<V>> {
-        let mut room = room_of_resend(limits);
+        let mut room = room_of_portion(limits);
         let mut portion = Vec::new();
         while let Some(entry) =
             self.unforwarded.first().and_then(|id| self.submissions.items().get(id))
@@ -208,9 +201,11 @@ impl<V: Value> Clients<V> {
 
     /// Answers what the log has answered meanwhile.
     pub(super) fn answer_all_known(&mut self, table: &RequestTable, out: &mut Output<V>) {
-        let kept: Vec<_> = self.submissions.items().keys().copied().collect();
-        for submission in kept {
-            self.answer_if_known(submission, table, out);
+        let answer = |id: &SubmissionId| Some((*id, answer_of(*id, table)?));
+        let answered: Vec<_> = self.submissions.items().keys().filter_map(answer).collect();
+        for (submission, answer) in answered {
+            out.answers.push(answer);
+            self.forget(&submission);
         }
     }
 }

@@ -6,16 +6,18 @@
 //! so that all disks work in parallel, and a value costs one forced write a replica (Paxos Made Live,
 //! 4.2).
 //!
-//! Submissions wait in a queue until the window, the disk and the acceptor have room. Slots that an
-//! election must finish wait for nothing. What the queue has no room for is not taken: its origin is told,
-//! and told again when there is room.
+//! Submissions wait in a queue until the window, the disk and the acceptor have room, and until everything
+//! is open that the election must finish ([`finish`](super::finish)). What the queue has no room for is
+//! not taken: its origin is told, and told again when there is room.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::clients::Clients;
 use super::commit::commit_held;
 use super::common::Common;
+use super::finish::ToFinish;
 use super::hung::Probe;
 use super::push::HeldBack;
 use super::reads::Reads;
@@ -39,11 +41,13 @@ pub(crate) struct Coordinator<V> {
     pub(crate) last_promised: Slot,
     /// The members that have acknowledged each open slot. The entries are in the acceptor.
     pub(crate) open: BTreeMap<Slot, MemberSet>,
+    /// What is to be opened before anything else. Most of the time that is nothing.
+    pub(crate) to_finish: Option<Box<ToFinish<V>>>,
     /// Submissions that wait for the window.
     pub(crate) queue: CountedQueue<Entry<V>>,
     /// How many copies of which submissions are in the queue and in open slots. None of them may get
     /// another slot. An election may have to finish several copies of one.
-    known: BTreeMap<SubmissionId, u64>,
+    pub(super) known: BTreeMap<SubmissionId, u64>,
     /// The others were told that every slot up to here is committed.
     announced: Slot,
     /// A resend repeats open slots up to here: the last that was open at the resend before.
@@ -58,20 +62,21 @@ pub(crate) struct Coordinator<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Begins to coordinate under `s`, with phase 2: finishes the entries that were `chosen` because a
-    /// former coordinator may have got them through, begins a round, and takes up what the clients of
-    /// this replica wait for.
+    /// Begins to coordinate under `s`, with phase 2: begins to finish what a former coordinator may have
+    /// got through, and begins a round. What the clients of this replica wait for is taken up when
+    /// there is room.
     pub(super) fn begin(
         s: SequenceNumber,
-        chosen: EntryRange<V>,
+        to_finish: ToFinish<V>,
         common: &mut Common<V>,
         clients: &mut Clients<V>,
         out: &mut Output<V>,
     ) -> Self {
         let mut coordinator = Self {
             s,
-            last_promised: Slot(chosen.after().0 - 1),
+            last_promised: to_finish.through,
             open: BTreeMap::new(),
+            to_finish: Some(Box::new(to_finish)),
             queue: CountedQueue::default(),
             known: BTreeMap::new(),
             announced: Slot::ZERO,
@@ -83,15 +88,11 @@ impl<V: Value> Coordinator<V> {
         };
         common.suspects = false;
         out.election_advances = true;
-        for submission in chosen.entries.iter().filter_map(Entry::submission_id) {
-            *coordinator.known.entry(submission).or_default() += 1;
-        }
-        coordinator.open(chosen, common, out);
+        coordinator.open_portion(common, out);
         coordinator.rounds.begin(s, common, out);
-        let no_room = coordinator.enqueue(clients.submissions().cloned(), common.limits());
-        clients.forward_only(no_room);
-        let unanswered = clients.reads.unanswered();
-        coordinator.take_own_reads(&unanswered, common, &mut clients.reads);
+        clients.forward_anew();
+        let reads = clients.reads.take_unforwarded();
+        coordinator.take_own_reads(&reads, common, &mut clients.reads);
         coordinator
     }
 
@@ -104,6 +105,7 @@ impl<V: Value> Coordinator<V> {
         out: &mut Output<V>,
     ) {
         self.commit_acknowledged(common, clients, out);
+        self.open_next_portion(common, out);
         self.open_for_queue(common, out);
         self.confirm_reads(common, clients, out);
         if self.take_more(common, clients, out) {
@@ -148,8 +150,12 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Opens slots for what waits, as far as the window and the disk allow.
+    /// Opens slots for what waits, as far as the window and the disk allow, if nothing else must be opened
+    /// before.
     fn open_for_queue(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
+        if self.to_finish.is_some() {
+            return;
+        }
         let limits = common.limits();
         let watermark = common.watermark();
         let first = self.next_slot(watermark);
@@ -169,20 +175,8 @@ impl<V: Value> Coordinator<V> {
         self.open(EntryRange { first, entries }, common, out);
     }
 
-    /// A follower holds an entry in slot `last`, above everything that this coordinator has opened. An
-    /// older coordinator left it there. It was not chosen, or this election would have heard of it.
-    /// No-ops in the slots up to `last` replace it.
-    fn fill_up_to(&mut self, last: Slot, common: &mut Common<V>, out: &mut Output<V>) {
-        let watermark = common.watermark();
-        let first = self.next_slot(watermark);
-        let last = last.min(watermark.plus(common.limits().open_slots_max));
-        let count = usize::try_from(last.next().above(first)).unwrap_or(0);
-        let entries = alloc::vec![Entry::NoOp; count];
-        self.open(EntryRange { first, entries }, common, out);
-    }
-
     /// Lets submissions wait for the window. It leaves out those that wait already, and those that are in
-    /// an open slot. Returns those that there is no room for.
+    /// an open slot. Returns those that there is no room for: all, while something must be finished first.
     pub(super) fn enqueue(
         &mut self,
         submissions: impl IntoIterator<Item = Entry<V>>,
@@ -196,7 +190,8 @@ impl<V: Value> Coordinator<V> {
                 continue;
             };
             let queue_bytes = self.queue.size_bytes().saturating_add(entry.size_bytes());
-            if self.queue.count() < limits.queued_submissions_max
+            if self.to_finish.is_none()
+                && self.queue.count() < limits.queued_submissions_max
                 && queue_bytes <= limits.queued_bytes_max
             {
                 self.known.insert(id, 1);
@@ -238,14 +233,15 @@ impl<V: Value> Coordinator<V> {
     fn has_room_again(&self, limits: &Limits) -> bool {
         let largest = limits.value_bytes_max.saturating_add(ENTRY_BYTES);
         let free_bytes = limits.queued_bytes_max.saturating_sub(self.queue.size_bytes());
-        self.queue.count() <= limits.queued_submissions_max / 2
+        self.to_finish.is_none()
+            && self.queue.count() <= limits.queued_submissions_max / 2
             && free_bytes >= largest.max(limits.queued_bytes_max / 2)
             && self.rounds.reads() <= limits.reads_max / 2
     }
 
     /// The follower `replica`, which has committed `prefix`, has durably taken what was asked for in
     /// these slots. That counts only if what it has committed is what is committed here, or will be: a
-    /// follower may know more, and then this coordinator has it open.
+    /// follower may know more, and then this coordinator has it open, or must finish it.
     pub(super) fn take_acknowledgement(
         &mut self,
         replica: ReplicaId,
@@ -256,12 +252,16 @@ impl<V: Value> Coordinator<V> {
         // A prefix that is not longer was compared when the message came, and exactly: a replica that has
         // taken an open slot is not so far behind that only a checkpoint is remembered.
         let mut known = (common.watermark(), common.learner.hashes().hash());
-        for (slot, held) in common.acceptor.accepted() {
-            if known.0 >= prefix.through || *slot != known.0.next() || !self.open.contains_key(slot)
-            {
+        let open = self.open.keys().filter_map(|slot| {
+            common.acceptor.accepted().get(slot).map(|held| (*slot, held.digest))
+        });
+        let next = self.next_slot(common.watermark());
+        let to_finish = self.to_finish.iter().flat_map(|it| it.digests(next, common));
+        for (slot, digest) in open.chain(to_finish) {
+            if known.0 >= prefix.through || slot != known.0.next() {
                 break;
             }
-            known = (*slot, known.1.after_digest(held.digest));
+            known = (slot, known.1.after_digest(digest));
         }
         if known.0 > prefix.through || known == (prefix.through, prefix.hash) {
             self.count_votes(replica, ranges, &common.configuration);

@@ -13,15 +13,16 @@ use alloc::vec::Vec;
 
 use super::common::Common;
 use super::coordinator::Coordinator;
+use super::finish::{Reported, ToFinish};
 use super::{Replica, Role};
 use crate::configuration::{Configuration, MemberSet};
-use crate::entry::{Entry, Value};
-use crate::frames::{EntryRange, FrameRoom, is_one_frame};
+use crate::entry::Value;
+use crate::frames::{FrameRoom, is_one_frame};
 use crate::io::{ElectRefused, Output};
 use crate::limits::Limits;
 use crate::message::{Accepted, Order, Promise};
 use crate::numbers::{ReplicaId, SequenceNumber, Slot, SlotRange};
-use crate::prefix::Prefix;
+use crate::prefix::{EntryDigest, Prefix};
 use crate::record::Content;
 
 /// A replica that has asked the others whether they would follow it.
@@ -55,7 +56,7 @@ pub(crate) struct Candidate<V> {
     /// What has come of each other replica's promise.
     promises: BTreeMap<ReplicaId, Progress>,
     /// Of every slot, the entry reported under the highest number.
-    best: BTreeMap<Slot, (SequenceNumber, Entry<V>)>,
+    reported: BTreeMap<Slot, Reported<V>>,
 }
 
 /// How much of one replica's promise has come.
@@ -235,10 +236,10 @@ impl<V: Value> Replica<V> {
                 let role = core::mem::replace(&mut self.role, Role::Follower);
                 if let Role::Candidate(candidate) = role {
                     let s = candidate.s;
-                    let chosen = candidate.choose(common);
+                    let to_finish = candidate.what_to_finish(common);
                     let clients = &mut self.clients;
                     self.role =
-                        Role::Coordinator(Coordinator::begin(s, chosen, common, clients, out));
+                        Role::Coordinator(Coordinator::begin(s, to_finish, common, clients, out));
                 }
             }
         }
@@ -273,7 +274,7 @@ impl<V: Value> Replica<V> {
 
 impl<V: Value> Candidate<V> {
     pub(crate) fn new(s: SequenceNumber) -> Self {
-        Self { s, proposed: false, promises: BTreeMap::new(), best: BTreeMap::new() }
+        Self { s, proposed: false, promises: BTreeMap::new(), reported: BTreeMap::new() }
     }
 
     /// Takes in one frame of the promise of `from`. `watermark` is the candidate's own.
@@ -324,9 +325,11 @@ impl<V: Value> Candidate<V> {
         progress.entries = entries;
         for it in accepted {
             if first <= it.slot && !progress.tells(it.slot, it.slot) {
-                let best = self.best.entry(it.slot).or_insert((it.s, it.entry.clone()));
-                if best.0 < it.s {
-                    *best = (it.s, it.entry);
+                let is_lower = |reported: &Reported<V>| reported.s < it.s;
+                if self.reported.get(&it.slot).is_none_or(is_lower) {
+                    let digest = EntryDigest::of(&it.entry);
+                    let reported = Reported { s: it.s, entry: it.entry, digest };
+                    self.reported.insert(it.slot, reported);
                 }
             }
         }
@@ -353,7 +356,7 @@ impl<V: Value> Candidate<V> {
         let differs = self.promises.keys().any(|it| common.other_histories.contains_key(it));
         if differs {
             self.promises.clear();
-            self.best.clear();
+            self.reported.clear();
         }
         differs
     }
@@ -429,33 +432,17 @@ impl<V: Value> Candidate<V> {
         counted.map(|progress| progress.last).max().unwrap_or(Slot::ZERO)
     }
 
-    /// Chooses the entries for phase 2: one for each slot from the watermark up to the last slot in
-    /// which this replica, or a promise that counts, has accepted anything.
-    ///
-    /// In every slot above this replica's watermark, as it stands now, the value that was accepted
-    /// under the highest number must be finished: it may have been chosen (Paxos Made Live, 4.1, the
-    /// second mechanism). A slot that nobody reported gets a no-op if a slot above it was reported.
-    pub(crate) fn choose(mut self, common: &Common<V>) -> EntryRange<V> {
+    /// What phase 2 must finish: every slot from the watermark up to the last one in which this replica, or
+    /// a promise that counts, has accepted anything. All that was reported above this replica's watermark,
+    /// as it stands now, decides which entries these slots get.
+    pub(crate) fn what_to_finish(self, common: &Common<V>) -> ToFinish<V> {
         let watermark = common.watermark();
-        let last = common.acceptor.last(watermark).max(self.last_reported(watermark));
-        let mut entries = Vec::new();
-        let mut slot = watermark.next();
-        while slot <= last {
-            let own = common.acceptor.accepted().get(&slot);
-            let entry = match (self.best.remove(&slot), own) {
-                (Some((theirs, _)), Some(own)) if own.s > theirs => own.entry.clone(),
-                (Some((_, entry)), _) => entry,
-                (None, Some(own)) => own.entry.clone(),
-                (None, None) => Entry::NoOp,
-            };
-            entries.push(entry);
-            slot = slot.next();
-        }
-        EntryRange { first: watermark.next(), entries }
+        let through = common.acceptor.last(watermark).max(self.last_reported(watermark));
+        ToFinish::new(self.reported, through)
     }
 
     /// Forgets what was reported of the slots up to `watermark`: they are committed.
     pub(crate) fn forget_committed(&mut self, watermark: Slot) {
-        self.best = self.best.split_off(&watermark.next());
+        self.reported = self.reported.split_off(&watermark.next());
     }
 }

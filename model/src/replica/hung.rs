@@ -136,10 +136,14 @@ impl<V: Value> Replica<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Opens the probe, if there is none yet and the window has room. It waits for nothing else.
+    /// Opens the probe, if there is none yet, everything is open that must be finished, and the window has
+    /// room. It waits for nothing else.
     fn open_probe(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
         let (slot, watermark) = (self.next_slot(common.watermark()), common.watermark());
-        if self.probe.is_none() && slot.above(watermark) <= common.limits().open_slots_max {
+        if self.probe.is_none()
+            && self.to_finish.is_none()
+            && slot.above(watermark) <= common.limits().open_slots_max
+        {
             self.probe = Some(Probe { slot, applied: MemberSet::default() });
             let entries = Vec::from([Entry::NoOp]);
             self.open(EntryRange { first: slot, entries }, common, out);

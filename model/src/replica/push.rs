@@ -10,7 +10,7 @@
 
 use super::common::Common;
 use super::coordinator::Coordinator;
-use super::resend::room_of_resend;
+use super::resend::room_of_portion;
 use crate::entry::Value;
 use crate::frames::{EntryRange, EntryRanges, FrameRoom};
 use crate::io::Output;
@@ -148,7 +148,7 @@ impl<V: Value> Coordinator<V> {
         common: &Common<V>,
         out: &mut Output<V>,
     ) -> Slot {
-        let mut room = room_of_resend(common.limits());
+        let mut room = room_of_portion(common.limits());
         let mut unacknowledged = EntryRanges::new();
         let mut through = Slot(slots.first.0 - 1);
         for (&slot, &acknowledged) in self.open.range(slots.first..=slots.last) {

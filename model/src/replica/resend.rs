@@ -114,7 +114,7 @@ impl<V: Value> Replica<V> {
     fn resend_for_clients(&mut self, out: &mut Output<V>) {
         self.clients.answer_all_known(self.common.learner.table(), out);
         self.clients.try_without_room();
-        let mut room = room_of_resend(self.common.limits());
+        let mut room = room_of_portion(self.common.limits());
         let submissions = self.clients.submissions();
         let submissions: Vec<Entry<V>> =
             submissions.take_while(|entry| room.take(entry.size_bytes())).cloned().collect();
@@ -155,7 +155,8 @@ impl<V: Value> Coordinator<V> {
     }
 }
 
-/// How much one resend repeats, and one push sends.
-pub(super) fn room_of_resend(limits: &Limits) -> FrameRoom {
-    FrameRoom::new(u64::MAX, limits.resend_bytes_max)
+/// The room of a portion: what one resend repeats to a peer, one push sends, or one step takes up or
+/// opens of what must be finished.
+pub(super) fn room_of_portion(limits: &Limits) -> FrameRoom {
+    FrameRoom::new(limits.open_slots_max, limits.resend_bytes_max)
 }

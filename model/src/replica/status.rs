@@ -24,7 +24,7 @@ impl<V: Value> Replica<V> {
                 Role::Candidate(candidate) => RoleName::Candidate { s: candidate.s },
                 Role::Coordinator(coordinator) => RoleName::Coordinator {
                     s: coordinator.s,
-                    open_slots: coordinator.open.len() as u64,
+                    open_slots: coordinator.last_slot(common.watermark()).above(common.watermark()),
                     queued: coordinator.queue.count(),
                     round_is_answered: coordinator.rounds.are_answered(&common.configuration),
                 },
@@ -114,7 +114,7 @@ pub enum RoleName {
     Coordinator {
         /// Under which number.
         s: SequenceNumber,
-        /// How many slots are open, and so not committed.
+        /// How many slots are open, or must be opened before anything else, and so are not committed.
         open_slots: u64,
         /// How many submissions wait for the window.
         queued: u64,

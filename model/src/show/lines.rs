@@ -100,6 +100,9 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
             });
             say(Topic::OpenSlots, joined(open));
         }
+        if let Some(to_finish) = &coordinator.to_finish {
+            say(Topic::OpenSlots, format!("to be opened first: up to slot {}", to_finish.through));
+        }
         if coordinator.queue.count() > 0 {
             say(Topic::OpenSlots, format!("wait for the window: {}", entries(coordinator)));
         }

@@ -181,13 +181,12 @@ impl World {
             Witness::ReplicaStops => {
                 self.replicas().any(|it| self.local(state, it).replica.common.is_stopped())
             }
-            Witness::ElectionExceedsWindow => {
-                let open = |it: usize| match &self.local(state, it).replica.role {
-                    Role::Coordinator(coordinator) => coordinator.open.len() as u64,
-                    _ => 0,
-                };
-                self.replicas().any(|it| open(it) > self.scenario.limits.open_slots_max)
-            }
+            Witness::FinishesInPortions => self.finishing(state).next().is_some(),
+            Witness::OvertakenWhileFinishing => self.finishing(state).any(|s| {
+                self.replicas()
+                    .map(|it| self.summary(state, it))
+                    .any(|summary| summary.role == RoleKind::Coordinator && summary.own > s)
+            }),
             Witness::RequestGivenUp => {
                 let given_up = Verdict::Refused { reason: DeliveryRefused::GivenUp };
                 let mut commits = self.history(state).committed.iter().flatten();
@@ -345,6 +344,14 @@ impl World {
                     };
                     held.entry != Entry::NoOp && !submitted_here(&held.entry)
                 })
+        })
+    }
+
+    /// The numbers of the coordinators that have not opened yet all that they must finish.
+    fn finishing(&self, state: &ClusterState) -> impl Iterator<Item = SequenceNumber> {
+        self.replicas().filter_map(move |it| match &self.local(state, it).replica.role {
+            Role::Coordinator(coordinator) => coordinator.to_finish.as_ref().map(|_| coordinator.s),
+            _ => None,
         })
     }
 

@@ -98,7 +98,7 @@ pub(crate) struct Summary {
     pub(crate) held_for_good: [SequenceNumber; SLOTS_MAX + 1],
     /// For each slot, the entry on the disk.
     pub(crate) on_disk: [Option<EntryId>; SLOTS_MAX + 1],
-    /// Of a coordinator: the slot after the open ones and the queued ones.
+    /// Of a coordinator: the slot after the open ones, those that it must finish, and what waits.
     pub(crate) next_slot: u64,
     pub(crate) unsynced: usize,
     pub(crate) run: Run,
@@ -239,7 +239,12 @@ impl LocalState {
             Role::Coordinator(coordinator) => Some(coordinator),
             _ => None,
         };
-        let queued = coordinator.map_or(0, |it| it.queue.count());
+        let next_slot = coordinator.map_or(0, |it| {
+            // What waits for a coordinator that must finish something is not queued yet.
+            let kept = || replica.clients.submissions().count() as u64;
+            let waits = if it.to_finish.is_some() { kept() } else { it.queue.count() };
+            it.last_slot(watermark).next().0 + waits
+        });
         Summary {
             durable_promise,
             promise_floor,
@@ -251,7 +256,7 @@ impl LocalState {
             next_number: replica.next_number(),
             held_for_good,
             on_disk,
-            next_slot: coordinator.map_or(0, |it| it.next_slot(watermark).0) + queued,
+            next_slot,
             unsynced: self.unsynced.len(),
             run: replica.common.run,
             reads: replica.clients.reads.unanswered(),

@@ -262,6 +262,15 @@ fn two_slots() {
 }
 
 #[test]
+fn portions_of_an_election() {
+    let submissions = Vec::from([request(1, &[1]), request(2, &[1])]);
+    let hears = [Replicas::ALL, Replicas::of(&[0]), Replicas::of(&[0]), NONE, NONE];
+    let catch_up = Replicas::NONE;
+    let limits = Limits { resend_bytes_max: 1, ..small_limits() };
+    check(Scenario { limits, submissions, catch_up, hears, ..Scenario::new(3, 2, &[1, 2]) });
+}
+
+#[test]
 fn rejections() {
     let submissions = Vec::from([request(1, &[0])]);
     let loses = ASIDE.without(MessageKinds::of(&[MessageKind::Reject]));

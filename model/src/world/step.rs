@@ -160,10 +160,8 @@ fn step_or_panic(
         local.replica.step(Input::Served { peer }, &mut out);
     }
     // Delivered entries are applied at once.
-    let mut applied_out = Output::default();
     let through = local.replica.common.learner.watermark();
-    local.replica.step(Input::Applied { through }, &mut applied_out);
-    out.answers.append(&mut applied_out.answers);
+    local.replica.step(Input::Applied { through }, &mut out);
     // Positions are only compared with one another, so it does not matter where counting starts.
     local.replica.common.unsynced.renumber();
     local.unsynced.append(&mut out.writes);

@@ -145,11 +145,11 @@ impl Cluster {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         replica.step(input, &mut out);
-        let served = served_last(&out);
+        let served = served(&out);
         self.act(at, &mut out);
         self.out = out;
         // What is served leaves at once.
-        if let Some(peer) = served {
+        for peer in served {
             self.step(at, Input::Served { peer });
         }
         let node = &self.nodes[at];
@@ -385,13 +385,13 @@ pub(crate) fn recover(
     (recovery.finish(), out.delivered)
 }
 
-/// The peer that was served last in `out`.
-fn served_last(out: &Output<V>) -> Option<ReplicaId> {
-    let from_memory = out.messages.last().and_then(|it| match (it.to, &it.message) {
+/// The peers that are served in `out`.
+fn served(out: &Output<V>) -> BTreeSet<ReplicaId> {
+    let from_memory = out.messages.iter().filter_map(|it| match (it.to, &it.message) {
         (To::One(to), Message::Committed { .. }) => Some(to),
         _ => None,
     });
-    from_memory.or(out.serve.last().map(|it| it.to))
+    from_memory.chain(out.serve.iter().map(|it| it.to)).collect()
 }
 
 /// Whether a record holds no more than one frame.

@@ -26,6 +26,8 @@ pub(crate) enum Limit {
     Default,
     /// Few slots: windows fill, promises take several frames, and replicas lag behind the tail.
     FewSlots,
+    /// Small portions: an election finishes many slots, a few at a time.
+    SmallPortions,
     /// Few bytes: an acceptor is full before its slots are used up.
     FewBytes,
     /// Few sessions, submissions and reads: some are evicted or refused.
@@ -179,6 +181,7 @@ fn schedules_of(
     let limits = prop_oneof![
         3 => Just(Limit::Default),
         3 => Just(Limit::FewSlots),
+        2 => Just(Limit::SmallPortions),
         2 => Just(Limit::FewBytes),
         1 => Just(Limit::FewClients),
         1 => Just(Limit::Least),
@@ -249,6 +252,14 @@ impl Limit {
                 frame_bytes_max: 72,
                 // Some single entries are larger.
                 resend_bytes_max: 34,
+                ..limits
+            },
+            Self::SmallPortions => Limits {
+                open_slots_max: 4,
+                accepted_slots_max: 10,
+                frame_entries_max: 3,
+                // Two no-ops, or one submission.
+                resend_bytes_max: 66,
                 ..limits
             },
             Self::FewBytes => Limits { accepted_bytes_max: 110, unsynced_bytes_max: 70, ..limits },
