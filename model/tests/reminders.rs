@@ -8,7 +8,8 @@ use replica::{ME, OTHERS, Subject, V, request};
 use synod_model::{
     Base, ClusterConstants, Configuration, ConfigurationId, Content, Entry, Forgotten, Input,
     Limits, Message, Order, Output, Prefix, PrefixHash, Promise, Record, Recovery, ReplicaId,
-    Reply, RoleName, Run, SequenceNumber, Slot, SlotRange, Status, Testimony, To, ToldAccepted,
+    Reply, RoleName, RoundNumber, Run, SequenceNumber, Slot, SlotRange, Status, Testimony, To,
+    ToldAccepted,
 };
 
 fn told(s: u64, accepted: Option<(u64, u64)>) -> Testimony {
@@ -22,9 +23,13 @@ fn remind(it: &mut Subject, testimony: Testimony) {
     it.receive(OTHERS[0], Message::Remind { testimony });
 }
 
-/// What it reminded the first of the others of, when a connection was made.
+/// What it reminds the first of the others of when a connection is made.
 fn reminded(it: &mut Subject) -> Option<Testimony> {
-    it.step(Input::Reconnected { peer: OTHERS[0] });
+    reminds(it, OTHERS[0])
+}
+
+fn reminds(it: &mut Subject, peer: ReplicaId) -> Option<Testimony> {
+    it.step(Input::Reconnected { peer });
     it.sent().find_map(|message| match message {
         Message::Remind { testimony } => Some(*testimony),
         _ => None,
@@ -150,17 +155,19 @@ fn a_follower_reminds_the_owner_of_the_number_that_it_has_promised() {
 
 #[test]
 fn a_vote_that_is_lost_does_not_count() {
+    // Of the other one it has a vote, and no promise.
+    let [promised, voted] = OTHERS;
     let mut it = coordinator();
-    acknowledge(&mut it, OTHERS[0], 2);
-    let forgotten = forgets(&mut it, OTHERS[0]);
+    acknowledge(&mut it, voted, 2);
+    let forgotten = forgets(&mut it, voted);
     assert_eq!(it.out.forgotten, [forgotten]);
     it.sync();
     assert_eq!(it.status().watermark, Slot(0), "its own vote is no majority");
-    acknowledge(&mut it, OTHERS[0], 2);
+    acknowledge(&mut it, voted, 2);
     assert_eq!(it.status().watermark, Slot(0), "nothing that it says counts any more");
-    forgets(&mut it, OTHERS[0]);
+    forgets(&mut it, voted);
     assert!(it.out.forgotten.is_empty(), "that is no news");
-    acknowledge(&mut it, OTHERS[1], 2);
+    acknowledge(&mut it, promised, 2);
     assert_eq!(it.status().watermark, Slot(2));
 }
 
@@ -173,9 +180,10 @@ fn an_answer_to_a_round_does_not_count_when_the_disk_has_lost_something() {
         round_is_answered
     };
     let mut it = coordinator();
-    it.answer_rounds();
+    let (number, prefix) = (RoundNumber(1), Prefix::default());
+    it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
     assert!(answered(&it));
-    forgets(&mut it, OTHERS[0]);
+    forgets(&mut it, OTHERS[1]);
     assert!(!answered(&it));
 }
 
@@ -210,17 +218,27 @@ fn coordinates(status: &Status) -> bool {
 }
 
 #[test]
+fn a_coordinator_that_a_lost_promise_has_elected_steps_down() {
+    for (peer, stays) in [(OTHERS[0], false), (OTHERS[1], true)] {
+        let mut it = coordinator();
+        assert!(coordinates(&it.status()), "the first of the others has promised");
+        forgets(&mut it, peer);
+        assert_eq!(coordinates(&it.status()), stays);
+    }
+}
+
+#[test]
 fn a_new_run_of_a_peer_ends_what_is_known_of_it_and_it_is_reminded_again() {
     let mut it = coordinator();
-    acknowledge(&mut it, OTHERS[0], 2);
-    forgets(&mut it, OTHERS[0]);
-    it.step(Input::Reconnected { peer: OTHERS[0] });
+    acknowledge(&mut it, OTHERS[1], 2);
+    forgets(&mut it, OTHERS[1]);
+    it.step(Input::Reconnected { peer: OTHERS[1] });
     assert_eq!(it.status().forgotten.len(), 1, "another connection with the same process");
-    it.step(Input::Restarted { peer: OTHERS[0] });
-    let testimony = reminded(&mut it).expect("it has told something");
+    it.step(Input::Restarted { peer: OTHERS[1] });
+    let testimony = reminds(&mut it, OTHERS[1]).expect("it has told something");
     assert_eq!(testimony.accepted.map(|it| it.slot), Some(Slot(2)));
     assert!(it.status().forgotten.is_empty());
-    acknowledge(&mut it, OTHERS[0], 2);
+    acknowledge(&mut it, OTHERS[1], 2);
     it.sync();
     assert_eq!(it.status().watermark, Slot(2), "somebody has put its directory right");
 }

@@ -36,6 +36,8 @@ use crate::prefix::Prefix;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Coordinator<V> {
     pub(crate) s: SequenceNumber,
+    /// The members whose promises made this replica coordinator; itself is among them.
+    pub(crate) promised_by: MemberSet,
     /// The last slot that the promises for this number reported. Everything that was committed under
     /// lower numbers is at or below it.
     pub(crate) last_promised: Slot,
@@ -67,6 +69,7 @@ impl<V: Value> Coordinator<V> {
     /// there is room.
     pub(super) fn begin(
         s: SequenceNumber,
+        promised_by: MemberSet,
         to_finish: ToFinish<V>,
         common: &mut Common<V>,
         clients: &mut Clients<V>,
@@ -74,6 +77,7 @@ impl<V: Value> Coordinator<V> {
     ) -> Self {
         let mut coordinator = Self {
             s,
+            promised_by,
             last_promised: to_finish.through,
             open: BTreeMap::new(),
             to_finish: Some(Box::new(to_finish)),
@@ -289,6 +293,17 @@ impl<V: Value> Coordinator<V> {
                 }
             }
         }
+    }
+
+    /// Whether a majority has promised, without `replica`.
+    pub(super) fn is_elected_without(
+        &self,
+        replica: ReplicaId,
+        configuration: &Configuration,
+    ) -> bool {
+        let mut others = self.promised_by;
+        configuration.remove(&mut others, replica);
+        configuration.is_majority(others)
     }
 
     /// The votes of `replica` count no more.

@@ -236,10 +236,19 @@ impl<V: Value> Replica<V> {
                 let role = core::mem::replace(&mut self.role, Role::Follower);
                 if let Role::Candidate(candidate) = role {
                     let s = candidate.s;
+                    let watermark = common.watermark();
+                    let promised_by =
+                        candidate.counted(common.me, watermark, &common.configuration);
                     let to_finish = candidate.what_to_finish(common);
                     let clients = &mut self.clients;
-                    self.role =
-                        Role::Coordinator(Coordinator::begin(s, to_finish, common, clients, out));
+                    self.role = Role::Coordinator(Coordinator::begin(
+                        s,
+                        promised_by,
+                        to_finish,
+                        common,
+                        clients,
+                        out,
+                    ));
                 }
             }
         }
@@ -386,6 +395,18 @@ impl<V: Value> Candidate<V> {
         Self::is_whole(progress, watermark) && progress.prefix.through <= watermark
     }
 
+    /// The members whose promises count for `me` with `watermark`. Its own does.
+    fn counted(&self, me: ReplicaId, watermark: Slot, configuration: &Configuration) -> MemberSet {
+        let mut counted = MemberSet::default();
+        configuration.insert(&mut counted, me);
+        for (&replica, progress) in &self.promises {
+            if Self::counts(progress, watermark) {
+                configuration.insert(&mut counted, replica);
+            }
+        }
+        counted
+    }
+
     /// Whether `me`, with `watermark`, may coordinate. It may not before its own promise is durable,
     /// which is when it proposes.
     ///
@@ -401,15 +422,11 @@ impl<V: Value> Candidate<V> {
         if !self.proposed {
             return Standing::Waits;
         }
-        let mut counted = MemberSet::default();
+        let counted = self.counted(me, watermark, configuration);
         let mut promised = MemberSet::default();
-        configuration.insert(&mut counted, me);
         configuration.insert(&mut promised, me);
         let mut ahead: Option<(Slot, ReplicaId)> = None;
         for (&replica, progress) in &self.promises {
-            if Self::counts(progress, watermark) {
-                configuration.insert(&mut counted, replica);
-            }
             if Self::is_whole(progress, watermark) {
                 configuration.insert(&mut promised, replica);
                 if ahead.is_none_or(|(highest, _)| progress.prefix.through > highest) {

@@ -22,7 +22,7 @@ use super::scenario::{
 };
 use super::state::{ClusterState, Remaining};
 use super::step::{ReplicaEvent, Stepped, step};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, MemberSet};
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Opening};
 use crate::forming::Greeting;
@@ -32,7 +32,7 @@ use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
 use crate::prefix::PrefixHash;
 use crate::record::Base;
 use crate::recovery::Recovery;
-use crate::replica::Resource;
+use crate::replica::{Resource, Role};
 
 /// The model of a cluster within the bounds of a scenario.
 #[expect(clippy::struct_excessive_bools, reason = "each reduction is turned off by itself")]
@@ -304,6 +304,9 @@ impl World {
             local.replica.common.owed.clear();
             if !self.keeps_testimonies {
                 local.replica.common.testimonies.clear();
+                if let Role::Coordinator(coordinator) = &mut local.replica.role {
+                    coordinator.promised_by = MemberSet::default();
+                }
             }
             if !self.keeps_prefixes {
                 sent.iter_mut().for_each(Envelope::tell_no_prefix);
