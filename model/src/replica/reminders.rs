@@ -71,7 +71,10 @@ impl<V: Value> Common<V> {
 impl<V: Value> Common<V> {
     /// Tells `peer` what the disk of this replica has lost, if it has stopped for that.
     pub(super) fn tell_what_is_lost(&self, peer: ReplicaId, out: &mut Output<V>) {
-        if let Some(forgotten) = self.forgotten.get(&self.me) {
+        if let Some(forgotten) = self.forgotten.get(&self.me)
+            && self.configuration.contains(peer)
+            && peer != self.me
+        {
             out.send(peer, Message::Forgot { forgotten: *forgotten });
         }
     }
