@@ -191,7 +191,8 @@ impl<V: Value> Replica<V> {
             (Role::Coordinator(coordinator), Reply::Room { through }) => {
                 coordinator.take_room(from, through, common);
             }
-            (Role::Coordinator(coordinator), Reply::Obey { number, last, prefix: _ }) => {
+            (Role::Coordinator(coordinator), Reply::Obey { number, last, prefix }) => {
+                coordinator.take_watermark(from, prefix.through, common);
                 coordinator.take_obey(from, number, last, common, out);
             }
             (Role::Coordinator(coordinator), Reply::Applied { through }) => {

@@ -3,7 +3,8 @@
 //! A coordinator sends each accept once, to all followers. It holds accepts back from a follower that
 //! has no room for them, and from one to which much is on its way already: they would only wait behind
 //! the others. It sends them when there is room again. After a connection was made anew, it pushes
-//! all open slots that the follower has not acknowledged, for they may be lost.
+//! all open slots that the follower has not acknowledged, for they may be lost. It does so when a round
+//! tells how far the follower is: after a restart it may be far behind, and have no room for them.
 //!
 //! To hold an accept back is the same as to lose it, and to push an open slot is the same as to repeat
 //! it. So nothing here can harm safety: it decides only how much is on the links.
@@ -24,6 +25,15 @@ pub(crate) struct HeldBack {
     pub(super) pushed_through: Slot,
     /// It has no room above this slot.
     room_through: Slot,
+    /// It has not told its room since a connection to it was made. Its answers to rounds tell how far it
+    /// is, and so how far it has room at most.
+    follows_rounds: bool,
+}
+
+impl HeldBack {
+    fn new(pushed_through: Slot) -> Self {
+        Self { pushed_through, room_through: Slot::MAX, follows_rounds: false }
+    }
 }
 
 impl<V: Value> Coordinator<V> {
@@ -45,8 +55,7 @@ impl<V: Value> Coordinator<V> {
         for member in common.others() {
             if common.full.contains(&member) {
                 let pushed_through = Slot(first.0 - 1);
-                let held_back = HeldBack { pushed_through, room_through: Slot::MAX };
-                self.held_back.entry(member).or_insert(held_back);
+                self.held_back.entry(member).or_insert(HeldBack::new(pushed_through));
             }
             if !self.held_back.contains_key(&member) {
                 out.send(member, common.order(self.s, accept.clone()));
@@ -54,10 +63,39 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Whatever was sent to `member` may be lost: all open slots are to be pushed again.
+    /// Whatever was sent to `member`, from which entries are held back, may be lost, and so may what it has
+    /// told of its room. All open slots are to be pushed again.
     pub(super) fn push_again(&mut self, member: ReplicaId, common: &Common<V>) {
+        if let Some(held) = self.held_back.get_mut(&member) {
+            held.pushed_through = common.watermark();
+            if !held.follows_rounds {
+                held.room_through = Slot::MAX;
+            }
+        }
+    }
+
+    /// A connection with `member` was made, so whatever was sent to it may be lost. All open slots are to be
+    /// pushed again when it has answered a round.
+    pub(super) fn push_after_round(&mut self, member: ReplicaId, common: &Common<V>) {
         let pushed_through = common.watermark();
-        self.held_back.insert(member, HeldBack { pushed_through, room_through: Slot::MAX });
+        let room_through = Slot::ZERO;
+        self.held_back
+            .insert(member, HeldBack { pushed_through, room_through, follows_rounds: true });
+    }
+
+    /// `member` has answered a round, and everything up to `watermark` is committed there.
+    pub(super) fn take_watermark(
+        &mut self,
+        member: ReplicaId,
+        watermark: Slot,
+        common: &Common<V>,
+    ) {
+        if let Some(held) = self.held_back.get_mut(&member)
+            && held.follows_rounds
+            && watermark <= Slot::MAX
+        {
+            held.room_through = watermark.plus(common.limits().accepted_slots_max);
+        }
     }
 
     /// Whether an open slot was not sent to a follower that has no room for it.
@@ -75,10 +113,11 @@ impl<V: Value> Coordinator<V> {
         let next = self.next_slot(common.watermark());
         if through.next() < next || self.held_back.contains_key(&member) {
             let pushed_through = Slot(next.0 - 1);
-            let all = HeldBack { pushed_through, room_through: through };
-            let held_back = self.held_back.entry(member).or_insert(all);
+            let held_back =
+                self.held_back.entry(member).or_insert_with(|| HeldBack::new(pushed_through));
             held_back.pushed_through = held_back.pushed_through.min(through);
             held_back.room_through = through;
+            held_back.follows_rounds = false;
         }
     }
 
@@ -123,7 +162,12 @@ impl<V: Value> Coordinator<V> {
             // Nothing tells it that these were never sent, unless a later slot is pushed. If it has told
             // how far it has room, it knows, and asks; or it takes an older accept first, and tells that
             // it has all room again.
-            if self.open.is_empty() && held.room_through < Slot::MAX {
+            let waits = match (held.follows_rounds, self.open.is_empty()) {
+                (true, true) => held.room_through == Slot::ZERO,
+                (true, false) => held.room_through <= watermark,
+                (false, is_empty) => is_empty && held.room_through < Slot::MAX,
+            };
+            if waits {
                 return;
             }
             if self.open.is_empty() {

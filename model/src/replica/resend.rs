@@ -59,7 +59,7 @@ impl<V: Value> Replica<V> {
                 }
             }
             Role::Coordinator(coordinator) => {
-                coordinator.push_again(peer, common);
+                coordinator.push_after_round(peer, common);
                 coordinator.rounds.send_to(peer, coordinator.s, common, out);
             }
         }
@@ -82,7 +82,7 @@ impl<V: Value> Replica<V> {
 
     /// Repeats whatever is unanswered.
     pub(super) fn resend(&mut self, out: &mut Output<V>) {
-        self.common.forget_asks();
+        self.common.doubt_asks();
         self.common.ask_for_histories(out);
         self.resend_for_clients(out);
         let common = &self.common;
