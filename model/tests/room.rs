@@ -153,8 +153,8 @@ fn after_a_new_connection_a_round_tells_how_much_may_be_pushed() {
 fn what_is_committed_before_it_may_be_pushed_is_served() {
     let mut it = Subject::coordinator(limits(2));
     it.commit([request(1, 1), request(2, 1)]);
-    it.step(Input::Reconnected { peer: OTHERS[1] });
     it.submit([request(3, 1), request(4, 1)]);
+    it.step(Input::Reconnected { peer: OTHERS[1] });
     let (number, prefix) = (RoundNumber(1), Prefix::default());
     it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
     assert!(pushed(&it).is_empty(), "it has room up to slot 2");

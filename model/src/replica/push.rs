@@ -144,7 +144,15 @@ impl<V: Value> Coordinator<V> {
                 self.push(*member, held, common, out);
             }
             let last = Slot(self.next_slot(common.watermark()).0 - 1);
-            held.pushed_through < last || held.room_through < last
+            // Until the next answer, more may be opened than it has room for.
+            let limits = common.limits();
+            let spare = (limits.accepted_slots_max - limits.open_slots_max) / 2;
+            let needed = match (held.follows_rounds, held.room_through) {
+                (true, Slot::ZERO) => Slot::ZERO,
+                (true, _) => last.plus(spare),
+                (false, _) => last,
+            };
+            held.pushed_through < last || held.room_through < needed
         });
         self.held_back = held_back;
     }
