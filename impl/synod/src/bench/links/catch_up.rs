@@ -114,8 +114,7 @@ async fn run(
     commit_meanwhile(meanwhile, seconds, result).await?;
     // What is on its way to the other follower is not to share the links with the catch-up.
     cluster.rest(Duration::ZERO).await;
-    cluster.set(conditions);
-    sleep(WARM_UP + 2 * conditions.round_trip).await;
+    cluster.approach(conditions).await;
     let before = cluster.elections().await;
     if let Some(clients) = &clients {
         clients.begin(WARM_UP, longest + WARM_UP);
