@@ -36,7 +36,7 @@ pub(crate) mod resend;
 pub(crate) mod rounds;
 pub(crate) mod status;
 
-use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 pub use hung::{Hung, Resource};
 pub use status::{RoleName, Status};
@@ -219,7 +219,7 @@ impl<V: Value> Replica<V> {
 
     /// Tells the owners of their numbers which entries are durably accepted here. If that is this
     /// replica itself, its own vote counts from now on.
-    fn acknowledge(&mut self, accepted: BTreeSet<(SequenceNumber, Slot)>, out: &mut Output<V>) {
+    fn acknowledge(&mut self, accepted: Vec<(SequenceNumber, Slot)>, out: &mut Output<V>) {
         let common = &self.common;
         let mut accepted = accepted.into_iter().peekable();
         while let Some((s, slot)) = accepted.next() {

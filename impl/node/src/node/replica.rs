@@ -64,7 +64,7 @@ pub(super) async fn run(
         return Ok(());
     }
     let mut shell = make_shell(start.elapsed());
-    let mut seen = shell.status();
+    let mut seen = shell.status().clone();
     let mut histories_log = HistoriesLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
@@ -93,7 +93,7 @@ pub(super) async fn run(
             break Err(error);
         }
         histories_log.tell(&mut shell.effects().out.other_histories);
-        let status = shell.status();
+        let status = shell.status().clone();
         tell_change(&seen, &status);
         publish(&shell, &sinks.shared, start);
         if status.is_stopped {
@@ -114,7 +114,7 @@ fn publish(shell: &Shell<SubmitReply, ReadReply>, shared: &Shared, start: Instan
         counts_from: start + counts_from,
     });
     let hanging = shell.hanging().map(|(resource, since)| (resource, start + since));
-    shared.publish(&shell.status(), shell.known_watermark(), silence, hanging);
+    shared.publish(shell.status(), shell.known_watermark(), silence, hanging);
 }
 
 /// Logs a change of role, or of the replica that this one follows.
