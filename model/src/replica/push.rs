@@ -146,7 +146,7 @@ impl<V: Value> Coordinator<V> {
             let last = Slot(self.next_slot(common.watermark()).0 - 1);
             // Until the next answer, more may be opened than it has room for.
             let limits = common.limits();
-            let spare = (limits.accepted_slots_max - limits.open_slots_max) / 2;
+            let spare = limits.accepted_slots_max.saturating_sub(limits.open_slots_max) / 2;
             let needed = match (held.follows_rounds, held.room_through) {
                 (true, Slot::ZERO) => Slot::ZERO,
                 (true, _) => last.plus(spare),
