@@ -34,6 +34,19 @@ impl HeldBack {
     fn new(pushed_through: Slot) -> Self {
         Self { pushed_through, room_through: Slot::MAX, follows_rounds: false }
     }
+
+    /// Whether new entries go to the follower at once: it got everything before them, and has room. If
+    /// they waited for a portion, they could be committed before it, and would have to be served.
+    fn lets_pass<V: Value>(&mut self, frame: &EntryRange<V>) -> bool {
+        let last = Slot(frame.after().0 - 1);
+        let passes = self.follows_rounds
+            && self.pushed_through.next() == frame.first
+            && last <= self.room_through;
+        if passes {
+            self.pushed_through = last;
+        }
+        passes
+    }
 }
 
 impl<V: Value> Coordinator<V> {
@@ -53,11 +66,13 @@ impl<V: Value> Coordinator<V> {
             return;
         }
         for member in common.others() {
-            if common.full.contains(&member) {
+            let is_full = common.full.contains(&member);
+            if is_full {
                 let pushed_through = Slot(first.0 - 1);
                 self.held_back.entry(member).or_insert(HeldBack::new(pushed_through));
             }
-            if !self.held_back.contains_key(&member) {
+            let lets_pass = |held: &mut HeldBack| !is_full && held.lets_pass(frame);
+            if self.held_back.get_mut(&member).is_none_or(lets_pass) {
                 out.send(member, common.order(self.s, accept.clone()));
             }
         }
@@ -166,23 +181,28 @@ impl<V: Value> Coordinator<V> {
         out: &mut Output<V>,
     ) {
         let watermark = common.watermark();
+        let last = Slot(self.next_slot(watermark).0 - 1);
+        if held.follows_rounds && held.room_through == Slot::ZERO {
+            return;
+        }
+        // To one that is far behind, all open slots are pushed or none. If there were gaps, it would have to
+        // ask for each.
+        let is_near = !held.follows_rounds || last <= held.room_through;
         if held.pushed_through < watermark {
             // Nothing tells it that these were never sent, unless a later slot is pushed. If it has told
             // how far it has room, it knows, and asks; or it takes an older accept first, and tells that
             // it has all room again.
-            let waits = match (held.follows_rounds, self.open.is_empty()) {
-                (true, true) => held.room_through == Slot::ZERO,
-                (true, false) => held.room_through <= watermark,
-                (false, is_empty) => is_empty && held.room_through < Slot::MAX,
-            };
-            if waits {
+            if self.open.is_empty() && !held.follows_rounds && held.room_through < Slot::MAX {
                 return;
             }
-            if self.open.is_empty() {
+            if self.open.is_empty() || !is_near {
                 let first = held.pushed_through.next();
                 common.serve(member, SlotRange { first, last: watermark }, out);
             }
             held.pushed_through = watermark;
+        }
+        if !is_near {
+            return;
         }
         if held.pushed_through < held.room_through {
             let slots = SlotRange { first: held.pushed_through.next(), last: held.room_through };
