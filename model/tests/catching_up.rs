@@ -117,6 +117,19 @@ fn what_is_on_its_way_is_not_served_again() {
     assert_eq!(served(&it), [1]);
 }
 
+/// It may hold what lies between. To begin anew would lose what it was promised before.
+#[test]
+fn an_ask_that_leaves_out_some_slots_loses_none() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=5).map(|number| request(number, 1)));
+    ask(&mut it, 1, 2);
+    ask(&mut it, 5, 5);
+    for slot in 2..=5 {
+        left(&mut it);
+        assert_eq!(served(&it), [slot]);
+    }
+}
+
 /// Its peer dials anew, and knows of that first. So it may have asked already.
 #[test]
 fn a_new_connection_from_a_peer_does_not_end_what_it_asks_for() {

@@ -148,6 +148,21 @@ fn after_a_new_connection_a_round_tells_how_much_may_be_pushed() {
     assert!(it.out.messages.iter().any(|message| message.to == To::Others));
 }
 
+/// If it waited for a portion, it could be committed before, and would have to be asked for.
+#[test]
+fn what_is_opened_goes_at_once_to_one_that_has_all_before_it() {
+    let mut it = Subject::coordinator(limits(8));
+    it.commit((1..=5).map(|number| request(number, 1)));
+    it.submit([request(6, 1)]);
+    it.step(Input::Reconnected { peer: OTHERS[1] });
+    let (number, prefix) = (RoundNumber(1), Prefix::default());
+    it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
+    assert_eq!(pushed(&it), [6], "it has room up to slot 8");
+    // It is held back still, for it could not take all that may be opened.
+    it.submit([request(7, 1)]);
+    assert_eq!(pushed(&it), [7, 7]);
+}
+
 /// Nothing tells it that these slots were opened. It has not said how much room it has, so it does not ask.
 #[test]
 fn what_is_committed_before_it_may_be_pushed_is_served() {
