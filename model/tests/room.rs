@@ -148,19 +148,18 @@ fn after_a_new_connection_a_round_tells_how_much_may_be_pushed() {
     assert!(it.out.messages.iter().any(|message| message.to == To::Others));
 }
 
-/// If it waited for a portion, it could be committed before, and would have to be asked for.
+/// At the edge of its room, it would get some of what is opened, and have to ask for the rest.
 #[test]
-fn what_is_opened_goes_at_once_to_one_that_has_all_before_it() {
-    let mut it = Subject::coordinator(limits(8));
-    it.commit((1..=5).map(|number| request(number, 1)));
-    it.submit([request(6, 1)]);
-    it.step(Input::Reconnected { peer: OTHERS[1] });
-    let (number, prefix) = (RoundNumber(1), Prefix::default());
-    it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
-    assert_eq!(pushed(&it), [6], "it has room up to slot 8");
-    // It is held back still, for it could not take all that may be opened.
-    it.submit([request(7, 1)]);
-    assert_eq!(pushed(&it), [7, 7]);
+fn nothing_is_pushed_until_there_is_room_to_spare() {
+    for (watermark, expected) in [(5, [].as_slice()), (4, &[5])] {
+        let mut it = Subject::coordinator(limits(8));
+        it.commit((1..=watermark).map(|number| request(number, 1)));
+        it.submit([request(watermark + 1, 1)]);
+        it.step(Input::Reconnected { peer: OTHERS[1] });
+        let (number, prefix) = (RoundNumber(1), Prefix::default());
+        it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
+        assert_eq!(pushed(&it), expected, "it has room up to slot 8, and 3 are to be spare");
+    }
 }
 
 /// Nothing tells it that these slots were opened. It has not said how much room it has, so it does not ask.

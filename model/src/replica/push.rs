@@ -34,19 +34,6 @@ impl HeldBack {
     fn new(pushed_through: Slot) -> Self {
         Self { pushed_through, room_through: Slot::MAX, follows_rounds: false }
     }
-
-    /// Whether new entries go to the follower at once: it got everything before them, and has room. If
-    /// they waited for a portion, they could be committed before it, and would have to be served.
-    fn lets_pass<V: Value>(&mut self, frame: &EntryRange<V>) -> bool {
-        let last = Slot(frame.after().0 - 1);
-        let passes = self.follows_rounds
-            && self.pushed_through.next() == frame.first
-            && last <= self.room_through;
-        if passes {
-            self.pushed_through = last;
-        }
-        passes
-    }
 }
 
 impl<V: Value> Coordinator<V> {
@@ -66,13 +53,11 @@ impl<V: Value> Coordinator<V> {
             return;
         }
         for member in common.others() {
-            let is_full = common.full.contains(&member);
-            if is_full {
+            if common.full.contains(&member) {
                 let pushed_through = Slot(first.0 - 1);
                 self.held_back.entry(member).or_insert(HeldBack::new(pushed_through));
             }
-            let lets_pass = |held: &mut HeldBack| !is_full && held.lets_pass(frame);
-            if self.held_back.get_mut(&member).is_none_or(lets_pass) {
+            if !self.held_back.contains_key(&member) {
                 out.send(member, common.order(self.s, accept.clone()));
             }
         }
@@ -159,15 +144,10 @@ impl<V: Value> Coordinator<V> {
                 self.push(*member, held, common, out);
             }
             let last = Slot(self.next_slot(common.watermark()).0 - 1);
-            // Until the next answer, more may be opened than it has room for.
-            let limits = common.limits();
-            let spare = limits.accepted_slots_max.saturating_sub(limits.open_slots_max) / 2;
-            let needed = match (held.follows_rounds, held.room_through) {
-                (true, Slot::ZERO) => Slot::ZERO,
-                (true, _) => last.plus(spare),
-                (false, _) => last,
-            };
-            held.pushed_through < last || held.room_through < needed
+            let needed = if held.follows_rounds { near(last, common) } else { last };
+            // If nothing is open, there is nothing to wait for.
+            let is_known = !held.follows_rounds || held.room_through > Slot::ZERO;
+            held.pushed_through < last || (is_known && held.room_through < needed)
         });
         self.held_back = held_back;
     }
@@ -187,7 +167,7 @@ impl<V: Value> Coordinator<V> {
         }
         // To one that is far behind, all open slots are pushed or none. If there were gaps, it would have to
         // ask for each.
-        let is_near = !held.follows_rounds || last <= held.room_through;
+        let is_near = !held.follows_rounds || near(last, common) <= held.room_through;
         if held.pushed_through < watermark {
             // Nothing tells it that these were never sent, unless a later slot is pushed. If it has told
             // how far it has room, it knows, and asks; or it takes an older accept first, and tells that
@@ -242,4 +222,11 @@ impl<V: Value> Coordinator<V> {
         }
         through
     }
+}
+
+/// A follower that has room up to this slot may be pushed everything up to `last`, the last open slot, and
+/// then what is opened next: it has half of the slots to spare that it has room for beyond the window.
+fn near<V: Value>(last: Slot, common: &Common<V>) -> Slot {
+    let limits = common.limits();
+    last.plus(limits.accepted_slots_max.saturating_sub(limits.open_slots_max) / 2)
 }
