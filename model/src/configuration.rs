@@ -86,6 +86,13 @@ impl Configuration {
         set.0 != before
     }
 
+    /// Takes `replica` out of `set`.
+    pub fn remove(&self, set: &mut MemberSet, replica: ReplicaId) {
+        if let Ok(index) = self.members.binary_search(&replica) {
+            set.0 &= !(1 << index);
+        }
+    }
+
     /// Whether `replica` is in `set`.
     #[must_use]
     pub fn is_in(&self, set: MemberSet, replica: ReplicaId) -> bool {

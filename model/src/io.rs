@@ -19,6 +19,7 @@ use crate::prefix::PrefixHash;
 use crate::record::Record;
 use crate::replica::Resource;
 use crate::sessions::Verdict;
+use crate::testimony::Forgotten;
 
 /// What a replica is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +134,8 @@ pub struct Output<V> {
     /// Peers that are found to have another history than this replica. One side is wrong, and nobody
     /// knows which.
     pub other_histories: Vec<OtherHistory>,
+    /// What is found to be lost on the disk of this replica, or of a peer.
+    pub forgotten: Vec<Forgotten>,
 }
 
 impl<V> Default for Output<V> {
@@ -150,6 +153,7 @@ impl<V> Default for Output<V> {
             gave_way: None,
             contradictions: Vec::new(),
             other_histories: Vec::new(),
+            forgotten: Vec::new(),
         }
     }
 }
@@ -169,6 +173,7 @@ impl<V> Output<V> {
         self.gave_way = None;
         self.contradictions.clear();
         self.other_histories.clear();
+        self.forgotten.clear();
     }
 
     pub(crate) fn send(&mut self, to: ReplicaId, message: Message<V>) {

@@ -25,6 +25,7 @@ mod replica;
 mod sessions;
 #[cfg(feature = "stateright")]
 pub mod show;
+mod testimony;
 mod unsynced;
 #[cfg(feature = "stateright")]
 pub mod world;
@@ -44,8 +45,9 @@ pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,
     Slot, SlotRange,
 };
-pub use prefix::{Prefix, PrefixHash, PrefixHashes};
+pub use prefix::{EntryDigest, Prefix, PrefixHash, PrefixHashes};
 pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
 pub use replica::{Hung, Replica, Resource, RoleName, Status};
 pub use sessions::{DeliveryRefused, Known, RequestTable, Verdict};
+pub use testimony::{Forgotten, Testimony, ToldAccepted};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Entry, SubmissionId};
 use crate::numbers::{ConfigurationId, ReadId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
 use crate::prefix::{Prefix, PrefixHash};
+use crate::testimony::{Forgotten, Testimony};
 
 /// A message between two replicas.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +113,16 @@ pub enum Message<V> {
     Forward {
         /// The number under which the sender coordinates.
         s: SequenceNumber,
+    },
+    /// "You once told me this": sent when a connection is made.
+    Remind {
+        /// What the recipient has told the sender.
+        testimony: Testimony,
+    },
+    /// "My disk has lost what I once told. I vote no more."
+    Forgot {
+        /// What it has lost.
+        forgotten: Forgotten,
     },
 }
 

@@ -60,8 +60,8 @@ impl fmt::Display for PrefixHash {
 }
 
 /// What one entry adds to the running hash. It is computed once for each entry that a replica accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct EntryDigest(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntryDigest(u64);
 
 impl EntryDigest {
     pub(crate) fn of<V: Value>(entry: &Entry<V>) -> Self {

@@ -23,6 +23,7 @@ use crate::entry::Entry;
 use crate::numbers::{SequenceNumber, Slot, SlotRange};
 use crate::prefix::{PrefixHash, PrefixHashes};
 use crate::sessions::RequestTable;
+use crate::testimony::Forgotten;
 
 /// One record of a replica's log on disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,14 +57,17 @@ pub enum Content<V> {
         /// The entries of consecutive slots.
         entries: Vec<Entry<V>>,
     },
+    /// "This disk has lost something that I once told": the replica that has this record does nothing
+    /// any more.
+    Forgotten(Forgotten),
 }
 
 impl<V> Content<V> {
-    /// The slots that this record has entries for. None if it is a promise.
+    /// The slots that this record has entries for, if it has any.
     #[must_use]
     pub fn slots(&self) -> Option<SlotRange> {
         match self {
-            Self::Promised(_) => None,
+            Self::Promised(_) | Self::Forgotten(_) => None,
             Self::Accepted { first, entries, .. } | Self::Committed { first, entries } => {
                 let more = (entries.len() as u64).checked_sub(1)?;
                 Some(SlotRange { first: *first, last: first.plus(more) })
@@ -78,7 +82,7 @@ impl<V> Content<V> {
     /// ([`Output::serve`](crate::Output::serve)).
     pub fn put_into(self, entries: &mut BTreeMap<Slot, Stored<V>>, slots: impl RangeBounds<Slot>) {
         let (s, first, new) = match self {
-            Self::Promised(_) => return,
+            Self::Promised(_) | Self::Forgotten(_) => return,
             Self::Accepted { s, first, entries } => (s, first, entries),
             Self::Committed { first, entries } => (SequenceNumber::NONE, first, entries),
         };
@@ -117,6 +121,7 @@ impl<V> Base<V> {
             watermark: Slot::ZERO,
             hash: PrefixHash::default(),
             entries: BTreeMap::new(),
+            forgotten: None,
         };
         let (hashes, table) = (PrefixHashes::default(), RequestTable::default());
         Self { configuration, snapshot: Slot::ZERO, hashes, table, fold }
@@ -135,6 +140,8 @@ pub struct Fold<V> {
     pub hash: PrefixHash,
     /// The entries, each with the number under which it was accepted.
     pub entries: BTreeMap<Slot, Stored<V>>,
+    /// What the disk has lost, if the replica was found to have lost something.
+    pub forgotten: Option<Forgotten>,
 }
 
 /// An entry on disk.
@@ -241,6 +248,7 @@ impl<V: Clone + Eq> Fold<V> {
         }
         let (s, first, entries): (_, _, &[_]) = match &content {
             Content::Promised(s) if *s > self.promised => (*s, watermark.next(), &[]),
+            Content::Forgotten(_) => (SequenceNumber::NONE, watermark.next(), &[]),
             Content::Accepted { s, first, entries }
                 if *s >= self.promised && *s != SequenceNumber::NONE =>
             {
@@ -281,6 +289,9 @@ impl<V: Clone + Eq> Fold<V> {
             slot = slot.next();
         }
 
+        if let Content::Forgotten(forgotten) = &content {
+            self.forgotten = Some(*forgotten);
+        }
         self.promised = self.promised.max(s);
         content.put_into(&mut self.entries, ..);
         let newly_committed = self.watermark.next()..=watermark;

@@ -97,6 +97,8 @@ impl<V: Value> Recovery<V> {
         let accepted =
             fold.entries.into_iter().map(|(slot, stored)| (slot, stored.s, stored.entry));
         let acceptor = Acceptor::recovered(fold.promised, accepted);
-        Replica::new(Common::new(constants, configuration, me, run, acceptor, learner))
+        let mut common = Common::new(constants, configuration, me, run, acceptor, learner);
+        common.forgotten.extend(fold.forgotten.map(|forgotten| (me, forgotten)));
+        Replica::new(common)
     }
 }

@@ -13,6 +13,7 @@
 //! - [`follower`]: obeying orders;
 //! - [`catch_up`]: asking for committed slots, serving them and taking them in;
 //! - [`histories`]: whether peers have committed the same entries as this replica;
+//! - [`reminders`]: whether the disk of a replica still has what the replica once told;
 //! - [`commit`]: what follows when a slot is committed, in any role;
 //! - [`reads`]: linearizable reads, at the replica that a client asked;
 //! - [`clients`]: submissions, on their way to the coordinator and back;
@@ -32,6 +33,7 @@ pub(crate) mod histories;
 pub(crate) mod hung;
 pub(crate) mod push;
 pub(crate) mod reads;
+pub(crate) mod reminders;
 pub(crate) mod resend;
 pub(crate) mod rounds;
 pub(crate) mod status;
@@ -128,7 +130,12 @@ impl<V: Value> Replica<V> {
         if let Message::Compare { prefix, is_question } = &message {
             return self.take_comparison(from, prefix, *is_question, out);
         }
-        if !self.common.shares_history(from, &message, out) {
+        match message {
+            Message::Remind { testimony } => return self.take_reminder(from, &testimony, out),
+            Message::Forgot { forgotten } => return self.take_forgotten(from, forgotten, out),
+            _ => {}
+        }
+        if !self.common.counts(from, &message, out) {
             return;
         }
         match message {
@@ -141,6 +148,7 @@ impl<V: Value> Replica<V> {
             Message::Reply { configuration, s, reply } => {
                 let is_awaited = self.role.number() == Some(s);
                 if configuration == self.common.configuration.id() && is_awaited {
+                    self.common.remember(from, s, &reply);
                     self.take_reply(from, reply, out);
                 }
             }
@@ -163,7 +171,7 @@ impl<V: Value> Replica<V> {
                     self.clients.reads.tell(&ids, slot);
                 }
             }
-            Message::Compare { .. } => {}
+            Message::Compare { .. } | Message::Remind { .. } | Message::Forgot { .. } => {}
             Message::NotTaken { s, reason, submissions, reads } => {
                 self.not_taken(s, from, reason, &submissions, reads);
             }

@@ -83,6 +83,7 @@ scripts! {
     sessions_and_late_copies,
     slow_disks,
     standing_again,
+    told_and_forgotten,
     two_copies_are_finished,
     two_histories,
     window,

@@ -209,6 +209,7 @@ impl Node {
             out_of_touch_ms,
             hangs: parts.shared.hangs(),
             other_histories: status.other_histories.into_iter().map(Into::into).collect(),
+            forgotten: status.forgotten.into_iter().map(Into::into).collect(),
             disk: DiskStatus {
                 log_bytes,
                 segments,

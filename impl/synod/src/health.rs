@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use synod_client::Endpoint;
 use synod_model::{ReplicaId, Slot};
-use synod_wire::api::{Forming, Hang, OtherHistory, ReplicaStatus, Resource, Role};
+use synod_wire::api::{Forgotten, Forming, Hang, OtherHistory, ReplicaStatus, Resource, Role};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::{Exit, error_text};
@@ -30,9 +30,10 @@ Exit codes:
   2  the command line is invalid
   3  the cluster does not work: there is no majority, no coordinator yet, or it
      is still starting or forming
-  4  it works, and two replicas have committed different entries, or not as well
-     as it was asked to: a member is missing, an endpoint does not serve, or a
-     disk or an application hangs (--all), or a replica lags (--lag-max)";
+  4  it works, and two replicas have committed different entries, or a disk has
+     lost what it had, or not as well as it was asked to: a member is missing,
+     an endpoint does not serve, or a disk or an application hangs (--all), or
+     a replica lags (--lag-max)";
 
 /// The arguments of `health`.
 #[derive(Debug, Args)]
@@ -125,6 +126,8 @@ pub(crate) struct Health {
     /// The replicas of which something hangs, and what.
     hanging: Vec<(ReplicaId, Resource)>,
     two_histories: Vec<TwoHistories>,
+    /// What the disks of replicas have lost, that they had told.
+    forgotten: BTreeMap<ReplicaId, Forgotten>,
 }
 
 /// Two replicas that have committed different entries, and a slot up to which they differ.
@@ -185,13 +188,20 @@ impl Health {
             out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
             hanging: hanging.collect(),
             two_histories: two_histories(&running),
+            forgotten: running
+                .iter()
+                .flat_map(|it| &it.forgotten)
+                .map(|it| (it.replica, *it))
+                .collect(),
         }
     }
 
     /// How a command ends that was asked for the health.
     pub(crate) fn exit(&self) -> Exit {
         match self.verdict {
-            Verdict::Works if !self.two_histories.is_empty() => Exit::Degraded,
+            Verdict::Works if !self.two_histories.is_empty() || !self.forgotten.is_empty() => {
+                Exit::Degraded
+            }
             Verdict::Works => Exit::Done,
             Verdict::Unreachable => Exit::Failed,
             _ => Exit::DoesNotWork,
@@ -283,6 +293,9 @@ impl fmt::Display for Health {
         for TwoHistories { replicas: [one, other], slot } in &self.two_histories {
             write!(f, "; r{one} and r{other} have two histories up to slot {slot}")?;
         }
+        for Forgotten { replica, told_to, .. } in self.forgotten.values() {
+            write!(f, "; the disk of r{replica} has lost what r{replica} told r{told_to}")?;
+        }
         Ok(())
     }
 }
@@ -316,6 +329,7 @@ mod tests {
             out_of_touch_ms: None,
             hangs: Vec::new(),
             other_histories: Vec::new(),
+            forgotten: Vec::new(),
             disk: DiskStatus::default(),
             resident_bytes: 0,
             peers: peers.collect(),

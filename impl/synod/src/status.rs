@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_client::{ConnectError, ConnectTrouble, Endpoint};
-use synod_wire::api::{Forming, Hang, OtherHistory, ReplicaStatus, Role, Starting};
+use synod_wire::api::{Forgotten, Forming, Hang, OtherHistory, ReplicaStatus, Role, Starting};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
@@ -155,7 +155,8 @@ fn row(report: &Report) -> Vec<Cell> {
     ]
 }
 
-/// The errors, the missing members, what hangs and other histories, which do not fit in a row.
+/// The errors, the missing members, what hangs, other histories and what disks have lost, which do not fit
+/// in a row.
 fn notes(reports: &[Report]) -> Vec<String> {
     let mut notes = Vec::new();
     for report in reports {
@@ -180,6 +181,16 @@ fn notes(reports: &[Report]) -> Vec<String> {
             for OtherHistory { peer, slot } in &status.other_histories {
                 notes.push(format!("{endpoint}: r{peer} has another history up to slot {slot}"));
             }
+        }
+        for forgotten in report.status.iter().flat_map(|it| &it.forgotten) {
+            let Forgotten { replica, told_to, sequence_number, slot } = forgotten;
+            let what = match slot {
+                Some(slot) => format!("slot {slot} under {sequence_number}"),
+                None => format!("the promise of {sequence_number}"),
+            };
+            notes.push(format!(
+                "{endpoint}: the disk of r{replica} has lost {what}, told to r{told_to}"
+            ));
         }
     }
     if !notes.is_empty() {
@@ -217,6 +228,12 @@ mod tests {
             out_of_touch_ms: None,
             hangs: Vec::new(),
             other_histories: vec![OtherHistory { peer: ReplicaId(0), slot: Slot(99_999_999) }],
+            forgotten: vec![Forgotten {
+                replica: ReplicaId(3),
+                told_to: ReplicaId(4),
+                sequence_number: SequenceNumber(9_999_999),
+                slot: Some(Slot(99_999_999)),
+            }],
             disk: DiskStatus { log_bytes: 999 << 30, synced: Position(1), ..DiskStatus::default() },
             resident_bytes: 999 << 20,
             peers: vec![peer(0), peer(1)],

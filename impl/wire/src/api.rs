@@ -247,6 +247,8 @@ pub struct ReplicaStatus {
     pub hangs: Vec<Hang>,
     /// The peers that have committed other entries than this replica. Neither counts for the other.
     pub other_histories: Vec<OtherHistory>,
+    /// The replicas whose disks have lost something. They count for nothing until they are replaced.
+    pub forgotten: Vec<Forgotten>,
     /// Its disk.
     pub disk: DiskStatus,
     /// How much of its memory is resident.
@@ -308,6 +310,26 @@ impl From<synod_model::OtherHistory> for OtherHistory {
     fn from(other: synod_model::OtherHistory) -> Self {
         let synod_model::OtherHistory { peer, slot } = other;
         Self { peer, slot }
+    }
+}
+
+/// A replica whose disk has lost something that it told another one when it was durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Whose disk it is.
+    pub replica: ReplicaId,
+    /// The replica that was told.
+    pub told_to: ReplicaId,
+    /// The number that it has promised, or under which it has accepted an entry.
+    pub sequence_number: SequenceNumber,
+    /// The slot of that entry. `None` if it is the promise that is lost.
+    pub slot: Option<Slot>,
+}
+
+impl From<synod_model::Forgotten> for Forgotten {
+    fn from(forgotten: synod_model::Forgotten) -> Self {
+        let synod_model::Forgotten { replica, told_to, s: sequence_number, slot } = forgotten;
+        Self { replica, told_to, sequence_number, slot }
     }
 }
 

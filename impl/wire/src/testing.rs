@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use synod_model::{
-    Configuration, ConfigurationId, Content, Entry, Opening, PrefixHash, Record, ReplicaId,
-    Request, Run, SequenceNumber, SessionId, Slot,
+    Configuration, ConfigurationId, Content, Entry, Forgotten, Opening, PrefixHash, Record,
+    ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
 };
 
 use crate::Value;
@@ -83,6 +83,11 @@ pub fn records() -> impl Strategy<Value = Record<Value>> {
         4 => (s, first.clone(), entries())
             .prop_map(|(s, first, entries)| Content::Accepted { s, first, entries }),
         2 => (first, entries()).prop_map(|(first, entries)| Content::Committed { first, entries }),
+        1 => (any::<u64>(), any::<Option<u64>>()).prop_map(|(s, slot)| {
+            let (s, slot) = (SequenceNumber(s), slot.map(Slot));
+            let (replica, told_to) = (ReplicaId(1), ReplicaId(u16::MAX));
+            Content::Forgotten(Forgotten { replica, told_to, s, slot })
+        }),
     ];
     (0..60_u64, any::<u64>(), content).prop_map(|(watermark, hash, content)| {
         let (watermark, hash) = (Slot(watermark), PrefixHash(hash));

@@ -22,6 +22,7 @@ use crate::message::{Message, Order, Reply};
 use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot, SlotRange};
 use crate::prefix::Prefix;
 use crate::record::{Content, Record};
+use crate::testimony::{Forgotten, Testimony};
 use crate::unsynced::{Fact, Unsynced};
 
 /// The part of a replica's state that every role uses.
@@ -59,6 +60,10 @@ pub(crate) struct Common<V> {
     pub(crate) full: BTreeSet<ReplicaId>,
     /// The peers that are known to have another history, with a slot up to which it differs.
     pub(crate) other_histories: BTreeMap<ReplicaId, Slot>,
+    /// What peers have told this replica that was durable.
+    pub(crate) testimonies: BTreeMap<ReplicaId, Testimony>,
+    /// The replicas that are known to have lost something, perhaps this one, with what they have lost.
+    pub(crate) forgotten: BTreeMap<ReplicaId, Forgotten>,
     /// What hangs, of what this replica needs for its work.
     pub(crate) hung: Hung,
 }
@@ -91,6 +96,8 @@ impl<V: Value> Common<V> {
             told_room: None,
             full: BTreeSet::new(),
             other_histories: BTreeMap::new(),
+            testimonies: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             hung: Hung::default(),
         }
     }
@@ -196,6 +203,7 @@ impl<V: Value> Common<V> {
             self.hung.disk = false;
             match fact {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
+                Fact::Forgotten => {}
                 Fact::Holds(s, slots) => {
                     self.acceptor.promise_is_durable(s);
                     for slot in slots.iter() {

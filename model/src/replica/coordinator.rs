@@ -291,6 +291,13 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
+    /// The votes of `replica` count no more.
+    pub(super) fn forget_votes(&mut self, replica: ReplicaId, configuration: &Configuration) {
+        for acknowledged in self.open.values_mut() {
+            configuration.remove(acknowledged, replica);
+        }
+    }
+
     /// Commits the open slots that a majority has acknowledged (Paxos Made Live, 4.1, step 3), in order:
     /// a slot counts as committed once every slot below it does.
     fn commit_acknowledged(

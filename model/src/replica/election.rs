@@ -358,6 +358,11 @@ impl<V: Value> Candidate<V> {
         differs
     }
 
+    /// The promise of `replica` counts no more. What it has reported may still be chosen: it was accepted.
+    pub(super) fn forget_promise(&mut self, replica: ReplicaId) {
+        self.promises.remove(&replica);
+    }
+
     fn is_whole(progress: &Progress, watermark: Slot) -> bool {
         progress.known_through(watermark) >= progress.last
     }

@@ -25,13 +25,17 @@ impl<V: Value> Common<V> {
         self.learner.hashes().prefix_at(self.watermark(), self.limits())
     }
 
-    /// Whether a message of `peer` counts: it tells of no other history, and none is known.
-    pub(super) fn shares_history(
+    /// Whether a message of `peer` counts: it tells of no other history, and none is known; and its disk
+    /// is not known to have lost anything.
+    pub(super) fn counts(
         &mut self,
         peer: ReplicaId,
         message: &Message<V>,
         out: &mut Output<V>,
     ) -> bool {
+        if self.forgotten.contains_key(&peer) {
+            return false;
+        }
         if let Some(prefix) = message.prefix() {
             self.compare(peer, prefix, out);
         }
@@ -76,10 +80,14 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Whether a majority is known to have another history. Then this replica does nothing any more.
+    /// Whether this replica does nothing any more: its disk has lost something, or a majority is known to
+    /// have another history. Who has lost something is not counted among them.
     pub(crate) fn is_stopped(&self) -> bool {
+        if self.forgotten.contains_key(&self.me) {
+            return true;
+        }
         let mut differ = MemberSet::default();
-        for peer in self.other_histories.keys() {
+        for peer in self.other_histories.keys().filter(|it| !self.forgotten.contains_key(it)) {
             self.configuration.insert(&mut differ, *peer);
         }
         self.configuration.is_majority(differ)

@@ -32,6 +32,8 @@ impl<V: Value> Replica<V> {
             return;
         }
         // It may have started anew, with another data directory.
+        common.forgotten.remove(&peer);
+        common.remind(peer, out);
         if common.other_histories.remove(&peer).is_some() {
             out.send(peer, Message::Compare { prefix: common.prefix(), is_question: true });
         }
@@ -84,6 +86,9 @@ impl<V: Value> Replica<V> {
     pub(super) fn resend(&mut self, out: &mut Output<V>) {
         self.common.doubt_asks();
         self.common.ask_for_histories(out);
+        for peer in self.common.others() {
+            self.common.remind(peer, out);
+        }
         self.resend_for_clients(out);
         let common = &self.common;
         match &mut self.role {

@@ -8,6 +8,7 @@ use crate::entry::Value;
 use crate::io::OtherHistory;
 use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot};
 use crate::prefix::Prefix;
+use crate::testimony::Forgotten;
 
 impl<V: Value> Replica<V> {
     /// The state of this replica, for people and for the failure detector.
@@ -45,6 +46,7 @@ impl<V: Value> Replica<V> {
                 .iter()
                 .map(|(&peer, &slot)| OtherHistory { peer, slot })
                 .collect(),
+            forgotten: common.forgotten.values().copied().collect(),
             is_stopped: common.is_stopped(),
         }
     }
@@ -86,7 +88,10 @@ pub struct Status {
     pub prefix: Prefix,
     /// The peers that have committed other entries. Neither counts for the other.
     pub other_histories: Vec<OtherHistory>,
-    /// Whether a majority has committed other entries. Then this replica does nothing any more.
+    /// What is known to be lost on the disk of this replica, and of peers.
+    pub forgotten: Vec<Forgotten>,
+    /// Whether a majority has committed other entries, or the disk of this replica has lost something. Then
+    /// this replica does nothing any more.
     pub is_stopped: bool,
 }
 

@@ -13,6 +13,7 @@ use crate::numbers::{ReadId, Run, SequenceNumber, Slot};
 use crate::prefix::Prefix;
 use crate::record::{Content, Record};
 use crate::sessions::Verdict;
+use crate::testimony::{Forgotten, Testimony};
 use crate::world::OPEN_SESSION;
 use crate::world::envelope::Envelope;
 
@@ -63,6 +64,7 @@ pub(crate) fn record(record: &Record<u8>) -> String {
         Content::Committed { first, entries } => {
             format!("learned that {} is committed", in_slots(*first, entries))
         }
+        Content::Forgotten(_) => "noted that the disk has lost something".into(),
     }
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
     };
     match &record.content {
         Content::Promised(s) => Vec::from([format!("promise {s}")]),
+        Content::Forgotten(_) => Vec::from(["stopped".into()]),
         Content::Accepted { s, first, entries } => all(*s, first, entries),
         Content::Committed { first, entries } => all(SequenceNumber::NONE, first, entries),
     }
@@ -93,6 +96,8 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
         | Message::Committed { .. }
         | Message::Submit { .. }
         | Message::Compare { .. }
+        | Message::Remind { .. }
+        | Message::Forgot { .. }
         | Message::Forward { .. } => "tells",
         Message::Reply { .. }
         | Message::Reject { .. }
@@ -132,6 +137,20 @@ pub(crate) fn message(message: &Message<u8>) -> String {
         Message::Compare { prefix, is_question } => {
             let question = if *is_question { "; and you?" } else { "" };
             format!("I have slots up to {} as {}{question}", prefix.through, prefix.hash)
+        }
+        Message::Remind { testimony: Testimony { promised, accepted } } => {
+            let promised =
+                (*promised != SequenceNumber::NONE).then(|| format!("promised {promised}"));
+            let accepted = accepted.map(|it| format!("accepted slot {} under {}", it.slot, it.s));
+            let told: Vec<_> = promised.into_iter().chain(accepted).collect();
+            format!("you told me: {}", told.join(", "))
+        }
+        Message::Forgot { forgotten: Forgotten { told_to, s, slot, .. } } => {
+            let what = match slot {
+                Some(slot) => format!("slot {slot} under {s}"),
+                None => format!("the promise of {s}"),
+            };
+            format!("my disk has lost {what}, which I told r{told_to}")
         }
         Message::Submit { submissions } => {
             let entries: Vec<_> = submissions.iter().map(entry).collect();

@@ -67,6 +67,9 @@ impl World {
             | Invariant::DurableTailWithinLimits
             | Invariant::NothingAcceptedBelowPromise => is_elected && !submissions.is_empty(),
             Invariant::DurablePromiseNeverFalls => is_elected,
+            Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts => {
+                self.keeps_testimonies && is_elected
+            }
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
             }
@@ -118,7 +121,10 @@ impl World {
             | Invariant::OnlyDurableIsServed
             | Invariant::DurableTailWithinLimits
             | Invariant::VotesShareAPrefix
-            | Invariant::NothingDeliveredAgainstMajority => !state.broken.contains(invariant),
+            | Invariant::NothingDeliveredAgainstMajority
+            | Invariant::OnlyLossIsFound
+            | Invariant::LossIsFound
+            | Invariant::NoLostVoteCounts => !state.broken.contains(invariant),
         }
     }
 
@@ -171,16 +177,7 @@ impl World {
                 let differs = |other| self.local(state, it).differs_from(self.local(state, other));
                 self.replicas().any(differs)
             }),
-            Witness::VoteOverAnotherHistory => state.in_flight.iter().any(|id| {
-                let Envelope { to, message, .. } = self.envelope(*id);
-                let Message::Reply { reply: Reply::Acknowledge { prefix, .. }, .. } = message
-                else {
-                    return false;
-                };
-                let common = &self.local(state, usize::from(to.0)).replica.common;
-                let mine = common.learner.hashes().at(prefix.through, common.limits());
-                mine.is_some_and(|mine| mine != prefix.hash)
-            }),
+            Witness::VoteOverAnotherHistory => self.has_a_vote_over_another_history(state),
             Witness::ReplicaStops => {
                 self.replicas().any(|it| self.local(state, it).replica.common.is_stopped())
             }
@@ -214,6 +211,13 @@ impl World {
                 let mut others = self.directories(state);
                 others.any(|it| it.forming.is_formed() && it.knows_as_lost(remade))
             }),
+            Witness::LossFound => self.replicas().any(|it| {
+                let common = &self.local(state, it).replica.common;
+                common.forgotten.contains_key(&common.me)
+            }),
+            Witness::LostVoteTakenBack => {
+                self.replicas().any(|it| self.has_taken_a_vote_back(state, it))
+            }
             Witness::HungCoordinatorGivesWay => {
                 self.replicas().any(|it| self.local(state, it).has_given_way())
             }
@@ -270,6 +274,30 @@ impl World {
         committed
             .windows(2)
             .any(|pair| is_noop(&pair[0]) == Some(true) && is_noop(&pair[1]) == Some(false))
+    }
+
+    /// Whether a vote is in flight whose sender has another history than its recipient.
+    fn has_a_vote_over_another_history(&self, state: &ClusterState) -> bool {
+        state.in_flight.iter().any(|id| {
+            let Envelope { to, message, .. } = self.envelope(*id);
+            let Message::Reply { reply: Reply::Acknowledge { prefix, .. }, .. } = message else {
+                return false;
+            };
+            let common = &self.local(state, usize::from(to.0)).replica.common;
+            let mine = common.learner.hashes().at(prefix.through, common.limits());
+            mine.is_some_and(|mine| mine != prefix.hash)
+        })
+    }
+
+    /// Whether `replica` has a slot open that another replica accepted under its number and has lost.
+    fn has_taken_a_vote_back(&self, state: &ClusterState, replica: usize) -> bool {
+        let replica = &self.local(state, replica).replica;
+        let Role::Coordinator(coordinator) = &replica.role else {
+            return false;
+        };
+        let is_open = |slot: Slot| coordinator.open.contains_key(&slot);
+        let mut forgotten = replica.common.forgotten.values();
+        forgotten.any(|it| it.s == coordinator.s && it.slot.is_some_and(is_open))
     }
 
     fn has_a_request_twice(&self, state: &ClusterState) -> bool {

@@ -15,11 +15,12 @@
 //! are marked and kept: no marked message ever acts.
 
 use super::envelope::{Envelope, places};
-use super::local::{LocalState, RoleKind, Summary};
+use super::local::{LocalState, RoleKind, Summary, index};
 use super::scenario::{MessageKind, SLOTS_MAX, Scenario};
 use crate::message::{Message, Order, Reply};
-use crate::numbers::{SequenceNumber, Slot};
+use crate::numbers::{ReplicaId, SequenceNumber, Slot};
 use crate::replica::Role;
+use crate::testimony::{Testimony, ToldAccepted};
 
 /// The sender or the recipient of a message.
 #[derive(Clone, Copy)]
@@ -61,7 +62,10 @@ pub(crate) fn is_dead(
         Message::Order { s, order, .. } => {
             order_is_dead(scenario, *s, order, &lost(sender.summary), recipient)
         }
-        Message::Reply { s, reply, .. } => reply_is_dead(*s, reply, envelope.from, recipient),
+        Message::Reply { s, reply, .. } => {
+            reply_is_dead(*s, reply, envelope.from, recipient)
+                && (!scenario.reminds() || is_known(*s, reply, envelope.from, recipient))
+        }
         // A rejection only makes its recipient step down below the number, or pick a higher one.
         Message::Reject { promised } => recipient.summary.heard_floor >= *promised,
         // The world serves committed slots unasked, so the first two are never kept in flight. The third
@@ -70,6 +74,11 @@ pub(crate) fn is_dead(
         | Message::Committed { .. }
         | Message::Submitted { .. }
         | Message::Compare { .. } => true,
+        // Its disk holds for good what it is reminded of, as every disk does where none rolls back.
+        Message::Remind { testimony } => {
+            scenario.rollbacks == 0 || has_for_good(recipient.summary, testimony)
+        }
+        Message::Forgot { .. } => false,
         // Only a coordinator takes submissions and reads. A replica that never coordinates again
         // ignores them.
         Message::Submit { submissions } => {
@@ -186,11 +195,12 @@ fn is_committed(owner: &Summary, first: Slot, count: usize) -> bool {
 fn reply_is_dead(
     s: SequenceNumber,
     reply: &Reply<u8>,
-    from: crate::numbers::ReplicaId,
+    from: ReplicaId,
     recipient: Side<'_>,
 ) -> bool {
     let Side { local, summary: to } = recipient;
-    if is_over(to, s) {
+    // A replica that has lost something counts for nothing, as long as this run remembers.
+    if is_over(to, s) || local.replica.common.forgotten.contains_key(&from) {
         return true;
     }
     match (reply, &local.replica.role) {
@@ -217,6 +227,25 @@ fn reply_is_dead(
         }
         _ => false,
     }
+}
+
+/// Whether the replica has for good what it has told.
+fn has_for_good(to: &Summary, testimony: &Testimony) -> bool {
+    let has_accepted = |told: ToldAccepted| {
+        told.slot <= to.watermark_floor
+            || to.held_for_good.get(index(told.slot)).is_some_and(|s| *s >= told.s)
+    };
+    testimony.promised <= to.promise_floor && testimony.accepted.is_none_or(has_accepted)
+}
+
+/// Whether the recipient would remember nothing new of a reply.
+fn is_known(s: SequenceNumber, reply: &Reply<u8>, from: ReplicaId, recipient: Side<'_>) -> bool {
+    let common = &recipient.local.replica.common;
+    let mut after = common.clone();
+    after.remember(from, s, reply);
+    is_over(recipient.summary, s)
+        || common.forgotten.contains_key(&from)
+        || after.testimonies == common.testimonies
 }
 
 /// Whether the replica coordinates now, or may coordinate later.

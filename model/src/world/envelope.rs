@@ -96,6 +96,8 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
         Message::Ask { .. } => MessageKind::Ask,
         Message::Committed { .. } => MessageKind::Committed,
         Message::Compare { .. } => MessageKind::Compare,
+        Message::Remind { .. } => MessageKind::Remind,
+        Message::Forgot { .. } => MessageKind::Forgot,
         Message::Submit { .. } => MessageKind::Submit,
         Message::Submitted { .. } => MessageKind::Submitted,
         Message::Read { .. } => MessageKind::Read,

@@ -37,6 +37,8 @@ pub(crate) struct LocalState {
 pub(crate) struct Rollback {
     /// Whether the disk may still roll back. Each does it once at most.
     pub(crate) may_happen: bool,
+    /// Whether it has rolled back.
+    pub(crate) has_happened: bool,
     /// The disk before its last sync, while it may roll back.
     pub(crate) before: Option<Arc<Base<u8>>>,
 }

@@ -57,6 +57,8 @@ pub struct World {
     /// Whether replies tell what their sender has committed: where disks roll back, and in the plain
     /// model.
     pub(super) keeps_prefixes: bool,
+    /// Whether replicas remember what they were told that was durable: where they remind one another.
+    pub(super) keeps_testimonies: bool,
     is_stopped: AtomicBool,
     pub(super) checked: Checked,
 }
@@ -105,6 +107,7 @@ impl World {
             || log_bytes > scenario.limits.accepted_bytes_max;
         let keeps_dead = scenario.keeps_dead;
         let keeps_prefixes = scenario.rollbacks > 0;
+        let keeps_testimonies = scenario.reminds();
         Self {
             scenario,
             constants,
@@ -117,6 +120,7 @@ impl World {
             keeps_disks,
             keeps_asks: false,
             keeps_prefixes,
+            keeps_testimonies,
             is_stopped: AtomicBool::new(false),
             checked: Checked::default(),
         }
@@ -267,7 +271,7 @@ impl World {
             disk_hangs: false,
             directory: self.scenario.forming.then(|| Directory::new(me, members)),
             rollback: (self.scenario.rollbacks > 0)
-                .then_some(Rollback { may_happen: may_roll_back, before: None }),
+                .then_some(Rollback { may_happen: may_roll_back, ..Rollback::default() }),
         }
     }
 
@@ -298,6 +302,9 @@ impl World {
             }
             // What is owed would be sent as well if the accept, which stays in flight, came again.
             local.replica.common.owed.clear();
+            if !self.keeps_testimonies {
+                local.replica.common.testimonies.clear();
+            }
             if !self.keeps_prefixes {
                 sent.iter_mut().for_each(Envelope::tell_no_prefix);
             }

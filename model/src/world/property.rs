@@ -97,6 +97,9 @@ properties! {
         FormedStaysFormed = "a replica that takes part still does after a restart",
         VotesShareAPrefix = "nothing is committed by votes over different prefixes",
         NothingDeliveredAgainstMajority = "a replica that knows of a majority with another history delivers nothing",
+        OnlyLossIsFound = "only a disk that has lost something is found to have",
+        LossIsFound = "a replica that is reminded of what its disk has lost stops",
+        NoLostVoteCounts = "a vote that is known to be lost does not count",
     }
 }
 
@@ -132,6 +135,8 @@ properties! {
         VoteOverAnotherHistory = "a vote comes from a replica with another history",
         ReplicaStops = "a replica stops because a majority has another history",
         HungCoordinatorGivesWay = "a coordinator whose disk hangs gives way",
+        LossFound = "a replica finds that its disk has lost what it told",
+        LostVoteTakenBack = "a vote is taken back because a disk has lost it",
     }
 }
 

@@ -17,6 +17,7 @@ use super::scenario::{
 };
 use super::state::ClusterState;
 use crate::limits::Limits;
+use crate::message::Message;
 
 const NONE: Replicas = Replicas::NONE;
 
@@ -351,6 +352,49 @@ fn a_rollback() {
         loses: ASIDE.and(lost),
         ..Scenario::new(3, 1, &[3, 4])
     });
+}
+
+#[test]
+fn reminders() {
+    let submissions = Vec::from([request(1, &[0])]);
+    let reminders = MessageKinds::of(&[MessageKind::Remind, MessageKind::Forgot]);
+    check(Scenario {
+        submissions,
+        rollbacks: 1,
+        may_roll_back: Replicas::of(&[2]),
+        resend: true,
+        catch_up: Replicas::NONE,
+        hears: [Replicas::ALL, NONE, Replicas::ALL, NONE, NONE],
+        loses: ASIDE.without(reminders),
+        ..Scenario::new(3, 1, &[3])
+    });
+}
+
+/// Where no disk rolls back no reminder ever acts, though it reminds of all that was ever told.
+#[test]
+fn reminders_of_what_is_there() {
+    let submissions = Vec::from([request(1, &[1])]);
+    let reminders = MessageKinds::of(&[MessageKind::Remind]);
+    let of_2 = Replicas::of(&[2]);
+    let mut plain = World::new(Scenario {
+        submissions,
+        crashes: 1,
+        resend: true,
+        hears: [of_2, of_2, Replicas::ALL, NONE, NONE],
+        loses: ASIDE.without(reminders),
+        ..Scenario::new(3, 1, &[1, 3])
+    });
+    (plain.keeps_dead, plain.keeps_testimonies) = (true, true);
+    let mut accepted = 0_usize;
+    explore(&plain, locals, |state| {
+        let tells = |id: &u32| {
+            let message = &plain.envelope(*id).message;
+            matches!(message, Message::Remind { testimony } if testimony.accepted.is_some())
+        };
+        accepted += usize::from(state.in_flight.iter().any(tells));
+        assert_dead_never_act(&plain, state);
+    });
+    assert!(accepted > 0, "nobody was ever reminded of an accept: this tests nothing");
 }
 
 /// Greetings in flight are told from what the directories know. They are a set that only grows, like

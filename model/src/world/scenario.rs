@@ -87,6 +87,10 @@ pub enum MessageKind {
     Committed,
     /// Tells what is committed, to be compared.
     Compare,
+    /// Reminds a replica of what it has told.
+    Remind,
+    /// Tells that a disk has lost what was told.
+    Forgot,
     /// Forwards submissions.
     Submit,
     /// Answers a forwarded submission.
@@ -122,6 +126,8 @@ impl MessageKind {
         (Self::Ask, "ask"),
         (Self::Committed, "committed"),
         (Self::Compare, "compare"),
+        (Self::Remind, "remind"),
+        (Self::Forgot, "forgot"),
         (Self::Submit, "submit"),
         (Self::Submitted, "submitted"),
         (Self::Read, "read"),
@@ -176,8 +182,8 @@ impl MessageKinds {
     }
 }
 
-/// The kinds of message that matter only to failure detectors, to reads and to clients at followers.
-/// A scenario about something else loses them, and stays small.
+/// The kinds of message that matter only to failure detectors, to reads, to clients at followers, and
+/// where disks lose what they had. A scenario about something else loses them, and stays small.
 pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Canvass,
     MessageKind::Agree,
@@ -193,6 +199,8 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Forward,
     MessageKind::Progress,
     MessageKind::Applied,
+    MessageKind::Remind,
+    MessageKind::Forgot,
 ]);
 
 /// Something that a client may submit.
@@ -341,6 +349,9 @@ impl Scenario {
                 Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority,
             ) => self.rollbacks > 0,
             ModelProperty::Invariant(
+                Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts,
+            ) => self.reminds(),
+            ModelProperty::Invariant(
                 Invariant::CommittedWasSubmitted
                 | Invariant::DeliveryInOrder
                 | Invariant::NoStepPanics
@@ -354,6 +365,13 @@ impl Scenario {
             ModelProperty::Witness(witness) => self.reaches.contains(witness),
         };
         ModelProperty::all().filter(is_checked).collect()
+    }
+
+    /// Whether replicas are reminded of what they have told. That matters only where disks lose what was
+    /// durable.
+    #[must_use]
+    pub fn reminds(&self) -> bool {
+        self.rollbacks > 0 && !self.loses.contains(MessageKind::Remind)
     }
 
     /// The replica that owns `s`.

@@ -11,8 +11,9 @@ use std::vec::Vec;
 use super::directory::DirectoryName;
 use super::envelope::Envelope;
 use super::history::{CommitSeen, Effects};
-use super::local::{EntryId, LocalState};
+use super::local::{EntryId, LocalState, Rollback};
 use super::property::{Broken, Invariant};
+use crate::acceptor::Held;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
@@ -20,10 +21,11 @@ use crate::forming::Greeting;
 use crate::io::{ClientAnswer, Input, Output, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
-use crate::prefix::PrefixHash;
+use crate::prefix::{EntryDigest, PrefixHash};
 use crate::record::{Base, Content};
 use crate::recovery::Recovery;
 use crate::replica::Replica;
+use crate::testimony::Testimony;
 
 /// What happens to one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +83,9 @@ fn step_or_panic(
     let mut out = Output::default();
     let mut effects = Effects::default();
     let mut delivered_before = before.replica.common.learner.delivered();
-    // What the message says that its sender has committed.
-    let told = match &event {
+    let received = match &event {
         ReplicaEvent::Input(Input::Receive { from, message }) if local.rollback.is_some() => {
-            history_told(message).map(|told| (*from, told))
+            Some((*from, message.clone()))
         }
         _ => None,
     };
@@ -127,7 +128,7 @@ fn step_or_panic(
                 _ => Slot::ZERO,
             };
             if let (ReplicaEvent::RollBack, Some(rollback)) = (&event, &mut local.rollback) {
-                rollback.may_happen = false;
+                (rollback.may_happen, rollback.has_happened) = (false, true);
                 local.disk = rollback.before.take();
             }
             delivered_before = applied;
@@ -161,22 +162,68 @@ fn step_or_panic(
     local.unsynced.append(&mut out.writes);
 
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
-    if local.rollback.is_some() {
-        effects.heard_of_another = told.and_then(|(from, (through, hash))| {
-            let mut log = before.log();
-            let hashes = (1..=through.0)
-                .try_fold(PrefixHash::default(), |hash, _| Some(hash.after(log.next()?)));
-            hashes.filter(|mine| *mine != hash).map(|_| usize::from(from.0))
-        });
-        if !effects.votes.is_empty() || !effects.committed.is_empty() {
-            effects.log = Some(local.log().map(entry_id).collect());
-        }
+    if let Some(rollback) = &local.rollback {
+        observe_losses(&local, rollback, received.as_ref(), &mut effects);
+        observe_history(before, &local, received.as_ref(), entry_id, &mut effects);
     }
     if !local.replica.common.learner.tail_is_within(constants.limits()) {
         effects.broken.add(Invariant::DurableTailWithinLimits);
     }
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects }
+}
+
+/// Records whether a replica has rightly stopped, or goes on, for what its disk has lost.
+fn observe_losses(
+    after: &LocalState,
+    rollback: &Rollback,
+    received: Option<&(ReplicaId, Message<u8>)>,
+    effects: &mut Effects,
+) {
+    let common = &after.replica.common;
+    if common.forgotten.contains_key(&common.me) && !rollback.has_happened {
+        effects.broken.add(Invariant::OnlyLossIsFound);
+    }
+    if let Some((_, Message::Remind { testimony })) = received
+        && !common.is_stopped()
+        && !has_told(after, testimony)
+    {
+        effects.broken.add(Invariant::LossIsFound);
+    }
+}
+
+/// Records what a replica has committed, and whether it was told of another history.
+fn observe_history(
+    before: &LocalState,
+    after: &LocalState,
+    received: Option<&(ReplicaId, Message<u8>)>,
+    entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
+    effects: &mut Effects,
+) {
+    let told = received.and_then(|(from, message)| Some((*from, history_told(message)?)));
+    effects.heard_of_another = told.and_then(|(from, (through, hash))| {
+        let mut log = before.log();
+        let hashes = (1..=through.0)
+            .try_fold(PrefixHash::default(), |hash, _| Some(hash.after(log.next()?)));
+        hashes.filter(|mine| *mine != hash).map(|_| usize::from(from.0))
+    });
+    if !effects.votes.is_empty() || !effects.committed.is_empty() {
+        effects.log = Some(after.log().map(entry_id).collect());
+    }
+}
+
+/// Whether a replica has what it has told: the promise, and an entry in the slot, which is committed, or
+/// was accepted under that number or a higher one, or is the one that was committed.
+fn has_told(local: &LocalState, testimony: &Testimony) -> bool {
+    let common = &local.replica.common;
+    let Testimony { promised, accepted } = testimony;
+    let has_accepted = accepted.is_none_or(|told| {
+        let held = common.acceptor.accepted().get(&told.slot);
+        let is_same =
+            |held: &Held<u8>| held.s >= told.s || told.digest == Some(EntryDigest::of(&held.entry));
+        told.slot <= common.learner.watermark() || held.is_some_and(is_same)
+    });
+    common.acceptor.promised() >= *promised && has_accepted
 }
 
 /// What the sender of a message has committed: up to which slot, and with which hash.

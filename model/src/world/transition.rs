@@ -6,11 +6,12 @@
 use super::actions::Action;
 use super::directory::DirectoryName;
 use super::envelope::Route;
-use super::history::{Effects, HistoryContext};
+use super::history::{CommitSeen, Effects, HistoryContext};
 use super::intern::Id;
-use super::local::EntryId;
+use super::local::{EntryId, RoleKind};
 use super::model::World;
 use super::outcomes::{EventKey, Outcome};
+use super::property::Invariant;
 use super::scenario::{READ, REPLICAS_MAX};
 use super::state::{ClusterState, Remaining};
 use crate::entry::{Entry, Opening};
@@ -52,6 +53,9 @@ impl World {
         }
         if touches_history {
             self.add_to_history(at, &mut state, outcome, begins_read);
+        }
+        if self.keeps_testimonies && !matches!(key, EventKey::Serve { .. }) {
+            self.check_votes(at, &mut state, outcome);
         }
         if !self.keeps_dead {
             self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });
@@ -195,6 +199,31 @@ impl World {
             .digest
             .wrapping_sub(self.histories.get(before).digest)
             .wrapping_add(self.histories.get(state.history).digest);
+    }
+
+    /// Checks what a coordinator has committed, that it was not served: other disks hold it than those of
+    /// which it knows that they have lost something, and they are a majority.
+    fn check_votes(&self, at: usize, state: &mut ClusterState, outcome: &Outcome) {
+        let commons = |it: usize| &self.local(state, it).replica.common;
+        let known_to_lack = &commons(at).forgotten;
+        let s = self.summary(state, at).own;
+        let committed = outcome.effects.iter().flat_map(|effects| &effects.committed);
+        let coordinates = self.summary(state, at).role == RoleKind::Coordinator;
+        let holders = |commit: &CommitSeen| {
+            let counts = |it: &usize| {
+                let common = commons(*it);
+                let held = common.acceptor.accepted().get(&commit.slot);
+                // What is held under a higher number may have been durable under this one.
+                let is_accepted = held.is_some_and(|it| it.durable || it.s > s);
+                let is_committed = commit.slot <= common.learner.durable();
+                !known_to_lack.contains_key(&common.me) && (is_accepted || is_committed)
+            };
+            self.replicas().filter(counts).count()
+        };
+        let is_lost = |commit: &CommitSeen| 2 * holders(commit) <= self.scenario.replicas;
+        if coordinates && !known_to_lack.is_empty() && committed.clone().any(is_lost) {
+            state.broken.add(Invariant::NoLostVoteCounts);
+        }
     }
 
     /// Whether an entry is a no-op or was submitted.

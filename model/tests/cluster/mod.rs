@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use synod_model::{
     Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
-    Delivered, ElectRefused, Entry, FrameRoom, Input, Limits, Message, Opening, OtherHistory,
-    Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable, Resource,
-    RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    Delivered, ElectRefused, Entry, Forgotten, FrameRoom, Input, Limits, Message, Opening,
+    OtherHistory, Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable,
+    Resource, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -80,6 +80,7 @@ pub(crate) enum Event {
     GaveWay(Resource),
     Contradiction(Contradiction),
     OtherHistory(OtherHistory),
+    Forgotten(Forgotten),
 }
 
 impl Cluster {
@@ -234,6 +235,10 @@ impl Cluster {
             self.monitor.other_history(me, it);
             self.events.push((me, Event::OtherHistory(it)));
         }
+        for it in out.forgotten.drain(..) {
+            self.monitor.forgotten(me, it);
+            self.events.push((me, Event::Forgotten(it)));
+        }
         let status = node.replica.as_ref().expect("it is up").status();
         assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
         self.monitor.committed(status.watermark, &self.nodes.iter().map(|node| node.disk.fold()));
@@ -383,7 +388,7 @@ fn served_last(out: &Output<V>) -> Option<ReplicaId> {
 fn is_frame(record: &Record<V>, limits: &Limits) -> bool {
     let mut room = FrameRoom::of(limits);
     match &record.content {
-        Content::Promised(_) => true,
+        Content::Promised(_) | Content::Forgotten(_) => true,
         Content::Accepted { entries, .. } | Content::Committed { entries, .. } => {
             entries.iter().all(|entry| room.take(entry.size_bytes()))
         }

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_model::{
-    Content, Contradiction, Delivered, Entry, Fold, Limits, Message, Order, OtherHistory, ReadId,
-    Record, ReplicaId, Reply, Run, SequenceNumber, Slot, Status, SubmissionId, Verdict,
+    Content, Contradiction, Delivered, Entry, Fold, Forgotten, Limits, Message, Order,
+    OtherHistory, ReadId, Record, ReplicaId, Reply, Run, SequenceNumber, Slot, Status,
+    SubmissionId, Verdict,
 };
 
 use super::V;
@@ -101,7 +102,7 @@ impl SafetyMonitor {
         }
         for record in records {
             match &record.content {
-                Content::Promised(_) => {}
+                Content::Promised(_) | Content::Forgotten(_) => {}
                 Content::Accepted { s, first, entries } => {
                     for (slot, entry) in (first.0..).map(Slot).zip(entries) {
                         let holders = self.holders.entry((*s, slot)).or_default();
@@ -185,6 +186,10 @@ impl SafetyMonitor {
     pub(crate) fn read_answered(&self, me: ReplicaId, run: Run, id: ReadId, slot: Slot) {
         let must_see = self.reads[&(me, run, id)];
         assert!(slot >= must_see || !self.honest, "read {id} of r{me} misses slot {must_see}");
+    }
+
+    pub(crate) fn forgotten(&self, me: ReplicaId, it: Forgotten) {
+        assert!(!self.honest, "r{me} finds, and no disk lost anything: {it}");
     }
 
     pub(crate) fn other_history(&self, me: ReplicaId, it: OtherHistory) {

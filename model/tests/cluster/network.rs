@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 22;
+pub(crate) const KINDS: usize = 24;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -57,6 +57,8 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
         Message::Ask { .. } => "ask",
         Message::Committed { .. } => "committed",
         Message::Compare { .. } => "compare",
+        Message::Remind { .. } => "remind",
+        Message::Forgot { .. } => "forgot",
         Message::Submit { .. } => "submit",
         Message::Submitted { .. } => "submitted",
         Message::Read { .. } => "read",

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Message, NotTakenReason, Opening, Order,
-    OtherHistory, Prefix, ReadId, Reply, Request, Resource, RoleName, Slot, SubmissionId,
-    SubmitRefused, Verdict,
+    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Forgotten, Message, NotTakenReason,
+    Opening, Order, OtherHistory, Prefix, ReadId, Reply, Request, Resource, RoleName, Slot,
+    SubmissionId, SubmitRefused, Testimony, Verdict,
 };
 
 use super::network::{Envelope, kind};
@@ -129,6 +129,14 @@ pub(crate) fn message(message: &Message<V>) -> String {
             let question = if *is_question { " ?" } else { "" };
             format!("{kind} committed={through} hash={hash}{question}")
         }
+        Message::Remind { testimony: Testimony { promised, accepted } } => {
+            let accepted = accepted.map(|it| format!(" accepted={}@{}", it.slot, it.s));
+            format!("{kind} promised={promised}{}", accepted.unwrap_or_default())
+        }
+        Message::Forgot { forgotten: Forgotten { told_to, s, slot, .. } } => {
+            let slot = slot.map(|slot| format!(" slot={slot}"));
+            format!("{kind} s={s}{} told to r{told_to}", slot.unwrap_or_default())
+        }
         Message::Submit { submissions } => {
             let submissions: Vec<_> = submissions.iter().map(entry).collect();
             format!("{kind} {}", submissions.join(" "))
@@ -238,6 +246,13 @@ pub(crate) fn event(event: &Event) -> String {
                 ElectRefused::Hangs { resource: Resource::Application } => "its application hangs",
             };
             format!("does not stand: {reason}")
+        }
+        Event::Forgotten(Forgotten { replica, told_to, s, slot }) => {
+            let what = match slot {
+                Some(slot) => format!("slot {slot} under {s}"),
+                None => format!("the promise of {s}"),
+            };
+            format!("finds that the disk of r{replica} has lost {what}, told to r{told_to}")
         }
         Event::OtherHistory(OtherHistory { peer, slot }) => {
             format!("finds that r{peer} has another history, up to slot {slot}")

@@ -11,6 +11,7 @@ mod replica;
 mod chaos;
 mod forged;
 mod forming;
+mod messages;
 mod promise;
 mod recovery;
 mod schedule;

@@ -11,7 +11,7 @@ use synod_model::{SequenceNumber, Slot, SlotRange, Stored};
 
 use crate::check;
 use crate::cluster::{V, recover, request};
-use crate::forged::{entries, sequence_number};
+use crate::messages::{entries, sequence_number};
 use crate::schedule::{Schedule, schedules};
 
 /// For every length of the log, and every part of it that is folded into a base.

@@ -264,6 +264,7 @@ impl Backend for Node {
             out_of_touch_ms: self.out_of_touch_ms(),
             hangs: Vec::new(),
             other_histories: Vec::new(),
+            forgotten: Vec::new(),
             disk: DiskStatus { synced: Position(end.0), ..DiskStatus::default() },
             resident_bytes: 4 << 20,
             peers: Vec::new(),

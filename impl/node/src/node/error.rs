@@ -1,6 +1,6 @@
 //! Why a node does not open, and why one ends.
 
-use synod_model::{OtherHistory, ReplicaId, Slot};
+use synod_model::{Forgotten, OtherHistory, ReplicaId, Slot};
 use synod_wire::blocking::NotRun;
 use thiserror::Error;
 
@@ -64,6 +64,9 @@ pub enum NodeOpenError {
     /// A thread cannot be started, or has panicked.
     #[error(transparent)]
     NotRun(#[from] NotRun),
+    /// The disk has lost something that this replica told, and a former run has noted that.
+    #[error("{}", forgotten_text(.0))]
+    Forgotten(Forgotten),
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}, which it was given again at this start\n  \
@@ -96,6 +99,7 @@ impl NodeOpenError {
             | Self::NoMember { .. }
             | Self::NoAddress { .. }
             | Self::SameAddress { .. }
+            | Self::Forgotten(_)
             | Self::StateMachine { .. } => true,
         }
     }
@@ -127,6 +131,9 @@ pub enum NodeError {
         /// Those of the majority that are known.
         others: Vec<OtherHistory>,
     },
+    /// The disk has lost something that this replica told.
+    #[error("{}", forgotten_text(.0))]
+    Forgotten(Forgotten),
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}\n  \
@@ -165,7 +172,8 @@ impl NodeError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Peers(PeersError::OtherDirectory { .. } | PeersError::NoAddress { .. })
-            | Self::OtherHistories { .. } => true,
+            | Self::OtherHistories { .. }
+            | Self::Forgotten(_) => true,
             Self::Read(error) => !matches!(error, ReadError::Disk(_)),
             Self::Append(_)
             | Self::Peers(_)
@@ -175,6 +183,17 @@ impl NodeError {
             | Self::Panicked { .. } => false,
         }
     }
+}
+
+fn forgotten_text(forgotten: &Forgotten) -> String {
+    format!(
+        "{forgotten}\n  \
+         it has lost what was durable, or an older copy of the data directory was put in its place; this \
+         replica might now help to commit other values than it has helped to commit, so it takes no part \
+         any more, and a restart does not help\n  \
+         put the right data directory in place, or replace this replica: \
+         docs/operating.md#a-disk-that-forgets"
+    )
 }
 
 fn listed(others: &[OtherHistory]) -> String {

@@ -131,7 +131,7 @@ impl<M: StateMachine> Recovered<M> {
                 "the end of the log was cut off: it holds no whole batch. A crash in the middle of a \
                  write leaves that, and does no harm: nobody was told that it was durable. But if \
                  nothing crashed, the disk had confirmed it as durable and has lost acknowledged \
-                 entries: see docs/operating.md#two-histories"
+                 entries: see docs/operating.md#a-disk-that-forgets"
             );
         }
         let status = replica.status();
@@ -144,6 +144,9 @@ impl<M: StateMachine> Recovered<M> {
                 "the state machine has applied more than the log knows to be committed. This is normal \
                  after a crash. Otherwise its store does not belong to this data directory"
             );
+        }
+        if let Some(forgotten) = status.forgotten.iter().find(|it| it.replica == me) {
+            return Err(NodeOpenError::Forgotten(*forgotten));
         }
         let counters = Counters::default();
         counters.note(&log);
@@ -236,7 +239,7 @@ async fn supervise(
         fatal = peers.fatal() => Err(NodeError::Peers(fatal)),
     };
     shared.end();
-    if matches!(ended, Err(NodeError::OtherHistories { .. })) {
+    if matches!(ended, Err(NodeError::OtherHistories { .. } | NodeError::Forgotten(_))) {
         // It was one step from finding that to the end. The people at the peers should know as well.
         let written = async {
             while !peers.has_written_control() {

@@ -4,8 +4,8 @@
 //! and from the state machine, and time. The task takes in all that has arrived, and then acts on the
 //! outcome. So under load many commands share one accept, one write and one message to each peer.
 
+mod damage_log;
 mod hang_log;
-mod histories_log;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use super::shared::{PublishedSilence, Shared};
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
+use damage_log::DamageLog;
 use hang_log::tell_hangs;
-use histories_log::HistoriesLog;
 
 /// How many events are taken in before their outcome is acted on. Default 1,024: enough to merge what a
 /// busy network brings within one sync, and few enough that nothing waits for long.
@@ -65,7 +65,7 @@ pub(super) async fn run(
     }
     let mut shell = make_shell(start.elapsed());
     let mut seen = shell.status().clone();
-    let mut histories_log = HistoriesLog::default();
+    let mut damage_log = DamageLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
     let ended = loop {
@@ -92,13 +92,19 @@ pub(super) async fn run(
         if let Err(error) = act(&mut shell, notices, &mut sinks, &mut queries, start).await {
             break Err(error);
         }
-        histories_log.tell(&mut shell.effects().out.other_histories);
+        let out = &mut shell.effects().out;
+        damage_log.tell_histories(&mut out.other_histories);
+        damage_log.tell_forgotten(&mut out.forgotten);
         let status = shell.status().clone();
         tell_change(&seen, &status);
         publish(&shell, &sinks.shared, start);
         if status.is_stopped {
             // The core takes nothing in any more, so whoever waits would wait for ever.
-            break Err(NodeError::OtherHistories { others: status.other_histories });
+            let forgotten = status.forgotten.iter().find(|it| it.replica == status.me);
+            break Err(match forgotten {
+                Some(forgotten) => NodeError::Forgotten(*forgotten),
+                None => NodeError::OtherHistories { others: status.other_histories },
+            });
         }
         seen = status;
     };

@@ -73,6 +73,8 @@ impl Traffic {
             | Message::Reject { .. }
             | Message::Ask { .. }
             | Message::Compare { .. }
+            | Message::Remind { .. }
+            | Message::Forgot { .. }
             | Message::Submitted { .. }
             | Message::Read { .. }
             | Message::ReadAt { .. }
@@ -93,8 +95,8 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use synod_model::{
-        ConfigurationId, NotTakenReason, Prefix, Promise, ReadId, RoundNumber, Run, SequenceNumber,
-        SessionId, Slot, SubmissionId,
+        ConfigurationId, Forgotten, NotTakenReason, Prefix, Promise, ReadId, ReplicaId,
+        RoundNumber, Run, SequenceNumber, SessionId, Slot, SubmissionId, Testimony,
     };
     use synod_wire::Value;
 
@@ -109,6 +111,9 @@ mod tests {
         let (number, prefix, last) = (RoundNumber(1), Prefix::default(), slot);
         let entries = || vec![synod_wire::testing::entry(1, 10)];
         let promise = Promise { prefix, last, after: slot, through: slot, accepted: Vec::new() };
+        let testimony = Testimony { promised: s, accepted: None };
+        let (replica, told_to) = (ReplicaId(1), ReplicaId(2));
+        let forgotten = Forgotten { replica, told_to, s, slot: Some(slot) };
         let submission = SubmissionId::Request { session: SessionId(1), number: 1 };
         let accept = Order::Accept { first: slot, entries: entries(), prefix };
         let committed = Message::Committed {
@@ -132,6 +137,8 @@ mod tests {
             Message::Reject { promised: s },
             Message::Ask { from: slot, through: slot, prefix },
             Message::Compare { prefix, is_question: true },
+            Message::Remind { testimony },
+            Message::Forgot { forgotten },
             Message::Submitted { submission, slot },
             Message::Read { run, ids: vec![ReadId(1)] },
             Message::ReadAt { run, ids: vec![ReadId(1)], slot },

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use synod_model::{
-    Content, Incarnation, KnownMembers, PrefixHash, Record, ReplicaId, SequenceNumber, Slot,
-    SlotRange,
+    Content, Forgotten, Incarnation, KnownMembers, PrefixHash, Record, ReplicaId, SequenceNumber,
+    Slot, SlotRange,
 };
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError};
@@ -113,6 +113,8 @@ pub enum RecordKind {
     Accepted,
     /// Entries that came by catch-up.
     Committed,
+    /// That the disk has lost something that was told under a number.
+    Forgotten,
 }
 
 /// The end of a log that is not damaged.
@@ -219,6 +221,7 @@ impl From<&Record<Value>> for RecordFound {
             Content::Promised(s) => (RecordKind::Promised, Some(s)),
             Content::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
             Content::Committed { .. } => (RecordKind::Committed, None),
+            Content::Forgotten(Forgotten { s, .. }) => (RecordKind::Forgotten, Some(s)),
         };
         let Record { watermark, hash, ref content } = *record;
         Self { watermark, hash, kind, s, slots: content.slots() }

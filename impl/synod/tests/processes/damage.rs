@@ -71,36 +71,57 @@ fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off()
     goes_on(&mut cluster);
 }
 
-/// The last batch that was durable has changed. That looks like an interrupted write, so people are told
-/// what it may be.
-#[test]
-fn what_is_cut_off_at_a_start_is_a_warning() {
-    let (mut cluster, segment) = stopped();
-    let data_dir = cluster.data_dir(0);
+/// Stops a replica, changes the last batch in its log, and starts it again. That looks like an interrupted
+/// write, so people are told what it may be.
+fn start_without_the_last_batch(cluster: &mut Cluster, id: u16) {
+    cluster.stop(id);
+    let data_dir = cluster.data_dir(id);
+    let segment = data_dir.join("log/00000001.wal");
     let inspected = synod(&["inspect", data_dir.to_str().unwrap()]).stdout();
     let last = inspected.lines().rfind(|line| line.contains(": batch ")).unwrap();
     let (place, _) = last.trim().strip_prefix("at byte ").unwrap().split_once(':').unwrap();
     flip(&segment, place.replace(',', "").parse::<u64>().unwrap() + 70);
-    cluster.start(0).tells("recovered");
-    let told = cluster.node(0).told();
+    cluster.start(id).tells("recovered");
+    let told = cluster.node(id).told();
     let line = told.lines().find(|line| line.contains("the end of the log was cut off")).unwrap();
     for part in [
         "WARN",
         " bytes=",
         &format!(" first_byte=byte {place} of log/00000001.wal"),
         "A crash in the middle of a write leaves that, and does no harm",
-        "docs/operating.md#two-histories",
+        "docs/operating.md#a-disk-that-forgets",
     ] {
         assert!(line.contains(part), "not in it: {part}\n{line}");
     }
+}
+
+/// A coordinator tells nobody that its own vote is durable. So nobody is misled if that is lost.
+#[test]
+fn a_coordinator_whose_log_was_cut_off_goes_on_with_what_the_others_have() {
+    let (mut cluster, first) = Cluster::running(3);
+    cluster.submit([first.id], &["a", "b", "c", "d"]);
+    start_without_the_last_batch(&mut cluster, first.id);
     cluster.settled();
     let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
     assert_eq!(values, ["a", "b", "c", "d"]);
     assert_eq!(synod(&["health", "--endpoints", &cluster.endpoints([0, 1, 2])]).code, 0);
     // The next start has nothing to say.
-    cluster.stop(0);
-    cluster.start(0).tells("recovered");
-    assert_eq!(cluster.node(0).lines_with("cut off"), 0);
+    cluster.stop(first.id);
+    cluster.start(first.id).tells("recovered");
+    assert_eq!(cluster.node(first.id).lines_with("cut off"), 0);
+}
+
+#[test]
+fn a_follower_whose_log_was_cut_off_has_forgotten_what_it_told() {
+    let (mut cluster, first) = Cluster::running_calmly(3);
+    for value in ["a", "b", "c", "d"] {
+        cluster.submit([first.id], &[value]);
+    }
+    cluster.settled();
+    let id = (first.id + 1) % 3;
+    start_without_the_last_batch(&mut cluster, id);
+    let says = format!("replica {id} has told replica {} that it accepted slot ", first.id);
+    cluster.node(id).fails_with(&[&says, "docs/operating.md#a-disk-that-forgets"]);
 }
 
 /// Damage is found when somebody reads the place, even if only a client follows the log.

@@ -18,6 +18,7 @@ mod descriptors;
 mod directories;
 mod disk_full;
 mod failover;
+mod forgotten;
 mod history;
 mod hung_application;
 mod hung_disk;

@@ -1,7 +1,7 @@
 //! Responses, after `kill -9`: a retry gets what its first copy was told, at any replica, before and
 //! after a restart.
 //!
-//! `synod node` has no responses, so the processes here are this test program once more, each with a
+//! `synod node` has no responses. So the processes here are the test once more, which then runs a node with a
 //! counter as its state machine.
 
 use std::env;
@@ -58,11 +58,11 @@ impl StateMachine for Counter {
     }
 }
 
-/// What the processes run: a node until it is killed. It is not a test. It stands here because a test can
-/// start no other program with a state machine than itself.
-#[test]
-#[ignore = "not a test: the program that the test below starts as processes"]
-fn counter_process() {
+/// The test below, as the harness names it.
+const TEST: &str = "responses::a_retry_gets_the_first_response_elsewhere_and_after_a_restart";
+
+/// Runs a node until this process is killed, if that is what the process was started for.
+fn run_as_node() {
     let (Some(data_dir), Ok(listen_client)) = (env::var_os(DATA_DIR), env::var(LISTEN_CLIENT))
     else {
         return;
@@ -76,7 +76,7 @@ fn counter_process() {
 
 fn start(cluster: &Cluster, id: u16) -> Running {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "responses::counter_process", "--ignored", "--nocapture"]);
+    command.args(["--exact", TEST, "--nocapture"]);
     command.env(DATA_DIR, cluster.data_dir(id)).env(LISTEN_CLIENT, cluster.endpoint(id));
     Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
 }
@@ -112,6 +112,7 @@ async fn applied(cluster: &Cluster, id: u16, request: Request) -> Applied {
 #[test]
 fn a_retry_gets_the_first_response_elsewhere_and_after_a_restart() {
     const REQUESTS: u64 = 20;
+    run_as_node();
     let cluster = Cluster::made(3);
     let mut processes: Vec<_> = cluster.ids().map(|id| start(&cluster, id)).collect();
     Runtime::new().unwrap().block_on(async {

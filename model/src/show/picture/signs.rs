@@ -168,7 +168,11 @@ impl ArrowStyle {
             | MessageKind::ReadAt
             | MessageKind::NotTaken
             | MessageKind::Forward => Self::Forward,
-            MessageKind::Ask | MessageKind::Committed | MessageKind::Compare => Self::CatchUp,
+            MessageKind::Ask
+            | MessageKind::Committed
+            | MessageKind::Compare
+            | MessageKind::Remind
+            | MessageKind::Forgot => Self::CatchUp,
         }
     }
 

@@ -110,6 +110,7 @@ impl fmt::Display for RecordFound {
             RecordKind::Promised => write!(f, "promised")?,
             RecordKind::Accepted => write!(f, "accepted")?,
             RecordKind::Committed => write!(f, "committed")?,
+            RecordKind::Forgotten => write!(f, "the disk has lost what was told under")?,
         }
         s.map_or(Ok(()), |s| write!(f, " s={s}"))?;
         slots.map_or(Ok(()), |slots| write!(f, " slots {slots:?}"))?;
