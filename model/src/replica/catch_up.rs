@@ -75,7 +75,8 @@ impl<V: Value> Common<V> {
         out.send(peer, Message::Ask { from, through, prefix: self.prefix() });
     }
 
-    /// The disk is stalled, so nothing of what `peer` serves can be taken. Asks it to stop.
+    /// Nothing of what `peer` serves can be taken: the disk is stalled, or something is missing before. Asks
+    /// it to stop.
     fn ask_for_nothing(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             let through = self.watermark();
@@ -225,9 +226,9 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let next = common.watermark().next();
         if first > next {
-            // What comes before it was lost.
+            // What comes before it was lost, or comes later. What follows is of no use.
             if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == from) {
-                common.forget_asks();
+                common.ask_for_nothing(from, out);
             }
             return;
         }
