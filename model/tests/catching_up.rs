@@ -98,25 +98,6 @@ fn what_was_being_served_ends_when_it_is_lost() {
     assert_eq!(served(&it), [1]);
 }
 
-/// Its peer was told of a new connection meanwhile, and takes for lost what is on its way.
-#[test]
-fn what_is_on_its_way_is_not_served_again() {
-    let mut it = Subject::coordinator(limits());
-    it.commit((1..=5).map(|number| request(number, 1)));
-    ask(&mut it, 2, 4);
-    left(&mut it);
-    assert_eq!(served(&it), [3]);
-    ask(&mut it, 2, 5);
-    assert!(served(&it).is_empty());
-    for slot in 4..=5 {
-        left(&mut it);
-        assert_eq!(served(&it), [slot]);
-    }
-    // Nobody has sent what came before.
-    ask(&mut it, 1, 5);
-    assert_eq!(served(&it), [1]);
-}
-
 /// It may hold what lies between. To begin anew would lose what it was promised before.
 #[test]
 fn an_ask_that_leaves_out_some_slots_loses_none() {

@@ -5,8 +5,8 @@ mod replica;
 
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    ConfigurationId, Input, Limits, Message, Order, Prefix, PrefixHash, Reply, RoundNumber,
-    SequenceNumber, Slot, SlotRange, To,
+    ConfigurationId, Input, Limits, Message, Order, Prefix, Reply, RoundNumber, SequenceNumber,
+    Slot, SlotRange, To,
 };
 
 /// An acceptor has room for so many slots, and for the bytes of three requests.
@@ -176,31 +176,6 @@ fn what_is_committed_before_it_may_be_pushed_is_served() {
     assert_eq!(it.status().watermark, Slot(4));
     it.step(Input::Heartbeat);
     assert_eq!(it.served_from_memory(), [2]);
-}
-
-/// What it is served tells what to ask for next, so that it does not ask for what is being pushed.
-#[test]
-fn while_it_is_served_a_round_is_no_reason_to_ask() {
-    let mut it = Subject::follower(limits(2));
-    let commit = |it: &mut Subject, watermark| {
-        let requests = (1..=watermark).map(|number| request(number, 1));
-        let hash = requests.fold(PrefixHash::default(), |hash, entry| hash.after(&entry));
-        let prefix = Prefix { through: Slot(watermark), hash, ..Prefix::default() };
-        let (configuration, s) = (ConfigurationId(1), SequenceNumber(4));
-        let order = Order::Commit { prefix };
-        it.receive(OTHERS[0], Message::Order { configuration, s, order });
-    };
-    let asked = |it: &Subject| it.sent().any(|message| matches!(message, Message::Ask { .. }));
-    it.accept(4, [request(4, 1)]);
-    assert_eq!(it.told_room(), [Slot(2)]);
-    commit(&mut it, 4);
-    assert!(asked(&it));
-    commit(&mut it, 5);
-    assert!(!asked(&it));
-    it.committed(1, (1..=4).map(|number| request(number, 1)));
-    // What it was served has ended.
-    commit(&mut it, 6);
-    assert!(asked(&it));
 }
 
 /// It has it as committed, by catch-up, and its record is not durable yet when it is offered.

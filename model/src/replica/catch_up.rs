@@ -104,9 +104,6 @@ impl<V: Value> Common<V> {
 
     /// `peer` gets the committed slots in `slots`, as far as this replica has them. They join those that
     /// it is being served, with all that lies between; or they replace them, if they begin before.
-    ///
-    /// What was sent already is not sent again while more is to follow: it is on its way. If it is lost
-    /// with its connection, nothing is being served any more.
     pub(super) fn serve(&mut self, peer: ReplicaId, slots: SlotRange, out: &mut Output<V>) {
         if slots.last < slots.first {
             self.serving.remove(&peer);
@@ -118,7 +115,7 @@ impl<V: Value> Common<V> {
         }
         match self.serving.get_mut(&peer) {
             // The portion before has not left yet.
-            Some(served) if served.first <= first => {
+            Some(served) if served.next <= first => {
                 served.last = served.last.max(last);
             }
             _ => {

@@ -90,7 +90,6 @@ impl<V: Value> Replica<V> {
     /// entry in the slot. An entry that it lacks may be on its way, behind this order. So this replica
     /// remembers the prefix, and asks only if it knows better: nothing can be on its way, or the order is
     /// an accept of later slots, `accepted_from` on. Accepts come in order, as long as nothing is lost.
-    /// While it is being served, what it is served tells what to ask for next.
     fn follow_prefix(
         &mut self,
         from: ReplicaId,
@@ -114,8 +113,7 @@ impl<V: Value> Replica<V> {
         if let Some(told) = common.told {
             let is_lost = accepted_from.is_some_and(|first| common.first_lacking(s) < first);
             // While it has told how far it has room, the coordinator pushes nothing above.
-            let is_served = common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == from);
-            let is_not_pushed = common.told_room.is_some() && !is_served;
+            let is_not_pushed = common.told_room.is_some();
             if is_lost || is_not_pushed || common.asks_at_once {
                 // What follows on the accept may be on its way behind it.
                 let before = accepted_from.map_or(Slot::MAX, |first| Slot(first.0 - 1));
