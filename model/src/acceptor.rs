@@ -20,7 +20,7 @@ use crate::entry::{Entry, Value};
 use crate::frames::FrameRoom;
 use crate::limits::Limits;
 use crate::message::{self, Promise};
-use crate::numbers::{SequenceNumber, Slot};
+use crate::numbers::{SequenceNumber, Slot, SlotRange};
 use crate::prefix::{EntryDigest, Prefix};
 
 /// The promise and the accepted entries of one replica.
@@ -163,6 +163,29 @@ impl<V: Value> Acceptor<V> {
     /// Whether the entry of `slot` was accepted under `s`.
     pub(crate) fn holds_under(&self, slot: Slot, s: SequenceNumber) -> bool {
         self.accepted().get(&slot).is_some_and(|held| held.s == s)
+    }
+
+    /// `slots` without those at either end that are held under `s`. Its first slot is above its last one
+    /// if all of them are.
+    pub(crate) fn without_held_at_ends(&self, slots: SlotRange, s: SequenceNumber) -> SlotRange {
+        let SlotRange { mut first, mut last } = slots;
+        if first > last {
+            return slots;
+        }
+        let is_held = |held: &Held<V>| held.s == s;
+        for (slot, held) in self.accepted().range(first..=last) {
+            if *slot != first || !is_held(held) {
+                break;
+            }
+            first = first.next();
+        }
+        for (slot, held) in self.accepted().range(slots.first..=last).rev() {
+            if *slot != last || last < first || !is_held(held) {
+                break;
+            }
+            last = Slot(last.0 - 1);
+        }
+        SlotRange { first, last }
     }
 
     /// The last slot in which anything is accepted; `watermark` if there is none.

@@ -115,10 +115,16 @@ impl<V: Value> EntryRange<V> {
         self.first.plus(self.entries.len() as u64)
     }
 
-    /// Cuts the range into ranges of one frame each.
+    /// Cuts the range into ranges of one frame each. Most fit in one as they are.
     pub(crate) fn in_frames(self, room: FrameRoom) -> impl Iterator<Item = Self> {
-        let mut next = self.first;
-        in_frames(self.entries, room).map(move |entries| {
+        let Self { first, entries } = self;
+        let (whole, rest) = if !entries.is_empty() && is_one_frame(&entries, room) {
+            (Some(entries), Vec::new())
+        } else {
+            (None, entries)
+        };
+        let mut next = first;
+        whole.into_iter().chain(in_frames(rest, room)).map(move |entries| {
             let first = next;
             next = first.plus(entries.len() as u64);
             Self { first, entries }

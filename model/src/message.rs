@@ -44,8 +44,8 @@ pub enum Message<V> {
     Ask {
         /// The first slot that the asker lacks, and that is not on its way to it.
         from: Slot,
-        /// The last slot that the asker knows to be committed. If it is below `from`, the asker has no
-        /// room: what it is being served ends.
+        /// The last slot that the asker knows to be committed. If it is below `from`, the asker takes
+        /// nothing of what it is being served, and that ends.
         through: Slot,
         /// What the asker has.
         prefix: Prefix,

@@ -40,7 +40,7 @@ pub(crate) mod resend;
 pub(crate) mod rounds;
 pub(crate) mod status;
 
-use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 pub use hung::{Hung, Resource};
 pub use status::{RoleName, Status};
@@ -205,7 +205,8 @@ impl<V: Value> Replica<V> {
             (Role::Coordinator(coordinator), Reply::Room { through }) => {
                 coordinator.take_room(from, through, common);
             }
-            (Role::Coordinator(coordinator), Reply::Obey { number, last, prefix: _ }) => {
+            (Role::Coordinator(coordinator), Reply::Obey { number, last, prefix }) => {
+                coordinator.take_watermark(from, prefix.through, common);
                 coordinator.take_obey(from, number, last, common, out);
             }
             (Role::Coordinator(coordinator), Reply::Applied { through }) => {
@@ -232,7 +233,7 @@ impl<V: Value> Replica<V> {
 
     /// Tells the owners of their numbers which entries are durably accepted here. If that is this
     /// replica itself, its own vote counts from now on.
-    fn acknowledge(&mut self, accepted: BTreeSet<(SequenceNumber, Slot)>, out: &mut Output<V>) {
+    fn acknowledge(&mut self, accepted: Vec<(SequenceNumber, Slot)>, out: &mut Output<V>) {
         let common = &self.common;
         let mut accepted = accepted.into_iter().peekable();
         while let Some((s, slot)) = accepted.next() {

@@ -98,6 +98,19 @@ fn what_was_being_served_ends_when_it_is_lost() {
     assert_eq!(served(&it), [1]);
 }
 
+/// It may hold what lies between. To begin anew would lose what it was promised before.
+#[test]
+fn an_ask_that_leaves_out_some_slots_loses_none() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=5).map(|number| request(number, 1)));
+    ask(&mut it, 1, 2);
+    ask(&mut it, 5, 5);
+    for slot in 2..=5 {
+        left(&mut it);
+        assert_eq!(served(&it), [slot]);
+    }
+}
+
 /// Its peer dials anew, and knows of that first. So it may have asked already.
 #[test]
 fn a_new_connection_from_a_peer_does_not_end_what_it_asks_for() {
@@ -123,6 +136,42 @@ fn nothing_is_asked_for_twice_unless_it_is_lost() {
     it.committed(3, [request(3, 1)]);
     round(&mut it, 4);
     assert_eq!(asked(&it), [(2, 4)]);
+}
+
+/// The safety net doubts only what has not come for a whole turn.
+#[test]
+fn a_resend_does_not_ask_again_while_portions_come() {
+    let mut it = Subject::follower(limits());
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(1, 4)]);
+    portion(&mut it, OTHERS[0], 1, 4);
+    it.step(Input::Resend);
+    round(&mut it, 4);
+    assert!(asked(&it).is_empty(), "slot 1 has come since");
+    it.step(Input::Resend);
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(2, 4)], "nothing has come since");
+}
+
+/// Under load most of what is committed meanwhile came as an accept.
+#[test]
+fn what_is_held_already_is_not_asked_for() {
+    let mut it = Subject::follower(limits());
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    round(&mut it, 3);
+    assert_eq!(asked(&it), [(1, 3)]);
+    for slot in 5..=7 {
+        it.accept(slot, [request(slot, 1)]);
+    }
+    portion(&mut it, OTHERS[0], 1, 7);
+    assert_eq!(asked(&it), [(4, 4)]);
+    for slot in 2..=4 {
+        portion(&mut it, OTHERS[0], slot, 7);
+        assert!(asked(&it).is_empty());
+    }
+    round(&mut it, 7);
+    assert_eq!(it.status().watermark, Slot(7));
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod replica;
 
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    ConfigurationId, Input, Limits, Message, Order, Prefix, Reply, SequenceNumber, Slot, SlotRange,
+    ConfigurationId, Input, Limits, Message, Order, Prefix, Reply, RoundNumber, SequenceNumber,
+    Slot, SlotRange, To,
 };
 
 /// An acceptor has room for so many slots, and for the bytes of three requests.
@@ -102,6 +103,79 @@ fn what_is_asked_for_is_not_held_back_any_more() {
     // What is opened next goes to all.
     it.submit([request(3, 1)]);
     assert_eq!(pushed(&it), [3]);
+}
+
+/// After a restart it may be far behind. What it has no room for would be dropped there.
+#[test]
+fn after_a_new_connection_a_round_tells_how_much_may_be_pushed() {
+    let mut it = Subject::coordinator(limits(2));
+    it.commit([request(1, 1), request(2, 1)]);
+    it.submit([request(3, 1), request(4, 1)]);
+    it.step(Input::Reconnected { peer: OTHERS[1] });
+    assert!(pushed(&it).is_empty());
+    it.step(Input::Heartbeat);
+    assert!(pushed(&it).is_empty());
+    let obeyed = |it: &mut Subject, watermark| {
+        let (number, last) = (RoundNumber(1), Slot::ZERO);
+        let prefix = Prefix { through: Slot(watermark), ..it.status().prefix };
+        // Of less than all, the hash is not known here.
+        let prefix = if watermark == 2 { prefix } else { Prefix::default() };
+        it.reply(OTHERS[1], Reply::Obey { number, last, prefix });
+    };
+    obeyed(&mut it, 0);
+    assert!(pushed(&it).is_empty(), "it has room up to slot 2");
+    // A resend changes nothing of that.
+    it.step(Input::Resend);
+    let to_it = |it: &Subject| {
+        let accepts = it.out.messages.iter().filter(|message| message.to == To::One(OTHERS[1]));
+        accepts
+            .filter(|it| matches!(it.message, Message::Order { order: Order::Accept { .. }, .. }))
+            .count()
+    };
+    assert_eq!(to_it(&it), 0);
+    obeyed(&mut it, 2);
+    assert_eq!(pushed(&it), [3, 4]);
+    it.reply(
+        OTHERS[0],
+        Reply::Acknowledge {
+            ranges: vec![SlotRange { first: Slot(3), last: Slot(4) }],
+            prefix: it.status().prefix,
+        },
+    );
+    it.sync();
+    // What is opened next goes to all.
+    it.submit([request(5, 1)]);
+    assert!(it.out.messages.iter().any(|message| message.to == To::Others));
+}
+
+/// At the edge of its room, it would get some of what is opened, and have to ask for the rest.
+#[test]
+fn nothing_is_pushed_until_there_is_room_to_spare() {
+    for (watermark, expected) in [(5, [].as_slice()), (4, &[5])] {
+        let mut it = Subject::coordinator(limits(8));
+        it.commit((1..=watermark).map(|number| request(number, 1)));
+        it.submit([request(watermark + 1, 1)]);
+        it.step(Input::Reconnected { peer: OTHERS[1] });
+        let (number, prefix) = (RoundNumber(1), Prefix::default());
+        it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
+        assert_eq!(pushed(&it), expected, "it has room up to slot 8, and 3 are to be spare");
+    }
+}
+
+/// Nothing tells it that these slots were opened. It has not said how much room it has, so it does not ask.
+#[test]
+fn what_is_committed_before_it_may_be_pushed_is_served() {
+    let mut it = Subject::coordinator(limits(2));
+    it.commit([request(1, 1), request(2, 1)]);
+    it.submit([request(3, 1), request(4, 1)]);
+    it.step(Input::Reconnected { peer: OTHERS[1] });
+    let (number, prefix) = (RoundNumber(1), Prefix::default());
+    it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
+    assert!(pushed(&it).is_empty(), "it has room up to slot 2");
+    it.acknowledge_open();
+    assert_eq!(it.status().watermark, Slot(4));
+    it.step(Input::Heartbeat);
+    assert_eq!(it.served_from_memory(), [2]);
 }
 
 /// It has it as committed, by catch-up, and its record is not durable yet when it is offered.

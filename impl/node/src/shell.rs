@@ -141,6 +141,8 @@ impl<S, R> Default for Effects<S, R> {
 #[derive(Debug)]
 pub(crate) struct Shell<S, R> {
     replica: Replica<Value>,
+    /// The state of the replica after its last step.
+    status: Status,
     run: Run,
     me: ReplicaId,
     detector: Detector,
@@ -162,10 +164,12 @@ pub(crate) struct Shell<S, R> {
 impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// A shell around `replica`, which has just recovered.
     pub(crate) fn new(replica: Replica<Value>, timing: Timing, rng: Rng, now: Duration) -> Self {
-        let Status { me, run, .. } = replica.status();
+        let status = replica.status();
+        let Status { me, run, .. } = status;
         let hangs = Hangs::new(timing.hung_after, timing.hung_after_max, now);
         Self {
             replica,
+            status,
             run,
             me,
             detector: Detector::new(timing, rng, now),
@@ -182,13 +186,13 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     /// The state of the replica.
-    pub(crate) fn status(&self) -> Status {
-        self.replica.status()
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
     }
 
     /// The highest slot that is known to be committed, by this replica itself or by its peers' messages.
     pub(crate) fn known_watermark(&self) -> Slot {
-        self.heard_watermark.max(self.replica.status().watermark)
+        self.heard_watermark.max(self.status.watermark)
     }
 
     /// Since when this replica has heard of no coordinator that has a majority, and from when on that
@@ -196,7 +200,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     pub(crate) fn silence(&self) -> Option<Silence> {
         let since = self.detector.heard_at();
         let counts_from = since + self.detector.suspect_after();
-        let coordinates = matches!(self.replica.status().role, RoleName::Coordinator { .. });
+        let coordinates = matches!(self.status.role, RoleName::Coordinator { .. });
         (!coordinates).then_some(Silence { since, counts_from })
     }
 
@@ -216,8 +220,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             }
             ShellEvent::Alive(from) => {
                 self.detector.progress(now);
-                let status = self.replica.status();
-                if status.role == RoleName::Follower && status.coordinator == Some(from) {
+                let Status { role, coordinator, .. } = self.status;
+                if role == RoleName::Follower && coordinator == Some(from) {
                     self.detector.heard(now);
                 }
             }
@@ -266,7 +270,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
 
     /// What hangs, and since when it has made no progress.
     pub(crate) fn hanging(&self) -> impl Iterator<Item = (Resource, Duration)> + use<'_, S, R> {
-        let hung = self.replica.status().hung;
+        let hung = self.status.hung;
         let both = [(Resource::Disk, hung.disk), (Resource::Application, hung.application)];
         let hanging = both.into_iter().filter(|(_, hangs)| *hangs);
         hanging.filter_map(|(it, _)| Some((it, self.hangs.stands_still_since(it)?)))
@@ -275,7 +279,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// Tells the core of what hangs, if anything has reached its limit. A [`flush`](Self::flush) does this
     /// too. A driver that waits for the application does only this, so that nothing gathers meanwhile.
     pub(crate) fn tell_hangs(&mut self, now: Duration) {
-        self.hangs.look(&self.replica.status(), now);
+        self.hangs.look(&self.status, now);
         while let Some(resource) = self.hangs.due(now) {
             self.step(Input::Hung { resource }, now);
         }
@@ -322,8 +326,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     fn suspect(&mut self, now: Duration) {
-        let coordinates =
-            |it: &Self| matches!(it.replica.status().role, RoleName::Coordinator { .. });
+        let coordinates = |it: &Self| matches!(it.status.role, RoleName::Coordinator { .. });
         let before = coordinates(self);
         self.step(Input::Suspect, now);
         if before && !coordinates(self) {
@@ -333,9 +336,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     }
 
     fn step(&mut self, input: Input<Value>, now: Duration) {
-        let before = self.replica.status();
         let delivered_before = self.effects.out.delivered.len();
         self.replica.step(input, &mut self.effects.out);
+        let before = std::mem::replace(&mut self.status, self.replica.status());
         if std::mem::take(&mut self.effects.out.coordinator_heard) {
             self.detector.heard(now);
         }
@@ -363,7 +366,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
 
     /// Notes how far the disk and the application have come in a step, and what that means for people.
     fn watch_resources(&mut self, before: &Status, now: Duration) {
-        let after = self.replica.status();
+        let after = &self.status;
         let news = &mut self.effects.hang_news;
         let coordinated = matches!(before.role, RoleName::Coordinator { .. });
         for (resource, was_hung, is_hung) in [
@@ -379,7 +382,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 news.push(HangNews::Works { resource, after: now.saturating_sub(since) });
             }
         }
-        self.hangs.look(&after, now);
+        self.hangs.look(after, now);
         self.detector.set_write_took(self.hangs.write_took());
         if after.watermark > before.watermark {
             self.hangs.committed();

@@ -26,6 +26,19 @@ pub(crate) struct CatchUp {
     pub(super) from: ReplicaId,
     /// They go up to this slot.
     pub(super) through: Slot,
+    /// The watermark here when it was last asked whether they are lost.
+    doubted_at: Slot,
+}
+
+/// The committed slots that a peer is being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Serving {
+    /// The first one that was sent.
+    first: Slot,
+    /// The next one to be sent.
+    next: Slot,
+    /// The last one to be sent.
+    last: Slot,
 }
 
 /// What a [`Message::Committed`] says.
@@ -43,13 +56,13 @@ impl<V: Value> Common<V> {
     pub(super) fn ask(&mut self, peer: ReplicaId, through: Slot, out: &mut Output<V>) {
         let on_its_way = self.catch_up.as_ref().filter(|catch_up| catch_up.from == peer);
         let asked = on_its_way.map_or(Slot::ZERO, |catch_up| catch_up.through);
+        let doubted_at = on_its_way.map_or(self.watermark(), |catch_up| catch_up.doubted_at);
+        let mut slots = SlotRange { first: self.watermark().max(asked).next(), last: through };
         // What is held under the number of a coordinator is committed with what it serves.
-        let lacking = if self.forwards_to() == Some(peer) {
-            self.first_lacking(self.acceptor.promised())
-        } else {
-            self.watermark().next()
-        };
-        let from = lacking.max(asked.next());
+        if self.forwards_to() == Some(peer) {
+            slots = self.acceptor.without_held_at_ends(slots, self.acceptor.promised());
+        }
+        let SlotRange { first: from, last: through } = slots;
         if from > through {
             return;
         }
@@ -58,11 +71,12 @@ impl<V: Value> Common<V> {
             self.forget_asks();
             return;
         }
-        self.catch_up = Some(CatchUp { from: peer, through });
+        self.catch_up = Some(CatchUp { from: peer, through, doubted_at });
         out.send(peer, Message::Ask { from, through, prefix: self.prefix() });
     }
 
-    /// The disk is stalled, so nothing of what `peer` serves can be taken. Asks it to stop.
+    /// Nothing of what `peer` serves can be taken: the disk is stalled, or something is missing before. Asks
+    /// it to stop.
     fn ask_for_nothing(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             let through = self.watermark();
@@ -78,8 +92,18 @@ impl<V: Value> Common<V> {
         self.asks_at_once = true;
     }
 
+    /// Everything is to be repeated. If some of what was asked for has come since this was called last,
+    /// the rest is on its way.
+    pub(super) fn doubt_asks(&mut self) {
+        let watermark = self.watermark();
+        match &mut self.catch_up {
+            Some(catch_up) if catch_up.doubted_at < watermark => catch_up.doubted_at = watermark,
+            _ => self.forget_asks(),
+        }
+    }
+
     /// `peer` gets the committed slots in `slots`, as far as this replica has them. They join those that
-    /// it is being served, if they follow on them, or replace them.
+    /// it is being served, with all that lies between; or they replace them, if they begin before.
     pub(super) fn serve(&mut self, peer: ReplicaId, slots: SlotRange, out: &mut Output<V>) {
         if slots.last < slots.first {
             self.serving.remove(&peer);
@@ -91,9 +115,11 @@ impl<V: Value> Common<V> {
         }
         match self.serving.get_mut(&peer) {
             // The portion before has not left yet.
-            Some(served) if served.last.next() == first => served.last = last,
+            Some(served) if served.next <= first => {
+                served.last = served.last.max(last);
+            }
             _ => {
-                self.serving.insert(peer, SlotRange { first, last });
+                self.serving.insert(peer, Serving { first, next: first, last });
                 self.serve_next(peer, out);
             }
         }
@@ -102,9 +128,10 @@ impl<V: Value> Common<V> {
     /// Sends `peer` one more portion of what it is being served. If the first slot is older than the
     /// tail, the shell reads the portion from the disk.
     pub(super) fn serve_next(&mut self, peer: ReplicaId, out: &mut Output<V>) {
-        let Some(SlotRange { first, last }) = self.serving.remove(&peer) else {
+        let Some(served) = self.serving.remove(&peer) else {
             return;
         };
+        let Serving { next: first, last, .. } = served;
         if first > last {
             return;
         }
@@ -135,7 +162,7 @@ impl<V: Value> Common<V> {
             Slot(after.0 - 1)
         };
         // It stays, even if nothing is left, until the portion has left: more may be asked for meanwhile.
-        self.serving.insert(peer, SlotRange { first: through.next(), last });
+        self.serving.insert(peer, Serving { next: through.next(), ..served });
     }
 
     /// The first slot in which what `served` says is committed is known to differ from what is committed
@@ -196,9 +223,9 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let next = common.watermark().next();
         if first > next {
-            // What comes before it was lost.
+            // What comes before it was lost, or comes later. What follows is of no use.
             if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == from) {
-                common.forget_asks();
+                common.ask_for_nothing(from, out);
             }
             return;
         }

@@ -8,7 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::catch_up::CatchUp;
+use super::catch_up::{CatchUp, Serving};
 use super::hung::Hung;
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
@@ -49,7 +49,7 @@ pub(crate) struct Common<V> {
     /// The committed slots that are on their way to this replica.
     pub(crate) catch_up: Option<CatchUp>,
     /// What peers have asked for and were not sent yet. Nothing, while their last portion is leaving.
-    pub(crate) serving: BTreeMap<ReplicaId, SlotRange>,
+    pub(crate) serving: BTreeMap<ReplicaId, Serving>,
     /// Committed entries that are not durable yet, and that the coordinator of the promised number has asked
     /// to accept: each is acknowledged under that number when it is durable.
     pub(crate) owed: BTreeMap<Slot, SequenceNumber>,
@@ -196,9 +196,9 @@ impl<V: Value> Common<V> {
     }
 
     /// Everything written up to `through` is durable. Returns which accepted entries that makes
-    /// durable, by number and slot.
-    pub(crate) fn synced(&mut self, through: Position) -> BTreeSet<(SequenceNumber, Slot)> {
-        let mut accepted = BTreeSet::new();
+    /// durable, by number and slot, ascending.
+    pub(crate) fn synced(&mut self, through: Position) -> Vec<(SequenceNumber, Slot)> {
+        let mut accepted = Vec::new();
         while let Some(fact) = self.unsynced.pop(through) {
             self.hung.disk = false;
             match fact {
@@ -218,6 +218,9 @@ impl<V: Value> Common<V> {
                 }
             }
         }
+        // Mostly they ascend already: a set would cost several times as much.
+        accepted.sort_unstable();
+        accepted.dedup();
         accepted
     }
 

@@ -115,7 +115,9 @@ impl<V: Value> Replica<V> {
             // While it has told how far it has room, the coordinator pushes nothing above.
             let is_not_pushed = common.told_room.is_some();
             if is_lost || is_not_pushed || common.asks_at_once {
-                common.ask(from, told.through, out);
+                // What follows on the accept may be on its way behind it.
+                let before = accepted_from.map_or(Slot::MAX, |first| Slot(first.0 - 1));
+                common.ask(from, told.through.min(before), out);
             }
         }
         // A round says nothing of what is on its way. An accept shows that accepts arrive again.

@@ -3,7 +3,8 @@
 //! A coordinator sends each accept once, to all followers. It holds accepts back from a follower that
 //! has no room for them, and from one to which much is on its way already: they would only wait behind
 //! the others. It sends them when there is room again. After a connection was made anew, it pushes
-//! all open slots that the follower has not acknowledged, for they may be lost.
+//! all open slots that the follower has not acknowledged, for they may be lost. It does so when a round
+//! tells how far the follower is: after a restart it may be far behind, and have no room for them.
 //!
 //! To hold an accept back is the same as to lose it, and to push an open slot is the same as to repeat
 //! it. So nothing here can harm safety: it decides only how much is on the links.
@@ -24,6 +25,15 @@ pub(crate) struct HeldBack {
     pub(super) pushed_through: Slot,
     /// It has no room above this slot.
     room_through: Slot,
+    /// It has not told its room since a connection to it was made. Its answers to rounds tell how far it
+    /// is, and so how far it has room at most.
+    follows_rounds: bool,
+}
+
+impl HeldBack {
+    fn new(pushed_through: Slot) -> Self {
+        Self { pushed_through, room_through: Slot::MAX, follows_rounds: false }
+    }
 }
 
 impl<V: Value> Coordinator<V> {
@@ -45,8 +55,7 @@ impl<V: Value> Coordinator<V> {
         for member in common.others() {
             if common.full.contains(&member) {
                 let pushed_through = Slot(first.0 - 1);
-                let held_back = HeldBack { pushed_through, room_through: Slot::MAX };
-                self.held_back.entry(member).or_insert(held_back);
+                self.held_back.entry(member).or_insert(HeldBack::new(pushed_through));
             }
             if !self.held_back.contains_key(&member) {
                 out.send(member, common.order(self.s, accept.clone()));
@@ -54,10 +63,39 @@ impl<V: Value> Coordinator<V> {
         }
     }
 
-    /// Whatever was sent to `member` may be lost: all open slots are to be pushed again.
+    /// Whatever was sent to `member`, from which entries are held back, may be lost, and so may what it has
+    /// told of its room. All open slots are to be pushed again.
     pub(super) fn push_again(&mut self, member: ReplicaId, common: &Common<V>) {
+        if let Some(held) = self.held_back.get_mut(&member) {
+            held.pushed_through = common.watermark();
+            if !held.follows_rounds {
+                held.room_through = Slot::MAX;
+            }
+        }
+    }
+
+    /// A connection with `member` was made, so whatever was sent to it may be lost. All open slots are to be
+    /// pushed again when it has answered a round.
+    pub(super) fn push_after_round(&mut self, member: ReplicaId, common: &Common<V>) {
         let pushed_through = common.watermark();
-        self.held_back.insert(member, HeldBack { pushed_through, room_through: Slot::MAX });
+        let room_through = Slot::ZERO;
+        self.held_back
+            .insert(member, HeldBack { pushed_through, room_through, follows_rounds: true });
+    }
+
+    /// `member` has answered a round, and everything up to `watermark` is committed there.
+    pub(super) fn take_watermark(
+        &mut self,
+        member: ReplicaId,
+        watermark: Slot,
+        common: &Common<V>,
+    ) {
+        if let Some(held) = self.held_back.get_mut(&member)
+            && held.follows_rounds
+            && watermark <= Slot::MAX
+        {
+            held.room_through = watermark.plus(common.limits().accepted_slots_max);
+        }
     }
 
     /// Whether an open slot was not sent to a follower that has no room for it.
@@ -75,10 +113,11 @@ impl<V: Value> Coordinator<V> {
         let next = self.next_slot(common.watermark());
         if through.next() < next || self.held_back.contains_key(&member) {
             let pushed_through = Slot(next.0 - 1);
-            let all = HeldBack { pushed_through, room_through: through };
-            let held_back = self.held_back.entry(member).or_insert(all);
+            let held_back =
+                self.held_back.entry(member).or_insert_with(|| HeldBack::new(pushed_through));
             held_back.pushed_through = held_back.pushed_through.min(through);
             held_back.room_through = through;
+            held_back.follows_rounds = false;
         }
     }
 
@@ -105,7 +144,10 @@ impl<V: Value> Coordinator<V> {
                 self.push(*member, held, common, out);
             }
             let last = Slot(self.next_slot(common.watermark()).0 - 1);
-            held.pushed_through < last || held.room_through < last
+            let needed = if held.follows_rounds { near(last, common) } else { last };
+            // If nothing is open, there is nothing to wait for.
+            let is_known = !held.follows_rounds || held.room_through > Slot::ZERO;
+            held.pushed_through < last || (is_known && held.room_through < needed)
         });
         self.held_back = held_back;
     }
@@ -119,18 +161,28 @@ impl<V: Value> Coordinator<V> {
         out: &mut Output<V>,
     ) {
         let watermark = common.watermark();
+        let last = Slot(self.next_slot(watermark).0 - 1);
+        if held.follows_rounds && held.room_through == Slot::ZERO {
+            return;
+        }
+        // To one that is far behind, all open slots are pushed or none. If there were gaps, it would have to
+        // ask for each.
+        let is_near = !held.follows_rounds || near(last, common) <= held.room_through;
         if held.pushed_through < watermark {
             // Nothing tells it that these were never sent, unless a later slot is pushed. If it has told
             // how far it has room, it knows, and asks; or it takes an older accept first, and tells that
             // it has all room again.
-            if self.open.is_empty() && held.room_through < Slot::MAX {
+            if self.open.is_empty() && !held.follows_rounds && held.room_through < Slot::MAX {
                 return;
             }
-            if self.open.is_empty() {
+            if self.open.is_empty() || !is_near {
                 let first = held.pushed_through.next();
                 common.serve(member, SlotRange { first, last: watermark }, out);
             }
             held.pushed_through = watermark;
+        }
+        if !is_near {
+            return;
         }
         if held.pushed_through < held.room_through {
             let slots = SlotRange { first: held.pushed_through.next(), last: held.room_through };
@@ -170,4 +222,11 @@ impl<V: Value> Coordinator<V> {
         }
         through
     }
+}
+
+/// A follower that has room up to this slot may be pushed everything up to `last`, the last open slot, and
+/// then what is opened next: it has half of the slots to spare that it has room for beyond the window.
+fn near<V: Value>(last: Slot, common: &Common<V>) -> Slot {
+    let limits = common.limits();
+    last.plus(limits.accepted_slots_max.saturating_sub(limits.open_slots_max) / 2)
 }

@@ -60,7 +60,7 @@ impl<V: Value> Replica<V> {
                 }
             }
             Role::Coordinator(coordinator) => {
-                coordinator.push_again(peer, common);
+                coordinator.push_after_round(peer, common);
                 coordinator.rounds.send_to(peer, coordinator.s, common, out);
             }
         }
@@ -83,7 +83,7 @@ impl<V: Value> Replica<V> {
 
     /// Repeats whatever is unanswered.
     pub(super) fn resend(&mut self, out: &mut Output<V>) {
-        self.common.forget_asks();
+        self.common.doubt_asks();
         self.common.ask_for_histories(out);
         for peer in self.common.others() {
             self.common.remind(peer, out);

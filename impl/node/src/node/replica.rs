@@ -71,7 +71,7 @@ pub(super) async fn run(
         return Ok(());
     }
     let mut shell = make_shell(start.elapsed());
-    let mut seen = shell.status();
+    let mut seen = shell.status().clone();
     let mut damage_log = DamageLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
@@ -105,7 +105,7 @@ pub(super) async fn run(
         let out = &mut shell.effects().out;
         damage_log.tell_histories(&mut out.other_histories);
         damage_log.tell_forgotten(&mut out.forgotten);
-        let status = shell.status();
+        let status = shell.status().clone();
         tell_change(&seen, &status);
         publish(&shell, &sinks.shared, start);
         if status.is_stopped
@@ -133,7 +133,7 @@ fn publish(shell: &Shell<SubmitReply, ReadReply>, shared: &Shared, start: Instan
         counts_from: start + counts_from,
     });
     let hanging = shell.hanging().map(|(resource, since)| (resource, start + since));
-    shared.publish(&shell.status(), shell.known_watermark(), silence, hanging);
+    shared.publish(shell.status(), shell.known_watermark(), silence, hanging);
 }
 
 /// Logs a change of role, or of the replica that this one follows.

@@ -115,6 +115,11 @@ impl Frames {
         self.load = self.load.add(QueueLoad { frames: 1, bytes: frame.len() });
         self.waiting.push_back(Queued { frame: frame.clone(), since, is_message });
     }
+
+    fn push_front(&mut self, frame: &Bytes, since: Instant) {
+        self.load = self.load.add(QueueLoad { frames: 1, bytes: frame.len() });
+        self.waiting.push_front(Queued { frame: frame.clone(), since, is_message: false });
+    }
 }
 
 impl State {
@@ -177,6 +182,19 @@ impl FrameQueue {
         let mut state = self.state();
         if state.is_open {
             state.ordinary.push(frame, now, false);
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Adds the frame that says that messages pass, before all that wait: its receiver repeats what may be
+    /// lost, and should not do so late.
+    pub(super) fn push_open(&self, frame: &Bytes, now: Instant) {
+        let mut state = self.state();
+        if state.is_open {
+            // As old as what it overtakes, so that ages do not ascend.
+            let since = state.ordinary.waiting.front().map_or(now, |oldest| oldest.since);
+            state.ordinary.push_front(frame, since);
             drop(state);
             self.filled.notify_one();
         }

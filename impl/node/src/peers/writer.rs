@@ -53,7 +53,7 @@ pub(super) async fn carry(
 async fn tell_peer(peer: &Peer, queue: &FrameQueue, connection: u64) -> LinkError {
     peer.news.until_told(connection).await;
     match envelope::open() {
-        Ok(frame) => queue.push_own(&frame, Instant::now()),
+        Ok(frame) => queue.push_open(&frame, Instant::now()),
         Err(error) => return LinkError::Unencodable(error),
     }
     std::future::pending().await

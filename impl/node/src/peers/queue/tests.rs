@@ -70,6 +70,21 @@ impl Fixture {
     }
 }
 
+/// Its receiver repeats what may be lost, and would do so seconds later on a slow link.
+#[test]
+fn the_frame_that_opens_a_connection_overtakes_what_waits() {
+    let it = Fixture::new(1_000);
+    it.push(&bulk(100));
+    it.queue.push_open(&frame(3), it.now);
+    let mut taken = it.queue.try_take().expect("both");
+    assert_eq!(
+        taken.slices(&mut [IoSlice::new(&[]); 2]).iter().map(|it| it.len()).collect::<Vec<_>>(),
+        [3, 100]
+    );
+    it.write(&mut taken, 103);
+    assert_eq!(it.queue.load().0, load(0, 0));
+}
+
 #[test]
 fn without_a_connection_nothing_is_kept() {
     let it = Fixture::new(1_000);

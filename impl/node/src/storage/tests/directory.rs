@@ -256,7 +256,8 @@ fn a_cluster_id_is_of_all_that_must_agree() {
     }
     assert_eq!(ids[0], ClusterId::of("a", &cluster(65_536, 1, &[2, 1, 0], Limits::default())));
     // The defaults of today differ from those of the first clusters.
-    let first_limits = Limits { open_slots_max: 1024, ..Limits::default() };
+    let first_limits =
+        Limits { open_slots_max: 1024, frame_bytes_max: 1 << 20, ..Limits::default() };
     let first = ClusterId::of("a", &cluster(65_536, 1, &[0, 1, 2], first_limits));
     assert_eq!(
         first.to_string(),

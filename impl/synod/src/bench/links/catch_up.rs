@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use synod_client::Endpoint;
 use synod_link::{Line, Side};
@@ -89,16 +89,16 @@ async fn run(
     seconds: Duration,
     result: &mut CatchUp,
 ) -> anyhow::Result<()> {
+    cluster.set(Conditions::NONE);
     let coordinator = cluster.coordinator().await?;
     let away = (coordinator + 1) % 3;
-    cluster.stop_replica(away).await;
-    commit_meanwhile(cluster, coordinator, seconds, result).await?;
-    cluster.set(conditions);
-    sleep(WARM_UP + 2 * conditions.round_trip).await;
-    let coordinator = cluster.coordinator().await?;
-
-    // A link in front of the coordinator, at half of the rate, makes the clients as fast as that.
     let (rate, longest) = (result.link_bytes_per_second, seconds * 2 * LONGER + MORE);
+
+    // All sessions are opened before the replica stops. Each takes a slot, which is no value.
+    let count = in_flight(Conditions::NONE, result.value_bytes);
+    let meanwhile = load(cluster.endpoint(coordinator), count, result.value_bytes);
+    let meanwhile = Clients::connect(&meanwhile).await?;
+    // A link in front of the coordinator, at half of the rate, makes the clients as fast as that.
     let slow = Line { delay: Duration::ZERO, bytes_per_second: Some(rate / 2) };
     let slow_link = cluster.links.link(slow);
     let mut clients = None;
@@ -106,29 +106,34 @@ async fn run(
         let door = slow_link.open(Side::Left, cluster.client_address(coordinator))?;
         let count = in_flight(conditions, result.value_bytes);
         let load = load(Endpoint::local(door.port()), count, result.value_bytes);
-        let begun = clients.insert(Clients::connect(&load).await?);
-        begun.begin(WARM_UP, longest + WARM_UP);
+        clients = Some(Clients::connect(&load).await?);
+    }
+    cluster.rest(Duration::ZERO).await;
+
+    cluster.stop_replica(away).await;
+    commit_meanwhile(meanwhile, seconds, result).await?;
+    // What is on its way to the other follower is not to share the links with the catch-up.
+    cluster.rest(Duration::ZERO).await;
+    cluster.approach(conditions).await;
+    let before = cluster.elections().await;
+    if let Some(clients) = &clients {
+        clients.begin(WARM_UP, longest + WARM_UP);
         sleep(WARM_UP).await;
     }
-    let before = cluster.elections().await;
+    ensure!(cluster.coordinator().await? == coordinator, "another replica coordinates");
     let watched = watch(cluster, conditions, [coordinator, away], longest, result).await;
     drop(clients);
     result.elections = cluster.elections().await.saturating_sub(before);
     watched
 }
 
-/// Commits what the link carries in so many seconds, over links without limits.
+/// Commits what the link carries in so many seconds.
 async fn commit_meanwhile(
-    cluster: &mut Cluster,
-    coordinator: usize,
+    mut clients: Clients,
     seconds: Duration,
     result: &CatchUp,
 ) -> anyhow::Result<()> {
-    cluster.set(Conditions::NONE);
     let bytes = precise(result.link_bytes_per_second) * seconds.as_secs_f64();
-    let count = in_flight(Conditions::NONE, result.value_bytes);
-    let load = load(cluster.endpoint(coordinator), count, result.value_bytes);
-    let mut clients = Clients::connect(&load).await?;
     let longest = seconds * 2 * LONGER + MORE;
     clients.begin(Duration::ZERO, longest);
     let (answered, deadline) = (clients.answered(), Instant::now() + longest);

@@ -26,6 +26,11 @@ const STATUS_MAX: Duration = Duration::from_secs(5);
 
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How much longer a round trip may become at once, half of the time after which a coordinator is suspected;
+/// and how long after that the next step comes: replicas measure their round trips once a second.
+const ROUND_TRIP_STEP: Duration = Duration::from_millis(100);
+const STEP: Duration = Duration::from_millis(1_200);
+
 /// How far apart the sequence numbers of one replica are: `synod init` makes every cluster so.
 const STRIDE: u64 = 1 << 16;
 
@@ -123,6 +128,18 @@ impl Cluster {
     /// Changes all links between replicas.
     pub(super) fn set(&self, conditions: Conditions) {
         self.pairs.iter().for_each(|pair| pair.link.set_lines(conditions.line()));
+    }
+
+    /// Changes all links, in steps that the failure detectors follow. A sudden longer round trip would look
+    /// like the end of the coordinator.
+    pub(super) async fn approach(&self, conditions: Conditions) {
+        let Conditions { round_trip, .. } = conditions;
+        let steps = round_trip.as_millis().div_ceil(ROUND_TRIP_STEP.as_millis()).max(1);
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        for step in 1..=steps {
+            self.set(Conditions { round_trip: round_trip / steps * step, ..conditions });
+            sleep(STEP + 2 * round_trip).await;
+        }
     }
 
     /// The bytes on all links, in both directions, so far.

@@ -22,8 +22,10 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const VALUES_MIN: u64 = 16;
 const LONGER: u32 = 4;
 
-/// How many clients share a connection.
+/// How many clients share a connection, and how many bytes of their values: 4 MB, half of what a replica
+/// takes of one connection before it answers.
 const CLIENTS_PER_CONNECTION: usize = 256;
+const BYTES_PER_CONNECTION: usize = 4_000_000;
 
 /// Each value goes once to each follower.
 const FOLLOWERS: u64 = 2;
@@ -54,7 +56,10 @@ pub(super) struct Goodput {
 
 /// The load of clients at the coordinator.
 pub(super) fn load(endpoint: Endpoint, clients: usize, value_bytes: usize) -> Load {
-    let connections = clients.div_ceil(CLIENTS_PER_CONNECTION);
+    let bytes = clients.saturating_mul(value_bytes);
+    let connections =
+        clients.div_ceil(CLIENTS_PER_CONNECTION).max(bytes.div_ceil(BYTES_PER_CONNECTION));
+    let connections = connections.min(clients);
     Load { endpoints: vec![endpoint], clients, connections, value_bytes }
 }
 
