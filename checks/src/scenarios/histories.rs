@@ -44,7 +44,7 @@ pub(super) const LOST_VOTE: ScenarioRow = ScenarioRow {
     name: "lost-vote",
     shows: "a disk forgets a vote, its replica is reminded, and the vote counts no more",
     tier: Tier::Quick,
-    states: StateCount::Counted(55_049),
+    states: StateCount::Counted(50_186),
     scenario: || {
         const OF_0: Replicas = Replicas::of(&[0]);
         Scenario {
@@ -65,7 +65,7 @@ pub(super) const LOST_PROMISE: ScenarioRow = ScenarioRow {
     name: "lost-promise",
     shows: "a disk forgets a promise between two coordinators, and its replica is reminded",
     tier: Tier::Quick,
-    states: StateCount::Counted(20_748),
+    states: StateCount::Counted(23_081),
     scenario: || Scenario {
         rollbacks: 1,
         may_roll_back: Replicas::of(&[2]),
@@ -80,7 +80,7 @@ pub(super) const REMINDED: ScenarioRow = ScenarioRow {
     name: "reminded",
     shows: "crashes lose what was not told, and no reminder stops a replica",
     tier: Tier::Quick,
-    states: StateCount::Counted(96_059),
+    states: StateCount::Counted(99_002),
     scenario: || Scenario {
         submissions: vec![request(1, &[2])],
         crashes: 1,

@@ -307,6 +307,9 @@ impl World {
                 if let Role::Coordinator(coordinator) = &mut local.replica.role {
                     coordinator.promised_by = MemberSet::default();
                 }
+                if let Some(rollback) = &mut local.rollback {
+                    rollback.lost = None;
+                }
             }
             if !self.keeps_prefixes {
                 sent.iter_mut().for_each(Envelope::tell_no_prefix);
