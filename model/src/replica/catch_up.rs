@@ -30,17 +30,6 @@ pub(crate) struct CatchUp {
     doubted_at: Slot,
 }
 
-/// The committed slots that a peer is being served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Serving {
-    /// The first one that was sent.
-    first: Slot,
-    /// The next one to be sent.
-    next: Slot,
-    /// The last one to be sent.
-    last: Slot,
-}
-
 /// What a [`Message::Committed`] says.
 pub(super) struct Served<V> {
     pub(super) log_starts_at: Slot,
@@ -115,11 +104,9 @@ impl<V: Value> Common<V> {
         }
         match self.serving.get_mut(&peer) {
             // The portion before has not left yet.
-            Some(served) if served.next <= first => {
-                served.last = served.last.max(last);
-            }
+            Some(rest) if rest.first <= first => rest.last = rest.last.max(last),
             _ => {
-                self.serving.insert(peer, Serving { first, next: first, last });
+                self.serving.insert(peer, SlotRange { first, last });
                 self.serve_next(peer, out);
             }
         }
@@ -128,10 +115,9 @@ impl<V: Value> Common<V> {
     /// Sends `peer` one more portion of what it is being served. If the first slot is older than the
     /// tail, the shell reads the portion from the disk.
     pub(super) fn serve_next(&mut self, peer: ReplicaId, out: &mut Output<V>) {
-        let Some(served) = self.serving.remove(&peer) else {
+        let Some(SlotRange { first, last }) = self.serving.remove(&peer) else {
             return;
         };
-        let Serving { next: first, last, .. } = served;
         if first > last {
             return;
         }
@@ -162,7 +148,7 @@ impl<V: Value> Common<V> {
             Slot(after.0 - 1)
         };
         // It stays, even if nothing is left, until the portion has left: more may be asked for meanwhile.
-        self.serving.insert(peer, Serving { next: through.next(), ..served });
+        self.serving.insert(peer, SlotRange { first: through.next(), last });
     }
 
     /// The first slot in which what `served` says is committed is known to differ from what is committed

@@ -8,7 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::catch_up::{CatchUp, Serving};
+use super::catch_up::CatchUp;
 use super::hung::Hung;
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
@@ -49,7 +49,7 @@ pub(crate) struct Common<V> {
     /// The committed slots that are on their way to this replica.
     pub(crate) catch_up: Option<CatchUp>,
     /// What peers have asked for and were not sent yet. Nothing, while their last portion is leaving.
-    pub(crate) serving: BTreeMap<ReplicaId, Serving>,
+    pub(crate) serving: BTreeMap<ReplicaId, SlotRange>,
     /// Committed entries that are not durable yet, and that the coordinator of the promised number has asked
     /// to accept: each is acknowledged under that number when it is durable.
     pub(crate) owed: BTreeMap<Slot, SequenceNumber>,
