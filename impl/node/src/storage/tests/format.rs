@@ -1,8 +1,8 @@
 //! The format, byte by byte, as docs/storage.md has it and an older program has written it.
 
 use synod_model::{
-    Content, Entry, Opening, PrefixHash, Record, ReplicaId, Request, Run, SequenceNumber,
-    SessionId, Slot,
+    Content, Entry, Forgotten, Opening, PrefixHash, Record, ReplicaId, Request, Run,
+    SequenceNumber, SessionId, Slot,
 };
 use synod_wire::Value;
 
@@ -120,6 +120,29 @@ fn a_batch_is_what_it_always_was() {
         )
     );
     assert!(segment[4173..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_record_of_a_loss_is_what_it_always_was() {
+    let disk = new_disk(1);
+    let (mut log, _) = recover(&disk);
+    let loss = |slot| {
+        let (replica, told_to, s) = (ReplicaId(1), ReplicaId(2), SequenceNumber(4));
+        let content = Content::Forgotten(Forgotten { replica, told_to, s, slot });
+        Record { watermark: Slot(0), hash: PrefixHash(0), content }
+    };
+    append(&mut log, &[loss(Some(Slot(7))), loss(None)]);
+    let files = disk.kill().files();
+    assert_eq!(
+        hex(&files["log/00000001.wal"][64..79]),
+        concat!(
+            "000003",   // watermark 0, its hash, forgotten
+            "01020401", // the replica, who was told, s, a slot
+            "07",       // which
+            "000003",   // the same
+            "01020400", // of a promise: no slot
+        )
+    );
 }
 
 #[test]
