@@ -66,9 +66,7 @@ impl<V: Value> Common<V> {
         let has_it = slot <= self.watermark() || held.is_some_and(|held| held.s >= s);
         if has_it { None } else { forgotten(s, Some(slot)) }
     }
-}
 
-impl<V: Value> Common<V> {
     /// Tells `peer` what the disk of this replica has lost, if it has stopped for that.
     pub(super) fn tell_what_is_lost(&self, peer: ReplicaId, out: &mut Output<V>) {
         if let Some(forgotten) = self.forgotten.get(&self.me)
