@@ -56,7 +56,7 @@ pub(super) const PORTIONS_AND_RETRY: ScenarioRow = ScenarioRow {
 };
 
 pub(super) const PORTIONS_AND_HUNG_DISK: ScenarioRow = ScenarioRow {
-    name: "portions-and-hung-disk",
+    name: "portions-hung-disk",
     shows: "a coordinator's disk hangs before it has opened all that it must finish",
     tier: Tier::Quick,
     states: StateCount::Counted(94_322),
