@@ -202,6 +202,7 @@ fn broken(world: &World, state: &ClusterState) -> Vec<&'static str> {
 
 fn role(replica: &Replica<u8>) -> String {
     let role = match &replica.role {
+        _ if replica.common.is_stopped() => String::from("has stopped"),
         Role::Follower => String::from("follower"),
         Role::Canvassing(canvassing) => {
             let agreed = replica.common.configuration.members_of(canvassing.agreed);
