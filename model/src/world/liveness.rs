@@ -240,13 +240,18 @@ impl FairRun<'_> {
         members.iter().all(|it| Some(watermark(*it)) == first && is_settled(*it))
     }
 
-    /// The members that must agree. If disks have rolled back, these are as many as share one history and
-    /// have not stopped; none if they are no majority. The others may talk, and must not stop them.
+    /// The members that must agree. If disks have rolled back, these are as many as share one history, and
+    /// have not stopped for a loss of their own; none if they are no majority. The others may talk, and must
+    /// not stop them.
     fn with_one_history(&self) -> Option<Vec<usize>> {
         let shares = |one: usize, other: usize| !self.local(one).differs_from(self.local(other));
-        let runs = |it: &usize| !self.local(*it).replica.common.is_stopped();
+        let has_lost = |it: usize| {
+            let common = &self.local(it).replica.common;
+            common.forgotten.contains_key(&common.me)
+        };
         let sharing = |one: usize| {
-            self.members().filter(runs).filter(|it| shares(one, *it)).collect::<Vec<_>>()
+            let may_vote = self.members().filter(|it| !has_lost(*it));
+            may_vote.filter(|it| shares(one, *it)).collect::<Vec<_>>()
         };
         if self.world.scenario.rollbacks == 0 {
             return Some(self.members().filter(|it| !self.local(*it).disk_hangs).collect());
