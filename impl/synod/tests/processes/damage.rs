@@ -71,9 +71,8 @@ fn a_byte_that_has_changed_below_later_batches_is_found_and_nothing_is_cut_off()
     goes_on(&mut cluster);
 }
 
-/// Stops a replica, changes the last batch in its log, and starts it again. That looks like an interrupted
-/// write, so people are told what it may be.
-fn start_without_the_last_batch(cluster: &mut Cluster, id: u16) {
+/// Stops a replica, and changes the last batch in its log. Returns where it is.
+fn lose_the_last_batch(cluster: &mut Cluster, id: u16) -> String {
     cluster.stop(id);
     let data_dir = cluster.data_dir(id);
     let segment = data_dir.join("log/00000001.wal");
@@ -81,6 +80,11 @@ fn start_without_the_last_batch(cluster: &mut Cluster, id: u16) {
     let last = inspected.lines().rfind(|line| line.contains(": batch ")).unwrap();
     let (place, _) = last.trim().strip_prefix("at byte ").unwrap().split_once(':').unwrap();
     flip(&segment, place.replace(',', "").parse::<u64>().unwrap() + 70);
+    place.to_owned()
+}
+
+/// Starts it again. That looks like an interrupted write, so people are told what it may be.
+fn start_without_it(cluster: &mut Cluster, id: u16, place: &str) {
     cluster.start(id).tells("recovered");
     let told = cluster.node(id).told();
     let line = told.lines().find(|line| line.contains("the end of the log was cut off")).unwrap();
@@ -100,7 +104,8 @@ fn start_without_the_last_batch(cluster: &mut Cluster, id: u16) {
 fn a_coordinator_whose_log_was_cut_off_goes_on_with_what_the_others_have() {
     let (mut cluster, first) = Cluster::running(3);
     cluster.submit([first.id], &["a", "b", "c", "d"]);
-    start_without_the_last_batch(&mut cluster, first.id);
+    let place = lose_the_last_batch(&mut cluster, first.id);
+    start_without_it(&mut cluster, first.id, &place);
     cluster.settled();
     let values: Vec<_> = cluster.same_everywhere().into_iter().map(|it| it.1).collect();
     assert_eq!(values, ["a", "b", "c", "d"]);
@@ -118,8 +123,13 @@ fn a_follower_whose_log_was_cut_off_has_forgotten_what_it_told() {
         cluster.submit([first.id], &[value]);
     }
     cluster.settled();
-    let id = (first.id + 1) % 3;
-    start_without_the_last_batch(&mut cluster, id);
+    let [id, third] = [1, 2].map(|more| (first.id + more) % 3);
+    // Nobody can serve it again what it has lost, before it is reminded.
+    cluster.stop(third);
+    cluster.submit([first.id], &["e"]);
+    let place = lose_the_last_batch(&mut cluster, id);
+    cluster.node(first.id).tells("ceases to coordinate");
+    start_without_it(&mut cluster, id, &place);
     let says = format!("replica {id} has told replica {} that it accepted slot ", first.id);
     cluster.node(id).fails_with(&[&says, "docs/operating.md#a-disk-that-forgets"]);
 }

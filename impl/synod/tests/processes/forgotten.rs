@@ -31,6 +31,8 @@ fn a_replica_that_forgets_what_it_acknowledged_takes_no_part_any_more() {
     let values = ["one", "two", "three"];
     cluster.submit([first.id], &values);
     cluster.kill(forgetful);
+    // Nobody can serve it again what it has lost, before it is reminded.
+    cluster.node(first.id).tells("ceases to coordinate");
     let right = cluster.path().join("right");
     fs::rename(cluster.data_dir(forgetful), &right).unwrap();
     fs::rename(copy, cluster.data_dir(forgetful)).unwrap();
