@@ -133,10 +133,10 @@ impl<V: Value> Replica<V> {
         if from == self.common.me || !self.common.configuration.contains(from) {
             return;
         }
-        if let Message::Compare { prefix, is_question } = &message {
-            return self.take_comparison(from, prefix, *is_question, out);
-        }
         match message {
+            Message::Compare { prefix, is_question } => {
+                return self.take_comparison(from, &prefix, is_question, out);
+            }
             Message::Remind { testimony } => return self.take_reminder(from, &testimony, out),
             Message::Forgot { forgotten } => return self.take_forgotten(from, forgotten, out),
             _ => {}

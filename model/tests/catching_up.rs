@@ -174,6 +174,30 @@ fn what_is_held_already_is_not_asked_for() {
     assert_eq!(it.status().watermark, Slot(7));
 }
 
+/// Accepts come in order. A commit overtakes them, because it does not wait behind entries.
+#[test]
+fn what_follows_on_an_accept_is_not_asked_for() {
+    let mut it = Subject::follower(limits());
+    it.accept(1, [request(1, 1)]);
+    round(&mut it, 7);
+    assert!(asked(&it).is_empty(), "all of it may be on its way");
+    it.accept(5, [request(5, 1)]);
+    assert_eq!(asked(&it), [(2, 4)], "these are lost, and 6 and 7 come behind");
+}
+
+/// It would only be served more of what it cannot take.
+#[test]
+fn a_gap_ends_what_is_being_served() {
+    let mut it = Subject::follower(limits());
+    it.step(Input::Reconnected { peer: OTHERS[0] });
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(1, 4)]);
+    portion(&mut it, OTHERS[0], 2, 4);
+    assert_eq!(asked(&it), [(1, 0)], "nothing");
+    round(&mut it, 4);
+    assert_eq!(asked(&it), [(1, 4)]);
+}
+
 #[test]
 fn what_was_committed_meanwhile_is_asked_for_too() {
     let mut it = Subject::follower(limits());

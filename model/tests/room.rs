@@ -148,6 +148,20 @@ fn after_a_new_connection_a_round_tells_how_much_may_be_pushed() {
     assert!(it.out.messages.iter().any(|message| message.to == To::Others));
 }
 
+/// It may be short of bytes, or its disk may be stalled. Its answers to rounds know nothing of that.
+#[test]
+fn what_a_follower_tells_of_its_room_counts_more_than_its_answers_to_rounds() {
+    let mut it = Subject::coordinator(limits(8));
+    it.submit([request(1, 1), request(2, 1)]);
+    it.step(Input::Reconnected { peer: OTHERS[1] });
+    it.reply(OTHERS[1], Reply::Room { through: Slot::ZERO });
+    let (number, prefix) = (RoundNumber(1), Prefix::default());
+    it.reply(OTHERS[1], Reply::Obey { number, last: Slot::ZERO, prefix });
+    assert!(pushed(&it).is_empty());
+    it.reply(OTHERS[1], Reply::Room { through: Slot::MAX });
+    assert_eq!(pushed(&it), [1, 2]);
+}
+
 /// At the edge of its room, it would get some of what is opened, and have to ask for the rest.
 #[test]
 fn nothing_is_pushed_until_there_is_room_to_spare() {

@@ -85,6 +85,7 @@ pub(super) const REMINDED: ScenarioRow = ScenarioRow {
         submissions: vec![request(1, &[2])],
         crashes: 1,
         may_crash: Replicas::of(&[2]),
+        // Where none may, nobody is reminded.
         rollbacks: 1,
         may_roll_back: Replicas::NONE,
         resend: true,

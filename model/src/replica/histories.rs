@@ -81,7 +81,7 @@ impl<V: Value> Common<V> {
     }
 
     /// Whether this replica does nothing any more: its disk has lost something, or a majority is known to
-    /// have another history. Who has lost something is not counted among them.
+    /// have another history. A peer that has lost something is not counted among them.
     pub(crate) fn is_stopped(&self) -> bool {
         if self.forgotten.contains_key(&self.me) {
             return true;

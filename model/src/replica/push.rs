@@ -23,16 +23,24 @@ use crate::numbers::{ReplicaId, Slot, SlotRange};
 pub(crate) struct HeldBack {
     /// Open slots up to here were sent to it.
     pub(super) pushed_through: Slot,
-    /// It has no room above this slot.
-    room_through: Slot,
-    /// It has not told its room since a connection to it was made. Its answers to rounds tell how far it
-    /// is, and so how far it has room at most.
-    follows_rounds: bool,
+    room: Room,
+}
+
+/// Up to which slot a follower has room for entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Room {
+    /// A connection to it was made, and it has answered no round since.
+    Unknown,
+    /// So far at most, by its answers to rounds: they tell how far it is. It has told nothing more since a
+    /// connection to it was made.
+    AtMost(Slot),
+    /// So far, as it has told; or to the last slot, for it has told of no limit.
+    Told(Slot),
 }
 
 impl HeldBack {
     fn new(pushed_through: Slot) -> Self {
-        Self { pushed_through, room_through: Slot::MAX, follows_rounds: false }
+        Self { pushed_through, room: Room::Told(Slot::MAX) }
     }
 }
 
@@ -68,8 +76,8 @@ impl<V: Value> Coordinator<V> {
     pub(super) fn push_again(&mut self, member: ReplicaId, common: &Common<V>) {
         if let Some(held) = self.held_back.get_mut(&member) {
             held.pushed_through = common.watermark();
-            if !held.follows_rounds {
-                held.room_through = Slot::MAX;
+            if let Room::Told(through) = &mut held.room {
+                *through = Slot::MAX;
             }
         }
     }
@@ -78,9 +86,7 @@ impl<V: Value> Coordinator<V> {
     /// pushed again when it has answered a round.
     pub(super) fn push_after_round(&mut self, member: ReplicaId, common: &Common<V>) {
         let pushed_through = common.watermark();
-        let room_through = Slot::ZERO;
-        self.held_back
-            .insert(member, HeldBack { pushed_through, room_through, follows_rounds: true });
+        self.held_back.insert(member, HeldBack { pushed_through, room: Room::Unknown });
     }
 
     /// `member` has answered a round, and everything up to `watermark` is committed there.
@@ -91,10 +97,10 @@ impl<V: Value> Coordinator<V> {
         common: &Common<V>,
     ) {
         if let Some(held) = self.held_back.get_mut(&member)
-            && held.follows_rounds
+            && !matches!(held.room, Room::Told(_))
             && watermark <= Slot::MAX
         {
-            held.room_through = watermark.plus(common.limits().accepted_slots_max);
+            held.room = Room::AtMost(watermark.plus(common.limits().accepted_slots_max));
         }
     }
 
@@ -102,7 +108,13 @@ impl<V: Value> Coordinator<V> {
     #[cfg(feature = "stateright")]
     pub(crate) fn holds_back(&self) -> bool {
         let last = self.open.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
-        self.held_back.values().any(|held| held.pushed_through < last && held.room_through < last)
+        self.held_back.values().any(|held| {
+            let is_beyond = match held.room {
+                Room::Unknown => true,
+                Room::AtMost(through) | Room::Told(through) => through < last,
+            };
+            held.pushed_through < last && is_beyond
+        })
     }
 
     /// `member` takes entries in slots up to `through`.
@@ -116,8 +128,7 @@ impl<V: Value> Coordinator<V> {
             let held_back =
                 self.held_back.entry(member).or_insert_with(|| HeldBack::new(pushed_through));
             held_back.pushed_through = held_back.pushed_through.min(through);
-            held_back.room_through = through;
-            held_back.follows_rounds = false;
+            held_back.room = Room::Told(through);
         }
     }
 
@@ -144,10 +155,13 @@ impl<V: Value> Coordinator<V> {
                 self.push(*member, held, common, out);
             }
             let last = Slot(self.next_slot(common.watermark()).0 - 1);
-            let needed = if held.follows_rounds { near(last, common) } else { last };
-            // If nothing is open, there is nothing to wait for.
-            let is_known = !held.follows_rounds || held.room_through > Slot::ZERO;
-            held.pushed_through < last || (is_known && held.room_through < needed)
+            let lacks_room = match held.room {
+                // If nothing is open, there is nothing to wait for.
+                Room::Unknown => false,
+                Room::AtMost(through) => through < near(last, common),
+                Room::Told(through) => through < last,
+            };
+            held.pushed_through < last || lacks_room
         });
         self.held_back = held_back;
     }
@@ -162,17 +176,18 @@ impl<V: Value> Coordinator<V> {
     ) {
         let watermark = common.watermark();
         let last = Slot(self.next_slot(watermark).0 - 1);
-        if held.follows_rounds && held.room_through == Slot::ZERO {
-            return;
-        }
-        // To one that is far behind, all open slots are pushed or none. If there were gaps, it would have to
-        // ask for each.
-        let is_near = !held.follows_rounds || near(last, common) <= held.room_through;
+        let (room_through, is_near, asks) = match held.room {
+            Room::Unknown => return,
+            // To one that is far behind, all open slots are pushed or none. If there were gaps, it would
+            // have to ask for each.
+            Room::AtMost(through) => (through, near(last, common) <= through, false),
+            Room::Told(through) => (through, true, through < Slot::MAX),
+        };
         if held.pushed_through < watermark {
             // Nothing tells it that these were never sent, unless a later slot is pushed. If it has told
             // how far it has room, it knows, and asks; or it takes an older accept first, and tells that
             // it has all room again.
-            if self.open.is_empty() && !held.follows_rounds && held.room_through < Slot::MAX {
+            if self.open.is_empty() && asks {
                 return;
             }
             if self.open.is_empty() || !is_near {
@@ -181,11 +196,8 @@ impl<V: Value> Coordinator<V> {
             }
             held.pushed_through = watermark;
         }
-        if !is_near {
-            return;
-        }
-        if held.pushed_through < held.room_through {
-            let slots = SlotRange { first: held.pushed_through.next(), last: held.room_through };
+        if is_near && held.pushed_through < room_through {
+            let slots = SlotRange { first: held.pushed_through.next(), last: room_through };
             held.pushed_through = self.push_slots(member, slots, common, out);
         }
     }

@@ -124,12 +124,11 @@ impl<V: Value> Replica<V> {
         match &mut self.role {
             Role::Follower | Role::Canvassing(_) => {}
             Role::Candidate(candidate) => candidate.forget_promise(from),
-            Role::Coordinator(coordinator)
-                if !coordinator.is_elected_without(from, &common.configuration) =>
-            {
-                self.role = Role::Follower;
-            }
             Role::Coordinator(coordinator) => {
+                if !coordinator.is_elected_without(from, &common.configuration) {
+                    self.role = Role::Follower;
+                    return;
+                }
                 coordinator.forget_votes(from, &common.configuration);
                 coordinator.rounds.forget(from, &common.configuration);
             }

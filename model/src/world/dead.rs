@@ -62,9 +62,13 @@ pub(crate) fn is_dead(
         Message::Order { s, order, .. } => {
             order_is_dead(scenario, *s, order, &lost(sender.summary), recipient)
         }
+        // A replica that has lost something counts for nothing, as long as this run remembers.
         Message::Reply { s, reply, .. } => {
-            reply_is_dead(*s, reply, envelope.from, recipient)
-                && (!scenario.reminds() || is_known(*s, reply, envelope.from, recipient))
+            let forgotten = &recipient.local.replica.common.forgotten;
+            is_over(recipient.summary, *s)
+                || forgotten.contains_key(&envelope.from)
+                || (reply_is_dead(*s, reply, envelope.from, recipient)
+                    && (!scenario.reminds() || is_known(*s, reply, envelope.from, recipient)))
         }
         // A rejection only makes its recipient step down below the number, or pick a higher one.
         Message::Reject { promised } => recipient.summary.heard_floor >= *promised,
@@ -199,10 +203,6 @@ fn reply_is_dead(
     recipient: Side<'_>,
 ) -> bool {
     let Side { local, summary: to } = recipient;
-    // A replica that has lost something counts for nothing, as long as this run remembers.
-    if is_over(to, s) || local.replica.common.forgotten.contains_key(&from) {
-        return true;
-    }
     match (reply, &local.replica.role) {
         // A promise matters only to a candidate. A coordinator was elected with it or without it.
         (Reply::Promise(_), Role::Coordinator(coordinator)) => coordinator.s == s,
@@ -243,9 +243,7 @@ fn is_known(s: SequenceNumber, reply: &Reply<u8>, from: ReplicaId, recipient: Si
     let common = &recipient.local.replica.common;
     let mut after = common.clone();
     after.remember(from, s, reply);
-    is_over(recipient.summary, s)
-        || common.forgotten.contains_key(&from)
-        || after.testimonies == common.testimonies
+    after.testimonies == common.testimonies
 }
 
 /// Whether the replica coordinates now, or may coordinate later.

@@ -108,22 +108,26 @@ pub(super) async fn run(
         let status = shell.status().clone();
         tell_change(&seen, &status);
         publish(&shell, &sinks.shared, start);
-        if status.is_stopped
-            && (*ends_at.get_or_insert_with(|| Instant::now() + LAST_WORDS_MAX) <= Instant::now()
-                || sinks.peers.have_been_told())
-        {
-            // The core takes nothing in any more, so those who wait would wait for ever.
-            let forgotten = status.forgotten.iter().find(|it| it.replica == status.me);
-            break Err(match forgotten {
-                Some(forgotten) => NodeError::Forgotten(*forgotten),
-                None => NodeError::OtherHistories { others: status.other_histories },
-            });
+        if status.is_stopped {
+            let ends_at = *ends_at.get_or_insert_with(|| Instant::now() + LAST_WORDS_MAX);
+            if ends_at <= Instant::now() || sinks.peers.have_been_told() {
+                // The core takes nothing in any more, so those who wait would wait for ever.
+                break Err(why_it_stopped(status));
+            }
         }
         seen = status;
     };
     shell.stop();
     answer(&mut shell, &mut queries);
     ended
+}
+
+/// Why a replica does nothing any more.
+fn why_it_stopped(status: Status) -> NodeError {
+    match status.forgotten.iter().find(|it| it.replica == status.me) {
+        Some(forgotten) => NodeError::Forgotten(*forgotten),
+        None => NodeError::OtherHistories { others: status.other_histories },
+    }
 }
 
 /// Publishes how the replica is.

@@ -188,6 +188,9 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
+    use super::super::events::PeerEvent;
     use super::*;
 
     fn peer() -> Peer {
@@ -197,6 +200,21 @@ mod tests {
 
     fn is_doubled(peer: &Peer) -> bool {
         peer.lock().returns >= RETURNS_MAX
+    }
+
+    #[test]
+    fn another_run_is_told_before_its_first_connection() {
+        let peer = peer();
+        let told = || {
+            let take = || peer.news.take(peer.id, Instant::now());
+            std::iter::from_fn(take).collect::<Vec<_>>()
+        };
+        peer.note_run(Run(1));
+        peer.note_run(Run(1));
+        assert_eq!(told(), [], "it was not met in another run before");
+        peer.note_run(Run(2));
+        peer.news.reconnected();
+        assert_eq!(told(), [PeerEvent::Restarted(peer.id), PeerEvent::Reconnected(peer.id)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -147,6 +148,23 @@ impl Cluster {
     pub(crate) fn data_dir(&self, id: u16) -> PathBuf {
         let usual = || self.path().join(format!("r{id}"));
         self.elsewhere.get(&id).cloned().unwrap_or_else(usual)
+    }
+
+    /// A copy of the data directory of a replica, which is down.
+    pub(crate) fn copy_data_dir(&self, id: u16) -> PathBuf {
+        let copy = self.path().join(format!("copy of r{id}"));
+        let copied = Command::new("cp").arg("-a").arg(self.data_dir(id)).arg(&copy).status();
+        assert!(copied.unwrap().success());
+        copy
+    }
+
+    /// Puts another data directory in the place of that of a replica, which is down. Returns where the
+    /// replaced one is.
+    pub(crate) fn replace_data_dir(&self, id: u16, other: &Path) -> PathBuf {
+        let replaced = self.path().join(format!("replaced r{id}"));
+        fs::rename(self.data_dir(id), &replaced).unwrap();
+        fs::rename(other, self.data_dir(id)).unwrap();
+        replaced
     }
 
     /// The address where a replica listens for its peers.

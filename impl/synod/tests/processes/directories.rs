@@ -1,7 +1,6 @@
 //! Data directories that are in use, missing, of another replica, or not writable.
 
 use std::fs;
-use std::process::Command;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
@@ -177,9 +176,7 @@ fn a_data_directory_that_cannot_be_written_to_is_not_used() {
 fn two_processes_with_copies_of_one_data_directory_are_detected() {
     let (mut cluster, _) = Cluster::running_calmly(3);
     cluster.stop(1);
-    let copy = cluster.path().join("copy");
-    let copied = Command::new("cp").arg("-a").arg(cluster.data_dir(1)).arg(&copy).status();
-    assert!(copied.unwrap().success());
+    let copy = cluster.copy_data_dir(1);
     cluster.start(1);
     let mut args = vec!["--data-dir".to_owned(), copy.to_str().unwrap().to_owned()];
     // At an address where nobody looks for a replica of this cluster.

@@ -2,8 +2,6 @@
 //! newer one. The coordinator reminds it of what it told, and the follower takes no part any more.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use crate::cluster::Cluster;
 use crate::command::synod;
@@ -11,18 +9,13 @@ use crate::wait::until;
 
 const FOUND: &str = "the disk of the replica named here has lost what that replica told";
 
-fn copy_directory(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
-}
-
 #[test]
 fn a_replica_that_forgets_what_it_acknowledged_takes_no_part_any_more() {
     let (mut cluster, first) = Cluster::running_calmly(3);
     let [forgetful, third] = [1, 2].map(|more| (first.id + more) % 3);
     cluster.submit([first.id], &["before"]);
     cluster.stop(forgetful);
-    let copy = cluster.path().join("copy");
-    copy_directory(&cluster.data_dir(forgetful), &copy);
+    let copy = cluster.copy_data_dir(forgetful);
     cluster.start(forgetful);
     cluster.settled_among(&cluster.ids().collect::<Vec<_>>());
 
@@ -33,9 +26,7 @@ fn a_replica_that_forgets_what_it_acknowledged_takes_no_part_any_more() {
     cluster.kill(forgetful);
     // Nobody can serve it again what it has lost, before it is reminded.
     cluster.node(first.id).tells("ceases to coordinate");
-    let right = cluster.path().join("right");
-    fs::rename(cluster.data_dir(forgetful), &right).unwrap();
-    fs::rename(copy, cluster.data_dir(forgetful)).unwrap();
+    let right = cluster.replace_data_dir(forgetful, &copy);
 
     let says = format!("replica {forgetful} has told replica {} that it accepted slot ", first.id);
     let node = cluster.start(forgetful);

@@ -2,9 +2,6 @@
 //! commits other entries in slots that it has forgotten: there are two histories.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
@@ -41,8 +38,7 @@ impl Divided {
         cluster.settled();
         cluster.submit([1], &["before"]);
         cluster.stop(1);
-        let copy = cluster.path().join("copy of r1");
-        copy_directory(&cluster.data_dir(1), &copy);
+        let copy = cluster.copy_data_dir(1);
         // Replica 2 is told of nothing that replica 1 promises after the copy.
         cluster.stop(2);
         cluster.start(1);
@@ -54,8 +50,7 @@ impl Divided {
         let promised_by_0 = promised(&cluster, 0);
         cluster.stop(1);
         cluster.stop(0);
-        fs::remove_dir_all(cluster.data_dir(1)).unwrap();
-        fs::rename(copy, cluster.data_dir(1)).unwrap();
+        cluster.replace_data_dir(1, &copy);
 
         cluster.start(1);
         cluster.start(2);
@@ -133,10 +128,6 @@ fn submit(cluster: &Cluster, ids: [u16; 2], name: &str, count: usize) -> Vec<Str
     let values: Vec<_> = (0..count).map(|it| format!("{name} {it}")).collect();
     cluster.submit(ids, &values.iter().map(String::as_str).collect::<Vec<_>>());
     values
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
 /// Whether a log line says that this peer has another history, and up to which slot.
