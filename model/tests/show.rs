@@ -8,8 +8,8 @@ use synod_model::show::{
     Caption, path_svg, path_text, sentence, state_details, state_summary, state_text,
 };
 use synod_model::world::{
-    Action, ClusterState, Invariant, MessageKinds, ModelProperty, Replicas, Scenario,
-    ScenarioSubmission, Witness, World,
+    ASIDE, Action, ClusterState, Invariant, MessageKind, MessageKinds, ModelProperty, Replicas,
+    Scenario, ScenarioSubmission, Witness, World,
 };
 use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
 
@@ -295,6 +295,38 @@ fn a_summary_says_what_each_replica_holds() {
   chosen  1: a
 ";
     assert_eq!(summary, expected.trim_start_matches('\n'));
+}
+
+/// A disk that rolls back breaks what is not checked there. Nothing of that is called broken.
+#[test]
+fn a_replica_that_has_lost_something_is_shown_and_only_what_is_checked_is_called_broken() {
+    let reminders = MessageKinds::of(&[MessageKind::Remind, MessageKind::Forgot]);
+    let world = World::new(Scenario {
+        crashes: 0,
+        rollbacks: 1,
+        may_roll_back: Replicas::of(&[2]),
+        resend: true,
+        loses: ASIDE.without(reminders),
+        ..scenario(3, &[3])
+    });
+    let path = walk(
+        &world,
+        &[
+            "r0 stands",
+            "r0's oldest write",
+            "r0 tells r2: propose",
+            "r2's oldest write",
+            "r2 answers r0: promise",
+            "r0 repeats",
+            "the disk of r2 loses",
+            "r0 tells r2: you told me: promised 3",
+        ],
+    );
+    let (state, _) = path.last().expect("a state");
+    assert!(!world.holds(Invariant::DurablePromiseNeverFalls.into(), state));
+    let summary = state_summary(&world, state);
+    assert!(summary.contains("r2  has stopped, run 2"), "{summary}");
+    assert!(!summary.contains("broken"), "{summary}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::record::Content;
 use crate::replica::{Replica, Role};
 use crate::world::directory::Directory;
 use crate::world::local::LocalState;
-use crate::world::{ClusterState, Invariant, MessageKind, World};
+use crate::world::{ClusterState, MessageKind, ModelProperty, World};
 
 /// One line of a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,11 +193,12 @@ fn cluster_lines(world: &World, state: &ClusterState, lines: &mut Vec<StateLine>
     }
 }
 
-/// The invariants that `state` breaks.
+/// The invariants that `state` breaks, of those that are checked in its scenario. Where disks roll back,
+/// others are broken by that alone.
 fn broken(world: &World, state: &ClusterState) -> Vec<&'static str> {
-    let invariants = Invariant::ALL.iter().copied();
-    let broken = invariants.filter(|it| !world.holds((*it).into(), state));
-    broken.map(Invariant::name).collect()
+    let checked = world.scenario().properties().into_iter();
+    let invariants = checked.filter(|it| matches!(it, ModelProperty::Invariant(_)));
+    invariants.filter(|it| !world.holds(*it, state)).map(ModelProperty::name).collect()
 }
 
 fn role(replica: &Replica<u8>) -> String {

@@ -184,7 +184,7 @@ impl ArrowStyle {
             Self::Phase3 => "commit, round",
             Self::Reject => "reject",
             Self::Forward => "submit, read",
-            Self::CatchUp => "catch-up",
+            Self::CatchUp => "catch-up, compare, remind",
         }
     }
 
