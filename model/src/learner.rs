@@ -13,12 +13,14 @@
 use alloc::sync::Arc;
 
 use crate::counted::{CountedQueue, SizeBytes};
+use crate::configuration::Configuration;
 use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
 use crate::limits::Limits;
 use crate::numbers::{SequenceNumber, Slot};
 use crate::prefix::{EntryDigest, PrefixHashes};
 use crate::sessions::RequestTable;
+use crate::snapshot::SnapshotHandle;
 
 /// The committed part of one replica's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +113,11 @@ impl<V: Value> Learner<V> {
 
     pub(crate) fn log_starts_at(&self) -> Slot {
         self.log_starts_at
+    }
+
+    /// The first slot that this replica still has, in memory or on the disk.
+    pub(crate) fn has_from(&self) -> Slot {
+        self.log_starts_at.min(self.tail_starts_at())
     }
 
     pub(crate) fn table(&self) -> &RequestTable {
@@ -222,6 +229,47 @@ impl<V: Value> Learner<V> {
             self.trim(limits);
         }
         rests_on_it
+    }
+
+    /// The handle of a snapshot that the application takes now; none if it has more than this log knows to
+    /// be committed.
+    pub(crate) fn handle(&self, configuration: &Configuration, limits: &Limits) -> Option<SnapshotHandle> {
+        let slot = self.watermark;
+        let hashes = self.hashes.up_to(slot, limits)?;
+        (slot == self.delivered).then(|| SnapshotHandle {
+            slot,
+            configuration: configuration.clone(),
+            hashes,
+            table: Arc::clone(&self.table),
+        })
+    }
+
+    /// The log on disk has nothing up to `slot` any more, which is committed: there is a snapshot.
+    pub(crate) fn cut(&mut self, slot: Slot) {
+        self.log_starts_at = self.log_starts_at.max(slot.next());
+    }
+
+    /// Forgets what is in memory up to `slot`, as after a start from that snapshot.
+    pub(crate) fn forget_through(&mut self, slot: Slot) {
+        self.cut(slot);
+        while self.tail_starts_at() <= slot && self.tail.pop_front_if(|_| true).is_some() {}
+        self.hashes.forget_before(slot);
+    }
+
+    /// Takes the place of everything up to the slot of `handle`, which is above the watermark. The
+    /// application is given the snapshot.
+    pub(crate) fn install(&mut self, handle: SnapshotHandle) {
+        let SnapshotHandle { slot, hashes, table, configuration: _ } = handle;
+        let durable = self.durable;
+        let (delivered, applied) = (self.delivered.max(slot), self.applied);
+        let table = Arc::unwrap_or_clone(table);
+        *self = Self { durable, delivered, applied, ..Self::new(slot, hashes, table, applied) };
+    }
+
+    /// The record of the snapshot up to `slot` is durable.
+    pub(crate) fn snapshot_is_durable(&mut self, slot: Slot) {
+        self.durable = self.durable.max(slot);
+        self.count_durable();
     }
 
     /// The application has everything up to `through`.
