@@ -12,8 +12,8 @@
 
 use alloc::sync::Arc;
 
-use crate::counted::{CountedQueue, SizeBytes};
 use crate::configuration::Configuration;
+use crate::counted::{CountedQueue, SizeBytes};
 use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
 use crate::limits::Limits;
@@ -74,10 +74,11 @@ impl<V: Value> Learner<V> {
     /// A learner that has nothing yet but what a snapshot holds.
     pub(crate) fn new(
         snapshot: Slot,
-        hashes: PrefixHashes,
+        mut hashes: PrefixHashes,
         table: RequestTable,
         applied: Slot,
     ) -> Self {
+        hashes.forget_before(snapshot);
         Self {
             log_starts_at: snapshot.next(),
             watermark: snapshot,
@@ -233,13 +234,11 @@ impl<V: Value> Learner<V> {
 
     /// The handle of a snapshot that the application takes now; none if it has more than this log knows to
     /// be committed.
-    pub(crate) fn handle(&self, configuration: &Configuration, limits: &Limits) -> Option<SnapshotHandle> {
-        let slot = self.watermark;
-        let hashes = self.hashes.up_to(slot, limits)?;
-        (slot == self.delivered).then(|| SnapshotHandle {
-            slot,
+    pub(crate) fn handle(&self, configuration: &Configuration) -> Option<SnapshotHandle> {
+        (self.watermark == self.delivered).then(|| SnapshotHandle {
+            slot: self.watermark,
             configuration: configuration.clone(),
-            hashes,
+            hashes: self.hashes.clone(),
             table: Arc::clone(&self.table),
         })
     }
@@ -263,7 +262,8 @@ impl<V: Value> Learner<V> {
         let durable = self.durable;
         let (delivered, applied) = (self.delivered.max(slot), self.applied);
         let table = Arc::unwrap_or_clone(table);
-        *self = Self { durable, delivered, applied, ..Self::new(slot, hashes, table, applied) };
+        let new = Self::new(slot, hashes.clone(), table, applied);
+        *self = Self { hashes, durable, delivered, applied, ..new };
     }
 
     /// The record of the snapshot up to `slot` is durable.

@@ -153,15 +153,6 @@ impl PrefixHashes {
         }
     }
 
-    /// The hashes up to `slot`, which is remembered; of those before it only the checkpoints.
-    pub(crate) fn up_to(&self, slot: Slot, limits: &Limits) -> Option<Self> {
-        let hash = self.at(slot, limits)?;
-        let every = checkpoint_slots(limits);
-        let count = usize::try_from(slot.0 / every).unwrap_or(usize::MAX).saturating_add(1);
-        let checkpoints = self.checkpoints.iter().take(count).copied().collect();
-        Some(Self { through: slot, recent: VecDeque::from([hash]), checkpoints })
-    }
-
     /// Forgets the hashes before `slot`, but for the checkpoints.
     pub(crate) fn forget_before(&mut self, slot: Slot) {
         self.keep(self.through.above(slot));

@@ -45,7 +45,7 @@ impl<V: Value> Replica<V> {
     #[must_use]
     pub fn snapshot_handle(&self) -> Option<SnapshotHandle> {
         let common = &self.common;
-        common.learner.handle(&common.configuration, common.limits())
+        common.learner.handle(&common.configuration)
     }
 
     /// `from` has what this replica lacks in a snapshot only. So others have committed it, and a
@@ -58,7 +58,12 @@ impl<V: Value> Replica<V> {
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }
-        common.catch_up = Some(CatchUp { from, through: slot, doubted_at: common.watermark(), is_snapshot: true });
+        common.catch_up = Some(CatchUp {
+            from,
+            through: slot,
+            doubted_at: common.watermark(),
+            is_snapshot: true,
+        });
         out.fetch = Some((from, slot));
     }
 

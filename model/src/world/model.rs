@@ -253,7 +253,11 @@ impl World {
         let mut base = Base::new(self.constants.first_configuration().clone());
         // The session that is open from the start.
         let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
-        Arc::make_mut(&mut base.table).deliver(Slot(OPEN_SESSION.0), &open, self.constants.limits());
+        Arc::make_mut(&mut base.table).deliver(
+            Slot(OPEN_SESSION.0),
+            &open,
+            self.constants.limits(),
+        );
         let mut out = Output::default();
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
