@@ -160,6 +160,15 @@ impl<V: Value> Acceptor<V> {
         self.accepted.remove(&slot)
     }
 
+    /// Gives up the entries up to `slot`: they are committed, and in a snapshot.
+    pub(crate) fn forget_through(&mut self, slot: Slot) {
+        while let Some((&first, _)) = self.accepted().first_key_value()
+            && first <= slot
+        {
+            self.accepted.remove(&first);
+        }
+    }
+
     /// Whether the entry of `slot` was accepted under `s`.
     pub(crate) fn holds_under(&self, slot: Slot, s: SequenceNumber) -> bool {
         self.accepted().get(&slot).is_some_and(|held| held.s == s)

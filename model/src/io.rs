@@ -19,6 +19,7 @@ use crate::prefix::PrefixHash;
 use crate::record::Record;
 use crate::replica::Resource;
 use crate::sessions::Verdict;
+use crate::snapshot::SnapshotHandle;
 use crate::testimony::Forgotten;
 
 /// What a replica is told.
@@ -104,6 +105,17 @@ pub enum Input<V> {
         /// What hangs.
         resource: Resource,
     },
+    /// The application's snapshot is durable, for which the handle was given out in this run
+    /// ([`Replica::snapshot_handle`](crate::Replica::snapshot_handle)): the log may be cut behind it.
+    SnapshotTaken {
+        /// The handle.
+        handle: SnapshotHandle,
+    },
+    /// A peer's snapshot has come, and is durable here.
+    Install {
+        /// Its handle.
+        handle: SnapshotHandle,
+    },
 }
 
 /// What a replica wants done. The caller keeps one `Output` and clears it between steps, so that its
@@ -142,6 +154,11 @@ pub struct Output<V> {
     pub other_histories: Vec<OtherHistory>,
     /// What is found to be lost on the disk of this replica, or of a peer.
     pub forgotten: Vec<Forgotten>,
+    /// The snapshot up to this slot, or a later one, is to be fetched from this peer. When it is durable
+    /// here, the core is to be told [`Input::Install`].
+    pub fetch: Option<(ReplicaId, Slot)>,
+    /// The application is to be given the snapshot up to this slot, before any later entry.
+    pub restore: Option<Slot>,
 }
 
 impl<V> Default for Output<V> {
@@ -160,6 +177,8 @@ impl<V> Default for Output<V> {
             contradictions: Vec::new(),
             other_histories: Vec::new(),
             forgotten: Vec::new(),
+            fetch: None,
+            restore: None,
         }
     }
 }
@@ -180,6 +199,8 @@ impl<V> Output<V> {
         self.contradictions.clear();
         self.other_histories.clear();
         self.forgotten.clear();
+        self.fetch = None;
+        self.restore = None;
     }
 
     pub(crate) fn send(&mut self, to: ReplicaId, message: Message<V>) {
@@ -303,6 +324,12 @@ pub enum ClientAnswer {
     /// The client has given the submission up: its session has told a later `answered`. It is no
     /// longer known whether the submission was delivered.
     GivenUp {
+        /// Which submission.
+        submission: SubmissionId,
+    },
+    /// Nobody knows what became of the submission: a snapshot took the place of the slots in which it may
+    /// be, and its session has been evicted since.
+    Unknown {
         /// Which submission.
         submission: SubmissionId,
     },

@@ -12,6 +12,7 @@
 
 use alloc::sync::Arc;
 
+use crate::configuration::Configuration;
 use crate::counted::{CountedQueue, SizeBytes};
 use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
@@ -19,6 +20,7 @@ use crate::limits::Limits;
 use crate::numbers::{SequenceNumber, Slot};
 use crate::prefix::{EntryDigest, PrefixHashes};
 use crate::sessions::RequestTable;
+use crate::snapshot::SnapshotHandle;
 
 /// The committed part of one replica's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,10 +74,11 @@ impl<V: Value> Learner<V> {
     /// A learner that has nothing yet but what a snapshot holds.
     pub(crate) fn new(
         snapshot: Slot,
-        hashes: PrefixHashes,
+        mut hashes: PrefixHashes,
         table: RequestTable,
         applied: Slot,
     ) -> Self {
+        hashes.forget_before(snapshot);
         Self {
             log_starts_at: snapshot.next(),
             watermark: snapshot,
@@ -111,6 +114,11 @@ impl<V: Value> Learner<V> {
 
     pub(crate) fn log_starts_at(&self) -> Slot {
         self.log_starts_at
+    }
+
+    /// The first slot that this replica still has, in memory or on the disk.
+    pub(crate) fn has_from(&self) -> Slot {
+        self.log_starts_at.min(self.tail_starts_at())
     }
 
     pub(crate) fn table(&self) -> &RequestTable {
@@ -222,6 +230,46 @@ impl<V: Value> Learner<V> {
             self.trim(limits);
         }
         rests_on_it
+    }
+
+    /// The handle of a snapshot that the application takes now; none if it has more than this log knows to
+    /// be committed.
+    pub(crate) fn handle(&self, configuration: &Configuration) -> Option<SnapshotHandle> {
+        (self.watermark == self.delivered).then(|| SnapshotHandle {
+            slot: self.watermark,
+            configuration: configuration.clone(),
+            hashes: self.hashes.clone(),
+            table: Arc::clone(&self.table),
+        })
+    }
+
+    /// The log on disk has nothing up to `slot` any more, which is committed: there is a snapshot.
+    pub(crate) fn cut(&mut self, slot: Slot) {
+        self.log_starts_at = self.log_starts_at.max(slot.next());
+    }
+
+    /// Forgets what is in memory up to `slot`, as after a start from that snapshot.
+    pub(crate) fn forget_through(&mut self, slot: Slot) {
+        self.cut(slot);
+        while self.tail_starts_at() <= slot && self.tail.pop_front_if(|_| true).is_some() {}
+        self.hashes.forget_before(slot);
+    }
+
+    /// Takes the place of everything up to the slot of `handle`, which is above the watermark. The
+    /// application is given the snapshot.
+    pub(crate) fn install(&mut self, handle: SnapshotHandle) {
+        let SnapshotHandle { slot, hashes, table, configuration: _ } = handle;
+        let durable = self.durable;
+        let (delivered, applied) = (self.delivered.max(slot), self.applied);
+        let table = Arc::unwrap_or_clone(table);
+        let new = Self::new(slot, hashes.clone(), table, applied);
+        *self = Self { hashes, durable, delivered, applied, ..new };
+    }
+
+    /// The record of the snapshot up to `slot` is durable.
+    pub(crate) fn snapshot_is_durable(&mut self, slot: Slot) {
+        self.durable = self.durable.max(slot);
+        self.count_durable();
     }
 
     /// The application has everything up to `through`.

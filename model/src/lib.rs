@@ -25,6 +25,7 @@ mod replica;
 mod sessions;
 #[cfg(feature = "stateright")]
 pub mod show;
+mod snapshot;
 mod testimony;
 mod unsynced;
 #[cfg(feature = "stateright")]
@@ -50,4 +51,5 @@ pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
 pub use replica::{Hung, Replica, Resource, RoleName, Status};
 pub use sessions::{DeliveryRefused, Known, RequestTable, Verdict};
+pub use snapshot::{SnapshotHandle, may_be_cut};
 pub use testimony::{Forgotten, Testimony, ToldAccepted};

@@ -124,6 +124,11 @@ pub enum Message<V> {
         /// What it has lost.
         forgotten: Forgotten,
     },
+    /// Answers an ask for slots that the log has no more: "they are in my snapshot".
+    Offer {
+        /// The last slot that the snapshot includes.
+        slot: Slot,
+    },
 }
 
 /// Why something that was forwarded is not taken.

@@ -13,6 +13,7 @@
 //! record has a higher number.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeBounds;
 
@@ -23,6 +24,7 @@ use crate::entry::Entry;
 use crate::numbers::{SequenceNumber, Slot, SlotRange};
 use crate::prefix::{PrefixHash, PrefixHashes};
 use crate::sessions::RequestTable;
+use crate::snapshot::SnapshotHandle;
 use crate::testimony::Forgotten;
 
 /// One record of a replica's log on disk.
@@ -57,6 +59,14 @@ pub enum Content<V> {
         /// The entries of consecutive slots.
         entries: Vec<Entry<V>>,
     },
+    /// "Everything up to a slot is in a snapshot", which is durable: one of this replica's, or one that it
+    /// has installed. The record's watermark covers the slot.
+    Snapshot {
+        /// The snapshot, without the state of the application.
+        handle: SnapshotHandle,
+        /// What is promised, for older records may go.
+        promised: SequenceNumber,
+    },
     /// "This disk has lost something that I once told": the replica that has this record does nothing
     /// any more.
     Forgotten(Forgotten),
@@ -67,7 +77,7 @@ impl<V> Content<V> {
     #[must_use]
     pub fn slots(&self) -> Option<SlotRange> {
         match self {
-            Self::Promised(_) | Self::Forgotten(_) => None,
+            Self::Promised(_) | Self::Forgotten(_) | Self::Snapshot { .. } => None,
             Self::Accepted { first, entries, .. } | Self::Committed { first, entries } => {
                 let more = (entries.len() as u64).checked_sub(1)?;
                 Some(SlotRange { first: *first, last: first.plus(more) })
@@ -82,7 +92,7 @@ impl<V> Content<V> {
     /// ([`Output::serve`](crate::Output::serve)).
     pub fn put_into(self, entries: &mut BTreeMap<Slot, Stored<V>>, slots: impl RangeBounds<Slot>) {
         let (s, first, new) = match self {
-            Self::Promised(_) | Self::Forgotten(_) => return,
+            Self::Promised(_) | Self::Forgotten(_) | Self::Snapshot { .. } => return,
             Self::Accepted { s, first, entries } => (s, first, entries),
             Self::Committed { first, entries } => (SequenceNumber::NONE, first, entries),
         };
@@ -96,8 +106,7 @@ impl<V> Content<V> {
     }
 }
 
-/// What the log starts from once older records are gone. Until there are snapshots, only the model's
-/// disk makes one. A new data directory starts from [`Base::new`].
+/// What the log starts from once older records are gone. A new data directory starts from [`Base::new`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Base<V> {
     /// The configuration that governs the slots after the snapshot.
@@ -107,7 +116,7 @@ pub struct Base<V> {
     /// The running hash up to there.
     pub hashes: PrefixHashes,
     /// The request table as it was at the snapshot.
-    pub table: RequestTable,
+    pub table: Arc<RequestTable>,
     /// What the records before amount to.
     pub fold: Fold<V>,
 }
@@ -123,8 +132,45 @@ impl<V> Base<V> {
             entries: BTreeMap::new(),
             forgotten: None,
         };
-        let (hashes, table) = (PrefixHashes::default(), RequestTable::default());
+        let (hashes, table) = (PrefixHashes::default(), Arc::new(RequestTable::default()));
         Self { configuration, snapshot: Slot::ZERO, hashes, table, fold }
+    }
+}
+
+impl<V: Clone + Eq> Base<V> {
+    /// Folds in the next record. If it is that of a snapshot, the log begins after it from then on.
+    ///
+    /// # Errors
+    ///
+    /// If no replica can have written this record after those before it; nothing is folded then.
+    pub fn apply(&mut self, record: Record<V>) -> Result<(), RecordError> {
+        let Content::Snapshot { handle, promised } = &record.content else {
+            return self.fold.apply(record);
+        };
+        let Record { watermark, hash, .. } = record;
+        let slot = handle.slot;
+        if slot <= self.snapshot || watermark < slot {
+            return Err(RecordError::BadSnapshot { slot });
+        }
+        if *promised != self.fold.promised {
+            return Err(RecordError::Backwards { watermark });
+        }
+        let mut fold = self.fold.clone();
+        if slot > fold.watermark {
+            // It was installed. The log has nothing of what lies between.
+            if (watermark, hash) != (slot, handle.hash()) {
+                return Err(RecordError::BadSnapshot { slot });
+            }
+            (fold.watermark, fold.hash) = (watermark, hash);
+        }
+        fold.entries = fold.entries.split_off(&slot.next());
+        let handle = handle.clone();
+        fold.apply(record)?;
+        self.fold = fold;
+        let SnapshotHandle { slot: snapshot, configuration, hashes, table } = handle;
+        (self.snapshot, self.configuration, self.hashes, self.table) =
+            (snapshot, configuration, hashes, table);
+        Ok(())
     }
 }
 
@@ -184,6 +230,11 @@ pub enum RecordError {
         /// The slot.
         slot: Slot,
     },
+    /// A snapshot does not reach beyond the one before it, or beyond what is committed.
+    BadSnapshot {
+        /// The last slot that it includes.
+        slot: Slot,
+    },
     /// A record overwrites a slot that is committed.
     CommittedSlotOverwritten {
         /// The slot.
@@ -217,6 +268,9 @@ impl core::fmt::Display for RecordError {
             Self::TwoUnderOneNumber { slot } => {
                 write!(f, "two records hold different entries for slot {slot} under one number")
             }
+            Self::BadSnapshot { slot } => {
+                write!(f, "a record names an impossible snapshot of the slots up to {slot}")
+            }
             Self::CommittedSlotOverwritten { slot } => {
                 write!(f, "a record overwrites slot {slot}, which is committed")
             }
@@ -248,7 +302,9 @@ impl<V: Clone + Eq> Fold<V> {
         }
         let (s, first, entries): (_, _, &[_]) = match &content {
             Content::Promised(s) if *s > self.promised => (*s, watermark.next(), &[]),
-            Content::Forgotten(_) => (SequenceNumber::NONE, watermark.next(), &[]),
+            Content::Forgotten(_) | Content::Snapshot { .. } => {
+                (SequenceNumber::NONE, watermark.next(), &[])
+            }
             Content::Accepted { s, first, entries }
                 if *s >= self.promised && *s != SequenceNumber::NONE =>
             {

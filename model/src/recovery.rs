@@ -15,7 +15,7 @@ use crate::io::Output;
 use crate::learner::Learner;
 use crate::numbers::{ReplicaId, Run, Slot};
 use crate::prefix::EntryDigest;
-use crate::record::{Base, Fold, Record, RecordError};
+use crate::record::{Base, Content, Fold, Record, RecordError};
 use crate::replica::Replica;
 use crate::replica::common::Common;
 
@@ -59,6 +59,7 @@ impl<V: Value> Recovery<V> {
         if applied < snapshot {
             return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot });
         }
+        let table = Arc::unwrap_or_clone(table);
         let learner = Learner::new(snapshot, hashes, table, applied);
         let mut recovery = Self { constants, configuration, me, run, fold, learner };
         recovery.deliver(out)?;
@@ -71,8 +72,25 @@ impl<V: Value> Recovery<V> {
     ///
     /// If no replica can have written this record after those before it.
     pub fn record(&mut self, record: Record<V>, out: &mut Output<V>) -> Result<(), RecordError> {
+        let Content::Snapshot { handle, .. } = &record.content else {
+            self.fold.apply(record)?;
+            return self.deliver(out);
+        };
+        let handle = handle.clone();
+        let (slot, applied) = (handle.slot, self.learner.applied());
+        if slot > self.learner.watermark() {
+            if applied < slot {
+                return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot: slot });
+            }
+            (self.fold.watermark, self.fold.hash) = (slot, handle.hash());
+            self.configuration = handle.configuration.clone();
+            self.learner.install(handle);
+        }
+        self.fold.entries = self.fold.entries.split_off(&slot.next());
         self.fold.apply(record)?;
-        self.deliver(out)
+        self.deliver(out)?;
+        self.learner.forget_through(slot);
+        Ok(())
     }
 
     fn deliver(&mut self, out: &mut Output<V>) -> Result<(), RecordError> {

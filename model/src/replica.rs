@@ -38,6 +38,7 @@ pub(crate) mod reads;
 pub(crate) mod reminders;
 pub(crate) mod resend;
 pub(crate) mod rounds;
+pub(crate) mod snapshots;
 pub(crate) mod status;
 
 use alloc::vec::Vec;
@@ -117,6 +118,8 @@ impl<V: Value> Replica<V> {
             Input::NotServed { peer } => _ = self.common.serving.remove(&peer),
             Input::Resend => self.resend(out),
             Input::Hung { resource } => self.hung(resource, out),
+            Input::SnapshotTaken { handle } => self.common.cut(handle, out),
+            Input::Install { handle } => self.install(handle, out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
             if may_push {
@@ -178,6 +181,7 @@ impl<V: Value> Replica<V> {
                 }
             }
             Message::Compare { .. } | Message::Remind { .. } | Message::Forgot { .. } => {}
+            Message::Offer { slot } => self.take_offer(from, slot, out),
             Message::NotTaken { s, reason, submissions, reads } => {
                 self.not_taken(s, from, reason, &submissions, reads);
             }

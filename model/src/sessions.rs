@@ -166,6 +166,12 @@ impl RequestTable {
         Verdict::First
     }
 
+    /// Whether there is such a session, or was lately.
+    #[must_use]
+    pub fn knows(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
     /// What is known of a submission before it is in any slot. An unknown session proves nothing: this
     /// replica may lag.
     #[must_use]

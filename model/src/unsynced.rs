@@ -41,6 +41,8 @@ pub(crate) enum Fact {
     /// Entries accepted under a number, which promises it too; [`SequenceNumber::NONE`] for entries
     /// that are written as committed.
     Holds(SequenceNumber, SlotRange),
+    /// That everything up to a slot is in a snapshot.
+    Snapshot(Slot),
     /// That the disk has lost something.
     Forgotten,
 }
@@ -50,6 +52,7 @@ impl Unsynced {
     pub(crate) fn write<V: Value>(&mut self, record: Record<V>, out: &mut Output<V>) {
         let (fact, size_bytes) = match &record.content {
             Content::Promised(s) => (Fact::Promised(*s), 0),
+            Content::Snapshot { handle, .. } => (Fact::Snapshot(handle.slot), 0),
             Content::Forgotten(_) => (Fact::Forgotten, 0),
             Content::Accepted { s, first, entries } => {
                 (Fact::Holds(*s, range_of(*first, entries)), total_bytes(entries))

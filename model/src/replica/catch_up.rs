@@ -27,7 +27,9 @@ pub(crate) struct CatchUp {
     /// They go up to this slot.
     pub(super) through: Slot,
     /// The watermark here when it was last asked whether they are lost.
-    doubted_at: Slot,
+    pub(super) doubted_at: Slot,
+    /// Whether they come as a snapshot. Until it is there, nothing more is asked for.
+    pub(super) is_snapshot: bool,
 }
 
 /// What a [`Message::Committed`] says.
@@ -43,6 +45,9 @@ impl<V: Value> Common<V> {
     /// Asks `peer` for the committed slots up to `through`, which it is known to have. Leaves out those
     /// that are on their way from it.
     pub(super) fn ask(&mut self, peer: ReplicaId, through: Slot, out: &mut Output<V>) {
+        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_snapshot) {
+            return;
+        }
         let on_its_way = self.catch_up.as_ref().filter(|catch_up| catch_up.from == peer);
         let asked = on_its_way.map_or(Slot::ZERO, |catch_up| catch_up.through);
         let doubted_at = on_its_way.map_or(self.watermark(), |catch_up| catch_up.doubted_at);
@@ -60,7 +65,7 @@ impl<V: Value> Common<V> {
             self.forget_asks();
             return;
         }
-        self.catch_up = Some(CatchUp { from: peer, through, doubted_at });
+        self.catch_up = Some(CatchUp { from: peer, through, doubted_at, is_snapshot: false });
         out.send(peer, Message::Ask { from, through, prefix: self.prefix() });
     }
 
@@ -97,10 +102,13 @@ impl<V: Value> Common<V> {
         if slots.last < slots.first {
             self.serving.remove(&peer);
         }
-        let first = slots.first.max(self.learner.log_starts_at());
+        let first = slots.first;
         let last = slots.last.min(self.watermark());
-        if slots.first == Slot::ZERO || first > last {
+        if first == Slot::ZERO || first > last {
             return;
+        }
+        if first < self.learner.has_from() {
+            return self.offer(peer, out);
         }
         match self.serving.get_mut(&peer) {
             // The portion before has not left yet.
@@ -121,7 +129,7 @@ impl<V: Value> Common<V> {
         if first > last {
             return;
         }
-        let (watermark, log_starts_at) = (self.watermark(), self.learner.log_starts_at());
+        let (watermark, log_starts_at) = (self.watermark(), self.learner.has_from());
         let tail_starts_at = self.learner.tail_starts_at();
         let through = if first < tail_starts_at {
             // What is older than the tail is durable: the tail keeps what is not.
@@ -209,8 +217,9 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let next = common.watermark().next();
         if first > next {
-            // What comes before it was lost, or comes later. What follows is of no use.
-            if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == from) {
+            // What comes before it was lost, or comes later, or as a snapshot. What follows is of no use.
+            let is_lost = |it: &CatchUp| it.from == from && !it.is_snapshot;
+            if common.catch_up.as_ref().is_some_and(is_lost) {
                 common.ask_for_nothing(from, out);
             }
             return;

@@ -199,6 +199,23 @@ impl<V: Value> Clients<V> {
         }
     }
 
+    /// A snapshot with `table` took the place of slots that were not delivered here one by one. What it
+    /// does not answer, and what belongs to a session that it does not know, may have been delivered.
+    pub(super) fn answer_after_snapshot(&mut self, table: &RequestTable, out: &mut Output<V>) {
+        self.answer_all_known(table, out);
+        let is_lost = |submission: &SubmissionId| match submission {
+            SubmissionId::Open(_) => false,
+            SubmissionId::Request { session, .. } | SubmissionId::End { session } => {
+                !table.knows(*session)
+            }
+        };
+        let lost: Vec<_> = self.submissions.items().keys().copied().filter(is_lost).collect();
+        for submission in lost {
+            out.answers.push(ClientAnswer::Unknown { submission });
+            self.forget(&submission);
+        }
+    }
+
     /// Answers what the log has answered meanwhile.
     pub(super) fn answer_all_known(&mut self, table: &RequestTable, out: &mut Output<V>) {
         let answer = |id: &SubmissionId| Some((*id, answer_of(*id, table)?));

@@ -203,6 +203,7 @@ impl<V: Value> Common<V> {
             self.hung.disk = false;
             match fact {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
+                Fact::Snapshot(slot) => self.learner.snapshot_is_durable(slot),
                 Fact::Forgotten => {}
                 Fact::Holds(s, slots) => {
                     self.acceptor.promise_is_durable(s);

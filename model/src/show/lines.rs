@@ -280,7 +280,7 @@ fn entries(coordinator: &crate::replica::Coordinator<u8>) -> String {
 /// Whether a record holds an entry of `slot`.
 fn holds(content: &Content<u8>, slot: Slot) -> bool {
     match content {
-        Content::Promised(_) | Content::Forgotten(_) => false,
+        Content::Promised(_) | Content::Forgotten(_) | Content::Snapshot { .. } => false,
         Content::Accepted { first, entries, .. } | Content::Committed { first, entries } => {
             *first <= slot && slot < first.plus(entries.len() as u64)
         }

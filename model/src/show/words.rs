@@ -64,6 +64,9 @@ pub(crate) fn record(record: &Record<u8>) -> String {
         Content::Committed { first, entries } => {
             format!("learned that {} is committed", in_slots(*first, entries))
         }
+        Content::Snapshot { handle, .. } => {
+            format!("cut the log behind a snapshot up to slot {}", handle.slot)
+        }
         Content::Forgotten(_) => "noted that the disk has lost something".into(),
     }
 }
@@ -76,6 +79,7 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
     };
     match &record.content {
         Content::Promised(s) => Vec::from([format!("promise {s}")]),
+        Content::Snapshot { handle, .. } => Vec::from([format!("…{}", handle.slot)]),
         Content::Forgotten(_) => Vec::from(["stopped".into()]),
         Content::Accepted { s, first, entries } => all(*s, first, entries),
         Content::Committed { first, entries } => all(SequenceNumber::NONE, first, entries),
@@ -102,6 +106,7 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
         Message::Reply { .. }
         | Message::Reject { .. }
         | Message::Submitted { .. }
+        | Message::Offer { .. }
         | Message::ReadAt { .. }
         | Message::NotTaken { .. } => "answers",
     };
@@ -138,6 +143,7 @@ pub(crate) fn message(message: &Message<u8>) -> String {
             let question = if *is_question { "; and you?" } else { "" };
             format!("I have slots up to {} as {}{question}", prefix.through, prefix.hash)
         }
+        Message::Offer { slot } => format!("that is in my snapshot up to slot {slot} only"),
         Message::Remind { testimony: Testimony { promised, accepted } } => {
             let promised =
                 (*promised != SequenceNumber::NONE).then(|| format!("promised {promised}"));

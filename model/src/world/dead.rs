@@ -75,6 +75,7 @@ pub(crate) fn is_dead(
         // The world serves committed slots unasked, so the first two are never kept in flight. The third
         // only makes its recipient ask. The last one has been found to tell of no other history.
         Message::Ask { .. }
+        | Message::Offer { .. }
         | Message::Committed { .. }
         | Message::Submitted { .. }
         | Message::Compare { .. } => true,

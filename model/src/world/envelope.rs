@@ -98,6 +98,7 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
         Message::Compare { .. } => MessageKind::Compare,
         Message::Remind { .. } => MessageKind::Remind,
         Message::Forgot { .. } => MessageKind::Forgot,
+        Message::Offer { .. } => MessageKind::Offer,
         Message::Submit { .. } => MessageKind::Submit,
         Message::Submitted { .. } => MessageKind::Submitted,
         Message::Read { .. } => MessageKind::Read,

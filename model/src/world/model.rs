@@ -253,7 +253,11 @@ impl World {
         let mut base = Base::new(self.constants.first_configuration().clone());
         // The session that is open from the start.
         let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
-        base.table.deliver(Slot(OPEN_SESSION.0), &open, self.constants.limits());
+        Arc::make_mut(&mut base.table).deliver(
+            Slot(OPEN_SESSION.0),
+            &open,
+            self.constants.limits(),
+        );
         let mut out = Output::default();
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
@@ -390,7 +394,10 @@ impl World {
 
 /// Whether a message of this kind asks for committed slots, brings them, or makes its recipient ask.
 fn is_of_catch_up(kind: MessageKind) -> bool {
-    matches!(kind, MessageKind::Ask | MessageKind::Committed | MessageKind::Submitted)
+    matches!(
+        kind,
+        MessageKind::Ask | MessageKind::Offer | MessageKind::Committed | MessageKind::Submitted
+    )
 }
 
 /// Every entry that a log of this scenario can hold.

@@ -107,6 +107,8 @@ pub enum MessageKind {
     Progress,
     /// Tells how far an application has come.
     Applied,
+    /// Tells that what is asked for is in a snapshot only.
+    Offer,
 }
 
 impl MessageKind {
@@ -136,10 +138,11 @@ impl MessageKind {
         (Self::Forward, "forward"),
         (Self::Progress, "progress"),
         (Self::Applied, "applied"),
+        (Self::Offer, "offer"),
     ];
 
     /// The last variant. A kind that is added makes the list above too short, and does not compile.
-    const LAST: Self = Self::Applied;
+    const LAST: Self = Self::Offer;
 
     const fn bit(self) -> u32 {
         1 << self as u32

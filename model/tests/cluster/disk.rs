@@ -100,7 +100,7 @@ impl Disk {
         for (index, record) in self.records.iter().enumerate() {
             let durable = index < self.durable;
             let (s, first, entries) = match &record.content {
-                Content::Promised(_) | Content::Forgotten(_) => continue,
+                Content::Promised(_) | Content::Forgotten(_) | Content::Snapshot { .. } => continue,
                 Content::Accepted { s, first, entries } => (Some(*s), first, entries),
                 Content::Committed { first, entries } => (None, first, entries),
             };

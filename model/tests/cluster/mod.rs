@@ -96,7 +96,7 @@ impl Cluster {
         let constants = Arc::new(constants);
         let nodes = (0..replicas).map(|id| {
             let mut base = Base::new(constants.first_configuration().clone());
-            base.table = table_with_session(constants.limits());
+            base.table = Arc::new(table_with_session(constants.limits()));
             Node {
                 id: ReplicaId(id),
                 run: Run(0),
@@ -218,6 +218,7 @@ impl Cluster {
                 ClientAnswer::ReadRefused { id } => _ = node.reads.remove(&id),
                 ClientAnswer::Done { submission, .. }
                 | ClientAnswer::GivenUp { submission }
+                | ClientAnswer::Unknown { submission }
                 | ClientAnswer::Refused { submission: Some(submission), .. } => {
                     node.submissions.remove(&submission);
                 }
@@ -398,7 +399,7 @@ fn served(out: &Output<V>) -> BTreeSet<ReplicaId> {
 fn is_frame(record: &Record<V>, limits: &Limits) -> bool {
     let mut room = FrameRoom::of(limits);
     match &record.content {
-        Content::Promised(_) | Content::Forgotten(_) => true,
+        Content::Promised(_) | Content::Forgotten(_) | Content::Snapshot { .. } => true,
         Content::Accepted { entries, .. } | Content::Committed { entries, .. } => {
             entries.iter().all(|entry| room.take(entry.size_bytes()))
         }

@@ -102,7 +102,7 @@ impl SafetyMonitor {
         }
         for record in records {
             match &record.content {
-                Content::Promised(_) | Content::Forgotten(_) => {}
+                Content::Promised(_) | Content::Forgotten(_) | Content::Snapshot { .. } => {}
                 Content::Accepted { s, first, entries } => {
                     for (slot, entry) in (first.0..).map(Slot).zip(entries) {
                         let holders = self.holders.entry((*s, slot)).or_default();

@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 24;
+pub(crate) const KINDS: usize = 25;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -59,6 +59,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
         Message::Compare { .. } => "compare",
         Message::Remind { .. } => "remind",
         Message::Forgot { .. } => "forgot",
+        Message::Offer { .. } => "offer",
         Message::Submit { .. } => "submit",
         Message::Submitted { .. } => "submitted",
         Message::Read { .. } => "read",

@@ -129,6 +129,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
             let question = if *is_question { " ?" } else { "" };
             format!("{kind} committed={through} hash={hash}{question}")
         }
+        Message::Offer { slot } => format!("{kind} slot={slot}"),
         Message::Remind { testimony: Testimony { promised, accepted } } => {
             let accepted = accepted.map(|it| format!(" accepted={}@{}", it.slot, it.s));
             format!("{kind} promised={promised}{}", accepted.unwrap_or_default())
@@ -226,6 +227,9 @@ pub(crate) fn event(event: &Event) -> String {
             }
             ClientAnswer::GivenUp { submission: it } => {
                 format!("answers {}: given up", submission(*it))
+            }
+            ClientAnswer::Unknown { submission: it } => {
+                format!("answers {}: unknown", submission(*it))
             }
             ClientAnswer::Refused { submission: it, reason } => {
                 let reason = match reason {

@@ -316,7 +316,7 @@ fn raise(message: &mut Message<V>, more: u64) {
         Message::Reject { promised: s } | Message::NotTaken { s, .. } | Message::Forward { s } => {
             s.0 = s.0.saturating_add(more);
         }
-        Message::Submitted { slot, .. } => up(slot),
+        Message::Submitted { slot, .. } | Message::Offer { slot } => up(slot),
         Message::Ask { from, through, prefix } => {
             up(from);
             up(through);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use synod_model::{
     Base, ClusterConstants, Configuration, ConfigurationId, Entry, Input, Limits, Message, Order,
     Output, Prefix, Promise, Recovery, Replica, ReplicaId, Reply, Request, RoundNumber, Run,
-    SequenceNumber, SessionId, Slot, SlotRange, Status,
+    SequenceNumber, SessionId, Slot, SlotRange, SnapshotHandle, Status,
 };
 
 /// What clients put in the log.
@@ -187,6 +187,10 @@ impl Subject {
     /// What the last step sent.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Message<V>> {
         self.out.messages.iter().map(|it| &it.message)
+    }
+
+    pub(crate) fn handle(&self) -> SnapshotHandle {
+        self.replica.snapshot_handle().expect("the application has no more than the log")
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -168,6 +168,9 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
 fn sign_of(record: &Record<u8>) -> Sign {
     match record.content {
         Content::Promised(_) => Sign::Promise,
-        Content::Accepted { .. } | Content::Committed { .. } | Content::Forgotten(_) => Sign::Write,
+        Content::Accepted { .. }
+        | Content::Committed { .. }
+        | Content::Forgotten(_)
+        | Content::Snapshot { .. } => Sign::Write,
     }
 }

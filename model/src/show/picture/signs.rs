@@ -171,6 +171,7 @@ impl ArrowStyle {
             MessageKind::Ask
             | MessageKind::Committed
             | MessageKind::Compare
+            | MessageKind::Offer
             | MessageKind::Remind
             | MessageKind::Forgot => Self::CatchUp,
         }

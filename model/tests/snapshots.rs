@@ -1,0 +1,143 @@
+//! Snapshots: one replica cuts its log, offers its snapshot, and installs that of a peer.
+
+mod replica;
+
+use replica::{OTHERS, Subject, V, request};
+use synod_model::{
+    ClientAnswer, Content, Entry, Input, Limits, Message, Output, Prefix, ReplicaId, RoleName,
+    SequenceNumber, Slot, SnapshotHandle, may_be_cut,
+};
+
+/// The tail has room for one entry, so that what is older than that is on the disk only.
+fn short_tail() -> Limits {
+    Limits { open_slots_max: 1, accepted_slots_max: 1, frame_entries_max: 1, ..Limits::default() }
+}
+
+/// A coordinator that has committed so many requests.
+fn with(count: u64, limits: Limits) -> Subject {
+    let mut it = Subject::coordinator(limits);
+    it.commit((1..=count).map(|number| request(number, 1)));
+    assert_eq!(it.status().watermark, Slot(count));
+    it
+}
+
+fn snapshot_record(it: &Subject) -> Option<Slot> {
+    it.out.writes.iter().find_map(|record| match &record.content {
+        Content::Snapshot { handle, .. } => Some(handle.slot),
+        _ => None,
+    })
+}
+
+fn offered(it: &Subject) -> Option<Slot> {
+    it.sent().find_map(|message| match message {
+        Message::Offer { slot } => Some(*slot),
+        _ => None,
+    })
+}
+
+fn ask(it: &mut Subject, first: u64) {
+    let prefix = Prefix::default();
+    it.receive(OTHERS[0], Message::Ask { from: Slot(first), through: Slot::MAX, prefix });
+}
+
+#[test]
+fn the_log_is_cut_when_the_snapshot_is_there_and_not_before() {
+    let mut it = with(3, short_tail());
+    let handle = it.handle();
+    assert_eq!((handle.slot, handle.hash()), (Slot(3), it.status().prefix.hash));
+    ask(&mut it, 1);
+    assert_eq!((offered(&it), it.out.serve.len()), (None, 1), "the disk has all of it");
+    it.step(Input::Served { peer: OTHERS[0] });
+    it.commit([request(4, 1)]);
+    it.step(Input::SnapshotTaken { handle: handle.clone() });
+    assert_eq!(snapshot_record(&it), Some(Slot(3)));
+    ask(&mut it, 1);
+    assert_eq!((offered(&it), it.out.serve.len()), (Some(Slot(3)), 0));
+    ask(&mut it, 4);
+    assert_eq!(offered(&it), None, "what comes after the snapshot is there");
+    // It comes back again, late.
+    it.step(Input::SnapshotTaken { handle });
+    assert_eq!(it.out, Output::default());
+}
+
+#[test]
+fn an_offer_makes_a_lagging_replica_fetch_and_ask_for_nothing_more() {
+    let mut it = Subject::follower(Limits::default());
+    it.receive(OTHERS[0], Message::Offer { slot: Slot(5) });
+    assert_eq!(it.out.fetch, Some((OTHERS[0], Slot(5))));
+    assert!(it.sent().next().is_none());
+    // What is committed behind it comes, and is of no use yet.
+    it.committed(7, [request(7, 1)]);
+    assert!(it.out.writes.is_empty() && it.sent().next().is_none());
+    it.step(Input::Resend);
+    it.receive(OTHERS[0], Message::Offer { slot: Slot(0) });
+    assert_eq!(it.out.fetch, None, "it has that");
+}
+
+#[test]
+fn a_coordinator_that_is_offered_a_snapshot_has_been_overtaken() {
+    let mut it = with(1, Limits::default());
+    it.receive(OTHERS[1], Message::Offer { slot: Slot(1) });
+    assert!(matches!(it.status().role, RoleName::Coordinator { .. }), "it has that");
+    it.receive(OTHERS[1], Message::Offer { slot: Slot(9) });
+    assert_eq!(it.status().role, RoleName::Follower);
+}
+
+fn install(it: &mut Subject, handle: &SnapshotHandle) {
+    it.step(Input::Install { handle: handle.clone() });
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_the_log_up_to_its_slot() {
+    let handle = with(3, Limits::default()).handle();
+    let mut it = Subject::follower(Limits::default());
+    let entries: Vec<Entry<V>> = [2, 4].map(|number| request(number, 1)).into();
+    it.accept(2, [entries[0].clone()]);
+    it.accept(4, [entries[1].clone()]);
+    it.sync();
+    install(&mut it, &handle);
+    assert_eq!((it.out.restore, snapshot_record(&it)), (Some(Slot(3)), Some(Slot(3))));
+    let status = it.status();
+    assert_eq!((status.watermark, status.delivered, status.durable), (Slot(3), Slot(3), Slot(0)));
+    assert_eq!(status.prefix.hash, handle.hash());
+    it.sync();
+    assert_eq!(it.status().durable, Slot(3), "once its record is durable");
+    // The entry above it is still there.
+    it.committed(4, [entries[1].clone()]);
+    assert_eq!(it.status().watermark, Slot(4));
+    assert_eq!(it.handle().slot, Slot(4));
+    // An older one changes nothing.
+    install(&mut it, &handle);
+    assert_eq!(it.out, Output::default());
+}
+
+#[test]
+fn a_snapshot_of_another_history_is_not_installed() {
+    let handle = with(3, Limits::default()).handle();
+    let mut it = Subject::follower(Limits::default());
+    it.committed(1, [request(9, 1)]);
+    install(&mut it, &handle);
+    assert_eq!((it.out.restore, it.status().watermark), (None, Slot(1)));
+}
+
+/// Its session is in no table: it may have been evicted after the request was delivered.
+#[test]
+fn what_a_snapshot_does_not_know_is_unknown() {
+    let handle = with(3, Limits::default()).handle();
+    let mut it = Subject::follower(Limits::default());
+    it.submit([request(1, 1)]);
+    install(&mut it, &handle);
+    let submission = request(1, 1).submission_id().expect("a request");
+    assert_eq!(it.out.answers, [ClientAnswer::Unknown { submission }]);
+}
+
+#[test]
+fn records_up_to_the_snapshot_may_be_cut() {
+    let slots = |first, last| Some(synod_model::SlotRange { first: Slot(first), last: Slot(last) });
+    for (slots, is_cut) in
+        [(None, true), (slots(1, 3), true), (slots(3, 4), false), (slots(4, 9), false)]
+    {
+        assert_eq!(may_be_cut(slots, Slot(3)), is_cut);
+    }
+    let _ = (ReplicaId(0), SequenceNumber(0));
+}
