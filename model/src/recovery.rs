@@ -116,6 +116,7 @@ impl<V: Value> Recovery<V> {
         if slot > self.learner.watermark() && self.learner.install(snapshot) {
             out.restore = Some(slot);
         }
+        self.learner.cut(snapshot);
         self.deliver(out)?;
         self.learner.forget_through(slot);
         Ok(())

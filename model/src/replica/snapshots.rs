@@ -24,7 +24,7 @@ impl<V: Value> Common<V> {
         if slot < self.learner.log_starts_at() || slot > self.watermark() {
             return;
         }
-        self.learner.cut(slot);
+        self.learner.cut(&handle);
         self.write_snapshot(handle, out);
     }
 

@@ -70,6 +70,7 @@ impl World {
             Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts => {
                 self.keeps_testimonies && is_elected
             }
+            Invariant::SnapshotEqualsLog => self.scenario.snapshots > 0 && is_elected,
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
             }
@@ -124,6 +125,7 @@ impl World {
             | Invariant::NothingDeliveredAgainstMajority
             | Invariant::OnlyLossIsFound
             | Invariant::LossIsFound
+            | Invariant::SnapshotEqualsLog
             | Invariant::NoLostVoteCounts => !state.broken.contains(invariant),
         }
     }
@@ -217,6 +219,38 @@ impl World {
             Witness::LostVoteTakenBack => {
                 self.replicas().any(|it| self.has_taken_a_vote_back(state, it))
             }
+            Witness::BehindCutLog => self.replicas().any(|it| self.is_behind_cut_log(state, it)),
+            Witness::CandidateBehindCutLog => self.replicas().any(|it| {
+                self.local(state, it).replica.lags_as_candidate() && self.is_behind_cut_log(state, it)
+            }),
+            Witness::TwoSnapshots => {
+                self.replicas().any(|it| {
+                    let watermark = self.summary(state, it).watermark.0;
+                    let mut newer = state.remaining.snapshots.slots();
+                    newer.any(|slot| u64::from(slot) > watermark) && newer.next().is_some()
+                })
+            }
+            Witness::SnapshotInstalled => {
+                self.replicas().any(|it| self.installed(state, it).is_some())
+            }
+            Witness::InstalledNotDurable => self.replicas().any(|it| {
+                let learner = &self.local(state, it).replica.common.learner;
+                self.installed(state, it).is_some_and(|slot| learner.durable() < slot)
+            }),
+            Witness::LateAcceptBelowSnapshot => state.in_flight.iter().any(|id| {
+                let Envelope { to, message, .. } = self.envelope(*id);
+                let Message::Order { order: Order::Accept { first, .. }, s, .. } = message else {
+                    return false;
+                };
+                let to = usize::from(to.0);
+                *s >= self.local(state, to).replica.common.acceptor.promised()
+                    && self.installed(state, to).is_some_and(|slot| *first <= slot)
+            }),
+            Witness::ReadWaitsForSnapshot => self.replicas().any(|it| {
+                let watermark = self.summary(state, it).watermark.0;
+                !self.local(state, it).replica.clients.reads.told_is_empty()
+                    && state.remaining.snapshots.slots().any(|slot| u64::from(slot) > watermark)
+            }),
             Witness::HungCoordinatorGivesWay => {
                 self.replicas().any(|it| self.local(state, it).has_given_way())
             }
@@ -239,7 +273,7 @@ impl World {
         self.summary(state, replica).role
     }
 
-    /// Whether every committed entry is on a majority of disks. A replica that cannot crash any more has
+    /// Whether every committed entry is on a majority of disks, in the log or in a snapshot. A replica that cannot crash any more has
     /// no disk in the model, and counts as holding the entry. So does a replica that took part and lost
     /// its data directory: no other directory votes in its place.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
@@ -251,11 +285,28 @@ impl World {
                     let LocalState { disk, directory, .. } = &interned.content;
                     disk.is_none()
                         || directory.as_ref().is_some_and(Directory::took_part)
+                        || interned.derived.snapshot_on_disk.0 > place as u64
                         || interned.derived.on_disk.get(place + 1) == Some(&Some(commit.entry))
                 });
                 2 * holders.count() > self.scenario.replicas
             })
         })
+    }
+
+    /// Whether `replica` lacks committed slots that another one has in a snapshot only.
+    fn is_behind_cut_log(&self, state: &ClusterState, replica: usize) -> bool {
+        let next = self.summary(state, replica).watermark.next();
+        let learner = |it: usize| &self.local(state, it).replica.common.learner;
+        self.replicas().any(|it| next < learner(it).has_from())
+    }
+
+    /// The last slot of the snapshot that `replica` has installed, if its log begins after one of those. It
+    /// has not committed that slot by itself.
+    fn installed(&self, state: &ClusterState, replica: usize) -> Option<Slot> {
+        let starts_at = self.local(state, replica).replica.common.learner.log_starts_at();
+        let slot = Slot(starts_at.0.checked_sub(1)?);
+        let commit = self.history(state).commit(slot)?;
+        (!commit.by.contains(replica)).then_some(slot)
     }
 
     /// The committed entries, slot by slot.
