@@ -114,6 +114,7 @@ pub const TABLE: &[ScenarioRow] = &[
     snapshots::SNAPSHOT_RETRY,
     snapshots::SNAPSHOT_READ,
     snapshots::CUT_AND_CRASHED,
+    snapshots::SNAPSHOT_OVERTAKES,
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,

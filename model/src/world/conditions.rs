@@ -221,15 +221,14 @@ impl World {
             }
             Witness::BehindCutLog => self.replicas().any(|it| self.is_behind_cut_log(state, it)),
             Witness::CandidateBehindCutLog => self.replicas().any(|it| {
-                self.local(state, it).replica.lags_as_candidate() && self.is_behind_cut_log(state, it)
+                self.local(state, it).replica.lags_as_candidate()
+                    && self.is_behind_cut_log(state, it)
             }),
-            Witness::TwoSnapshots => {
-                self.replicas().any(|it| {
-                    let watermark = self.summary(state, it).watermark.0;
-                    let mut newer = state.remaining.snapshots.slots();
-                    newer.any(|slot| u64::from(slot) > watermark) && newer.next().is_some()
-                })
-            }
+            Witness::TwoSnapshots => self.replicas().any(|it| {
+                let watermark = self.summary(state, it).watermark.0;
+                let mut newer = state.remaining.snapshots.slots();
+                newer.any(|slot| u64::from(slot) > watermark) && newer.next().is_some()
+            }),
             Witness::SnapshotInstalled => {
                 self.replicas().any(|it| self.installed(state, it).is_some())
             }

@@ -17,10 +17,10 @@ use super::intern::{DigestSet, Id, Interner};
 use super::local::{EntryId, LocalState, Rollback, Summary};
 use super::outcomes::{EventKey, Outcome, Outcomes};
 use super::property::{Broken, Witness};
-use super::snapshots::Handles;
 use super::scenario::{
     MessageKind, OPEN_SESSION, READ, READS_MAX, REPLICAS_MAX, SLOTS_MAX, SUBMISSIONS_MAX, Scenario,
 };
+use super::snapshots::Handles;
 use super::state::{ClusterState, Remaining};
 use super::step::{ReplicaEvent, Stepped, step};
 use crate::configuration::{Configuration, MemberSet};
@@ -102,7 +102,10 @@ impl World {
         assert!(scenario.submissions.len() <= SUBMISSIONS_MAX, "at most 6 submissions");
         assert!(scenario.reads.len() <= READS_MAX, "at most 8 reads");
         assert!(scenario.forming || scenario.losses == 0, "what is lost must form first");
-        assert!(scenario.snapshots == 0 || scenario.rollbacks == 0, "no snapshot of another history");
+        assert!(
+            scenario.snapshots == 0 || scenario.rollbacks == 0,
+            "no snapshot of another history"
+        );
         assert!(!(scenario.forming && scenario.canvass), "no canvass where a cluster forms");
         let members = (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()).map(ReplicaId);
         let configuration = Configuration::new(ConfigurationId(1), members.collect());

@@ -131,9 +131,7 @@ impl EventKey {
             Self::DiskHung => of(14, 0),
             Self::Snapshot(id) => of(15, id),
             Self::Install(id) => of(15, 1 << 26 | id),
-            Self::Offer(Slot(slot)) => {
-                of(15, 2 << 26 | u32::try_from(slot).unwrap_or(u32::MAX))
-            }
+            Self::Offer(Slot(slot)) => of(15, 2 << 26 | u32::try_from(slot).unwrap_or(u32::MAX)),
         }
     }
 }

@@ -178,21 +178,20 @@ fn catch_up_of_a_candidate_and_a_crash() {
     });
 }
 
-/// The coordinator of 3 hears of a snapshot of what the coordinator of 1 has committed without it. (The tail
-/// has room for one slot, so a log that is cut behind slot 2 has no more than slot 2.)
+/// The coordinator of 3 hears of a snapshot of what the coordinator of 1 has committed without it. (After its
+/// crash, the coordinator of 1 has nothing in memory that is in its snapshot.)
 #[test]
 fn offers_of_a_snapshot() {
-    let submissions = Vec::from([request(1, &[1]), request(2, &[1])]);
-    let hears = [Replicas::of(&[1]), Replicas::of(&[0, 2]), Replicas::of(&[1]), NONE, NONE];
-    let limits = Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() };
+    let hears = [Replicas::of(&[1, 2]), Replicas::of(&[0, 2]), Replicas::of(&[0, 1]), NONE, NONE];
     let scenario = Scenario {
-        submissions,
+        submissions: Vec::from([request(1, &[1])]),
         hears,
-        limits,
         snapshots: 1,
         may_snapshot: Replicas::of(&[1]),
         may_install: Replicas::of(&[0]),
-        ..Scenario::new(3, 2, &[1, 3])
+        crashes: 1,
+        may_crash: Replicas::of(&[1]),
+        ..Scenario::new(3, 1, &[1, 3])
     };
     check_answers(scenario, MessageKind::Offer);
 }

@@ -291,7 +291,9 @@ fn observe(
         }
         next = delivered.slot.next();
     }
-    if next <= after.replica.common.learner.watermark() {
+    let watermark = |local: &LocalState| local.replica.common.learner.watermark();
+    let goes_back = !crashed && watermark(after) < watermark(before);
+    if next <= watermark(after) || goes_back {
         effects.broken.add(Invariant::DeliveryInOrder);
     }
     // The commits that recovery repeats are in history already.
