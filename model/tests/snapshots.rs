@@ -184,3 +184,26 @@ fn what_is_cut_while_it_is_served_is_offered() {
     it.step(Input::Served { peer: OTHERS[0] });
     assert_eq!((offered(&it), it.out.serve.len()), (Some(Slot(3)), 0));
 }
+
+#[test]
+fn a_snapshot_that_does_not_come_is_asked_for_again() {
+    let mut it = Subject::follower(Limits::default());
+    it.receive(OTHERS[0], Message::Offer { slot: Slot(5) });
+    let asks = |it: &Subject| it.sent().filter(|it| matches!(it, Message::Ask { .. })).count();
+    it.committed(7, [request(7, 1)]);
+    assert_eq!(asks(&it), 0, "it waits for the snapshot");
+    it.step(Input::NotFetched);
+    it.commit_told(7);
+    assert_eq!(asks(&it), 1);
+}
+
+/// Nothing that a peer sends makes a replica panic, or takes it where no log goes.
+#[test]
+fn an_impossible_snapshot_is_not_installed() {
+    let handle = with(3, Limits::default()).handle();
+    for slot in [Slot(4), Slot(2), Slot(u64::MAX)] {
+        let mut it = Subject::follower(Limits::default());
+        install(&mut it, &Arc::new(SnapshotHandle { slot, ..(*handle).clone() }));
+        assert_eq!((it.out.restore, it.status().watermark), (None, Slot::ZERO));
+    }
+}

@@ -390,10 +390,10 @@ impl World {
             }
             EventKey::Install(id) => {
                 let handle = Arc::clone(self.handles.get(id));
-                ReplicaEvent::Input(Input::Install { from: self.other_than(local.me()), handle })
+                ReplicaEvent::Input(Input::Install { from: other_than(local.me()), handle })
             }
             EventKey::Offer(slot) => {
-                let (from, message) = (self.other_than(local.me()), Message::Offer { slot });
+                let (from, message) = (other_than(local.me()), Message::Offer { slot });
                 ReplicaEvent::Input(Input::Receive { from, message })
             }
             EventKey::Serve { entry, from, shares_prefix } => {
@@ -413,11 +413,6 @@ impl World {
         }
     }
 
-    /// Some other replica. (Which one does not matter: all of them have the same history.)
-    fn other_than(&self, me: ReplicaId) -> ReplicaId {
-        ReplicaId(if me.0 == 0 { 1 } else { 0 })
-    }
-
     /// Whether the network of this scenario keeps such a message.
     fn keeps(&self, envelope: &Envelope) -> bool {
         let (from, to) = (usize::from(envelope.from.0), usize::from(envelope.to.0));
@@ -429,6 +424,11 @@ impl World {
     fn intern_local(&self, local: LocalState) -> Id {
         self.locals.intern(local, |local, _| local.summary(|entry| self.entry_id(entry)))
     }
+}
+
+/// Some other replica. (Which one does not matter: all of them have the same history.)
+fn other_than(me: ReplicaId) -> ReplicaId {
+    ReplicaId(u16::from(me.0 == 0))
 }
 
 /// Whether a message of this kind asks for committed slots, brings them, or makes its recipient ask.

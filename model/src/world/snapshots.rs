@@ -17,11 +17,13 @@ use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::actions::{Action, small};
+use super::envelope::Envelope;
 use super::intern::{Id, Interner};
 use super::local::RoleKind;
 use super::model::World;
-use super::property::Invariant;
+use super::property::{Invariant, Witness};
 use super::state::ClusterState;
+use crate::message::{Message, Order};
 use crate::numbers::Slot;
 use crate::prefix::PrefixHash;
 use crate::snapshot::SnapshotHandle;
@@ -120,5 +122,62 @@ impl World {
         if right != Some(&given) {
             state.broken.add(Invariant::SnapshotEqualsLog);
         }
+    }
+}
+
+/// The witnesses of snapshots.
+impl World {
+    /// Whether `state` shows `witness`, which is one of these.
+    pub(super) fn shows_of_snapshots(&self, witness: Witness, state: &ClusterState) -> bool {
+        match witness {
+            Witness::BehindCutLog => self.replicas().any(|it| self.is_behind_cut_log(state, it)),
+            Witness::CandidateBehindCutLog => self.replicas().any(|it| {
+                self.local(state, it).replica.lags_as_candidate()
+                    && self.is_behind_cut_log(state, it)
+            }),
+            Witness::TwoSnapshots => self.replicas().any(|it| {
+                let watermark = self.summary(state, it).watermark.0;
+                let mut newer = state.remaining.snapshots.slots();
+                newer.any(|slot| u64::from(slot) > watermark) && newer.next().is_some()
+            }),
+            Witness::SnapshotInstalled => {
+                self.replicas().any(|it| self.installed(state, it).is_some())
+            }
+            Witness::InstalledNotDurable => self.replicas().any(|it| {
+                let learner = &self.local(state, it).replica.common.learner;
+                self.installed(state, it).is_some_and(|slot| learner.durable() < slot)
+            }),
+            Witness::LateAcceptBelowSnapshot => state.in_flight.iter().any(|id| {
+                let Envelope { to, message, .. } = self.envelope(*id);
+                let Message::Order { order: Order::Accept { first, .. }, s, .. } = message else {
+                    return false;
+                };
+                let to = usize::from(to.0);
+                *s >= self.local(state, to).replica.common.acceptor.promised()
+                    && self.installed(state, to).is_some_and(|slot| *first <= slot)
+            }),
+            Witness::ReadWaitsForSnapshot => self.replicas().any(|it| {
+                let watermark = self.summary(state, it).watermark.0;
+                !self.local(state, it).replica.clients.reads.told_is_empty()
+                    && state.remaining.snapshots.slots().any(|slot| u64::from(slot) > watermark)
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether `replica` lacks committed slots that another one has in a snapshot only.
+    fn is_behind_cut_log(&self, state: &ClusterState, replica: usize) -> bool {
+        let next = self.summary(state, replica).watermark.next();
+        let learner = |it: usize| &self.local(state, it).replica.common.learner;
+        self.replicas().any(|it| next < learner(it).has_from())
+    }
+
+    /// The last slot of the snapshot that `replica` has installed, if its log begins after one of those. It
+    /// has not committed that slot by itself.
+    fn installed(&self, state: &ClusterState, replica: usize) -> Option<Slot> {
+        let starts_at = self.local(state, replica).replica.common.learner.log_starts_at();
+        let slot = Slot(starts_at.0.checked_sub(1)?);
+        let commit = self.history(state).commit(slot)?;
+        (!commit.by.contains(replica)).then_some(slot)
     }
 }
