@@ -58,6 +58,9 @@ pub enum Content<V> {
         /// The entries of consecutive slots.
         entries: Vec<Entry<V>>,
     },
+    /// "This disk has lost something that I once told": the replica that has this record does nothing
+    /// any more.
+    Forgotten(Forgotten),
     /// "Everything up to a slot is in a snapshot", which is durable: one of this replica's, or one that it
     /// has installed. The record's watermark covers the slot. From then on the log begins after it.
     Snapshot {
@@ -66,9 +69,6 @@ pub enum Content<V> {
         /// What is promised, for older records may go.
         promised: SequenceNumber,
     },
-    /// "This disk has lost something that I once told": the replica that has this record does nothing
-    /// any more.
-    Forgotten(Forgotten),
 }
 
 impl<V> Content<V> {
