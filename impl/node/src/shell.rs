@@ -411,7 +411,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 self.effects.on_delivery.extend(replies.map(|reply| (now, reply, Ok(slot))));
                 return;
             }
-            ClientAnswer::GivenUp { submission } => {
+            // No snapshot is installed yet, so nothing is unknown for want of its session.
+            ClientAnswer::GivenUp { submission } | ClientAnswer::Unknown { submission } => {
                 (submission, SubmitError::Unknown(Unknown::GivenUp))
             }
             // Everything that the shell submits has an id.

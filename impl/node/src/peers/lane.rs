@@ -75,6 +75,7 @@ impl Traffic {
             | Message::Compare { .. }
             | Message::Remind { .. }
             | Message::Forgot { .. }
+            | Message::Offer { .. }
             | Message::Submitted { .. }
             | Message::Read { .. }
             | Message::ReadAt { .. }

@@ -113,6 +113,8 @@ pub enum RecordKind {
     Accepted,
     /// Entries that came by catch-up.
     Committed,
+    /// That the log begins after a snapshot, and what is promised.
+    Snapshot,
     /// That the disk has lost something that was told under a number.
     Forgotten,
 }
@@ -221,6 +223,7 @@ impl From<&Record<Value>> for RecordFound {
             Content::Promised(s) => (RecordKind::Promised, Some(s)),
             Content::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
             Content::Committed { .. } => (RecordKind::Committed, None),
+            Content::Snapshot { promised, .. } => (RecordKind::Snapshot, Some(promised)),
             Content::Forgotten(Forgotten { s, .. }) => (RecordKind::Forgotten, Some(s)),
         };
         let Record { watermark, hash, ref content } = *record;
