@@ -411,9 +411,11 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 self.effects.on_delivery.extend(replies.map(|reply| (now, reply, Ok(slot))));
                 return;
             }
-            // No snapshot is installed yet, so nothing is unknown for want of its session.
-            ClientAnswer::GivenUp { submission } | ClientAnswer::Unknown { submission } => {
+            ClientAnswer::GivenUp { submission } => {
                 (submission, SubmitError::Unknown(Unknown::GivenUp))
+            }
+            ClientAnswer::Unknown { submission } => {
+                (submission, SubmitError::Unknown(Unknown::InSnapshot))
             }
             // Everything that the shell submits has an id.
             ClientAnswer::Refused { submission: None, .. } => return,

@@ -72,10 +72,10 @@ impl Traffic {
             }
             | Message::Reject { .. }
             | Message::Ask { .. }
+            | Message::Offer { .. }
             | Message::Compare { .. }
             | Message::Remind { .. }
             | Message::Forgot { .. }
-            | Message::Offer { .. }
             | Message::Submitted { .. }
             | Message::Read { .. }
             | Message::ReadAt { .. }

@@ -113,10 +113,10 @@ pub enum RecordKind {
     Accepted,
     /// Entries that came by catch-up.
     Committed,
-    /// That the log begins after a snapshot, and what is promised.
-    Snapshot,
     /// That the disk has lost something that was told under a number.
     Forgotten,
+    /// That everything up to a slot is in a snapshot.
+    Snapshot,
 }
 
 /// The end of a log that is not damaged.
