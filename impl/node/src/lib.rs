@@ -27,7 +27,7 @@ pub use node::{
     Stopping, make_data_directory,
 };
 pub use shell::detector::Timing;
-pub use start::StartError;
+pub use start::{RestoreError, StartError};
 pub use state_machine::{BareLog, Snapshot, StateMachine};
 // What the interface of this package is made of, so that its users need no other.
 pub use synod_model::Incarnation;

@@ -180,7 +180,7 @@ impl Node {
     pub fn status(&self) -> ReplicaStatus {
         let parts = &self.inner.parts;
         let (status, known_watermark) = parts.shared.status();
-        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } =
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments, .. } =
             parts.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
         let missing = parts.peers.missing();

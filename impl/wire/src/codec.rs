@@ -19,10 +19,7 @@ use bincode::enc::write::Writer;
 use bincode::error::{DecodeError as BincodeDecodeError, EncodeError as BincodeEncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use synod_model::Record;
 use thiserror::Error;
-
-use crate::Value;
 
 /// How many bytes one decoding may take, where a number counts with its full width. 256 MiB: a safety
 /// net, far above the size of a frame or a batch under sensible limits.
@@ -113,7 +110,9 @@ pub fn decode_from<T: DeserializeOwned>(from: &mut impl io::Read) -> io::Result<
 
 /// The records of a batch, one by one, so only one of them must be in memory. Ends after the first
 /// error.
-pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record<Value>, DecodeError>> + '_ {
+pub fn records<T: DeserializeOwned>(
+    payload: &[u8],
+) -> impl Iterator<Item = Result<T, DecodeError>> + '_ {
     let mut rest = payload;
     std::iter::from_fn(move || {
         if rest.is_empty() {

@@ -7,7 +7,9 @@ use thiserror::Error;
 use crate::listen::ListenError;
 use crate::peers::PeersError;
 use crate::start::StartError;
-use crate::storage::{AppendError, OpenError, ReadError, RecoverError, SmallFileError};
+use crate::storage::{
+    AppendError, OpenError, ReadError, RecoverError, SmallFileError, SnapshotError,
+};
 
 /// Why a node cannot be opened.
 #[derive(Debug, Error)]
@@ -92,10 +94,15 @@ impl NodeOpenError {
             | Self::Listen(_)
             | Self::Random(_)
             | Self::NotRun(_) => false,
-            Self::Start(StartError::Log(error)) => !matches!(**error, RecoverError::Disk(_)),
+            Self::Start(StartError::Log(error)) => !matches!(
+                **error,
+                RecoverError::Disk(_)
+                    | RecoverError::Base(SmallFileError::Disk(_))
+                    | RecoverError::Snapshot { error: SnapshotError::Read(_), .. }
+            ),
             Self::Directory(_)
             | Self::Peers(_)
-            | Self::Start(StartError::Base(_))
+            | Self::Start(StartError::Base(_) | StartError::Restore(_))
             | Self::NoMember { .. }
             | Self::NoAddress { .. }
             | Self::SameAddress { .. }

@@ -27,7 +27,7 @@ use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
 use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, answer_while_starting};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
-use crate::start::{Committed, start};
+use crate::start::{Committed, restore, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 
@@ -94,14 +94,22 @@ impl<M: StateMachine> Recovered<M> {
         let had_already = machine.applied();
         let mut verdicts = VerdictHistory::default();
         let mut in_machine = None;
-        let committed = |committed| match committed {
-            Committed::ToDeliver(delivered) => {
-                delivered.verdict.iter().for_each(|it| verdicts.note(delivered.slot, *it));
-                in_machine = Some(delivered.slot);
-                machine.apply(&delivered);
-                in_machine = None;
+        let committed = |committed| {
+            match committed {
+                Committed::Restore(slot) => {
+                    in_machine = Some(slot);
+                    restore(&mut machine, directory.snapshots(), slot)?;
+                    in_machine = None;
+                }
+                Committed::ToDeliver(delivered) => {
+                    delivered.verdict.iter().for_each(|it| verdicts.note(delivered.slot, *it));
+                    in_machine = Some(delivered.slot);
+                    machine.apply(&delivered);
+                    in_machine = None;
+                }
+                Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
             }
-            Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
+            Ok(())
         };
         let start = || {
             start(

@@ -152,6 +152,7 @@ pub(super) struct Counters {
     bytes_written: AtomicU64,
     log_bytes: AtomicU64,
     segments: AtomicU64,
+    bytes_since_snapshot: AtomicU64,
     /// How often the disk was read for a follower of the log.
     follower_reads: AtomicU64,
 }
@@ -172,7 +173,9 @@ impl Counters {
     }
 
     pub(super) fn note(&self, log: &Log) {
-        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments, bytes_since_snapshot } =
+            log.size();
+        self.bytes_since_snapshot.store(bytes_since_snapshot, Ordering::Relaxed);
         self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);
         self.bytes_written.store(bytes_written, Ordering::Relaxed);
         self.log_bytes.store(log_bytes, Ordering::Relaxed);
@@ -185,6 +188,7 @@ impl Counters {
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
+            bytes_since_snapshot: self.bytes_since_snapshot.load(Ordering::Relaxed),
         }
     }
 }

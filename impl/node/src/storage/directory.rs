@@ -27,7 +27,7 @@ use super::init::{self, NewReplica};
 use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, PEERS, is_known, lock};
 use super::log_limits::LogLimits;
 use super::segment::{LOG, Listing};
-use super::small_file::{SmallFile, SmallFileError};
+use super::small_file::{Replacing, SmallFileError};
 use super::snapshot::{SNAPSHOTS, SnapshotFolder};
 use crate::disk::{Disk, DiskLock, ROOT};
 use crate::identity::Identity;
@@ -44,8 +44,7 @@ pub struct DataDirectory {
     known_members: KnownMembers,
     peers: BTreeMap<ReplicaId, String>,
     snapshots: SnapshotFolder,
-    /// Whether replacing a small file has failed. It is unknown then what the file holds.
-    has_failed: bool,
+    replacing: Replacing,
 }
 
 impl DataDirectory {
@@ -61,13 +60,13 @@ impl DataDirectory {
         let (own_disk, own_lock) = (Arc::clone(&disk), Arc::clone(&lock));
         Ok(Self {
             snapshots: SnapshotFolder::new(own_disk, own_lock, identity.cluster_id),
+            replacing: Replacing::new(Arc::clone(&disk)),
             disk,
             lock,
             identity,
             log_limits,
             known_members: KnownMembers::new(replica.constants.first_configuration()),
             peers: replica.peers.clone(),
-            has_failed: false,
         })
     }
 
@@ -108,6 +107,7 @@ impl DataDirectory {
         let snapshots = SnapshotFolder::new(own_disk, own_lock, identity.cluster_id);
         snapshots.remove_unfinished()?;
         Ok(Self {
+            replacing: Replacing::new(Arc::clone(&disk)),
             disk,
             lock,
             identity,
@@ -115,7 +115,6 @@ impl DataDirectory {
             known_members,
             peers,
             snapshots,
-            has_failed: false,
         })
     }
 
@@ -140,7 +139,7 @@ impl DataDirectory {
     ///
     /// If the disk refuses.
     pub fn store_known_members(&mut self, known: KnownMembers) -> Result<(), SmallFileError> {
-        self.replace(&INCARNATIONS, &known)?;
+        self.replacing.replace(&INCARNATIONS, &known)?;
         self.known_members = known;
         Ok(())
     }
@@ -160,7 +159,7 @@ impl DataDirectory {
         peers: BTreeMap<ReplicaId, String>,
     ) -> Result<(), SmallFileError> {
         if peers != self.peers {
-            self.replace(&PEERS, &peers)?;
+            self.replacing.replace(&PEERS, &peers)?;
             self.peers = peers;
         }
         Ok(())
@@ -179,18 +178,8 @@ impl DataDirectory {
         &self.lock
     }
 
-    fn replace(
-        &mut self,
-        file: &SmallFile,
-        content: &impl serde::Serialize,
-    ) -> Result<(), SmallFileError> {
-        if self.has_failed {
-            let error = io::Error::other("an earlier change of the data directory has failed");
-            return Err(DiskError::at(&*self.disk, file.name, "replace")(error).into());
-        }
-        let replaced = file.write(&*self.disk, content);
-        self.has_failed = replaced.is_err();
-        replaced
+    pub(super) fn replacing(&self) -> &Replacing {
+        &self.replacing
     }
 }
 

@@ -94,6 +94,7 @@ fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     if names.iter().any(|name| name == SNAPSHOTS) {
         let snapshots = disk.list(SNAPSHOTS).map_err(DiskError::at(disk, SNAPSHOTS, "list"))?;
         if let Some(name) = snapshots.first() {
+            // No `init` makes anything in there.
             return Err(InitError::NotEmpty { path, name: format!("{SNAPSHOTS}/{name}") });
         }
     }

@@ -21,9 +21,12 @@ pub(super) const INCARNATIONS: SmallFile =
     SmallFile { name: "incarnations", new_name: "incarnations.new", letters: *b"SYNODinc" };
 pub(super) const PEERS: SmallFile =
     SmallFile { name: "peers", new_name: "peers.new", letters: *b"SYNODper" };
+/// Holds a [`BaseFile`](super::base::BaseFile), once there was a snapshot.
+pub(super) const BASE: SmallFile =
+    SmallFile { name: "base", new_name: "base.new", letters: *b"SYNODbas" };
 
-/// The small files, in the order in which they are made.
-const SMALL_FILES: [SmallFile; 3] = [PEERS, INCARNATIONS, IDENTITY];
+/// The small files. The first three are made with the directory, in this order.
+const SMALL_FILES: [SmallFile; 4] = [PEERS, INCARNATIONS, IDENTITY, BASE];
 
 /// What the file `identity` holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

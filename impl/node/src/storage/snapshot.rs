@@ -18,14 +18,15 @@
 mod error;
 mod folder;
 mod format;
+mod listing;
 mod reader;
 mod receiver;
 mod writer;
 
 pub use error::{SnapshotError, SnapshotFlaw};
-pub(super) use folder::SNAPSHOTS;
 pub use folder::{SnapshotBytes, SnapshotFolder};
 pub use format::{HANDLE_BYTES_MAX, SnapshotFile};
+pub(super) use listing::{SNAPSHOTS, SnapshotListing, check_whole, handle_in, snapshot_name};
 pub use reader::SnapshotReader;
 pub use receiver::SnapshotReceiver;
 pub use writer::SnapshotWriter;

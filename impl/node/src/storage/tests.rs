@@ -6,6 +6,7 @@
 mod appending;
 mod core;
 mod crashes;
+mod cutting;
 mod damage;
 mod directory;
 mod fixtures;

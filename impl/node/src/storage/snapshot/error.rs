@@ -16,11 +16,11 @@ use crate::storage::small_file::FORMAT_VERSION;
 pub enum SnapshotError {
     /// The disk refuses to store it.
     #[error(
-        "cannot {} {}: {}\n  \
+        "{}\n  \
          this snapshot is given up, and nothing else is changed: the replica goes on, and its log grows \
          until a snapshot succeeds\n  \
          if the disk is full, make room on it; otherwise the system's log may say more",
-        .0.doing, .0.path.display(), .0.error
+        .0.brief()
     )]
     Store(DiskError),
     /// The disk refuses to read it.

@@ -2,27 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{Slot, SnapshotHandle};
 use synod_wire::ClusterId;
+use tracing::warn;
 
 use super::error::SnapshotError;
 use super::format::SnapshotFile;
-use super::reader::{self, Chunks, SnapshotReader};
+use super::listing::{self, SNAPSHOTS, SnapshotListing, snapshot_name};
+use super::reader::{Chunks, SnapshotReader, unreadable};
 use super::receiver::SnapshotReceiver;
 use super::writer::SnapshotWriter;
-use crate::disk::{Access, Disk, DiskFile, DiskLock};
+use crate::disk::{Disk, DiskFile, DiskLock};
 use crate::storage::disk_error::DiskError;
-
-/// The folder that the snapshot files are in.
-pub(in crate::storage) const SNAPSHOTS: &str = "snapshots";
-
-const SUFFIX: &str = ".snapshot";
-/// Ends the name of a file that this replica writes.
-pub(super) const NEW_SUFFIX: &str = ".snapshot.new";
-/// Ends the name of a file that comes from a peer.
-pub(super) const PART_SUFFIX: &str = ".snapshot.part";
 
 /// The snapshot files of a data directory. Clones are the same folder, and any thread may use them.
 ///
@@ -123,36 +117,76 @@ impl SnapshotFolder {
     /// If there is no such snapshot, or the disk refuses.
     pub fn bytes(&self, slot: Slot) -> Result<SnapshotBytes, SnapshotError> {
         let (chunks, file) = self.chunks(slot)?;
-        let disk = Arc::clone(&self.disk);
-        Ok(SnapshotBytes { disk, name: name(slot), file, open: chunks.into_file() })
+        let (path, open) = chunks.into_file();
+        Ok(SnapshotBytes { path, file, open })
     }
 
-    /// Removes what an earlier run has left of files that it was making.
-    pub(in crate::storage) fn remove_unfinished(&self) -> Result<(), DiskError> {
-        let listed = self.disk.list(SNAPSHOTS);
-        for name in listed.map_err(DiskError::at(&*self.disk, SNAPSHOTS, "list"))? {
-            let is_unfinished =
-                [NEW_SUFFIX, PART_SUFFIX].iter().any(|it| slot_of(&name, it).is_some());
-            if is_unfinished {
-                let name = format!("{SNAPSHOTS}/{name}");
-                let removed = self.disk.remove(&name);
-                removed.map_err(DiskError::at(&*self.disk, &name, "remove"))?;
+    /// Lists a snapshot that a record in the log names, or the file `base`. So its file is durable, unless
+    /// it is lost.
+    pub(in crate::storage) fn list_named(&self, file: SnapshotFile) {
+        self.state().files.insert(file.slot, file);
+    }
+
+    /// Once the log is read: removes the files that nothing in the log names, and lists the newest of those
+    /// that are older than the first one that is named. `first_named` is its slot.
+    ///
+    /// A file that nothing names was finished, and then the process ended. Its name may not be durable.
+    pub(in crate::storage) fn settle(&self, first_named: Option<Slot>) -> Result<(), DiskError> {
+        let mut slots = SnapshotListing::read(&*self.disk)?.slots;
+        slots.retain(|slot| self.file(*slot).is_none());
+        let mut has_older = false;
+        for slot in slots.into_iter().rev() {
+            let is_older = first_named.is_some_and(|it| slot < it);
+            if is_older
+                && !has_older
+                && let Some(file) = self.sound_file(slot)
+            {
+                has_older = true;
+                self.list_named(file);
+            } else {
+                self.remove(slot);
             }
         }
         Ok(())
     }
 
+    /// The snapshot of the slots up to `slot`, by its end mark.
+    fn sound_file(&self, slot: Slot) -> Option<SnapshotFile> {
+        let chunks = listing::open(&*self.disk, &self.cluster_id, slot).ok()?;
+        chunks.end().ok().map(|end| end.file(slot))
+    }
+
+    /// Removes all snapshots but that of the slots up to `slot`, the one before it, and later ones.
+    pub(in crate::storage) fn remove_older(&self, slot: Slot) {
+        let older: Vec<Slot> = self.state().files.range(..slot).map(|(slot, _)| *slot).collect();
+        let superfluous = older.len().saturating_sub(1);
+        older.into_iter().take(superfluous).for_each(|slot| self.remove(slot));
+    }
+
+    /// Removes a snapshot. If that fails, the next start does it.
+    fn remove(&self, slot: Slot) {
+        let name = snapshot_name(slot);
+        self.state().files.remove(&slot);
+        let removed = self.disk.remove(&name).map_err(DiskError::at(&*self.disk, &name, "remove"));
+        removed.unwrap_or_else(|error| {
+            warn!("a snapshot is not removed now, but by the next start: {}", error.brief());
+        });
+    }
+
+    /// Removes what an earlier run has left of files that it was making.
+    pub(in crate::storage) fn remove_unfinished(&self) -> Result<(), DiskError> {
+        for name in SnapshotListing::read(&*self.disk)?.unfinished {
+            let removed = self.disk.remove(&name);
+            removed.map_err(DiskError::at(&*self.disk, &name, "remove"))?;
+        }
+        Ok(())
+    }
+
     fn chunks(&self, slot: Slot) -> Result<(Chunks, SnapshotFile), SnapshotError> {
-        let name = name(slot);
-        let path = self.disk.path(&name);
-        let missing = SnapshotError::Missing { path, slot };
-        let Some(expected) = self.file(slot) else { return Err(missing) };
-        let file = match self.disk.open(&name, Access::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing),
-            opened => opened.map_err(reader::at(&*self.disk, &name, "open"))?,
-        };
-        let disk = Arc::clone(&self.disk);
-        Ok((Chunks::new(disk, name, file, &self.cluster_id, slot)?, expected))
+        let missing =
+            || SnapshotError::Missing { path: self.disk.path(&snapshot_name(slot)), slot };
+        let expected = self.file(slot).ok_or_else(missing)?;
+        Ok((listing::open(&*self.disk, &self.cluster_id, slot)?, expected))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,7 +200,7 @@ impl SnapshotFolder {
         slot: Slot,
         suffix: &str,
     ) -> Result<(Unfinished, Box<dyn DiskFile>), SnapshotError> {
-        let name = format!("{SNAPSHOTS}/{:020}{suffix}", slot.0);
+        let name = listing::name(slot, suffix);
         if !self.state().being_made.insert(name.clone()) {
             return Err(SnapshotError::BeingMade { path: self.disk.path(&name) });
         }
@@ -185,7 +219,7 @@ impl SnapshotFolder {
         made: SnapshotFile,
     ) -> Result<SnapshotFile, SnapshotError> {
         let _alone = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = name(made.slot);
+        let name = snapshot_name(made.slot);
         match self.file(made.slot) {
             Some(there) if there == made => return Ok(made),
             Some(_) => {
@@ -206,18 +240,6 @@ impl SnapshotFolder {
         self.state().files.insert(made.slot, made);
         Ok(made)
     }
-}
-
-/// The name of the snapshot of the slots up to `slot`: `snapshots/00000000000000000042.snapshot`.
-pub(super) fn name(slot: Slot) -> String {
-    format!("{SNAPSHOTS}/{:020}{SUFFIX}", slot.0)
-}
-
-/// The slot of the file with this name in the folder of the snapshots.
-pub(super) fn slot_of(name: &str, suffix: &str) -> Option<Slot> {
-    let digits = name.strip_suffix(suffix)?;
-    let slot: u64 = digits.parse().ok()?;
-    (format!("{slot:020}") == digits).then_some(Slot(slot))
 }
 
 /// A file that is being made. If it does not take its place, it is removed.
@@ -249,8 +271,7 @@ impl Drop for Unfinished {
 /// The bytes of a snapshot file, for a peer, which checks them itself.
 #[derive(Debug)]
 pub struct SnapshotBytes {
-    disk: Arc<dyn Disk>,
-    name: String,
+    path: PathBuf,
     file: SnapshotFile,
     open: Box<dyn DiskFile>,
 }
@@ -274,7 +295,7 @@ impl SnapshotBytes {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         if count > 0 {
             let read = self.open.read_at(&mut buffer[..count], offset);
-            read.map_err(reader::at(&*self.disk, &self.name, "read"))?;
+            read.map_err(unreadable(&self.path, "read"))?;
         }
         Ok(count)
     }

@@ -21,6 +21,7 @@
 //! same file. The last chunk is the end mark. Its content is the length of everything before it, and the
 //! XXH3 of everything before it, 8 bytes each. A file without its end mark was cut off.
 
+use serde::{Deserialize, Serialize};
 use synod_model::Slot;
 use synod_wire::ClusterId;
 use twox_hash::XxHash3_64;
@@ -45,7 +46,7 @@ const END_CONTENT: usize = 16;
 pub(super) const END_BYTES: usize = AROUND_CONTENT + END_CONTENT;
 
 /// A snapshot file, as a record in the log names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotFile {
     /// The last slot that the snapshot includes.
     pub slot: Slot,

@@ -1,7 +1,7 @@
 //! Reading a snapshot file: chunk by chunk, each of them checked before anything of it is used.
 
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use synod_model::{Slot, SnapshotHandle};
 use synod_wire::ClusterId;
@@ -12,7 +12,7 @@ use super::format::{
     self, AROUND_CONTENT, BEFORE_CONTENT, END_BYTES, End, HANDLE_BYTES_MAX, HEADER_BYTES, Kind,
     SnapshotFile, WholeChecksum,
 };
-use crate::disk::{Disk, DiskFile};
+use crate::disk::DiskFile;
 use crate::storage::disk_error::DiskError;
 
 /// Reads the application's bytes of a snapshot, with one chunk in memory.
@@ -56,8 +56,7 @@ impl Read for SnapshotReader {
 /// The chunks of a file, one after the other.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    disk: Arc<dyn Disk>,
-    name: String,
+    path: PathBuf,
     file: Box<dyn DiskFile>,
     length_bytes: u64,
     slot: Slot,
@@ -75,16 +74,14 @@ pub(super) struct Chunks {
 impl Chunks {
     /// The chunks of the snapshot of `slot`, whose header is checked.
     pub(super) fn new(
-        disk: Arc<dyn Disk>,
-        name: String,
+        path: PathBuf,
         file: Box<dyn DiskFile>,
         cluster_id: &ClusterId,
         slot: Slot,
     ) -> Result<Self, SnapshotError> {
-        let length_bytes = file.length_bytes().map_err(at(&*disk, &name, "read"))?;
+        let length_bytes = file.length_bytes().map_err(unreadable(&path, "read"))?;
         let mut chunks = Self {
-            disk,
-            name,
+            path,
             file,
             length_bytes,
             slot,
@@ -225,15 +222,15 @@ impl Chunks {
         if (buffer.len() as u64) > left {
             return Err(self.flawed(self.length_bytes, SnapshotFlaw::CutOff));
         }
-        self.file.read_at(buffer, offset).map_err(at(&*self.disk, &self.name, "read"))
+        self.file.read_at(buffer, offset).map_err(unreadable(&self.path, "read"))
     }
 
     pub(super) fn flawed(&self, offset: u64, flaw: SnapshotFlaw) -> SnapshotError {
-        SnapshotError::Damaged { path: self.disk.path(&self.name), offset, flaw }
+        SnapshotError::Damaged { path: self.path.clone(), offset, flaw }
     }
 
-    pub(super) fn into_file(self) -> Box<dyn DiskFile> {
-        self.file
+    pub(super) fn into_file(self) -> (PathBuf, Box<dyn DiskFile>) {
+        (self.path, self.file)
     }
 }
 
@@ -255,12 +252,10 @@ impl Read for HandleBytes<'_> {
     }
 }
 
-/// For `map_err`: reading the file `name` has failed.
-pub(super) fn at(
-    disk: &dyn Disk,
-    name: &str,
+/// For `map_err`: reading the file has failed.
+pub(super) fn unreadable(
+    path: &Path,
     doing: &'static str,
 ) -> impl FnOnce(io::Error) -> SnapshotError {
-    let error = DiskError::at(disk, name, doing);
-    move |cause| SnapshotError::Read(error(cause))
+    move |error| SnapshotError::Read(DiskError { doing, path: path.to_owned(), error })
 }

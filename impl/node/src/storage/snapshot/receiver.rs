@@ -5,8 +5,9 @@ use std::sync::Arc;
 use synod_model::SnapshotHandle;
 
 use super::error::SnapshotError;
-use super::folder::{PART_SUFFIX, SnapshotFolder, Unfinished};
+use super::folder::{SnapshotFolder, Unfinished};
 use super::format::SnapshotFile;
+use super::listing::PART_SUFFIX;
 use super::reader::Chunks;
 use super::writer::SYNC_BYTES;
 use crate::disk::{Access, DiskFile};
@@ -107,8 +108,7 @@ impl SnapshotReceiver {
         let cluster_id = &self.unfinished.folder().cluster_id;
         let file = disk.open(name, Access::Read);
         let file = file.map_err(|error| self.unfinished.error("open", error))?;
-        let (disk, name) = (Arc::clone(disk), name.clone());
-        let mut chunks = Chunks::new(disk, name, file, cluster_id, self.expected.slot)?;
+        let mut chunks = Chunks::new(disk.path(name), file, cluster_id, self.expected.slot)?;
         chunks.check_end(self.expected)?;
         let handle = chunks.handle()?;
         chunks.skip_to_end()?;

@@ -6,10 +6,11 @@ use synod_model::{Slot, SnapshotHandle};
 use synod_wire::codec;
 
 use super::error::SnapshotError;
-use super::folder::{NEW_SUFFIX, SnapshotFolder, Unfinished};
+use super::folder::{SnapshotFolder, Unfinished};
 use super::format::{
     self, BEFORE_CONTENT, CHUNK_BYTES_MAX, End, HANDLE_BYTES_MAX, Kind, SnapshotFile, WholeChecksum,
 };
+use super::listing::NEW_SUFFIX;
 use crate::disk::DiskFile;
 
 /// How often a file is synced that is being made. 8 MiB: one sync of all of it would delay the syncs of

@@ -6,34 +6,15 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{
-    Configuration, ConfigurationId, Entry, Limits, Opening, PrefixHashes, ReplicaId, RequestTable,
-    Run, Slot, SnapshotHandle,
-};
+use synod_model::{Slot, SnapshotHandle};
 
-use super::fixtures::{check, hex, new_disk, new_replica, open};
+use super::fixtures::{check, handle, hex, new_disk, new_replica, open};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{
     DataDirectory, SnapshotError, SnapshotFile, SnapshotFlaw, SnapshotFolder, SnapshotReceiver,
 };
 
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// A handle whose table has `sessions` sessions.
-fn handle(slot: u64, sessions: u64) -> SnapshotHandle {
-    let mut table = RequestTable::default();
-    for count in 0..sessions {
-        let opening = Opening { origin: ReplicaId(1), run: Run(7), count };
-        table.deliver::<()>(Slot(count + 1), &Entry::Open(opening), &Limits::default());
-    }
-    SnapshotHandle {
-        slot: Slot(slot),
-        configuration: Configuration::new(ConfigurationId(1), vec![ReplicaId(1)])
-            .expect("a member"),
-        hashes: PrefixHashes::default(),
-        table: Arc::new(table),
-    }
-}
 
 /// Bytes of an application.
 fn state(length: usize) -> Vec<u8> {
