@@ -66,6 +66,15 @@ pub struct Bounds {
     /// The replicas whose disks may do that [default: all]
     #[arg(long, value_name = "REPLICAS")]
     pub may_roll_back: Option<ReplicaSet>,
+    /// How many snapshots may be made in all [default: 0]
+    #[arg(long, value_name = "N")]
+    pub snapshots: Option<Count<0, 100>>,
+    /// The replicas that may make them [default: all]
+    #[arg(long, value_name = "REPLICAS")]
+    pub may_snapshot: Option<ReplicaSet>,
+    /// The replicas that may install snapshots [default: all]
+    #[arg(long, value_name = "REPLICAS")]
+    pub may_install: Option<ReplicaSet>,
     /// How many disks may stop answering for good [default: 0]
     #[arg(long, value_name = "N")]
     pub hangs: Option<Count<0, 5>>,

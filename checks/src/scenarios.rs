@@ -13,6 +13,7 @@ mod forming;
 mod histories;
 mod larger;
 mod reads;
+mod snapshots;
 
 use std::fmt;
 
@@ -105,6 +106,15 @@ pub const TABLE: &[ScenarioRow] = &[
     agreement::TAIL,
     agreement::TAIL_BYTES,
     agreement::ROOM,
+    snapshots::CUT_LOG,
+    snapshots::CUT_CANDIDATE,
+    snapshots::TWO_SNAPSHOTS,
+    snapshots::LATE_ACCEPT,
+    snapshots::INSTALLING,
+    snapshots::SNAPSHOT_RETRY,
+    snapshots::SNAPSHOT_READ,
+    snapshots::CUT_AND_CRASHED,
+    snapshots::SNAPSHOT_OVERTAKES,
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,

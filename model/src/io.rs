@@ -112,6 +112,9 @@ pub enum Input<V> {
         /// The handle.
         handle: Arc<SnapshotHandle>,
     },
+    /// The snapshot that was to be fetched ([`Output::fetch`]) does not come: nobody who has it can be
+    /// reached. The core asks anew.
+    NotFetched,
     /// A peer's snapshot has come, and is durable here. It may be any that this peer ever had.
     Install {
         /// The peer.
@@ -158,8 +161,8 @@ pub struct Output<V> {
     /// What is found to be lost on the disk of this replica, or of a peer.
     pub forgotten: Vec<Forgotten>,
     /// The snapshot up to this slot, or a later one, is to be fetched from this peer, or from another one.
-    /// When it is durable here, the core is to be told: [`Input::Install`]. A snapshot that is on its way
-    /// and makes progress will do as well.
+    /// When it is durable here, the core is to be told: [`Input::Install`]; or [`Input::NotFetched`], if
+    /// that is given up. A snapshot that is on its way already and makes progress will do as well.
     pub fetch: Option<(ReplicaId, Slot)>,
     /// The application is to be given the snapshot up to this slot: after all that was delivered in steps
     /// before, and ahead of what is delivered in this one. It has applied everything up to there then

@@ -18,15 +18,15 @@ use crate::entry::{Entry, Value};
 use crate::io::{Delivered, Output};
 use crate::limits::Limits;
 use crate::numbers::{SequenceNumber, Slot};
-use crate::prefix::{EntryDigest, PrefixHashes};
+use crate::prefix::{EntryDigest, PrefixHash, PrefixHashes};
 use crate::sessions::RequestTable;
 use crate::snapshot::SnapshotHandle;
 
 /// The committed part of one replica's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Learner<V> {
-    /// The first slot that the log on disk still has.
-    log_starts_at: Slot,
+    /// The last slot that the log on disk does not have any more, and the running hash up to there.
+    cut_at: (Slot, PrefixHash),
     watermark: Slot,
     /// The running hash up to there, and before.
     hashes: PrefixHashes,
@@ -76,7 +76,7 @@ impl<V: Value> Learner<V> {
     pub(crate) fn new(snapshot: &SnapshotHandle, applied: Slot) -> Self {
         let SnapshotHandle { slot, hashes, table, configuration: _ } = snapshot;
         Self {
-            log_starts_at: slot.next(),
+            cut_at: (*slot, snapshot.hash()),
             watermark: *slot,
             hashes: hashes.clone(),
             durable: *slot,
@@ -108,13 +108,14 @@ impl<V: Value> Learner<V> {
         self.applied
     }
 
+    /// The first slot that the log on disk still has.
     pub(crate) fn log_starts_at(&self) -> Slot {
-        self.log_starts_at
+        self.cut_at.0.next()
     }
 
     /// The first slot that this replica still has, in memory or on the disk.
     pub(crate) fn has_from(&self) -> Slot {
-        self.log_starts_at.min(self.tail_starts_at())
+        self.log_starts_at().min(self.tail_starts_at())
     }
 
     pub(crate) fn table(&self) -> &RequestTable {
@@ -245,14 +246,19 @@ impl<V: Value> Learner<V> {
         Some(SnapshotHandle { slot, configuration: configuration.clone(), hashes, table })
     }
 
-    /// The log on disk has nothing up to `slot` any more, which is committed: there is a snapshot.
-    pub(crate) fn cut(&mut self, slot: Slot) {
-        self.log_starts_at = self.log_starts_at.max(slot.next());
+    /// The log on disk has nothing any more of what is in this snapshot, and committed here.
+    pub(crate) fn cut(&mut self, snapshot: &SnapshotHandle) {
+        self.cut_at = (snapshot.slot, snapshot.hash());
+    }
+
+    /// The last slot up to `slot` whose hash is remembered, and up to which nothing has to be read from the
+    /// disk to compute the hashes after it. The log has all slots behind it.
+    pub(crate) fn checkpoint(&self, slot: Slot, limits: &Limits) -> (Slot, PrefixHash) {
+        self.hashes.checkpoint(slot, limits).max(self.cut_at)
     }
 
     /// Forgets what is in memory up to `slot`, as after a start from that snapshot.
     pub(crate) fn forget_through(&mut self, slot: Slot) {
-        self.cut(slot);
         while self.tail_starts_at() <= slot && self.tail.pop_front_if(|_| true).is_some() {}
     }
 

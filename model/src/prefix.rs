@@ -132,6 +132,19 @@ impl PrefixHashes {
         self.recent.back().copied().unwrap_or_default()
     }
 
+    /// Whether these can be the hashes of a prefix up to `slot`.
+    pub(crate) fn are_up_to(&self, slot: Slot, limits: &Limits) -> bool {
+        if slot == Slot::ZERO {
+            return *self == Self::default();
+        }
+        let checkpoints = slot.0 / checkpoint_slots(limits) + 1;
+        self.through == slot
+            && slot <= Slot::MAX
+            && !self.recent.is_empty()
+            && self.recent.len() as u64 <= slot.0 + 1
+            && self.checkpoints.len() as u64 == checkpoints
+    }
+
     /// The prefix is one entry longer.
     pub(crate) fn push(&mut self, digest: EntryDigest, limits: &Limits) {
         let hash = self.hash().after_digest(digest);

@@ -301,7 +301,10 @@ impl<V: Clone + Eq> Fold<V> {
             Content::Promised(s) if *s > self.promised => (*s, watermark.next(), &[]),
             Content::Forgotten(_) => (SequenceNumber::NONE, watermark.next(), &[]),
             Content::Snapshot { handle, promised } if *promised >= self.promised => {
-                self.check_snapshot(handle, watermark, hash)?;
+                let slot = handle.slot;
+                if slot > watermark || (slot == watermark && hash != handle.hash()) {
+                    return Err(RecordError::BadSnapshot { slot });
+                }
                 (*promised, watermark.next(), &[])
             }
             Content::Accepted { s, first, entries }
@@ -364,23 +367,6 @@ impl<V: Clone + Eq> Fold<V> {
         }
         self.watermark = watermark;
         self.hash = hash;
-        Ok(())
-    }
-
-    /// Whether the record of a snapshot, with this watermark and hash, goes with what is committed. A
-    /// snapshot that was installed takes the place of slots that the log does not have; one of the replica's
-    /// own does not.
-    fn check_snapshot(
-        &self,
-        handle: &SnapshotHandle,
-        watermark: Slot,
-        hash: PrefixHash,
-    ) -> Result<(), RecordError> {
-        let slot = handle.slot;
-        let is_installed = slot > self.watermark;
-        if slot > watermark || (is_installed && (watermark, hash) != (slot, handle.hash())) {
-            return Err(RecordError::BadSnapshot { slot });
-        }
         Ok(())
     }
 

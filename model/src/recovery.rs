@@ -59,6 +59,9 @@ impl<V: Value> Recovery<V> {
     ) -> Result<Self, RecordError> {
         let Base { snapshot, fold } = &base;
         let slot = snapshot.slot;
+        if !snapshot.is_possible(constants.limits()) {
+            return Err(RecordError::BadSnapshot { slot });
+        }
         if fold.watermark < slot {
             return Err(RecordError::Backwards { watermark: fold.watermark });
         }
@@ -116,8 +119,10 @@ impl<V: Value> Recovery<V> {
         if slot > self.learner.watermark() && self.learner.install(snapshot) {
             out.restore = Some(slot);
         }
+        self.learner.cut(snapshot);
         self.deliver(out)?;
         self.learner.forget_through(slot);
+        self.learner.snapshot_is_durable(slot);
         Ok(())
     }
 

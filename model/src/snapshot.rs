@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::limits::Limits;
 use crate::numbers::Slot;
 use crate::prefix::{PrefixHash, PrefixHashes};
 use crate::sessions::RequestTable;
@@ -46,6 +47,11 @@ impl SnapshotHandle {
         Self { slot: Slot::ZERO, configuration, hashes, table }
     }
 
+    /// Whether a replica can have made it. What it says of the log may be wrong all the same.
+    pub(crate) fn is_possible(&self, limits: &Limits) -> bool {
+        self.hashes.are_up_to(self.slot, limits)
+    }
+
     /// The running hash of all that the snapshot stands for.
     #[must_use]
     pub fn hash(&self) -> PrefixHash {
@@ -59,7 +65,7 @@ impl SnapshotHandle {
     pub(crate) fn after<V: crate::entry::Value>(
         mut self,
         entry: &crate::entry::Entry<V>,
-        limits: &crate::limits::Limits,
+        limits: &Limits,
     ) -> Self {
         self.slot = self.slot.next();
         self.hashes.push(crate::prefix::EntryDigest::of(entry), limits);

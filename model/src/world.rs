@@ -60,6 +60,7 @@ mod property;
 #[cfg(test)]
 mod reduction_tests;
 mod scenario;
+pub(crate) mod snapshots;
 mod state;
 mod step;
 mod transition;

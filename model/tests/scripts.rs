@@ -40,6 +40,7 @@ macro_rules! scripts {
 
 scripts! {
     acknowledged_when_durable,
+    candidate_behind_a_cut_log,
     candidate_catches_up,
     candidate_is_not_answered,
     candidate_learns_of_a_commit,
@@ -56,6 +57,8 @@ scripts! {
     coordinator_without_answers,
     crash_before_accept_is_synced,
     crash_before_promise_is_synced,
+    crash_while_installing,
+    cut_log,
     dead_coordinators_value,
     finished_in_portions,
     flow_control,
@@ -66,6 +69,7 @@ scripts! {
     full_queue,
     gap_gets_a_no_op,
     given_up_frees_its_place,
+    late_accept_below_a_snapshot,
     late_accept_of_an_old_coordinator,
     left_over,
     lost_messages,
@@ -76,6 +80,7 @@ scripts! {
     read_of_a_former_run,
     reads,
     repeated_and_reordered,
+    request_in_a_snapshot,
     requests_overtake,
     retry_at_a_lagging_replica,
     retry_elsewhere,
@@ -221,6 +226,18 @@ enum Command {
     },
     /// A replica begins a new run from its disk.
     Restart(usize),
+    /// The application of a replica asks for a handle, for a snapshot of all that it was given.
+    Handle(usize),
+    /// The snapshot of the oldest handle of a replica is durable, and the handle is given back.
+    Snapshot(usize),
+    /// A replica gets the snapshot that it wants to fetch.
+    Fetch(usize),
+    /// A replica gets a snapshot, counted from 0 in the order in which they were made.
+    Install {
+        at: usize,
+        #[arg(key)]
+        snapshot: usize,
+    },
     /// A replica repeats all messages that are not answered.
     Resend(#[arg(optional)] Vec<usize>),
     /// A coordinator asks whether it is still obeyed.
@@ -344,6 +361,10 @@ impl goldenscript::Runner for Story {
                 cluster.restart(*at);
                 cluster.reconnect(*at);
             }
+            Command::Handle(at) => cluster.ask_for_handle(*at),
+            Command::Snapshot(at) => cluster.snapshot_taken(*at, 0),
+            Command::Fetch(at) => cluster.fetch(*at),
+            Command::Install { at, snapshot } => cluster.install(*at, *snapshot),
             Command::Resend(at) => each(cluster, at, &Input::Resend),
             Command::Heartbeat(at) => cluster.step(*at, Input::Heartbeat),
             Command::Full { from, to } => {

@@ -153,3 +153,57 @@ fn records_up_to_the_snapshot_may_be_cut() {
         assert_eq!(content.may_be_cut(Slot(3)), is_cut, "{content:?}");
     }
 }
+
+/// The hash of the entries before a portion is computed from those at the last checkpoint. The log may begin
+/// behind it.
+#[test]
+fn a_portion_from_the_disk_needs_no_slot_that_was_cut() {
+    let limits = Limits { frame_entries_max: 4, ..short_tail() };
+    let mut it = Subject::coordinator(limits);
+    it.commit((1..=6).map(|number| request(number, 1)));
+    let handle = it.handle();
+    it.commit((7..=11).map(|number| request(number, 1)));
+    it.step(Input::SnapshotTaken { handle: Arc::clone(&handle) });
+    ask(&mut it, 8);
+    let serve = it.out.serve.first().expect("a portion from the disk");
+    assert_eq!((serve.checkpoint, serve.reads().first), ((Slot(6), handle.hash()), Slot(7)));
+    assert_eq!(serve.slots.last, Slot(8), "up to the next checkpoint");
+    it.step(Input::Served { peer: OTHERS[0] });
+    let serve = it.out.serve.first().expect("a portion from the disk");
+    assert_eq!((serve.checkpoint.0, serve.slots.first), (Slot(8), Slot(9)));
+}
+
+#[test]
+fn what_is_cut_while_it_is_served_is_offered() {
+    let mut it = with(3, short_tail());
+    let handle = it.handle();
+    it.commit([request(4, 1)]);
+    ask(&mut it, 1);
+    assert_eq!((offered(&it), it.out.serve.len()), (None, 1));
+    it.step(Input::SnapshotTaken { handle });
+    it.step(Input::Served { peer: OTHERS[0] });
+    assert_eq!((offered(&it), it.out.serve.len()), (Some(Slot(3)), 0));
+}
+
+#[test]
+fn a_snapshot_that_does_not_come_is_asked_for_again() {
+    let mut it = Subject::follower(Limits::default());
+    it.receive(OTHERS[0], Message::Offer { slot: Slot(5) });
+    let asks = |it: &Subject| it.sent().filter(|it| matches!(it, Message::Ask { .. })).count();
+    it.committed(7, [request(7, 1)]);
+    assert_eq!(asks(&it), 0, "it waits for the snapshot");
+    it.step(Input::NotFetched);
+    it.commit_told(7);
+    assert_eq!(asks(&it), 1);
+}
+
+/// Nothing that a peer sends makes a replica panic, or takes it where no log goes.
+#[test]
+fn an_impossible_snapshot_is_not_installed() {
+    let handle = with(3, Limits::default()).handle();
+    for slot in [Slot(4), Slot(2), Slot(u64::MAX)] {
+        let mut it = Subject::follower(Limits::default());
+        install(&mut it, &Arc::new(SnapshotHandle { slot, ..(*handle).clone() }));
+        assert_eq!((it.out.restore, it.status().watermark), (None, Slot::ZERO));
+    }
+}

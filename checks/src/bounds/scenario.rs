@@ -71,6 +71,9 @@ impl Bounds {
             may_lose: all(self.may_lose),
             rollbacks: u8::try_from(self.rollbacks.map_or(0, |it| it.0)).unwrap_or(u8::MAX),
             may_roll_back: all(self.may_roll_back),
+            snapshots: u8::try_from(self.snapshots.map_or(0, |it| it.0)).unwrap_or(u8::MAX),
+            may_snapshot: all(self.may_snapshot),
+            may_install: all(self.may_install),
             hangs: small(self.hangs.map_or(0, |it| it.0)),
             may_hang: all(self.may_hang),
             durable_application: is(self.durable_application),
@@ -102,6 +105,8 @@ impl Bounds {
             ("may-crash", scenario.may_crash),
             ("may-lose", scenario.may_lose),
             ("may-roll-back", scenario.may_roll_back),
+            ("may-snapshot", scenario.may_snapshot),
+            ("may-install", scenario.may_install),
             ("may-hang", scenario.may_hang),
             ("catch-up", scenario.catch_up),
         ];
@@ -123,6 +128,9 @@ impl Bounds {
         }
         if scenario.losses > 0 && !scenario.forming {
             return Err(wrong("losses", "a data directory can be lost only with `forming`"));
+        }
+        if scenario.snapshots > 0 && scenario.rollbacks > 0 {
+            return Err(wrong("snapshots", "not allowed together with `rollbacks`"));
         }
         if scenario.forming && scenario.canvass {
             return Err(wrong("canvass", "not allowed together with `forming`"));
@@ -248,6 +256,9 @@ impl From<&Scenario> for Bounds {
             may_lose,
             rollbacks,
             may_roll_back,
+            snapshots,
+            may_snapshot,
+            may_install,
             hangs,
             may_hang,
             durable_application,
@@ -284,6 +295,9 @@ impl From<&Scenario> for Bounds {
             may_lose: Some(ReplicaSet(*may_lose)),
             rollbacks: Some(Count(u64::from(*rollbacks))),
             may_roll_back: Some(ReplicaSet(*may_roll_back)),
+            snapshots: Some(Count(u64::from(*snapshots))),
+            may_snapshot: Some(ReplicaSet(*may_snapshot)),
+            may_install: Some(ReplicaSet(*may_install)),
             hangs: Some(Count(*hangs as u64)),
             may_hang: Some(ReplicaSet(*may_hang)),
             durable_application: Some(*durable_application),

@@ -16,6 +16,9 @@ pub(super) const AROUND_0: [Replicas; REPLICAS_MAX] = around(0);
 /// r0 and r2 hear r1, but not each other.
 pub(super) const AROUND_1: [Replicas; REPLICAS_MAX] = around(1);
 
+/// r0 and r1 hear r2, but not each other.
+pub(super) const AROUND_2: [Replicas; REPLICAS_MAX] = around(2);
+
 pub(super) const fn around(middle: u16) -> [Replicas; REPLICAS_MAX] {
     let mut hears = [Replicas::of(&[middle]); REPLICAS_MAX];
     hears[middle as usize] = Replicas::ALL;

@@ -138,9 +138,9 @@ impl<V: Value> Common<V> {
         let through = if first < tail_starts_at {
             // What is older than the tail is durable: the tail keeps what is not.
             // The next portion begins at a checkpoint, so that nothing has to be read twice.
-            let hashes = self.learner.hashes();
-            let checkpoint = hashes.checkpoint(Slot(first.0 - 1), self.limits());
-            let most = checkpoint.0.plus(checkpoint_slots(self.limits()));
+            let checkpoint = self.learner.checkpoint(Slot(first.0 - 1), self.limits());
+            let every = checkpoint_slots(self.limits());
+            let most = checkpoint.0.plus(every - checkpoint.0.0 % every);
             let slots = SlotRange { first, last: last.min(most).min(Slot(tail_starts_at.0 - 1)) };
             out.serve.push(Serve { to: peer, slots, checkpoint, log_starts_at, watermark });
             slots.last

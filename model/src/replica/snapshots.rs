@@ -24,7 +24,7 @@ impl<V: Value> Common<V> {
         if slot < self.learner.log_starts_at() || slot > self.watermark() {
             return;
         }
-        self.learner.cut(slot);
+        self.learner.cut(&handle);
         self.write_snapshot(handle, out);
     }
 
@@ -32,6 +32,13 @@ impl<V: Value> Common<V> {
     fn write_snapshot(&mut self, handle: Arc<SnapshotHandle>, out: &mut Output<V>) {
         let promised = self.acceptor.promised();
         self.write(Content::Snapshot { handle, promised }, out);
+    }
+
+    /// The snapshot that was to be fetched does not come.
+    pub(super) fn not_fetched(&mut self) {
+        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_snapshot) {
+            self.forget_asks();
+        }
     }
 
     /// Tells `peer` that what it asks for is in a snapshot only.
@@ -81,6 +88,9 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let slot = handle.slot;
         if slot <= common.watermark() || common.other_histories.contains_key(&from) {
+            return;
+        }
+        if !handle.is_possible(common.limits()) {
             return;
         }
         let compared = handle.hashes.compare(&common.prefix(), common.constants.limits());

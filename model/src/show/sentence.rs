@@ -70,6 +70,15 @@ pub fn sentence(world: &World, state: &ClusterState, action: Action) -> String {
         Action::RollBack { .. } => {
             format!("the disk of r{at} loses what was synced last, and r{at} starts again")
         }
+        Action::Snapshot { slot, .. } => {
+            format!("a snapshot of r{at} up to slot {slot} is durable")
+        }
+        Action::Install { slot, .. } => {
+            format!("a snapshot up to slot {slot} has come to r{at}")
+        }
+        Action::Offer { slot, .. } => {
+            format!("r{at} hears that all up to slot {slot} is in a snapshot")
+        }
         Action::Lose { .. } => format!("{} loses its data directory", directory(local)),
         Action::HangDisk { .. } => format!("r{at}'s disk stops answering"),
         Action::DiskHung { .. } => format!("r{at} is told that its disk makes no progress"),

@@ -103,6 +103,28 @@ pub enum Action {
         /// The replica.
         at: u8,
     },
+    /// A snapshot of a replica's application is durable, and its handle is given back, early or late.
+    Snapshot {
+        /// The replica.
+        at: u8,
+        /// The last slot that the snapshot includes.
+        slot: u8,
+    },
+    /// A snapshot that anybody made is durable at a replica, which installs it.
+    Install {
+        /// The replica.
+        at: u8,
+        /// The last slot that the snapshot includes.
+        slot: u8,
+    },
+    /// A coordinator hears that slots above its watermark are in a snapshot. (What an offer does at other
+    /// replicas is to make them ask.)
+    Offer {
+        /// The coordinator.
+        to: u8,
+        /// The last slot that the snapshot includes.
+        slot: u8,
+    },
 }
 
 impl Action {
@@ -110,7 +132,10 @@ impl Action {
     #[must_use]
     pub fn at(self) -> usize {
         let at = match self {
-            Self::Deliver { to, .. } | Self::Serve { to, .. } | Self::Greet { to, .. } => to,
+            Self::Deliver { to, .. }
+            | Self::Serve { to, .. }
+            | Self::Greet { to, .. }
+            | Self::Offer { to, .. } => to,
             Self::Sync { at, .. }
             | Self::Submit { at, .. }
             | Self::Read { at, .. }
@@ -121,6 +146,8 @@ impl Action {
             | Self::Lose { at }
             | Self::RollBack { at }
             | Self::HangDisk { at }
+            | Self::Snapshot { at, .. }
+            | Self::Install { at, .. }
             | Self::DiskHung { at } => at,
         };
         usize::from(at)
@@ -178,6 +205,7 @@ impl World {
         for (from, _) in self.servers(state, replica) {
             actions.push(Action::Serve { to: small(replica), from: small(from) });
         }
+        self.list_snapshots(replica, state, actions);
         self.list_elections(replica, summary, actions);
         let begins_round = summary.round_is_answered;
         if self.scenario.resend && (!begins_round || self.may_begin_round(summary)) {
@@ -341,7 +369,7 @@ impl World {
 }
 
 /// An index as a byte.
-fn small(index: usize) -> u8 {
+pub(super) fn small(index: usize) -> u8 {
     debug_assert!(index < 256, "models are small");
     u8::try_from(index).unwrap_or(u8::MAX)
 }

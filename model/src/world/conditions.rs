@@ -70,6 +70,7 @@ impl World {
             Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts => {
                 self.keeps_testimonies && is_elected
             }
+            Invariant::SnapshotEqualsLog => self.scenario.snapshots > 0 && is_elected,
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
             }
@@ -124,6 +125,7 @@ impl World {
             | Invariant::NothingDeliveredAgainstMajority
             | Invariant::OnlyLossIsFound
             | Invariant::LossIsFound
+            | Invariant::SnapshotEqualsLog
             | Invariant::NoLostVoteCounts => !state.broken.contains(invariant),
         }
     }
@@ -217,6 +219,13 @@ impl World {
             Witness::LostVoteTakenBack => {
                 self.replicas().any(|it| self.has_taken_a_vote_back(state, it))
             }
+            Witness::BehindCutLog
+            | Witness::CandidateBehindCutLog
+            | Witness::TwoSnapshots
+            | Witness::SnapshotInstalled
+            | Witness::InstalledNotDurable
+            | Witness::LateAcceptBelowSnapshot
+            | Witness::ReadWaitsForSnapshot => self.shows_of_snapshots(witness, state),
             Witness::HungCoordinatorGivesWay => {
                 self.replicas().any(|it| self.local(state, it).has_given_way())
             }
@@ -239,7 +248,7 @@ impl World {
         self.summary(state, replica).role
     }
 
-    /// Whether every committed entry is on a majority of disks. A replica that cannot crash any more has
+    /// Whether every committed entry is on a majority of disks, in the log or in a snapshot. A replica that cannot crash any more has
     /// no disk in the model, and counts as holding the entry. So does a replica that took part and lost
     /// its data directory: no other directory votes in its place.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
@@ -251,6 +260,7 @@ impl World {
                     let LocalState { disk, directory, .. } = &interned.content;
                     disk.is_none()
                         || directory.as_ref().is_some_and(Directory::took_part)
+                        || interned.derived.snapshot_on_disk.0 > place as u64
                         || interned.derived.on_disk.get(place + 1) == Some(&Some(commit.entry))
                 });
                 2 * holders.count() > self.scenario.replicas

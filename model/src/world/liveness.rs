@@ -42,6 +42,7 @@ use super::model::World;
 use super::outcomes::EventKey;
 use super::scenario::{REPLICAS_MAX, Replicas};
 use super::state::ClusterState;
+use crate::numbers::Slot;
 
 /// A run that takes more rounds is stuck. Without failures, it needs an election or two, and catches up
 /// at least one slot in each round.
@@ -156,6 +157,18 @@ impl FairRun<'_> {
         let outcome = self.world.outcome(self.locals[replica], key);
         self.locals[replica] = outcome.local;
         self.in_flight.extend(outcome.sent.iter());
+        if let Some((from, slot)) = outcome.fetch {
+            self.fetch(replica, from, slot);
+        }
+    }
+
+    /// `replica` gets the snapshot of `from` up to `slot`, and installs it.
+    fn fetch(&mut self, replica: usize, from: usize, slot: Slot) {
+        let common = &self.local(from).replica.common;
+        let hash = common.learner.hashes().at(slot, common.limits());
+        if let Some(handle) = hash.and_then(|hash| self.world.handles.find(slot, hash)) {
+            self.happen(replica, EventKey::Install(handle));
+        }
     }
 
     fn sync_all(&mut self) {

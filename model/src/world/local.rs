@@ -98,6 +98,8 @@ pub(crate) struct Summary {
     pub(crate) held_for_good: [SequenceNumber; SLOTS_MAX + 1],
     /// For each slot, the entry on the disk.
     pub(crate) on_disk: [Option<EntryId>; SLOTS_MAX + 1],
+    /// Everything up to this slot is in a snapshot of which the disk has a record.
+    pub(crate) snapshot_on_disk: Slot,
     /// Of a coordinator: the slot after the open ones, those that it must finish, and what waits.
     pub(crate) next_slot: u64,
     pub(crate) unsynced: usize,
@@ -256,6 +258,7 @@ impl LocalState {
             next_number: replica.next_number(),
             held_for_good,
             on_disk,
+            snapshot_on_disk: self.disk.as_ref().map_or(Slot::ZERO, |it| it.snapshot.slot),
             next_slot,
             unsynced: self.unsynced.len(),
             run: replica.common.run,

@@ -20,6 +20,7 @@ use super::property::{Broken, Witness};
 use super::scenario::{
     MessageKind, OPEN_SESSION, READ, READS_MAX, REPLICAS_MAX, SLOTS_MAX, SUBMISSIONS_MAX, Scenario,
 };
+use super::snapshots::Handles;
 use super::state::{ClusterState, Remaining};
 use super::step::{ReplicaEvent, Stepped, step};
 use crate::configuration::{Configuration, MemberSet};
@@ -46,6 +47,7 @@ pub struct World {
     pub(super) envelopes: Interner<Envelope, Route>,
     pub(super) histories: Interner<History, ()>,
     outcomes: Outcomes,
+    pub(super) handles: Handles,
     /// Whether dead messages stay in flight: the plain model, with which tests compare the reduction.
     pub(super) keeps_dead: bool,
     /// Whether a replica keeps its disk when it cannot crash any more: in the plain model, and in
@@ -64,7 +66,6 @@ pub struct World {
 }
 
 /// What the conditions remember from the states that were checked so far.
-#[derive(Default)]
 pub(super) struct Checked {
     /// The witnesses that were found already.
     pub(super) found: [AtomicBool; Witness::ALL.len()],
@@ -74,6 +75,17 @@ pub(super) struct Checked {
     pub(super) sampled: AtomicU64,
     /// Digests of local states from which no canvass ousts a coordinator.
     pub(super) undisturbed: DigestSet,
+}
+
+impl Default for Checked {
+    fn default() -> Self {
+        Self {
+            found: std::array::from_fn(|_| AtomicBool::new(false)),
+            ends_well: DigestSet::default(),
+            sampled: AtomicU64::new(0),
+            undisturbed: DigestSet::default(),
+        }
+    }
 }
 
 impl World {
@@ -90,6 +102,10 @@ impl World {
         assert!(scenario.submissions.len() <= SUBMISSIONS_MAX, "at most 6 submissions");
         assert!(scenario.reads.len() <= READS_MAX, "at most 8 reads");
         assert!(scenario.forming || scenario.losses == 0, "what is lost must form first");
+        assert!(
+            scenario.snapshots == 0 || scenario.rollbacks == 0,
+            "no snapshot of another history"
+        );
         assert!(!(scenario.forming && scenario.canvass), "no canvass where a cluster forms");
         let members = (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()).map(ReplicaId);
         let configuration = Configuration::new(ConfigurationId(1), members.collect());
@@ -116,6 +132,7 @@ impl World {
             envelopes: Interner::default(),
             histories: Interner::default(),
             outcomes: Outcomes::default(),
+            handles: Handles::default(),
             keeps_dead,
             keeps_disks,
             keeps_asks: false,
@@ -247,15 +264,21 @@ impl World {
         state
     }
 
-    /// The first local state of a replica.
-    pub(super) fn first_local(&self, me: usize) -> LocalState {
-        let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
+    /// The disk of a replica that has never written anything.
+    pub(super) fn first_base(&self) -> Base<u8> {
         let mut base = Base::new(self.constants.first_configuration().clone());
         // The session that is open from the start.
         let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
         let table = &mut Arc::make_mut(&mut base.snapshot).table;
         let limits = self.constants.limits();
         Arc::make_mut(table).deliver(Slot(OPEN_SESSION.0), &open, limits);
+        base
+    }
+
+    /// The first local state of a replica.
+    pub(super) fn first_local(&self, me: usize) -> LocalState {
+        let me = ReplicaId(u16::try_from(me).unwrap_or(u16::MAX));
+        let base = self.first_base();
         let mut out = Output::default();
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
@@ -297,7 +320,7 @@ impl World {
             let before = &self.locals.get(local).content;
             let event = self.event(before, key);
             let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
-            let Stepped { mut local, mut sent, effects } =
+            let Stepped { mut local, mut sent, effects, fetch } =
                 step(&self.constants, before, event, &entry_id);
             if !self.keeps_asks {
                 // It matters only to asks, and the world serves unasked.
@@ -323,7 +346,7 @@ impl World {
             let sent = kept.into_iter().chain(lost);
             let sent = sent.map(|it| self.envelopes.intern(it, Envelope::route)).collect();
             let effects = (!effects.is_empty()).then(|| effects.into());
-            Outcome { local, sent, kept: kept_count, effects }
+            Outcome { local, sent, kept: kept_count, fetch, effects }
         })
     }
 
@@ -361,6 +384,18 @@ impl World {
                 ReplicaEvent::Lose(self.first_local(usize::from(local.me().0)).into())
             }
             EventKey::RollBack => ReplicaEvent::RollBack,
+            EventKey::Snapshot(id) => {
+                let handle = Arc::clone(self.handles.get(id));
+                ReplicaEvent::Input(Input::SnapshotTaken { handle })
+            }
+            EventKey::Install(id) => {
+                let handle = Arc::clone(self.handles.get(id));
+                ReplicaEvent::Input(Input::Install { from: other_than(local.me()), handle })
+            }
+            EventKey::Offer(slot) => {
+                let (from, message) = (other_than(local.me()), Message::Offer { slot });
+                ReplicaEvent::Input(Input::Receive { from, message })
+            }
             EventKey::Serve { entry, from, shares_prefix } => {
                 let first = local.replica.common.learner.watermark().next();
                 let mine = local.replica.common.learner.hashes().hash();
@@ -389,6 +424,11 @@ impl World {
     fn intern_local(&self, local: LocalState) -> Id {
         self.locals.intern(local, |local, _| local.summary(|entry| self.entry_id(entry)))
     }
+}
+
+/// Some other replica. (Which one does not matter: all of them have the same history.)
+fn other_than(me: ReplicaId) -> ReplicaId {
+    ReplicaId(u16::from(me.0 == 0))
 }
 
 /// Whether a message of this kind asks for committed slots, brings them, or makes its recipient ask.

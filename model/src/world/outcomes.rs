@@ -13,6 +13,7 @@ use super::directory::DirectoryName;
 use super::history::Effects;
 use super::intern::Id;
 use super::local::EntryId;
+use crate::numbers::Slot;
 
 /// The name of an event at a replica. Messages and entries are named by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub(super) enum EventKey {
     RollBack,
     HangDisk,
     DiskHung,
+    /// The snapshot with this handle.
+    Snapshot(Id),
+    Install(Id),
+    Offer(Slot),
 }
 
 /// The outcome of an event at a local state.
@@ -51,6 +56,8 @@ pub(super) struct Outcome {
     pub(super) sent: Box<[Id]>,
     /// How many of them the network keeps.
     pub(super) kept: usize,
+    /// The replica from which a snapshot is to be fetched, and the last slot of that snapshot.
+    pub(super) fetch: Option<(usize, Slot)>,
     /// What the step adds to history; `None` for most steps.
     pub(super) effects: Option<Box<Effects>>,
 }
@@ -122,6 +129,9 @@ impl EventKey {
             Self::RollBack => of(12, 0),
             Self::HangDisk => of(13, 0),
             Self::DiskHung => of(14, 0),
+            Self::Snapshot(id) => of(15, id),
+            Self::Install(id) => of(15, 1 << 26 | id),
+            Self::Offer(Slot(slot)) => of(15, 2 << 26 | u32::try_from(slot).unwrap_or(u32::MAX)),
         }
     }
 }

@@ -100,6 +100,7 @@ properties! {
         OnlyLossIsFound = "only a disk that has lost something is found to have",
         LossIsFound = "a replica that is reminded at its start of what its disk has lost stops",
         NoLostVoteCounts = "a vote that is known to be lost does not count",
+        SnapshotEqualsLog = "a snapshot equals the log up to its slot",
     }
 }
 
@@ -138,6 +139,13 @@ properties! {
         HungCoordinatorGivesWay = "a coordinator whose disk hangs gives way",
         LossFound = "a replica finds that its disk has lost what it told",
         LostVoteTakenBack = "a vote is taken back because a disk has lost it",
+        BehindCutLog = "a replica lacks what another has in a snapshot only",
+        CandidateBehindCutLog = "a candidate lacks what a promiser has in a snapshot only",
+        TwoSnapshots = "two snapshots of different age are on their way",
+        SnapshotInstalled = "a snapshot is installed",
+        InstalledNotDurable = "a snapshot is installed, and the record of it is not durable",
+        LateAcceptBelowSnapshot = "an accept comes late, below an installed snapshot",
+        ReadWaitsForSnapshot = "a read waits for slots that are in a snapshot",
     }
 }
 

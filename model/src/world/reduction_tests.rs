@@ -140,11 +140,16 @@ fn replicas_that_ask_not(world: &World, state: &ClusterState) -> u128 {
 /// Asserts that what is reached with asks and their answers in flight is also reached when the world
 /// serves committed slots unasked.
 fn check_catch_up(scenario: Scenario) {
+    check_answers(scenario, MessageKind::Committed);
+}
+
+/// The same, where asks are answered by messages of the kind `answer`.
+fn check_answers(scenario: Scenario, answer: MessageKind) {
     let mut plain = World::new(scenario.clone());
     plain.keeps_asks = true;
     let mut answers = 0_usize;
     let (plainly, plain_states) = explore(&plain, replicas_that_ask_not, |state| {
-        answers += usize::from(plain.has_in_flight(state, MessageKind::Committed));
+        answers += usize::from(plain.has_in_flight(state, answer));
     });
     let (reduced, reduced_states) = explore(&World::new(scenario), replicas_that_ask_not, |_| {});
     std::println!("{plain_states} states with asks in flight, {reduced_states} without");
@@ -171,6 +176,24 @@ fn catch_up_of_a_candidate_and_a_crash() {
         hears,
         ..Scenario::new(3, 1, &[1, 3])
     });
+}
+
+/// The coordinator of 3 hears of a snapshot of what the coordinator of 1 has committed without it. (After its
+/// crash, the coordinator of 1 has nothing in memory that is in its snapshot.)
+#[test]
+fn offers_of_a_snapshot() {
+    let hears = [Replicas::of(&[1, 2]), Replicas::of(&[0, 2]), Replicas::of(&[0, 1]), NONE, NONE];
+    let scenario = Scenario {
+        submissions: Vec::from([request(1, &[1])]),
+        hears,
+        snapshots: 1,
+        may_snapshot: Replicas::of(&[1]),
+        may_install: Replicas::of(&[0]),
+        crashes: 1,
+        may_crash: Replicas::of(&[1]),
+        ..Scenario::new(3, 1, &[1, 3])
+    };
+    check_answers(scenario, MessageKind::Offer);
 }
 
 /// Where no disk rolls back, what a reply tells of its sender's prefix changes nothing.
@@ -347,6 +370,22 @@ fn a_lost_directory() {
     let may_lose = Replicas::of(&[0, 2]);
     let scenario = Scenario { submissions, losses: 1, may_lose, ..Scenario::new(3, 1, &[3]) };
     check(Scenario { forming: true, ..scenario });
+}
+
+#[test]
+fn a_snapshot() {
+    let submissions = Vec::from([request(1, &[1]), request(2, &[0])]);
+    check(Scenario {
+        submissions,
+        snapshots: 1,
+        may_snapshot: Replicas::of(&[0, 1]),
+        may_install: Replicas::of(&[0, 2]),
+        catch_up: Replicas::NONE,
+        crashes: 1,
+        may_crash: Replicas::of(&[2]),
+        hears: [Replicas::of(&[2]), Replicas::of(&[2]), Replicas::ALL, NONE, NONE],
+        ..Scenario::new(3, 1, &[1, 3])
+    });
 }
 
 #[test]

@@ -273,6 +273,12 @@ pub struct Scenario {
     pub rollbacks: u8,
     /// The replicas whose disks may do that.
     pub may_roll_back: Replicas,
+    /// How many snapshots may be made in all.
+    pub snapshots: u8,
+    /// The replicas that may make them.
+    pub may_snapshot: Replicas,
+    /// The replicas that may install snapshots.
+    pub may_install: Replicas,
     /// How many disks may stop answering, for good.
     pub hangs: usize,
     /// The replicas whose disks may.
@@ -321,6 +327,9 @@ impl Scenario {
             may_lose: Replicas::ALL,
             rollbacks: 0,
             may_roll_back: Replicas::ALL,
+            snapshots: 0,
+            may_snapshot: Replicas::ALL,
+            may_install: Replicas::ALL,
             hangs: 0,
             may_hang: Replicas::ALL,
             durable_application: false,
@@ -354,6 +363,7 @@ impl Scenario {
             ModelProperty::Invariant(
                 Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts,
             ) => self.reminds(),
+            ModelProperty::Invariant(Invariant::SnapshotEqualsLog) => self.snapshots > 0,
             ModelProperty::Invariant(
                 Invariant::CommittedWasSubmitted
                 | Invariant::DeliveryInOrder

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::intern::Id;
 use super::property::Broken;
 use super::scenario::{REPLICAS_MAX, SUBMISSIONS_MAX};
+use super::snapshots::SnapshotsMade;
 
 /// A state of the model of a cluster.
 ///
@@ -28,6 +29,7 @@ pub struct ClusterState {
 pub(crate) struct Remaining {
     pub(crate) crashes: u8,
     pub(crate) rollbacks: u8,
+    pub(crate) snapshots: SnapshotsMade,
     /// For each submission, the replicas where it was submitted, one bit for each.
     pub(crate) submitted: [u8; SUBMISSIONS_MAX],
     /// The reads that were asked, one bit for each.

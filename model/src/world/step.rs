@@ -21,7 +21,7 @@ use crate::io::{ClientAnswer, Input, Output, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
 use crate::prefix::PrefixHash;
-use crate::record::{Base, Content};
+use crate::record::{Base, Content, Record};
 use crate::recovery::Recovery;
 use crate::replica::Replica;
 
@@ -54,6 +54,8 @@ pub(crate) struct Stepped {
     pub(crate) local: LocalState,
     pub(crate) sent: Vec<Envelope>,
     pub(crate) effects: Effects,
+    /// The replica from which a snapshot is to be fetched, and the last slot of that snapshot.
+    pub(crate) fetch: Option<(usize, Slot)>,
 }
 
 /// The result of `event` at `before`.
@@ -67,7 +69,7 @@ pub(crate) fn step(
         catch_unwind(AssertUnwindSafe(|| step_or_panic(constants, before, event, entry_id)));
     result.unwrap_or_else(|_| {
         let effects = Effects { broken: Invariant::NoStepPanics.into(), ..Effects::default() };
-        Stepped { local: before.clone(), sent: Vec::new(), effects }
+        Stepped { local: before.clone(), sent: Vec::new(), effects, fetch: None }
     })
 }
 
@@ -112,7 +114,7 @@ fn step_or_panic(
                     }
                 }
                 if let Some(disk) = &mut local.disk
-                    && Arc::make_mut(disk).fold.apply(record.clone()).is_err()
+                    && Arc::make_mut(disk).apply(record.clone()).is_err()
                 {
                     effects.broken.add(Invariant::EveryDiskRecovers);
                 }
@@ -164,9 +166,8 @@ fn step_or_panic(
     local.replica.step(Input::Applied { through }, &mut out);
     // Positions are only compared with one another, so it does not matter where counting starts.
     local.replica.common.unsynced.renumber();
-    local.unsynced.append(&mut out.writes);
-
     observe(before, &local, delivered_before, &out, entry_id, &mut effects);
+    local.unsynced.append(&mut out.writes);
     if let Some(rollback) = &local.rollback {
         observe_losses(&local, rollback, received.as_ref(), &mut effects);
         observe_history(before, &local, received.as_ref(), entry_id, &mut effects);
@@ -174,8 +175,9 @@ fn step_or_panic(
     if !local.replica.common.learner.tail_is_within(constants.limits()) {
         effects.broken.add(Invariant::DurableTailWithinLimits);
     }
+    let fetch = out.fetch.map(|(from, slot)| (usize::from(from.0), slot));
     let sent = envelopes(&local, out, &mut effects.broken);
-    Stepped { local, sent, effects }
+    Stepped { local, sent, effects, fetch }
 }
 
 /// Records whether a replica has rightly stopped, or goes on, for what its disk has lost.
@@ -230,7 +232,7 @@ fn greeted(mut local: LocalState, from: DirectoryName, greeting: Greeting) -> St
     if let Some(directory) = &mut local.directory {
         directory.receive(from, greeting);
     }
-    Stepped { local, sent: Vec::new(), effects: Effects::default() }
+    Stepped { local, sent: Vec::new(), effects: Effects::default(), fetch: None }
 }
 
 /// The replica with a new data directory, and for the rest as `first`.
@@ -241,7 +243,7 @@ fn remade(before: LocalState, first: LocalState, members: &Configuration) -> Ste
     });
     let local = LocalState { disk: before.disk.and(first.disk), directory, ..first };
     let effects = Effects { starts_anew: true, ..Effects::default() };
-    Stepped { local, sent: Vec::new(), effects }
+    Stepped { local, sent: Vec::new(), effects, fetch: None }
 }
 
 fn recover(
@@ -274,21 +276,31 @@ fn observe(
     if !out.contradictions.is_empty() {
         effects.broken.add(Invariant::NoPeerContradicts);
     }
-    // Delivery continues slot by slot, from where the application stopped.
+    // Delivery continues slot by slot, from where the application stopped, or behind a snapshot that goes
+    // further.
     let mut next = delivered_before.next();
+    if let Some(slot) = out.restore {
+        if slot < next {
+            effects.broken.add(Invariant::DeliveryInOrder);
+        }
+        next = slot.next();
+    }
     for delivered in &out.delivered {
         if delivered.slot != next {
             effects.broken.add(Invariant::DeliveryInOrder);
         }
         next = delivered.slot.next();
     }
-    if next <= after.replica.common.learner.watermark() {
+    let watermark = |local: &LocalState| local.replica.common.learner.watermark();
+    let goes_back = !crashed && watermark(after) < watermark(before);
+    if next <= watermark(after) || goes_back {
         effects.broken.add(Invariant::DeliveryInOrder);
     }
     // The commits that recovery repeats are in history already.
     if !crashed {
-        let committed = before.replica.common.learner.watermark().next().0
-            ..=after.replica.common.learner.watermark().0;
+        // What a snapshot includes is not committed slot by slot.
+        let known = before.replica.common.learner.watermark().max(snapshot_written(out));
+        let committed = known.next().0..=after.replica.common.learner.watermark().0;
         for slot in committed.map(Slot) {
             let delivered = out.delivered.iter().find(|delivered| delivered.slot == slot);
             // If the application had the entry before a crash, it is not delivered again.
@@ -309,6 +321,15 @@ fn observe(
             effects.reads.push((*id, (*slot).min(after.replica.common.learner.applied())));
         }
     }
+}
+
+/// The last slot of the snapshot of which a record is written.
+fn snapshot_written(out: &Output<u8>) -> Slot {
+    let slot = |record: &Record<u8>| match &record.content {
+        Content::Snapshot { handle, .. } => Some(handle.slot),
+        _ => None,
+    };
+    out.writes.iter().filter_map(slot).max().unwrap_or_default()
 }
 
 /// One envelope for each recipient of each message, and one for each answer that the shell reads from

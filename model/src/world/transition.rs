@@ -15,7 +15,7 @@ use super::property::Invariant;
 use super::scenario::{READ, REPLICAS_MAX};
 use super::state::{ClusterState, Remaining};
 use crate::entry::{Entry, Opening};
-use crate::numbers::{ReadId, ReplicaId};
+use crate::numbers::{ReadId, ReplicaId, Slot};
 
 /// An action as an event at one replica.
 struct Cause {
@@ -56,6 +56,12 @@ impl World {
         }
         if self.keeps_testimonies && !matches!(key, EventKey::Serve { .. }) {
             self.check_votes(at, &mut state, outcome);
+        }
+        let watermark = |state: &ClusterState| self.summary(state, at).watermark;
+        if self.scenario.snapshots > 0
+            && (watermark(&state) != watermark(before) || matches!(key, EventKey::Crash))
+        {
+            self.check_snapshot(at, &mut state);
         }
         if !self.keeps_dead {
             self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });
@@ -110,6 +116,14 @@ impl World {
                 remaining.rollbacks -= 1;
                 EventKey::RollBack
             }
+            Action::Snapshot { slot, .. } => {
+                remaining.snapshots.add(slot);
+                EventKey::Snapshot(self.handle(before, Slot(slot.into()))?)
+            }
+            Action::Install { slot, .. } => {
+                EventKey::Install(self.handle(before, Slot(slot.into()))?)
+            }
+            Action::Offer { slot, .. } => EventKey::Offer(Slot(slot.into())),
             Action::HangDisk { .. } => EventKey::HangDisk,
             Action::DiskHung { .. } => EventKey::DiskHung,
         };

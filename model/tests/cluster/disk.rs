@@ -14,8 +14,8 @@ pub(crate) struct Disk {
     durable: usize,
     /// The number of records when the present run began. Positions count from there.
     run_begins: usize,
-    /// The fold of the durable records.
-    fold: Fold<V>,
+    /// What the durable records amount to.
+    folded: Base<V>,
 }
 
 /// The newest record of a slot.
@@ -29,8 +29,8 @@ pub(crate) struct Written {
 
 impl Disk {
     pub(crate) fn new(base: Base<V>) -> Self {
-        let fold = base.fold.clone();
-        Self { base, records: Vec::new(), durable: 0, run_begins: 0, fold }
+        let folded = base.clone();
+        Self { base, records: Vec::new(), durable: 0, run_begins: 0, folded }
     }
 
     pub(crate) fn append(&mut self, record: Record<V>) {
@@ -44,7 +44,7 @@ impl Disk {
     /// Makes the next `count` records durable, and returns the last durable position.
     pub(crate) fn sync(&mut self, count: usize) -> Position {
         for record in &self.records[self.durable..][..count] {
-            self.fold.apply(record.clone()).expect("a replica writes only possible records");
+            self.folded.apply(record.clone()).expect("a replica writes only possible records");
         }
         self.durable += count;
         Position((self.durable - self.run_begins) as u64)
@@ -68,12 +68,18 @@ impl Disk {
         self.records.truncate(self.durable - count);
         self.durable = self.records.len();
         self.run_begins = self.durable;
-        self.fold = self.base_after(self.durable).fold;
+        self.folded = self.base_after(self.durable);
     }
 
     /// The fold of the durable records.
     pub(crate) fn fold(&self) -> &Fold<V> {
-        &self.fold
+        &self.folded.fold
+    }
+
+    /// Whether it has `entry` in `slot`, in the log or in a snapshot.
+    pub(crate) fn has(&self, slot: Slot, entry: &Entry<V>) -> bool {
+        let stored = self.fold().entries.get(&slot);
+        slot <= self.folded.snapshot.slot || stored.is_some_and(|it| it.entry == *entry)
     }
 
     pub(crate) fn records(&self) -> &[Record<V>] {
@@ -84,7 +90,7 @@ impl Disk {
     pub(crate) fn base_after(&self, count: usize) -> Base<V> {
         let mut base = self.base.clone();
         for record in &self.records[..count] {
-            base.fold.apply(record.clone()).expect("a replica writes only possible records");
+            base.apply(record.clone()).expect("a replica writes only possible records");
         }
         base
     }

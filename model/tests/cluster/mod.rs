@@ -25,7 +25,7 @@ use synod_model::{
     Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
     Delivered, ElectRefused, Entry, Forgotten, FrameRoom, Input, Limits, Message, Opening,
     OtherHistory, Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable,
-    Resource, RoleName, Run, Serve, SessionId, Slot, SubmissionId, To,
+    Resource, RoleName, Run, Serve, SessionId, Slot, SnapshotHandle, SubmissionId, To,
 };
 
 use disk::Disk;
@@ -47,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) events: Vec<(ReplicaId, Event)>,
     /// Whether applications apply deliveries at once.
     pub(crate) applies_at_once: bool,
+    /// The snapshots that are durable somewhere, with the replica that made each.
+    pub(crate) snapshots: Vec<(ReplicaId, Arc<SnapshotHandle>)>,
     out: Output<V>,
 }
 
@@ -67,6 +69,10 @@ pub(crate) struct Node {
     pub(crate) submissions: BTreeSet<SubmissionId>,
     /// The reads of this run that are not answered yet.
     pub(crate) reads: BTreeSet<ReadId>,
+    /// The handles that this run has given out, and that were not given back.
+    pub(crate) handles: Vec<Arc<SnapshotHandle>>,
+    /// The peer from which a snapshot is to be fetched, and its last slot.
+    pub(crate) fetch: Option<(ReplicaId, Slot)>,
     /// Whether the network loses all messages from it and to it.
     pub(crate) isolated: bool,
     /// Whether its disk makes nothing durable.
@@ -84,6 +90,8 @@ pub(crate) enum Event {
     Contradiction(Contradiction),
     OtherHistory(OtherHistory),
     Forgotten(Forgotten),
+    /// The application was given the snapshot up to this slot.
+    Restored(Slot),
 }
 
 impl Cluster {
@@ -108,6 +116,8 @@ impl Cluster {
                 delivered: Slot::ZERO,
                 submissions: BTreeSet::new(),
                 reads: BTreeSet::new(),
+                handles: Vec::new(),
+                fetch: None,
                 isolated: false,
                 disk_hangs: false,
             }
@@ -119,6 +129,7 @@ impl Cluster {
             monitor: SafetyMonitor::default(),
             events: Vec::new(),
             applies_at_once: true,
+            snapshots: Vec::new(),
             out: Output::default(),
         };
         for at in 0..cluster.nodes.len() {
@@ -200,6 +211,12 @@ impl Cluster {
                 self.network.send(me, it.to, message);
             }
         }
+        node.fetch = out.fetch.take().or(node.fetch);
+        if let Some(slot) = out.restore.take() {
+            assert!(slot > node.delivered, "r{me} is never taken back");
+            node.delivered = slot;
+            self.events.push((me, Event::Restored(slot)));
+        }
         for delivered in out.delivered.drain(..) {
             assert_eq!(delivered.slot, node.delivered.next(), "r{me} delivers in order");
             node.delivered = delivered.slot;
@@ -247,7 +264,7 @@ impl Cluster {
         }
         let status = node.replica.as_ref().expect("it is up").status();
         assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
-        self.monitor.committed(status.watermark, &self.nodes.iter().map(|node| node.disk.fold()));
+        self.monitor.committed(status.watermark, &self.nodes.iter().map(|node| &node.disk));
     }
 
     /// Delivers a message, pending or not.
@@ -285,6 +302,52 @@ impl Cluster {
         self.monitor.synced(node.id, node.disk.last_synced(keep), replicas);
         node.submissions.clear();
         node.reads.clear();
+        node.handles.clear();
+        node.fetch = None;
+    }
+
+    /// The application of `at` asks for a handle.
+    pub(crate) fn ask_for_handle(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let handle = node.replica.as_ref().and_then(Replica::snapshot_handle);
+        if let Some(handle) = handle.filter(|it| it.slot > Slot::ZERO) {
+            let limits = self.constants.limits();
+            self.monitor.snapshot(&handle, table_with_session(limits), limits);
+            node.handles.push(handle);
+        }
+    }
+
+    /// The snapshot of one of the handles of `at` is durable, and the handle is given back.
+    pub(crate) fn snapshot_taken(&mut self, at: usize, which: usize) {
+        let node = &mut self.nodes[at];
+        if !node.handles.is_empty() {
+            let handle = node.handles.remove(which % node.handles.len());
+            self.snapshots.push((node.id, Arc::clone(&handle)));
+            self.step(at, Input::SnapshotTaken { handle });
+        }
+    }
+
+    /// One of all snapshots that were ever made is durable at `at`.
+    pub(crate) fn install(&mut self, at: usize, which: usize) {
+        if !self.snapshots.is_empty() {
+            let (from, handle) = self.snapshots[which % self.snapshots.len()].clone();
+            self.step(at, Input::Install { from, handle });
+        }
+    }
+
+    /// Replica `at` gets the snapshot that it wants to fetch, if its sender can be reached.
+    pub(crate) fn fetch(&mut self, at: usize) {
+        let Some((from, slot)) = self.nodes[at].fetch.take() else {
+            return;
+        };
+        let sender = &self.nodes[usize::from(from.0)];
+        if sender.replica.is_none() || sender.isolated || self.nodes[at].isolated {
+            return self.step(at, Input::NotFetched);
+        }
+        // The same snapshot may have been made by anybody.
+        let it = self.snapshots.iter().find(|(_, it)| it.slot == slot);
+        let handle = Arc::clone(&it.expect("what is offered is there").1);
+        self.step(at, Input::Install { from, handle });
     }
 
     /// The disk of replica `at`, which is down, loses its newest `count` records, which were durable.
@@ -303,14 +366,19 @@ impl Cluster {
         assert!(node.replica.is_none(), "r{at} is up");
         node.run.0 += 1;
         let written = node.disk.records().len();
-        let (replica, delivered) = recover(&self.constants, node, written, written);
+        let (replica, given) = recover(&self.constants, node, written, written);
         // From the folded base, or with every record read one by one: it comes to the same.
-        assert_eq!(
-            recover(&self.constants, node, 0, written),
-            (replica.clone(), delivered.clone())
-        );
+        let (one_by_one, others) = recover(&self.constants, node, 0, written);
+        assert_eq!(replica, one_by_one);
+        assert_eq!(given.last().map(Given::slot), others.last().map(Given::slot));
         node.delivered = node.applied;
-        let mut out = Output { delivered, ..Output::default() };
+        let mut out = Output::default();
+        for it in given {
+            match it {
+                Given::Snapshot(slot) => out.restore = Some(slot),
+                Given::Entry(delivered) => out.delivered.push(delivered),
+            }
+        }
         self.monitor.recovered(node.id, &replica.status());
         node.replica = Some(replica);
         self.act(at, &mut out);
@@ -351,12 +419,14 @@ impl Cluster {
                 self.sync(at, usize::MAX);
             }
             let pending = self.network.pending();
-            if pending.is_empty() {
+            let fetches = |it: &Node| it.fetch.is_some();
+            if pending.is_empty() && !self.nodes.iter().any(fetches) {
                 return;
             }
             for index in pending {
                 self.deliver(index);
             }
+            (0..self.nodes.len()).for_each(|at| self.fetch(at));
         }
         panic!("the replicas never stop sending:\n{}", text::pending(self));
     }
@@ -368,6 +438,30 @@ impl Cluster {
     }
 }
 
+/// What an application is given.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Given {
+    /// The snapshot up to this slot.
+    Snapshot(Slot),
+    Entry(Delivered<V>),
+}
+
+impl Given {
+    /// The last slot that the application has then.
+    pub(crate) fn slot(&self) -> Slot {
+        match self {
+            Self::Snapshot(slot) => *slot,
+            Self::Entry(delivered) => delivered.slot,
+        }
+    }
+
+    /// Takes what an application is given in one step.
+    fn take(out: &mut Output<V>) -> impl Iterator<Item = Self> {
+        let snapshot = out.restore.take().map(Self::Snapshot);
+        snapshot.into_iter().chain(out.delivered.drain(..).map(Self::Entry))
+    }
+}
+
 /// Recovers a replica from the first `written` records of `node`. The first `folded` of them are
 /// folded into a base.
 pub(crate) fn recover(
@@ -375,16 +469,53 @@ pub(crate) fn recover(
     node: &Node,
     folded: usize,
     written: usize,
-) -> (Replica<V>, Vec<Delivered<V>>) {
+) -> (Replica<V>, Vec<Given>) {
     let mut out = Output::default();
     let base = node.disk.base_after(folded);
     let recovery =
         Recovery::new(Arc::clone(constants), node.id, node.run, node.applied, base, &mut out);
-    let mut recovery = recovery.expect("a possible base");
-    for record in &node.disk.records()[folded..written] {
+    let recovery = recovery.expect("a possible base");
+    read(recovery, node.disk.records()[folded..written].iter(), out)
+}
+
+/// Recovers a replica from the newest snapshot among the first `written` records of `node`, and what is left
+/// of them: of the older records that may be cut, `is_left` says which. `None` if there is no snapshot.
+pub(crate) fn recover_from_snapshot(
+    constants: &Arc<ClusterConstants>,
+    node: &Node,
+    written: usize,
+    is_left: impl Fn(usize) -> bool,
+) -> Option<(Replica<V>, Vec<Given>)> {
+    let records = &node.disk.records()[..written];
+    let snapshot = |record: &Record<V>| match &record.content {
+        Content::Snapshot { handle, .. } => Some(Arc::clone(handle)),
+        _ => None,
+    };
+    let newest = records.iter().rposition(|record| snapshot(record).is_some())?;
+    let handle = snapshot(&records[newest])?;
+    let slot = handle.slot;
+    let mut out = Output::default();
+    let (me, run, applied) = (node.id, node.run, node.applied);
+    let recovery =
+        Recovery::from_snapshot(Arc::clone(constants), me, run, applied, handle, &mut out);
+    let left = records.iter().enumerate().filter(|(index, record)| {
+        *index >= newest || !record.content.may_be_cut(slot) || is_left(*index)
+    });
+    Some(read(recovery.expect("a possible snapshot"), left.map(|(_, record)| record), out))
+}
+
+/// Reads `records`.
+fn read<'a>(
+    mut recovery: Recovery<V>,
+    records: impl Iterator<Item = &'a Record<V>>,
+    mut out: Output<V>,
+) -> (Replica<V>, Vec<Given>) {
+    let mut given: Vec<_> = Given::take(&mut out).collect();
+    for record in records {
         recovery.record(record.clone(), &mut out).expect("a possible record");
+        given.extend(Given::take(&mut out));
     }
-    (recovery.finish().expect("a whole log"), out.delivered)
+    (recovery.finish().expect("a whole log"), given)
 }
 
 /// The peers that are served in `out`.

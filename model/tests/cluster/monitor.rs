@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_model::{
-    Content, Contradiction, Delivered, Entry, Fold, Forgotten, Limits, Message, Order,
-    OtherHistory, ReadId, Record, ReplicaId, Reply, Run, SequenceNumber, Slot, Status,
-    SubmissionId, Verdict,
+    Content, Contradiction, Delivered, Entry, Forgotten, Limits, Message, Order, OtherHistory,
+    PrefixHash, ReadId, Record, ReplicaId, Reply, RequestTable, Run, SequenceNumber, Slot,
+    SnapshotHandle, Status, SubmissionId, Verdict,
 };
 
 use super::V;
+use super::disk::Disk;
 
 /// The history of a cluster, as far as a promise of Paxos depends on it.
 #[derive(Debug)]
@@ -75,17 +76,30 @@ impl SafetyMonitor {
     pub(crate) fn committed<'a>(
         &mut self,
         watermark: Slot,
-        disks: &(impl ExactSizeIterator<Item = &'a Fold<V>> + Clone),
+        disks: &(impl ExactSizeIterator<Item = &'a Disk> + Clone),
     ) {
         while self.honest && self.committed < watermark {
             let slot = self.committed.next();
             let (entry, _) = &self.log[&slot];
-            let holds =
-                |disk: &&Fold<V>| disk.entries.get(&slot).is_some_and(|it| it.entry == *entry);
-            let holders = disks.clone().filter(holds).count();
+            let holders = disks.clone().filter(|disk| disk.has(slot, entry)).count();
             assert!(2 * holders > disks.len(), "slot {slot} is committed on {holders} disks only");
             self.committed = slot;
         }
+    }
+
+    /// Checks that a snapshot equals the log up to its slot. `table` is the one that every log begins with.
+    pub(crate) fn snapshot(
+        &self,
+        handle: &SnapshotHandle,
+        mut table: RequestTable,
+        limits: &Limits,
+    ) {
+        let mut hash = PrefixHash::default();
+        for (slot, (entry, _)) in self.log.range(..=handle.slot) {
+            table.deliver(*slot, entry, limits);
+            hash = hash.after(entry);
+        }
+        assert_eq!((hash, &table), (handle.hash(), &*handle.table), "slot {}", handle.slot);
     }
 
     /// Checks that a slot has one value under one number.

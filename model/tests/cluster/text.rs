@@ -41,16 +41,19 @@ pub(crate) fn status(cluster: &Cluster) -> String {
         row[2] = format!("promised={}{star}", status.promised);
         let log = node.disk.log();
         let last = log.last_key_value().map_or(0, |(slot, _)| slot.0);
-        let slots: Vec<String> = (1..=last)
-            .map(|slot| match log.get(&Slot(slot)) {
+        // What is in a snapshot is not in the log.
+        let cut = status.log_starts_at.0 - 1;
+        let snapshot = (cut > 0).then(|| format!("..{cut}"));
+        let slots =
+            snapshot.into_iter().chain((cut + 1..=last).map(|slot| match log.get(&Slot(slot)) {
                 None => "_".into(),
                 Some(it) => {
                     let number = it.s.map_or(String::new(), |s| format!("@{s}"));
                     let star = if it.durable { "" } else { "*" };
                     format!("{}{number}{star}", entry(&it.entry))
                 }
-            })
-            .collect();
+            }));
+        let slots: Vec<String> = slots.collect();
         row[3] = format!("log=[{}]  committed={}", slots.join(" "), status.watermark);
         if node.applied < status.watermark {
             write!(row[3], "  applied={}", node.applied).expect("a string");
@@ -202,6 +205,7 @@ fn submission(submission: SubmissionId) -> String {
 
 pub(crate) fn event(event: &Event) -> String {
     match event {
+        Event::Restored(slot) => format!("is given the snapshot up to {slot}"),
         Event::Delivered(it) => {
             let what = format!("delivers {}:{}", it.slot, entry(&it.entry));
             match it.verdict {

@@ -8,14 +8,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use synod_model::{
-    ClientAnswer, Delivered, ElectRefused, Entry, Input, Replica, Slot, SubmissionId, Verdict,
+    ClientAnswer, Content, Delivered, ElectRefused, Entry, Input, Message, Record, Replica, Slot,
+    SubmissionId, Verdict,
 };
 
 use crate::check;
 use crate::cluster::disk::Written;
-use crate::cluster::network::{KINDS, kind};
-use crate::cluster::{Cluster, Event};
-use crate::schedule::{Act, Schedule, schedules, schedules_with_hangs};
+use crate::cluster::network::{Envelope, KINDS, kind};
+use crate::cluster::{Cluster, Event, V};
+use crate::schedule::{Act, Schedule, schedules, schedules_with_hangs, schedules_with_snapshots};
 
 #[test]
 fn nothing_breaks_a_promise() {
@@ -41,6 +42,44 @@ fn a_majority_that_runs_for_long_enough_agrees() {
 #[test]
 fn a_majority_agrees_after_disks_and_applications_have_hung() {
     check(400, &schedules_with_hangs(20..300), |schedule| agrees_after_resends(&schedule));
+}
+
+/// Snapshots are taken, early and late, and installed anywhere, at any time.
+#[test]
+fn snapshots_break_no_promise() {
+    let seen = RefCell::new(BTreeMap::<&str, usize>::new());
+    check(3_000, &schedules_with_snapshots(20..400), |schedule| {
+        let mut seen = seen.borrow_mut();
+        let mut see = |what| *seen.entry(what).or_default() += 1;
+        let cluster = schedule.run();
+        let offers = |it: &&Envelope| matches!(it.message, Message::Offer { .. });
+        cluster.network.sent.iter().filter(offers).for_each(|_| see("a snapshot is offered"));
+        for (_, event) in &cluster.events {
+            match event {
+                Event::Restored(_) => see("an application is given a snapshot"),
+                Event::Answered(ClientAnswer::Unknown { .. }) => {
+                    see("nobody knows what became of a submission");
+                }
+                _ => {}
+            }
+        }
+        for node in &cluster.nodes {
+            let cuts = |it: &Record<V>| matches!(it.content, Content::Snapshot { .. });
+            node.disk.records().iter().filter(|it| cuts(it)).for_each(|_| see("a log is cut"));
+        }
+    });
+    println!("{:#?}", seen.borrow());
+    assert_eq!(seen.borrow().len(), 4, "something never happens");
+}
+
+#[test]
+fn a_majority_agrees_after_snapshots() {
+    check(400, &schedules_with_snapshots(20..300), |schedule| {
+        for runs in majorities(usize::from(schedule.replicas)) {
+            comes_to_agree(&mut schedule.run(), &runs, Repair::Reconnected);
+        }
+        agrees_after_resends(&schedule);
+    });
 }
 
 /// Every majority agrees after `schedule`, whether what was in flight is lost or delivered.
@@ -100,23 +139,25 @@ fn chaos_gets_somewhere() {
                 Event::Answered(ClientAnswer::ReadRefused { .. }) => see("a read refused"),
                 Event::Answered(ClientAnswer::Done { .. }) => see("done before"),
                 Event::Answered(ClientAnswer::GivenUp { .. }) => see("given up"),
-                Event::Answered(ClientAnswer::Unknown { .. }) => {}
                 Event::Answered(ClientAnswer::Refused { .. }) => see("a submission refused"),
                 Event::Served(_) => see("slots read from the disk"),
                 Event::GaveWay(_) => see("a replica gives way"),
                 Event::ElectRefused(ElectRefused::Hangs { .. }) => {
                     see("a replica whose disk or application hangs does not stand");
                 }
-                Event::ElectRefused(_)
+                Event::Answered(ClientAnswer::Unknown { .. })
+                | Event::ElectRefused(_)
                 | Event::Contradiction(_)
                 | Event::OtherHistory(_)
+                | Event::Restored(_)
                 | Event::Forgotten(_) => {}
             }
         }
     });
     let seen = seen.into_inner();
     println!("{seen:#?}");
-    // Nothing is to be compared, and nobody forgets, as long as no disk loses what was durable.
+    // Nothing is to be compared, and nobody forgets, as long as no disk loses what was durable. And nothing is
+    // offered as long as no log is cut.
     assert_eq!(seen.len(), 13 + KINDS - 3, "something never happens");
 }
 

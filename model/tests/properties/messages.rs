@@ -155,6 +155,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message<V>> {
         2 => entries().prop_map(|submissions| Message::Submit { submissions }),
         1 => (submission(), slot())
             .prop_map(|(submission, slot)| Message::Submitted { submission, slot }),
+        1 => slot().prop_map(|slot| Message::Offer { slot }),
         1 => testimony().prop_map(|testimony| Message::Remind { testimony }),
         1 => (0..7u16, sequence_number(), slot()).prop_map(|(replica, s, slot)| {
             let (replica, told_to) = (ReplicaId(replica), ReplicaId(0));

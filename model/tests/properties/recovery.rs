@@ -1,5 +1,6 @@
 //! Recovery: the replica that is read from a disk.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
@@ -10,15 +11,15 @@ use synod_model::{
 use synod_model::{SequenceNumber, Slot, SlotRange, Stored};
 
 use crate::check;
-use crate::cluster::{V, recover, request};
+use crate::cluster::{Given, V, recover, recover_from_snapshot, request};
 use crate::messages::{entries, sequence_number};
-use crate::schedule::{Schedule, schedules};
+use crate::schedule::{Schedule, schedules, schedules_with_snapshots};
 
 /// For every length of the log, and every part of it that is folded into a base.
 #[test]
 fn a_folded_base_recovers_as_its_records_do() {
     let cuts = (any::<u16>(), any::<u16>(), any::<u16>());
-    check(500, &(schedules(20..300), cuts), |(schedule, cuts): (Schedule, _)| {
+    check(500, &(schedules_with_snapshots(20..300), cuts), |(schedule, cuts): (Schedule, _)| {
         let cluster = schedule.run();
         for node in &cluster.nodes {
             let written = usize::from(cuts.0) % (node.disk.records().len() + 1);
@@ -26,9 +27,36 @@ fn a_folded_base_recovers_as_its_records_do() {
             let again = usize::from(cuts.2) % (written + 1);
             let [one, other] =
                 [folded, again].map(|folded| recover(&cluster.constants, node, folded, written));
-            assert_eq!(one, other, "r{} with {folded} or {again} of {written} folded", node.id);
+            assert_eq!(one.0, other.0, "r{} with {folded} or {again} of {written} folded", node.id);
+            assert_eq!(one.1.last().map(Given::slot), other.1.last().map(Given::slot));
         }
     });
+}
+
+/// What a cut removes no recovery ever needs: with whatever is left of the records before the newest snapshot,
+/// it comes to the same replica as with all of them.
+#[test]
+fn a_cut_log_recovers_as_all_of_it_does() {
+    let cuts = (any::<u16>(), any::<u64>());
+    let recovered = Cell::new(0);
+    check(2_000, &(schedules_with_snapshots(40..300), cuts), |(schedule, cuts): (Schedule, _)| {
+        let cluster = schedule.run();
+        for node in &cluster.nodes {
+            let written = usize::from(cuts.0) % (node.disk.records().len() + 1);
+            let (replica, given) = recover(&cluster.constants, node, 0, written);
+            for left in [cuts.1, 0, u64::MAX] {
+                let is_left = |index: usize| left & 1 << (index % 64) != 0;
+                let from_what_is_left =
+                    recover_from_snapshot(&cluster.constants, node, written, is_left);
+                if let Some((left, given_left)) = from_what_is_left {
+                    assert_eq!(replica, left, "r{} with {written} records", node.id);
+                    assert_eq!(given.last().map(Given::slot), given_left.last().map(Given::slot));
+                    recovered.set(recovered.get() + 1);
+                }
+            }
+        }
+    });
+    assert!(recovered.get() > 1_000, "only {} recoveries", recovered.get());
 }
 
 /// A reader of some slots of the log gets the same entries as the fold has.

@@ -134,6 +134,20 @@ pub(crate) enum Act {
         at: usize,
         through: u64,
     },
+    /// The application asks for a handle.
+    AskForHandle {
+        at: usize,
+    },
+    /// A snapshot is durable, and its handle is given back.
+    SnapshotTaken {
+        at: usize,
+        which: usize,
+    },
+    /// A snapshot that anybody ever made is durable at a replica.
+    Install {
+        at: usize,
+        which: usize,
+    },
 }
 
 /// What a shell says of the way to a peer. None of it need be true.
@@ -171,6 +185,18 @@ pub(crate) fn schedules_with_hangs(
         resource: if is_disk { Resource::Disk } else { Resource::Application },
     });
     schedules_of(acts, prop_oneof![40 => act(), 1 => hung])
+}
+
+/// Schedules in which snapshots are taken, early or late, and installed anywhere.
+pub(crate) fn schedules_with_snapshots(
+    acts: std::ops::Range<usize>,
+) -> impl Strategy<Value = Schedule> {
+    let snapshot = (0..5usize, 0..8usize, 0..4u8).prop_map(|(at, which, kind)| match kind {
+        0 | 1 => Act::AskForHandle { at },
+        2 => Act::SnapshotTaken { at, which },
+        _ => Act::Install { at, which },
+    });
+    schedules_of(acts, prop_oneof![6 => act(), 1 => snapshot])
 }
 
 fn schedules_of(
@@ -408,6 +434,9 @@ impl Act {
             Self::Way { at, peer, news } => {
                 cluster.step(at % replicas, news.input(ReplicaId(peer)));
             }
+            Self::AskForHandle { at } => cluster.ask_for_handle(at % replicas),
+            Self::SnapshotTaken { at, which } => cluster.snapshot_taken(at % replicas, which),
+            Self::Install { at, which } => cluster.install(at % replicas, which),
             Self::Apply { at, through } => cluster.apply(at % replicas, Slot(through)),
         }
     }

@@ -91,6 +91,12 @@ impl Subject {
         self.receive(OTHERS[0], Message::Order { configuration, s, order });
     }
 
+    /// The first of the others, which coordinates, has committed so many slots.
+    pub(crate) fn commit_told(&mut self, through: u64) {
+        let prefix = Prefix { through: Slot(through), ..Prefix::default() };
+        self.order(Order::Commit { prefix });
+    }
+
     pub(crate) fn accept(&mut self, first: u64, entries: impl IntoIterator<Item = Entry<V>>) {
         let (first, entries) = (Slot(first), entries.into_iter().collect());
         self.order(Order::Accept { first, entries, prefix: Prefix::default() });

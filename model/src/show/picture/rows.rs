@@ -118,6 +118,9 @@ fn marks(world: &World, before: &ClusterState, after: &ClusterState, action: Act
         }
         Action::Deliver { .. } | Action::Serve { .. } | Action::Elect { .. } => {}
         Action::Resend { .. } => mark(Sign::Client, "resend".into()),
+        Action::Snapshot { slot, .. } => mark(Sign::Client, format!("snapshot …{slot}")),
+        Action::Install { slot, .. } => mark(Sign::Client, format!("gets snapshot …{slot}")),
+        Action::Offer { slot, .. } => mark(Sign::Client, format!("is offered …{slot}")),
         Action::HangDisk { .. } => mark(Sign::Crash, "disk hangs".into()),
         Action::DiskHung { .. } => mark(Sign::Client, "disk hung?".into()),
         Action::Greet { from, is_welcome, .. } => {
