@@ -223,6 +223,12 @@ impl Log {
         self.contents.index()
     }
 
+    /// How many batches were ever appended, in this run and before.
+    #[cfg(test)]
+    pub(super) fn batches(&self) -> u64 {
+        self.next_number - 1
+    }
+
     /// Writes and syncs the batch in the buffer. Returns its place and its header.
     fn write(&mut self) -> Result<(Place, Header), DiskError> {
         let length_bytes = batch::span_bytes((self.buffer.len() - HEADER_BYTES) as u64);

@@ -11,6 +11,7 @@ mod damage;
 mod directory;
 mod fixtures;
 mod format;
+mod histories;
 mod inspecting;
 mod reading;
 mod real;
