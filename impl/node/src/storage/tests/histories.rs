@@ -1,6 +1,7 @@
 //! The core itself on a simulated disk, with snapshots: whatever a crash leaves, the replica that is
 //! recovered from it equals the one that is recovered from everything that was ever written.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -181,9 +182,9 @@ impl<'a> Node<'a> {
         world: &'a World,
         disk: &SimulatedDisk,
         run: Run,
-        mut state: State,
-        mut written: Vec<Vec<Record<Value>>>,
+        (mut state, mut written): (State, Vec<Vec<Record<Value>>>),
         durable: usize,
+        preparation: Preparation,
     ) -> Result<Self, StartError> {
         let opened = DataDirectory::open(Arc::new(disk.clone()));
         let directory = match opened {
@@ -210,8 +211,7 @@ impl<'a> Node<'a> {
             }
             Ok(())
         };
-        let line = Preparation::InLine;
-        let started = start(&directory, line, run, applied, |_, _| {}, committed);
+        let started = start(&directory, preparation, run, applied, |_, _| {}, committed);
         let (replica, log) = started?;
 
         let survived = usize::try_from(log.batches()).expect("few");
@@ -422,56 +422,81 @@ fn ends() -> impl Strategy<Value = End> {
 /// Whatever happens, wherever it stops, again and again.
 #[test]
 fn what_is_left_equals_everything() {
-    let world = World::new(90);
+    let cuts = Cell::new(0);
     let runs = vec((vec(events(), 1..60), ends()), 1..7);
-    let cuts = std::cell::Cell::new(0);
+    let world = World::new(90);
     check(400, &(runs, any::<u64>()), |(runs, seed)| {
-        let disk = SimulatedDisk::new(seed);
-        let replica = NewReplica { replica: ME, peers: [].into(), ..new_replica() };
-        DataDirectory::init(Arc::new(disk.clone()), &replica).expect("an empty disk");
-        let mut disk = disk.kill();
-        let (mut written, mut state, mut durable) = (Vec::new(), State::new(), 0);
-        for ((events, end), run) in runs.into_iter().zip(1..) {
-            let at = disk.operations() + end.operations;
-            match end.error {
-                None => disk.stop_at(at),
-                Some(error) => disk.fail_at(at, error),
-            }
-            let started =
-                Node::start(&world, &disk, Run(run), state.clone(), written.clone(), durable);
-            match started {
-                Ok(mut node) => {
-                    let _ = events.into_iter().try_for_each(|event| node.event(event));
-                    let is_cut = node.replica.status().log_starts_at > Slot(1);
-                    cuts.set(cuts.get() + u32::from(is_cut));
-                    (written, durable) = (node.written, node.durable);
-                    state = if end.remembers { node.state } else { State::new() };
-                }
-                Err(StartError::Base(error)) => panic!("{error}"),
-                Err(error) => {
-                    let text = error.to_string();
-                    assert!(text.contains("simulated") || text.contains("os error"), "{text}");
-                }
-            }
-            disk = if end.loses_power { disk.lose_power() } else { disk.kill() };
-        }
-        // Nothing fails any more.
-        let started = Node::start(&world, &disk, Run(99), state, written, durable);
-        let mut node = started.unwrap_or_else(|error| panic!("{error}"));
-        node.check_disk(&disk);
-        for event in [Event::CatchUp { count: 6 }, Event::BeginSnapshot, Event::EndSnapshot] {
-            node.event(event).expect("nothing fails");
-        }
-        node.check_disk(&disk);
-        for _ in 0..90 {
-            node.event(Event::CatchUp { count: 8 }).expect("nothing fails");
-        }
-        assert_eq!(node.state, world.state(90));
-        node.check_disk(&disk);
-        let Node { state, written, .. } = node;
-        let (disk, durable) = (disk.lose_power(), written.len());
-        let started = Node::start(&world, &disk, Run(100), state, written, durable);
-        started.unwrap_or_else(|error| panic!("{error}")).check_disk(&disk);
+        live(&world, Preparation::InLine, runs, seed, &cuts);
     });
     assert!(cuts.get() > 100, "the log was cut in {} runs only", cuts.get());
+}
+
+/// The same, while other threads make segments and cut the log. Here the order of operations does not
+/// come from the seed.
+#[test]
+fn what_other_threads_leave_equals_everything() {
+    let cuts = Cell::new(0);
+    let runs = vec((vec(events(), 1..60), ends()), 1..5);
+    let world = World::new(90);
+    check(150, &(runs, any::<u64>()), |(runs, seed)| {
+        live(&world, Preparation::InBackground, runs, seed, &cuts);
+    });
+    assert!(cuts.get() > 30, "the log was cut in {} runs only", cuts.get());
+}
+
+/// A replica lives through these runs, and then everything is checked. Counts the runs whose log was cut.
+fn live(
+    world: &World,
+    preparation: Preparation,
+    runs: Vec<(Vec<Event>, End)>,
+    seed: u64,
+    cuts: &Cell<u32>,
+) {
+    let disk = SimulatedDisk::new(seed);
+    let replica = NewReplica { replica: ME, peers: [].into(), ..new_replica() };
+    DataDirectory::init(Arc::new(disk.clone()), &replica).expect("an empty disk");
+    let mut disk = disk.kill();
+    let (mut written, mut state, mut durable) = (Vec::new(), State::new(), 0);
+    for ((events, end), run) in runs.into_iter().zip(1..) {
+        let at = disk.operations() + end.operations;
+        match end.error {
+            None => disk.stop_at(at),
+            Some(error) => disk.fail_at(at, error),
+        }
+        let had = (state.clone(), written.clone());
+        match Node::start(world, &disk, Run(run), had, durable, preparation) {
+            Ok(mut node) => {
+                let _ = events.into_iter().try_for_each(|event| node.event(event));
+                let is_cut = node.replica.status().log_starts_at > Slot(1);
+                cuts.set(cuts.get() + u32::from(is_cut));
+                (written, durable) = (node.written, node.durable);
+                state = if end.remembers { node.state } else { State::new() };
+            }
+            Err(StartError::Base(error)) => panic!("{error}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("simulated") || text.contains("os error"), "{text}");
+            }
+        }
+        disk = if end.loses_power { disk.lose_power() } else { disk.kill() };
+    }
+    // Nothing fails any more.
+    let start = |disk: &SimulatedDisk, run, had, durable| {
+        let started = Node::start(world, disk, Run(run), had, durable, Preparation::InLine);
+        started.unwrap_or_else(|error| panic!("{error}"))
+    };
+    let mut node = start(&disk, 99, (state, written), durable);
+    node.check_disk(&disk);
+    for event in [Event::CatchUp { count: 6 }, Event::BeginSnapshot, Event::EndSnapshot] {
+        node.event(event).expect("nothing fails");
+    }
+    node.check_disk(&disk);
+    for _ in 0..90 {
+        node.event(Event::CatchUp { count: 8 }).expect("nothing fails");
+    }
+    assert_eq!(node.state, world.state(90));
+    node.check_disk(&disk);
+    let Node { state, written, .. } = node;
+    let (disk, durable) = (disk.lose_power(), written.len());
+    start(&disk, 100, (state, written), durable).check_disk(&disk);
 }
