@@ -207,3 +207,20 @@ fn an_impossible_snapshot_is_not_installed() {
         assert_eq!((it.out.restore, it.status().watermark), (None, Slot::ZERO));
     }
 }
+
+/// A crash may leave an application with more than its log knows to be committed. Its state is not that of the
+/// watermark, so there is no handle, until the log knows as much.
+#[test]
+fn an_application_that_is_ahead_of_the_log_gets_no_handle() {
+    let mut it = Subject::ahead(2);
+    assert_eq!(it.snapshot_handle(), None);
+    it.committed(1, [request(1, 1)]);
+    assert_eq!(it.snapshot_handle(), None);
+    it.committed(2, [request(2, 1)]);
+    assert_eq!(it.handle().slot, Slot(2));
+    assert!(it.out.delivered.is_empty(), "the application has it");
+    // A snapshot that the application has already is not given to it.
+    let mut it = Subject::ahead(3);
+    install(&mut it, &with(3, Limits::default()).handle());
+    assert_eq!((it.out.restore, it.status().watermark), (None, Slot(3)));
+}

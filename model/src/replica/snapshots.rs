@@ -87,10 +87,7 @@ impl<V: Value> Replica<V> {
     ) {
         let common = &mut self.common;
         let slot = handle.slot;
-        if slot <= common.watermark() || common.other_histories.contains_key(&from) {
-            return;
-        }
-        if !handle.is_possible(common.limits()) {
+        if slot <= common.watermark() || !handle.is_possible(common.limits()) {
             return;
         }
         let compared = handle.hashes.compare(&common.prefix(), common.constants.limits());

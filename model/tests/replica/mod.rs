@@ -37,12 +37,21 @@ pub(crate) fn request_of(session: SessionId, number: u64, bytes: usize) -> Entry
 
 impl Subject {
     fn new(limits: Limits) -> Self {
+        Self::with_application(limits, Slot::ZERO)
+    }
+
+    /// Its log is empty, and its application has everything up to `applied`.
+    pub(crate) fn ahead(applied: u64) -> Self {
+        Self::with_application(Limits::default(), Slot(applied))
+    }
+
+    fn with_application(limits: Limits, applied: Slot) -> Self {
         let members = (0..3).map(ReplicaId).collect();
         let members = Configuration::new(ConfigurationId(1), members).expect("the members differ");
         let cluster = ClusterConstants::new(3, members.clone(), limits).expect("right limits");
         let mut out = Output::default();
         let base = Base::new(members);
-        let recovery = Recovery::new(Arc::new(cluster), ME, Run(1), Slot::ZERO, base, &mut out);
+        let recovery = Recovery::new(Arc::new(cluster), ME, Run(1), applied, base, &mut out);
         Self { replica: recovery.and_then(Recovery::finish).expect("an empty disk"), out }
     }
 
@@ -193,6 +202,10 @@ impl Subject {
     /// What the last step sent.
     pub(crate) fn sent(&self) -> impl Iterator<Item = &Message<V>> {
         self.out.messages.iter().map(|it| &it.message)
+    }
+
+    pub(crate) fn snapshot_handle(&self) -> Option<Arc<SnapshotHandle>> {
+        self.replica.snapshot_handle()
     }
 
     pub(crate) fn handle(&self) -> Arc<SnapshotHandle> {
