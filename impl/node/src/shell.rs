@@ -414,6 +414,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ClientAnswer::GivenUp { submission } => {
                 (submission, SubmitError::Unknown(Unknown::GivenUp))
             }
+            ClientAnswer::Unknown { submission } => {
+                (submission, SubmitError::Unknown(Unknown::InSnapshot))
+            }
             // Everything that the shell submits has an id.
             ClientAnswer::Refused { submission: None, .. } => return,
             ClientAnswer::Refused { submission: Some(submission), reason } => {

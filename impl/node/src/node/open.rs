@@ -24,7 +24,8 @@ use super::shared::{Counters, Shared};
 use super::starting::Reading;
 use super::verdict_history::VerdictHistory;
 use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
-use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, answer_while_starting};
+use crate::peers::snapshots::{NoSnapshots, SnapshotLimits};
+use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, SnapshotStore, answer_while_starting};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
 use crate::start::{Committed, start};
@@ -171,6 +172,11 @@ impl<M: StateMachine> Opened<M> {
             listener,
             members,
             timing: LinkTiming::default(),
+            snapshots: SnapshotStore {
+                source: Arc::new(NoSnapshots),
+                sink: Box::new(NoSnapshots),
+                limits: SnapshotLimits::default(),
+            },
             seed: rng.u64(..),
         };
         let peers = Arc::new(Peers::start(peers, directory, inbox)?);
