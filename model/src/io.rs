@@ -10,6 +10,7 @@
 //!    written after it, which includes everything that was reported synced, and which has itself
 //!    been made durable before.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::entry::{Entry, SubmissionId, Value};
@@ -109,12 +110,14 @@ pub enum Input<V> {
     /// ([`Replica::snapshot_handle`](crate::Replica::snapshot_handle)): the log may be cut behind it.
     SnapshotTaken {
         /// The handle.
-        handle: SnapshotHandle,
+        handle: Arc<SnapshotHandle>,
     },
-    /// A peer's snapshot has come, and is durable here.
+    /// A peer's snapshot has come, and is durable here. It may be any that this peer ever had.
     Install {
-        /// Its handle.
-        handle: SnapshotHandle,
+        /// The peer.
+        from: ReplicaId,
+        /// The handle of the snapshot.
+        handle: Arc<SnapshotHandle>,
     },
 }
 
@@ -154,10 +157,13 @@ pub struct Output<V> {
     pub other_histories: Vec<OtherHistory>,
     /// What is found to be lost on the disk of this replica, or of a peer.
     pub forgotten: Vec<Forgotten>,
-    /// The snapshot up to this slot, or a later one, is to be fetched from this peer. When it is durable
-    /// here, the core is to be told [`Input::Install`].
+    /// The snapshot up to this slot, or a later one, is to be fetched from this peer, or from another one.
+    /// When it is durable here, the core is to be told: [`Input::Install`]. A snapshot that is on its way
+    /// and makes progress will do as well.
     pub fetch: Option<(ReplicaId, Slot)>,
-    /// The application is to be given the snapshot up to this slot, before any later entry.
+    /// The application is to be given the snapshot up to this slot: after all that was delivered in steps
+    /// before, and ahead of what is delivered in this one. It has applied everything up to there then
+    /// ([`Input::Applied`]).
     pub restore: Option<Slot>,
 }
 

@@ -71,22 +71,18 @@ pub(crate) enum Compared {
 }
 
 impl<V: Value> Learner<V> {
-    /// A learner that has nothing yet but what a snapshot holds.
-    pub(crate) fn new(
-        snapshot: Slot,
-        mut hashes: PrefixHashes,
-        table: RequestTable,
-        applied: Slot,
-    ) -> Self {
-        hashes.forget_before(snapshot);
+    /// A learner that has nothing yet but what a snapshot holds. The application has everything up to
+    /// `applied`. If that is less, it is given the snapshot.
+    pub(crate) fn new(snapshot: &SnapshotHandle, applied: Slot) -> Self {
+        let SnapshotHandle { slot, hashes, table, configuration: _ } = snapshot;
         Self {
-            log_starts_at: snapshot.next(),
-            watermark: snapshot,
-            hashes,
-            durable: snapshot,
+            log_starts_at: slot.next(),
+            watermark: *slot,
+            hashes: hashes.clone(),
+            durable: *slot,
             tail: CountedQueue::default(),
-            table: Arc::new(table),
-            delivered: applied,
+            table: Arc::clone(table),
+            delivered: applied.max(*slot),
             applied,
         }
     }
@@ -234,13 +230,19 @@ impl<V: Value> Learner<V> {
 
     /// The handle of a snapshot that the application takes now; none if it has more than this log knows to
     /// be committed.
-    pub(crate) fn handle(&self, configuration: &Configuration) -> Option<SnapshotHandle> {
-        (self.watermark == self.delivered).then(|| SnapshotHandle {
-            slot: self.watermark,
-            configuration: configuration.clone(),
-            hashes: self.hashes.clone(),
-            table: Arc::clone(&self.table),
-        })
+    pub(crate) fn handle(
+        &self,
+        configuration: &Configuration,
+        limits: &Limits,
+    ) -> Option<SnapshotHandle> {
+        if self.watermark != self.delivered {
+            return None;
+        }
+        let mut hashes = self.hashes.clone();
+        // The tail may reach further back for a while, at one replica and not at another.
+        hashes.keep(limits.accepted_slots_max);
+        let (slot, table) = (self.watermark, Arc::clone(&self.table));
+        Some(SnapshotHandle { slot, configuration: configuration.clone(), hashes, table })
     }
 
     /// The log on disk has nothing up to `slot` any more, which is committed: there is a snapshot.
@@ -252,18 +254,16 @@ impl<V: Value> Learner<V> {
     pub(crate) fn forget_through(&mut self, slot: Slot) {
         self.cut(slot);
         while self.tail_starts_at() <= slot && self.tail.pop_front_if(|_| true).is_some() {}
-        self.hashes.forget_before(slot);
     }
 
-    /// Takes the place of everything up to the slot of `handle`, which is above the watermark. The
-    /// application is given the snapshot.
-    pub(crate) fn install(&mut self, handle: SnapshotHandle) {
-        let SnapshotHandle { slot, hashes, table, configuration: _ } = handle;
-        let durable = self.durable;
-        let (delivered, applied) = (self.delivered.max(slot), self.applied);
-        let table = Arc::unwrap_or_clone(table);
-        let new = Self::new(slot, hashes.clone(), table, applied);
-        *self = Self { hashes, durable, delivered, applied, ..new };
+    /// Puts a snapshot, which goes further than the watermark, in the place of everything up to its slot.
+    /// Says whether the application is to be given it; the application may have more.
+    pub(crate) fn install(&mut self, snapshot: &SnapshotHandle) -> bool {
+        let (durable, applied, delivered) = (self.durable, self.applied, self.delivered);
+        let delivered_now = delivered.max(snapshot.slot);
+        let new = Self::new(snapshot, applied);
+        *self = Self { durable, delivered: delivered_now, ..new };
+        delivered < snapshot.slot
     }
 
     /// The record of the snapshot up to `slot` is durable.

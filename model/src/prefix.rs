@@ -153,11 +153,6 @@ impl PrefixHashes {
         }
     }
 
-    /// Forgets the hashes before `slot`, but for the checkpoints.
-    pub(crate) fn forget_before(&mut self, slot: Slot) {
-        self.keep(self.through.above(slot));
-    }
-
     /// The hash of the entries up to `slot`, if it is remembered.
     pub(crate) fn at(&self, slot: Slot, limits: &Limits) -> Option<PrefixHash> {
         if slot == Slot::ZERO {

@@ -22,8 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::configuration::Configuration;
 use crate::entry::Entry;
 use crate::numbers::{SequenceNumber, Slot, SlotRange};
-use crate::prefix::{PrefixHash, PrefixHashes};
-use crate::sessions::RequestTable;
+use crate::prefix::PrefixHash;
 use crate::snapshot::SnapshotHandle;
 use crate::testimony::Forgotten;
 
@@ -60,10 +59,10 @@ pub enum Content<V> {
         entries: Vec<Entry<V>>,
     },
     /// "Everything up to a slot is in a snapshot", which is durable: one of this replica's, or one that it
-    /// has installed. The record's watermark covers the slot.
+    /// has installed. The record's watermark covers the slot. From then on the log begins after it.
     Snapshot {
         /// The snapshot, without the state of the application.
-        handle: SnapshotHandle,
+        handle: Arc<SnapshotHandle>,
         /// What is promised, for older records may go.
         promised: SequenceNumber,
     },
@@ -81,6 +80,25 @@ impl<V> Content<V> {
             Self::Accepted { first, entries, .. } | Self::Committed { first, entries } => {
                 let more = (entries.len() as u64).checked_sub(1)?;
                 Some(SlotRange { first: *first, last: first.plus(more) })
+            }
+        }
+    }
+
+    /// Whether recovery from a snapshot of the slots up to `snapshot` does without this record, which is older
+    /// than the record of that snapshot.
+    ///
+    /// The record of the snapshot repeats the promise and the watermark. So of the older records, only
+    /// entries above the snapshot are needed; and what the disk has lost is never forgotten. [`Recovery`]
+    /// takes the same from a record that is still there.
+    ///
+    /// [`Recovery`]: crate::Recovery
+    #[must_use]
+    pub fn may_be_cut(&self, snapshot: Slot) -> bool {
+        match self {
+            Self::Promised(_) | Self::Snapshot { .. } => true,
+            Self::Forgotten(_) => false,
+            Self::Accepted { .. } | Self::Committed { .. } => {
+                self.slots().is_none_or(|slots| slots.last <= snapshot)
             }
         }
     }
@@ -109,14 +127,8 @@ impl<V> Content<V> {
 /// What the log starts from once older records are gone. A new data directory starts from [`Base::new`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Base<V> {
-    /// The configuration that governs the slots after the snapshot.
-    pub configuration: Configuration,
-    /// Everything up to this slot is in the snapshot, and not in the log.
-    pub snapshot: Slot,
-    /// The running hash up to there.
-    pub hashes: PrefixHashes,
-    /// The request table as it was at the snapshot.
-    pub table: Arc<RequestTable>,
+    /// Everything up to its slot is in the snapshot, and not in the log.
+    pub snapshot: Arc<SnapshotHandle>,
     /// What the records before amount to.
     pub fold: Fold<V>,
 }
@@ -125,15 +137,19 @@ impl<V> Base<V> {
     /// The base of a replica that has never written anything.
     #[must_use]
     pub fn new(configuration: Configuration) -> Self {
+        Self::behind(Arc::new(SnapshotHandle::empty(configuration)))
+    }
+
+    /// The base of a replica that has nothing but a snapshot.
+    pub(crate) fn behind(snapshot: Arc<SnapshotHandle>) -> Self {
         let fold = Fold {
             promised: SequenceNumber::NONE,
-            watermark: Slot::ZERO,
-            hash: PrefixHash::default(),
+            watermark: snapshot.slot,
+            hash: snapshot.hash(),
             entries: BTreeMap::new(),
             forgotten: None,
         };
-        let (hashes, table) = (PrefixHashes::default(), Arc::new(RequestTable::default()));
-        Self { configuration, snapshot: Slot::ZERO, hashes, table, fold }
+        Self { snapshot, fold }
     }
 }
 
@@ -147,29 +163,12 @@ impl<V: Clone + Eq> Base<V> {
         let Content::Snapshot { handle, promised } = &record.content else {
             return self.fold.apply(record);
         };
-        let Record { watermark, hash, .. } = record;
-        let slot = handle.slot;
-        if slot <= self.snapshot || watermark < slot {
-            return Err(RecordError::BadSnapshot { slot });
+        let handle = Arc::clone(handle);
+        if handle.slot <= self.snapshot.slot || *promised != self.fold.promised {
+            return Err(RecordError::BadSnapshot { slot: handle.slot });
         }
-        if *promised != self.fold.promised {
-            return Err(RecordError::Backwards { watermark });
-        }
-        let mut fold = self.fold.clone();
-        if slot > fold.watermark {
-            // It was installed. The log has nothing of what lies between.
-            if (watermark, hash) != (slot, handle.hash()) {
-                return Err(RecordError::BadSnapshot { slot });
-            }
-            (fold.watermark, fold.hash) = (watermark, hash);
-        }
-        fold.entries = fold.entries.split_off(&slot.next());
-        let handle = handle.clone();
-        fold.apply(record)?;
-        self.fold = fold;
-        let SnapshotHandle { slot: snapshot, configuration, hashes, table } = handle;
-        (self.snapshot, self.configuration, self.hashes, self.table) =
-            (snapshot, configuration, hashes, table);
+        self.fold.apply(record)?;
+        self.snapshot = handle;
         Ok(())
     }
 }
@@ -218,21 +217,19 @@ pub enum RecordError {
         /// The slot of the record's first entry.
         first: Slot,
     },
-    /// The application lacks slots that only the snapshot has: it is to be given the snapshot first.
-    ApplicationBehindSnapshot {
-        /// What the application has.
-        applied: Slot,
-        /// What only the snapshot has.
-        snapshot: Slot,
-    },
     /// Two records hold different entries for one slot under one number.
     TwoUnderOneNumber {
         /// The slot.
         slot: Slot,
     },
-    /// A snapshot does not reach beyond the one before it, or beyond what is committed.
+    /// The record of a snapshot does not go with what is committed before it.
     BadSnapshot {
-        /// The last slot that it includes.
+        /// The last slot that the snapshot includes.
+        slot: Slot,
+    },
+    /// The log begins after a snapshot, and has no record of it.
+    SnapshotRecordMissing {
+        /// The last slot that the snapshot includes.
         slot: Slot,
     },
     /// A record overwrites a slot that is committed.
@@ -259,17 +256,17 @@ impl core::fmt::Display for RecordError {
             Self::BadRange { first } => {
                 write!(f, "a record that begins at slot {first} names an impossible range of slots")
             }
-            Self::ApplicationBehindSnapshot { applied, snapshot } => {
-                write!(
-                    f,
-                    "the application has slots up to {applied}, and the log starts after {snapshot}"
-                )
-            }
             Self::TwoUnderOneNumber { slot } => {
                 write!(f, "two records hold different entries for slot {slot} under one number")
             }
             Self::BadSnapshot { slot } => {
-                write!(f, "a record names an impossible snapshot of the slots up to {slot}")
+                write!(
+                    f,
+                    "the snapshot of the slots up to {slot} does not go with the log before it"
+                )
+            }
+            Self::SnapshotRecordMissing { slot } => {
+                write!(f, "the log has no record of the snapshot of the slots up to {slot}")
             }
             Self::CommittedSlotOverwritten { slot } => {
                 write!(f, "a record overwrites slot {slot}, which is committed")
@@ -302,8 +299,10 @@ impl<V: Clone + Eq> Fold<V> {
         }
         let (s, first, entries): (_, _, &[_]) = match &content {
             Content::Promised(s) if *s > self.promised => (*s, watermark.next(), &[]),
-            Content::Forgotten(_) | Content::Snapshot { .. } => {
-                (SequenceNumber::NONE, watermark.next(), &[])
+            Content::Forgotten(_) => (SequenceNumber::NONE, watermark.next(), &[]),
+            Content::Snapshot { handle, promised } if *promised >= self.promised => {
+                self.check_snapshot(handle, watermark, hash)?;
+                (*promised, watermark.next(), &[])
             }
             Content::Accepted { s, first, entries }
                 if *s >= self.promised && *s != SequenceNumber::NONE =>
@@ -314,7 +313,7 @@ impl<V: Clone + Eq> Fold<V> {
                 }
                 (*s, *first, entries)
             }
-            Content::Promised(_) | Content::Accepted { .. } => {
+            Content::Promised(_) | Content::Accepted { .. } | Content::Snapshot { .. } => {
                 return Err(RecordError::Backwards { watermark });
             }
             Content::Committed { first, entries } => {
@@ -333,11 +332,15 @@ impl<V: Clone + Eq> Fold<V> {
                 return Err(RecordError::TwoUnderOneNumber { slot });
             }
         }
+        let snapshot = match &content {
+            Content::Snapshot { handle, .. } => handle.slot,
+            _ => Slot::ZERO,
+        };
         let count = entries.len() as u64;
         let written = |slot: Slot| first <= slot && slot.0 < first.0 + count;
         // Every slot in here that is not found ends the loop: a watermark that is forged far ahead
         // costs nothing.
-        let mut slot = self.watermark.next();
+        let mut slot = self.watermark.max(snapshot).next();
         while slot <= watermark {
             if !written(slot) && !self.entries.contains_key(&slot) {
                 return Err(RecordError::CommittedSlotMissing { slot });
@@ -350,6 +353,9 @@ impl<V: Clone + Eq> Fold<V> {
         }
         self.promised = self.promised.max(s);
         content.put_into(&mut self.entries, ..);
+        if snapshot > Slot::ZERO {
+            self.entries = self.entries.split_off(&snapshot.next());
+        }
         let newly_committed = self.watermark.next()..=watermark;
         if !newly_committed.is_empty() {
             for (_, stored) in self.entries.range_mut(newly_committed) {
@@ -358,6 +364,23 @@ impl<V: Clone + Eq> Fold<V> {
         }
         self.watermark = watermark;
         self.hash = hash;
+        Ok(())
+    }
+
+    /// Whether the record of a snapshot, with this watermark and hash, goes with what is committed. A
+    /// snapshot that was installed takes the place of slots that the log does not have; one of the replica's
+    /// own does not.
+    fn check_snapshot(
+        &self,
+        handle: &SnapshotHandle,
+        watermark: Slot,
+        hash: PrefixHash,
+    ) -> Result<(), RecordError> {
+        let slot = handle.slot;
+        let is_installed = slot > self.watermark;
+        if slot > watermark || (is_installed && (watermark, hash) != (slot, handle.hash())) {
+            return Err(RecordError::BadSnapshot { slot });
+        }
         Ok(())
     }
 

@@ -4,36 +4,44 @@
 //! stays bounded however long the log is. Committed entries that the application does not have yet are
 //! delivered on the way. What the application has decides only where delivery starts; it makes nothing
 //! in the log committed.
+//!
+//! Once the log was cut, the base is a snapshot, and the log has a record of it. Older records may be gone,
+//! or not: those that are left are fed in as well. Of these only the entries above the snapshot count
+//! ([`Content::may_be_cut`]).
 
 use alloc::sync::Arc;
 
 use crate::acceptor::Acceptor;
-use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Value;
 use crate::io::Output;
 use crate::learner::Learner;
 use crate::numbers::{ReplicaId, Run, Slot};
 use crate::prefix::EntryDigest;
-use crate::record::{Base, Content, Fold, Record, RecordError};
+use crate::record::{Base, Content, Record, RecordError};
 use crate::replica::Replica;
 use crate::replica::common::Common;
+use crate::snapshot::SnapshotHandle;
 
 /// A replica that reads its disk.
 #[derive(Clone, Debug)]
 pub struct Recovery<V> {
     constants: Arc<ClusterConstants>,
-    configuration: Configuration,
     me: ReplicaId,
     run: Run,
     /// What the records amount to, less the committed entries that the learner has.
-    fold: Fold<V>,
+    base: Base<V>,
+    /// Whether the record of the snapshot is still to come, and older ones may.
+    is_before_snapshot: bool,
     learner: Learner<V>,
 }
 
 impl<V: Value> Recovery<V> {
     /// Begins a new run of replica `me`, whose disk starts from `base` and whose application has
     /// everything up to `applied`.
+    ///
+    /// If the application has less than the snapshot of the base, `out` says that it is to be given the
+    /// snapshot ([`Output::restore`]), before anything that is delivered.
     ///
     /// Everything that is fed in must be durable: what survived a killed process may still be only
     /// in the page cache, so the shell syncs before it reads.
@@ -49,74 +57,118 @@ impl<V: Value> Recovery<V> {
         base: Base<V>,
         out: &mut Output<V>,
     ) -> Result<Self, RecordError> {
-        let Base { configuration, snapshot, hashes, table, fold } = base;
-        if fold.watermark < snapshot {
+        let Base { snapshot, fold } = &base;
+        let slot = snapshot.slot;
+        if fold.watermark < slot {
             return Err(RecordError::Backwards { watermark: fold.watermark });
         }
-        if let Some((&slot, _)) = fold.entries.range(..=snapshot).next() {
+        if let Some((&slot, _)) = fold.entries.range(..=slot).next() {
             return Err(RecordError::CommittedSlotOverwritten { slot });
         }
-        if applied < snapshot {
-            return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot });
+        let learner = Learner::new(snapshot, applied);
+        if applied < slot {
+            out.restore = Some(slot);
         }
-        let table = Arc::unwrap_or_clone(table);
-        let learner = Learner::new(snapshot, hashes, table, applied);
-        let mut recovery = Self { constants, configuration, me, run, fold, learner };
+        let is_before_snapshot = false;
+        let mut recovery = Self { constants, me, run, base, is_before_snapshot, learner };
         recovery.deliver(out)?;
         Ok(recovery)
     }
 
-    /// Takes in the next record.
+    /// The same for a disk whose log was cut: it starts from a snapshot, of which the log has a record. That
+    /// record is fed in, as are those after it, and those before it that are left.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn from_snapshot(
+        constants: Arc<ClusterConstants>,
+        me: ReplicaId,
+        run: Run,
+        applied: Slot,
+        snapshot: Arc<SnapshotHandle>,
+        out: &mut Output<V>,
+    ) -> Result<Self, RecordError> {
+        let recovery = Self::new(constants, me, run, applied, Base::behind(snapshot), out)?;
+        Ok(Self { is_before_snapshot: true, ..recovery })
+    }
+
+    /// Takes in the next record. It may be that of a snapshot that was installed: then `out` may say that
+    /// the application is to be given the snapshot, after what was delivered before and ahead of what is
+    /// delivered later.
     ///
     /// # Errors
     ///
     /// If no replica can have written this record after those before it.
     pub fn record(&mut self, record: Record<V>, out: &mut Output<V>) -> Result<(), RecordError> {
-        let Content::Snapshot { handle, .. } = &record.content else {
-            self.fold.apply(record)?;
-            return self.deliver(out);
-        };
-        let handle = handle.clone();
-        let (slot, applied) = (handle.slot, self.learner.applied());
-        if slot > self.learner.watermark() {
-            if applied < slot {
-                return Err(RecordError::ApplicationBehindSnapshot { applied, snapshot: slot });
+        if self.is_before_snapshot {
+            if !self.is_of_snapshot(&record) {
+                self.take_older(record);
+                return Ok(());
             }
-            (self.fold.watermark, self.fold.hash) = (slot, handle.hash());
-            self.configuration = handle.configuration.clone();
-            self.learner.install(handle);
+            self.is_before_snapshot = false;
+            self.base.fold.apply(record)?;
+        } else {
+            self.base.apply(record)?;
         }
-        self.fold.entries = self.fold.entries.split_off(&slot.next());
-        self.fold.apply(record)?;
+        let snapshot = &self.base.snapshot;
+        let slot = snapshot.slot;
+        if slot > self.learner.watermark() && self.learner.install(snapshot) {
+            out.restore = Some(slot);
+        }
         self.deliver(out)?;
         self.learner.forget_through(slot);
         Ok(())
     }
 
+    /// Whether this is the record of the snapshot that the log starts from.
+    fn is_of_snapshot(&self, record: &Record<V>) -> bool {
+        matches!(&record.content,
+            Content::Snapshot { handle, .. } if handle.slot == self.base.snapshot.slot)
+    }
+
+    /// Takes what is needed of a record that is older than that of the snapshot.
+    fn take_older(&mut self, record: Record<V>) {
+        if let Content::Forgotten(forgotten) = &record.content {
+            self.base.fold.forgotten = Some(*forgotten);
+        }
+        let Base { snapshot, fold } = &mut self.base;
+        record.content.put_into(&mut fold.entries, snapshot.slot.next()..);
+    }
+
     fn deliver(&mut self, out: &mut Output<V>) -> Result<(), RecordError> {
-        while self.learner.watermark() < self.fold.watermark {
+        let fold = &mut self.base.fold;
+        while self.learner.watermark() < fold.watermark {
             let slot = self.learner.watermark().next();
-            let stored = self.fold.entries.remove(&slot);
+            let stored = fold.entries.remove(&slot);
             let stored = stored.ok_or(RecordError::CommittedSlotMissing { slot })?;
             let digest = EntryDigest::of(&stored.entry);
             self.learner.commit(stored.entry, digest, None, self.constants.limits(), out);
         }
         let slot = self.learner.watermark();
-        if self.learner.hashes().hash() != self.fold.hash {
+        if self.learner.hashes().hash() != fold.hash {
             return Err(RecordError::OtherPrefix { slot });
         }
         Ok(())
     }
 
     /// The replica as it was when it wrote the last record, with nothing in flight.
-    #[must_use]
-    pub fn finish(self) -> Replica<V> {
-        let Self { constants, configuration, me, run, fold, learner } = self;
+    ///
+    /// # Errors
+    ///
+    /// If the log has no record of the snapshot that it starts from.
+    pub fn finish(self) -> Result<Replica<V>, RecordError> {
+        let Self { constants, me, run, base, is_before_snapshot, learner } = self;
+        let Base { snapshot, fold } = base;
+        if is_before_snapshot {
+            return Err(RecordError::SnapshotRecordMissing { slot: snapshot.slot });
+        }
         let accepted =
             fold.entries.into_iter().map(|(slot, stored)| (slot, stored.s, stored.entry));
         let acceptor = Acceptor::recovered(fold.promised, accepted);
+        let configuration = snapshot.configuration.clone();
         let mut common = Common::new(constants, configuration, me, run, acceptor, learner);
         common.forgotten.extend(fold.forgotten.map(|forgotten| (me, forgotten)));
-        Replica::new(common)
+        Ok(Replica::new(common))
     }
 }

@@ -18,6 +18,7 @@
 //! - [`commit`]: what follows when a slot is committed, in any role;
 //! - [`reads`]: linearizable reads, at the replica that a client asked;
 //! - [`clients`]: submissions, on their way to the coordinator and back;
+//! - [`snapshots`]: cutting the log, and taking in a peer's snapshot;
 //! - [`push`]: which open slots a follower was sent, and what is held back from it;
 //! - [`resend`]: repeating what may be lost;
 //! - [`hung`]: a disk or an application that hangs, and how a coordinator then gives way;
@@ -119,7 +120,7 @@ impl<V: Value> Replica<V> {
             Input::Resend => self.resend(out),
             Input::Hung { resource } => self.hung(resource, out),
             Input::SnapshotTaken { handle } => self.common.cut(handle, out),
-            Input::Install { handle } => self.install(handle, out),
+            Input::Install { from, handle } => self.install(from, handle, out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {
             if may_push {

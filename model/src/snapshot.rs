@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
-use crate::numbers::{Slot, SlotRange};
+use crate::numbers::Slot;
 use crate::prefix::{PrefixHash, PrefixHashes};
 use crate::sessions::RequestTable;
 
@@ -31,13 +31,21 @@ pub struct SnapshotHandle {
     pub slot: Slot,
     /// The configuration that governs the slots after it.
     pub configuration: Configuration,
-    /// The running hash up to there, and at the checkpoints before.
+    /// The running hash up to there, and at slots before: at as many as an acceptor accepts ahead, and at
+    /// all checkpoints.
     pub hashes: PrefixHashes,
-    /// What is remembered of the requests up to there.
+    /// What is remembered of the requests up to there. Shared with the replica until it delivers more.
     pub table: Arc<RequestTable>,
 }
 
 impl SnapshotHandle {
+    /// The handle of the empty log.
+    #[must_use]
+    pub fn empty(configuration: Configuration) -> Self {
+        let (hashes, table) = (PrefixHashes::default(), Arc::default());
+        Self { slot: Slot::ZERO, configuration, hashes, table }
+    }
+
     /// The running hash of all that the snapshot stands for.
     #[must_use]
     pub fn hash(&self) -> PrefixHash {
@@ -45,12 +53,18 @@ impl SnapshotHandle {
     }
 }
 
-/// Whether recovery from a snapshot of the slots up to `snapshot` needs no record with entries for
-/// `slots`; none for a record without entries.
-///
-/// It decides which records may be removed, of those that are older than the record of the snapshot. That
-/// record repeats the promise. So older records are needed only for the entries above the snapshot.
-#[must_use]
-pub fn may_be_cut(slots: Option<SlotRange>, snapshot: Slot) -> bool {
-    slots.is_none_or(|slots| slots.last <= snapshot)
+#[cfg(feature = "stateright")]
+impl SnapshotHandle {
+    /// The handle of the log that has one more entry, computed from the log alone.
+    pub(crate) fn after<V: crate::entry::Value>(
+        mut self,
+        entry: &crate::entry::Entry<V>,
+        limits: &crate::limits::Limits,
+    ) -> Self {
+        self.slot = self.slot.next();
+        self.hashes.push(crate::prefix::EntryDigest::of(entry), limits);
+        self.hashes.keep(limits.accepted_slots_max);
+        Arc::make_mut(&mut self.table).deliver(self.slot, entry, limits);
+        self
+    }
 }

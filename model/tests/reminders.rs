@@ -292,7 +292,7 @@ fn a_restart_does_not_help() {
         let record = Record { watermark, hash, content };
         recovery.record(record, &mut out).expect("a possible record");
     }
-    let mut replica = recovery.finish();
+    let mut replica = recovery.finish().expect("a whole log");
     assert_eq!(replica.status().forgotten, [forgotten]);
     replica.step(Input::Elect { canvass: false }, &mut out);
     assert_eq!(out, Output::default());

@@ -2,10 +2,12 @@
 
 mod replica;
 
+use std::sync::Arc;
+
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    ClientAnswer, Content, Entry, Input, Limits, Message, Output, Prefix, ReplicaId, RoleName,
-    SequenceNumber, Slot, SnapshotHandle, may_be_cut,
+    ClientAnswer, Content, Entry, Forgotten, Input, Limits, Message, Output, Prefix, ReplicaId,
+    RoleName, SequenceNumber, Slot, SnapshotHandle,
 };
 
 /// The tail has room for one entry, so that what is older than that is on the disk only.
@@ -83,8 +85,8 @@ fn a_coordinator_that_is_offered_a_snapshot_has_been_overtaken() {
     assert_eq!(it.status().role, RoleName::Follower);
 }
 
-fn install(it: &mut Subject, handle: &SnapshotHandle) {
-    it.step(Input::Install { handle: handle.clone() });
+fn install(it: &mut Subject, handle: &Arc<SnapshotHandle>) {
+    it.step(Input::Install { from: OTHERS[0], handle: Arc::clone(handle) });
 }
 
 #[test]
@@ -133,11 +135,21 @@ fn what_a_snapshot_does_not_know_is_unknown() {
 
 #[test]
 fn records_up_to_the_snapshot_may_be_cut() {
-    let slots = |first, last| Some(synod_model::SlotRange { first: Slot(first), last: Slot(last) });
-    for (slots, is_cut) in
-        [(None, true), (slots(1, 3), true), (slots(3, 4), false), (slots(4, 9), false)]
-    {
-        assert_eq!(may_be_cut(slots, Slot(3)), is_cut);
+    let accepted = |first, count| Content::Accepted {
+        s: SequenceNumber(3),
+        first: Slot(first),
+        entries: (0..count).map(|number| request(number, 1)).collect(),
+    };
+    let forgotten =
+        Forgotten { replica: ReplicaId(0), told_to: OTHERS[0], s: SequenceNumber(3), slot: None };
+    for (content, is_cut) in [
+        (Content::Promised(SequenceNumber(3)), true),
+        (accepted(1, 3), true),
+        (accepted(3, 2), false),
+        (accepted(4, 1), false),
+        (Content::Committed { first: Slot(3), entries: vec![request(1, 1)] }, true),
+        (Content::Forgotten(forgotten), false),
+    ] {
+        assert_eq!(content.may_be_cut(Slot(3)), is_cut, "{content:?}");
     }
-    let _ = (ReplicaId(0), SequenceNumber(0));
 }

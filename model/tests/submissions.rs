@@ -21,7 +21,7 @@ fn replica() -> Replica<Value> {
     let base = Base::new(members);
     let recovery =
         Recovery::new(Arc::new(cluster), ReplicaId(0), Run(1), Slot::ZERO, base, &mut out);
-    recovery.expect("an empty disk").finish()
+    recovery.and_then(Recovery::finish).expect("an empty disk")
 }
 
 fn request(value: &str) -> Entry<Value> {

@@ -53,5 +53,5 @@ pub(crate) fn start(
         Ok::<_, RecordError>(())
     });
     let log = log.map_err(|error| StartError::Log(Box::new(error)))?;
-    Ok((recovery.finish(), log))
+    Ok((recovery.finish().map_err(StartError::Base)?, log))
 }

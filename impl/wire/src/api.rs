@@ -142,6 +142,9 @@ pub enum Unknown {
     /// There was no answer before the deadline.
     #[error("there was no answer before the deadline")]
     Deadline,
+    /// A snapshot took the place of the slots in which it may be, and its session is no longer known.
+    #[error("the replica has taken in a snapshot since, and the session is no longer known")]
+    InSnapshot,
 }
 
 impl Unknown {

@@ -130,6 +130,10 @@ impl<V: Value> Common<V> {
             return;
         }
         let (watermark, log_starts_at) = (self.watermark(), self.learner.has_from());
+        if first < log_starts_at {
+            // The log was cut meanwhile.
+            return self.offer(peer, out);
+        }
         let tail_starts_at = self.learner.tail_starts_at();
         let through = if first < tail_starts_at {
             // What is older than the tail is durable: the tail keeps what is not.

@@ -3,6 +3,8 @@
 //! The shell moves the bytes. The core decides when the log is cut, whose snapshot is fetched, and what
 //! follows when it is there.
 
+use alloc::sync::Arc;
+
 use super::catch_up::CatchUp;
 use super::common::Common;
 use super::{Replica, Role};
@@ -17,7 +19,7 @@ use crate::snapshot::SnapshotHandle;
 impl<V: Value> Common<V> {
     /// The application's snapshot of `handle` is durable. A later one may be already: then nothing
     /// happens.
-    pub(super) fn cut(&mut self, handle: SnapshotHandle, out: &mut Output<V>) {
+    pub(super) fn cut(&mut self, handle: Arc<SnapshotHandle>, out: &mut Output<V>) {
         let slot = handle.slot;
         if slot < self.learner.log_starts_at() || slot > self.watermark() {
             return;
@@ -26,7 +28,8 @@ impl<V: Value> Common<V> {
         self.write_snapshot(handle, out);
     }
 
-    fn write_snapshot(&mut self, handle: SnapshotHandle, out: &mut Output<V>) {
+    /// Writes the record of a snapshot. It repeats what is promised, because older records may go.
+    fn write_snapshot(&mut self, handle: Arc<SnapshotHandle>, out: &mut Output<V>) {
         let promised = self.acceptor.promised();
         self.write(Content::Snapshot { handle, promised }, out);
     }
@@ -39,53 +42,66 @@ impl<V: Value> Common<V> {
 }
 
 impl<V: Value> Replica<V> {
-    /// The handle of a snapshot that the application takes now: it is to be given everything that was
-    /// delivered before, and nothing after. None if the application has more than this log knows to be
-    /// committed; that ends soon.
+    /// The handle of a snapshot that the application takes now: of everything that was delivered before,
+    /// and nothing after. None if the application has more than this log knows to be committed; that ends
+    /// soon.
     #[must_use]
-    pub fn snapshot_handle(&self) -> Option<SnapshotHandle> {
+    pub fn snapshot_handle(&self) -> Option<Arc<SnapshotHandle>> {
         let common = &self.common;
-        common.learner.handle(&common.configuration)
+        common.learner.handle(&common.configuration, common.limits()).map(Arc::new)
     }
 
     /// `from` has what this replica lacks in a snapshot only. So others have committed it, and a
     /// coordinator has been overtaken.
     pub(super) fn take_offer(&mut self, from: ReplicaId, slot: Slot, out: &mut Output<V>) {
         let common = &mut self.common;
-        if slot <= common.watermark() || slot > Slot::MAX {
+        let watermark = common.watermark();
+        if slot <= watermark || slot > Slot::MAX {
             return;
         }
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }
-        common.catch_up = Some(CatchUp {
-            from,
-            through: slot,
-            doubted_at: common.watermark(),
-            is_snapshot: true,
-        });
+        common.catch_up =
+            Some(CatchUp { from, through: slot, doubted_at: watermark, is_snapshot: true });
         out.fetch = Some((from, slot));
     }
 
-    /// A peer's snapshot is durable here. If it is not newer than what is committed here, nothing happens.
-    pub(super) fn install(&mut self, handle: SnapshotHandle, out: &mut Output<V>) {
+    /// A snapshot of `from` is durable here. If it is not newer than what is committed here, nothing
+    /// happens.
+    ///
+    /// What is promised stays, and what is accepted above the snapshot. What is accepted below is not
+    /// needed any more: the snapshot has what was chosen there.
+    pub(super) fn install(
+        &mut self,
+        from: ReplicaId,
+        handle: Arc<SnapshotHandle>,
+        out: &mut Output<V>,
+    ) {
         let common = &mut self.common;
         let slot = handle.slot;
-        let continues = handle.hashes.compare(&common.prefix(), common.constants.limits());
-        if slot <= common.watermark() || matches!(continues, PrefixCompared::Differs { .. }) {
+        if slot <= common.watermark() || common.other_histories.contains_key(&from) {
+            return;
+        }
+        let compared = handle.hashes.compare(&common.prefix(), common.constants.limits());
+        if let PrefixCompared::Differs { slot } = compared {
+            common.note_other_history(from, slot, out);
             return;
         }
         // Others have committed what this one has open, or it would not lag.
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }
-        common.learner.install(handle.clone());
+        if common.learner.install(&handle) {
+            out.restore = Some(slot);
+        }
+        common.configuration = handle.configuration.clone();
         common.acceptor.forget_through(slot);
         common.owed = common.owed.split_off(&slot.next());
         common.told = common.told.filter(|told| told.through > slot);
-        common.catch_up = common.catch_up.take().filter(|catch_up| catch_up.through > slot);
+        common.catch_up = None;
+        common.asks_at_once = true;
         common.write_snapshot(handle, out);
-        out.restore = Some(slot);
         self.clients.answer_after_snapshot(common.learner.table(), out);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(slot);

@@ -33,6 +33,7 @@ impl<V: Value> Replica<V> {
             promised: common.acceptor.promised(),
             watermark: common.learner.watermark(),
             durable: common.learner.durable(),
+            log_starts_at: common.learner.log_starts_at(),
             delivered: common.learner.delivered(),
             applied: common.learner.applied(),
             suspects: common.suspects,
@@ -70,6 +71,8 @@ pub struct Status {
     /// Every slot up to here is committed, and its record is durable on this replica. A shell may read
     /// these slots back from its disk.
     pub durable: Slot,
+    /// The first slot that its log has. What is before is in a snapshot only.
+    pub log_starts_at: Slot,
     /// Its application was given, or had already, everything up to here.
     pub delivered: Slot,
     /// Its application has everything up to here.

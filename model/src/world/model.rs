@@ -253,15 +253,14 @@ impl World {
         let mut base = Base::new(self.constants.first_configuration().clone());
         // The session that is open from the start.
         let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
-        Arc::make_mut(&mut base.table).deliver(
-            Slot(OPEN_SESSION.0),
-            &open,
-            self.constants.limits(),
-        );
+        let table = &mut Arc::make_mut(&mut base.snapshot).table;
+        let limits = self.constants.limits();
+        Arc::make_mut(table).deliver(Slot(OPEN_SESSION.0), &open, limits);
         let mut out = Output::default();
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
-        let replica = recovery.unwrap_or_else(|error| panic!("an empty disk: {error}")).finish();
+        let replica = recovery.and_then(Recovery::finish);
+        let replica = replica.unwrap_or_else(|error| panic!("an empty disk: {error}"));
         let index = usize::from(me.0);
         let may_roll_back =
             self.scenario.rollbacks > 0 && self.scenario.may_roll_back.contains(index);

@@ -252,7 +252,7 @@ fn recover(
     base: Base<u8>,
     out: &mut Output<u8>,
 ) -> Result<Replica<u8>, crate::record::RecordError> {
-    Ok(Recovery::new(Arc::clone(constants), me, run, applied, base, out)?.finish())
+    Recovery::new(Arc::clone(constants), me, run, applied, base, out)?.finish()
 }
 
 /// Records what history and the properties need to know about a step.

@@ -96,7 +96,8 @@ impl Cluster {
         let constants = Arc::new(constants);
         let nodes = (0..replicas).map(|id| {
             let mut base = Base::new(constants.first_configuration().clone());
-            base.table = Arc::new(table_with_session(constants.limits()));
+            Arc::make_mut(&mut base.snapshot).table =
+                Arc::new(table_with_session(constants.limits()));
             Node {
                 id: ReplicaId(id),
                 run: Run(0),
@@ -383,7 +384,7 @@ pub(crate) fn recover(
     for record in &node.disk.records()[folded..written] {
         recovery.record(record.clone(), &mut out).expect("a possible record");
     }
-    (recovery.finish(), out.delivered)
+    (recovery.finish().expect("a whole log"), out.delivered)
 }
 
 /// The peers that are served in `out`.

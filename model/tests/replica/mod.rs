@@ -43,7 +43,7 @@ impl Subject {
         let mut out = Output::default();
         let base = Base::new(members);
         let recovery = Recovery::new(Arc::new(cluster), ME, Run(1), Slot::ZERO, base, &mut out);
-        Self { replica: recovery.expect("an empty disk").finish(), out }
+        Self { replica: recovery.and_then(Recovery::finish).expect("an empty disk"), out }
     }
 
     /// It stands, and has proposed.
@@ -189,7 +189,7 @@ impl Subject {
         self.out.messages.iter().map(|it| &it.message)
     }
 
-    pub(crate) fn handle(&self) -> SnapshotHandle {
+    pub(crate) fn handle(&self) -> Arc<SnapshotHandle> {
         self.replica.snapshot_handle().expect("the application has no more than the log")
     }
 

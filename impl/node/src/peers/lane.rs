@@ -72,6 +72,7 @@ impl Traffic {
             }
             | Message::Reject { .. }
             | Message::Ask { .. }
+            | Message::Offer { .. }
             | Message::Compare { .. }
             | Message::Remind { .. }
             | Message::Forgot { .. }

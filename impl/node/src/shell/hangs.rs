@@ -169,7 +169,13 @@ mod tests {
         let recovery = Recovery::new(cluster, me, Run(1), Slot::ZERO, base, &mut out).unwrap();
         let (written, synced) = (Position(written), Position(synced));
         let (delivered, applied) = (Slot(delivered), Slot(applied));
-        Status { written, synced, delivered, applied, ..recovery.finish().status() }
+        Status {
+            written,
+            synced,
+            delivered,
+            applied,
+            ..recovery.finish().expect("a whole log").status()
+        }
     }
 
     /// The times until `until` at which something is said to hang. `status_at` says how the replica is.

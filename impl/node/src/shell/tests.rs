@@ -32,7 +32,7 @@ fn one_of(members: u16) -> Shell<Sender<Submit>, Sender<Read>> {
     let cluster = Arc::new(ClusterConstants::new(1 << 16, first.clone(), limits).unwrap());
     let (me, base, mut out) = (ReplicaId(0), Base::new(first), Output::default());
     let recovery = Recovery::new(cluster, me, Run(1), Slot::ZERO, base, &mut out).unwrap();
-    Shell::new(recovery.finish(), Timing::default(), Rng::with_seed(1), NOW)
+    Shell::new(recovery.finish().expect("a whole log"), Timing::default(), Rng::with_seed(1), NOW)
 }
 
 fn request(shell: &mut Shell<Sender<Submit>, Sender<Read>>) -> Receiver<Submit> {

@@ -115,6 +115,8 @@ pub enum RecordKind {
     Committed,
     /// That the disk has lost something that was told under a number.
     Forgotten,
+    /// That everything up to a slot is in a snapshot.
+    Snapshot,
 }
 
 /// The end of a log that is not damaged.
@@ -221,6 +223,7 @@ impl From<&Record<Value>> for RecordFound {
             Content::Promised(s) => (RecordKind::Promised, Some(s)),
             Content::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
             Content::Committed { .. } => (RecordKind::Committed, None),
+            Content::Snapshot { promised, .. } => (RecordKind::Snapshot, Some(promised)),
             Content::Forgotten(Forgotten { s, .. }) => (RecordKind::Forgotten, Some(s)),
         };
         let Record { watermark, hash, ref content } = *record;

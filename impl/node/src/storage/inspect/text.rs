@@ -110,6 +110,7 @@ impl fmt::Display for RecordFound {
             RecordKind::Promised => write!(f, "promised")?,
             RecordKind::Accepted => write!(f, "accepted")?,
             RecordKind::Committed => write!(f, "committed")?,
+            RecordKind::Snapshot => write!(f, "snapshot, promised")?,
             RecordKind::Forgotten => write!(f, "the disk has lost what was told under")?,
         }
         s.map_or(Ok(()), |s| write!(f, " s={s}"))?;

@@ -40,7 +40,7 @@ impl Node {
             recovery.record(record, &mut out)
         });
         let log = log.unwrap_or_else(|error| panic!("{error}"));
-        let replica = recovery.finish();
+        let replica = recovery.finish().expect("a whole log");
         let mut node = Self { constants, replica, log, written: 0, out, delivered: Vec::new() };
         node.deliver();
         node
