@@ -134,11 +134,6 @@ pub enum Unknown {
     /// With a later request the client has said that it does not wait for this one.
     #[error("the client has given it up")]
     GivenUp,
-    /// A snapshot took the place of the slots in which it may be, and its session has been evicted since.
-    #[error(
-        "it may be in what this replica knows from a snapshot only, and its session was evicted to make room"
-    )]
-    InSnapshot,
     /// There was no answer before the deadline.
     #[error("there was no answer before the deadline")]
     Deadline,

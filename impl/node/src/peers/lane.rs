@@ -80,7 +80,6 @@ impl Traffic {
             | Message::Read { .. }
             | Message::ReadAt { .. }
             | Message::NotTaken { .. }
-            | Message::Offer { .. }
             | Message::Forward { .. } => Self::Control,
         }
     }
