@@ -233,7 +233,7 @@ impl Transfer<'_> {
     async fn run(&mut self) -> Result<Slot, TransferError> {
         let fetch = &self.shared.fetch;
         let committed = fetch.state().committed;
-        let partial = fetch.with_sink("snapshot-partial", |sink| sink.partial()).await?;
+        let partial = fetch.with_sink("snapshot-partial", SnapshotSink::partial).await?;
         let rest_of =
             partial.filter(|it| it.id.slot > committed && it.received_bytes <= it.id.bytes);
         let takes_another = self.takes_another || rest_of.is_none();
