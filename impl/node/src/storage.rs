@@ -117,6 +117,7 @@ mod recover_error;
 mod scan;
 mod segment;
 mod small_file;
+mod snapshot;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -134,4 +135,8 @@ pub use reader::{LogReader, ReadError};
 pub use recover_error::RecoverError;
 pub use segment::{Place, Preparation};
 pub use small_file::{FORMAT_VERSION, SmallFileError};
+pub use snapshot::{
+    HANDLE_BYTES_MAX, SnapshotBytes, SnapshotError, SnapshotFile, SnapshotFlaw, SnapshotFolder,
+    SnapshotReader, SnapshotReceiver, SnapshotWriter,
+};
 pub use survey::Interrupted;

@@ -9,6 +9,7 @@ use super::disk_error::DiskError;
 use super::log_limits::LogLimits;
 use super::segment::LOG;
 use super::small_file::SmallFile;
+use super::snapshot::SNAPSHOTS;
 use crate::disk::{Disk, DiskLock, LockError, ROOT};
 use crate::identity::Identity;
 
@@ -36,7 +37,7 @@ pub struct IdentityFile {
 /// Whether something of this name belongs in a data directory.
 pub(super) fn is_known(name: &str) -> bool {
     let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
-    is_small_file || name == LOCK || name == LOG
+    is_small_file || [LOCK, LOG, SNAPSHOTS].contains(&name)
 }
 
 /// Takes the lock of the directory.

@@ -13,3 +13,4 @@ mod format;
 mod inspecting;
 mod reading;
 mod real;
+mod snapshots;

@@ -113,3 +113,11 @@ pub(super) fn batches(
 pub(super) fn flat(batches: &[Vec<Record<Value>>]) -> Vec<Record<Value>> {
     batches.iter().flatten().cloned().collect()
 }
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("memory");
+        text
+    })
+}
