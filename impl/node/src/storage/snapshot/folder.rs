@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{Slot, SnapshotHandle};
@@ -71,6 +72,12 @@ impl SnapshotFolder {
     #[must_use]
     pub fn file(&self, slot: Slot) -> Option<SnapshotFile> {
         self.state().files.get(&slot).copied()
+    }
+
+    /// Where the snapshot of the slots up to `slot` is, or would be.
+    #[must_use]
+    pub fn path(&self, slot: Slot) -> PathBuf {
+        self.disk.path(&name(slot))
     }
 
     /// Begins the snapshot of `handle`. The application's bytes follow, and then
