@@ -24,7 +24,7 @@ pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
 pub use listen::{ListenError, ListensFor, ephemeral_ports_of, warn_if_ephemeral};
 pub use node::{
     Config, MakeError, Node, NodeBackend, NodeError, NodeOpenError, NodeSubscription, PreparedNode,
-    Stopping, make_data_directory,
+    SnapshotOptions, Stopping, make_data_directory,
 };
 pub use shell::detector::Timing;
 pub use start::{RestoreError, StartError};
@@ -34,6 +34,7 @@ pub use synod_model::Incarnation;
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, NotDone, QueryError, ReadError, ReplicaStatus,
-    Request, Response, Starting, SubmitError, SubscribeError, Unknown,
+    Request, Response, SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    Unknown,
 };
 pub use synod_wire::{ClusterId, Value};

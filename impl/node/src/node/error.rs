@@ -159,6 +159,26 @@ pub enum NodeError {
         /// The last slot that the state includes.
         slot: Slot,
     },
+    /// The state machine has panicked when it was to give a snapshot.
+    #[error(
+        "the state machine panicked when it was to give a snapshot of its state after slot {slot}\n  \
+         it does the same at the next snapshot: mend the state machine first"
+    )]
+    Snapshot {
+        /// The last slot that the state includes.
+        slot: Slot,
+    },
+    /// The state machine cannot be restored from a snapshot of a peer.
+    #[error(
+        "the state machine could not be restored from the snapshot of slot {slot}: {error}\n  \
+         the snapshot is in this data directory, and the next start restores it again"
+    )]
+    Restore {
+        /// The last slot that the snapshot includes.
+        slot: Slot,
+        /// What went wrong.
+        error: String,
+    },
     /// The runtime in which the node was opened has ended.
     #[error("the runtime of the node has ended before the node")]
     RuntimeEnded,
@@ -186,6 +206,8 @@ impl NodeError {
             | Self::Peers(_)
             | Self::StateMachine { .. }
             | Self::Query { .. }
+            | Self::Snapshot { .. }
+            | Self::Restore { .. }
             | Self::RuntimeEnded
             | Self::Panicked { .. } => false,
         }

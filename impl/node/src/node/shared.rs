@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::recent::RecentDeliveries;
+use super::snapshots::SnapshotProgress;
 use super::verdict_history::VerdictHistory;
 use crate::storage::{Log, LogSize};
 
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     /// What was committed last.
     pub(super) recent: RecentDeliveries,
     pub(super) counters: Arc<Counters>,
+    pub(super) snapshot_progress: Arc<SnapshotProgress>,
 }
 
 /// The part that changes with every round of events.
@@ -61,7 +63,13 @@ impl Shared {
             verdicts: RwLock::new(verdicts),
             recent: RecentDeliveries::default(),
             counters,
+            snapshot_progress: Arc::default(),
         }
+    }
+
+    /// The first slot that the log has.
+    pub(super) fn log_starts_at(&self) -> Slot {
+        self.published.borrow().status.log_starts_at
     }
 
     /// Publishes the status. Followers wake up if the log has become longer.

@@ -83,6 +83,12 @@ impl NodeSubscription {
         told
     }
 
+    /// Whether the log still has a slot. A snapshot of this replica, or of a peer, may have taken its place.
+    fn still_has(&self, slot: Slot) -> Result<(), SubscribeError> {
+        let log_starts_at = self.inner.parts.shared.log_starts_at();
+        if slot < log_starts_at { Err(SubscribeError::Gone { log_starts_at }) } else { Ok(()) }
+    }
+
     /// Waits until the next slot can be read from the disk, unless it comes to be in memory. Returns up
     /// to which slot the disk can be read.
     async fn readable(&mut self) -> Result<Readable, SubscribeError> {
@@ -99,6 +105,7 @@ impl NodeSubscription {
         if let Some(deliveries) = shared.recent.from(next, room) {
             return Ok(Readable::InMemory(deliveries));
         }
+        self.still_has(next)?;
         let published = self.published.wait_for(is_durable).await.map_err(stopping)?;
         if published.ended {
             return Err(SubscribeError::Stopping);

@@ -67,6 +67,12 @@ impl SnapshotFolder {
         self.state().files.get(&slot).copied()
     }
 
+    /// Where the snapshot of the slots up to `slot` is, or would be.
+    #[must_use]
+    pub fn path(&self, slot: Slot) -> PathBuf {
+        self.disk.path(&name(slot))
+    }
+
     /// Begins the snapshot of `handle`. The application's bytes follow, and then
     /// [`SnapshotWriter::finish`].
     ///
