@@ -69,6 +69,9 @@ impl NodeSubscription {
     /// to acknowledge what may not be there any more.
     fn failed(&self, error: ReadFailed) -> SubscribeError {
         let error = match error {
+            ReadFailed::Disk(ReadError::Gone { snapshot, .. }) => {
+                return SubscribeError::Gone { log_starts_at: snapshot.next() };
+            }
             ReadFailed::Disk(error) => error,
             ReadFailed::Gone { known_from } => {
                 return SubscribeError::Gone { log_starts_at: known_from };

@@ -70,7 +70,7 @@ impl SnapshotFolder {
     /// Where the snapshot of the slots up to `slot` is, or would be.
     #[must_use]
     pub fn path(&self, slot: Slot) -> PathBuf {
-        self.disk.path(&name(slot))
+        self.disk.path(&snapshot_name(slot))
     }
 
     /// Begins the snapshot of `handle`. The application's bytes follow, and then

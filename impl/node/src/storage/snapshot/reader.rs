@@ -105,8 +105,8 @@ impl Chunks {
         let mut bytes = HandleBytes { chunks: self, count: 0 };
         let decoded = codec::decode_from::<SnapshotHandle>(&mut bytes);
         let handle = decoded.map_err(|error| self.undecoded(from, error))?;
-        // One byte is enough to know that there are more.
-        if self.read(Kind::Handle, &mut [0])? > 0 {
+        // Nothing of the application's bytes is read for that.
+        if !self.left.is_empty() || self.next_kind()?.0 == Kind::Handle {
             return Err(self.flawed(from, SnapshotFlaw::Handle(DecodeError::BytesLeft(1))));
         }
         if handle.slot != self.slot {
@@ -184,9 +184,7 @@ impl Chunks {
     /// Reads and checks the next chunk. At the end mark, checks the whole file.
     fn next(&mut self) -> Result<(), SnapshotError> {
         let offset = self.offset;
-        let mut before = [0; BEFORE_CONTENT];
-        self.fill(&mut before, offset)?;
-        let (kind, length) = format::begin(before).map_err(|flaw| self.flawed(offset, flaw))?;
+        let (kind, length) = self.next_kind()?;
         let is_first = offset == HEADER_BYTES as u64;
         if kind < self.kind || is_first && kind != Kind::Handle {
             return Err(self.flawed(offset, SnapshotFlaw::ChunkOutOfPlace));
@@ -214,6 +212,13 @@ impl Chunks {
             return Err(self.flawed(self.offset, SnapshotFlaw::BehindEnd));
         }
         Ok(())
+    }
+
+    /// The kind of the next chunk, and the length of its content.
+    fn next_kind(&self) -> Result<(Kind, usize), SnapshotError> {
+        let mut before = [0; BEFORE_CONTENT];
+        self.fill(&mut before, self.offset)?;
+        format::begin(before).map_err(|flaw| self.flawed(self.offset, flaw))
     }
 
     /// Fills `buffer` with the bytes at `offset`.
