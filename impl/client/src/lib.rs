@@ -26,7 +26,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use synod_wire::api::{QUERY_BYTES_MAX, QueryError, ReplicaStatus};
+use synod_wire::api::{
+    QUERY_BYTES_MAX, QueryError, ReplicaStatus, SnapshotTaken, TakeSnapshotError,
+};
 use synod_wire::protocol::{Answer, Ask, Query};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -247,24 +249,57 @@ pub async fn status(
     endpoint: &Endpoint,
     answer_max: Duration,
 ) -> Result<ReplicaStatus, ConnectError> {
+    let ask = ask_one(endpoint, Ask::Status, answer_max, |answer| match answer {
+        Answer::Status(status) => Some(Ok(*status)),
+        Answer::Starting(starting) => Some(Err(starting.into())),
+        _ => None,
+    });
+    ask.await?.map_err(|trouble| ConnectError { endpoint: endpoint.clone(), trouble })
+}
+
+/// Has the replica at `endpoint` take a snapshot, and waits until the snapshot is durable. The log of the
+/// replica is cut behind it soon after.
+///
+/// # Errors
+///
+/// If there is no answer within `answer_max`: the snapshot may come later. Inside is why there is none.
+pub async fn take_snapshot(
+    endpoint: &Endpoint,
+    answer_max: Duration,
+) -> Result<Result<SnapshotTaken, TakeSnapshotError>, ConnectError> {
+    ask_one(endpoint, Ask::TakeSnapshot, answer_max, |answer| match answer {
+        Answer::SnapshotTaken(taken) => Some(Ok(taken)),
+        Answer::NoSnapshot(error) => Some(Err(error)),
+        _ => None,
+    })
+    .await
+}
+
+/// Asks one replica one thing, on a connection of its own.
+async fn ask_one<T>(
+    endpoint: &Endpoint,
+    ask: Ask,
+    answer_max: Duration,
+    take: impl Fn(Answer) -> Option<T>,
+) -> Result<T, ConnectError> {
     let failed = |trouble| ConnectError { endpoint: endpoint.clone(), trouble };
-    let ask = async {
+    let asking = async {
         let mut connection = Connection::connect(endpoint, answer_max).await?;
         connection
-            .put(0, Ask::Status)
+            .put(0, ask)
             .map_err(|error| failed(ConnectTrouble::Io(std::io::Error::other(error))))?;
         loop {
             match connection.answer().await {
-                Ok(answer) => match answer.answer {
-                    Answer::Status(status) => return Ok(*status),
-                    Answer::Starting(starting) => return Err(failed(starting.into())),
-                    _ => {}
-                },
+                Ok(answer) => {
+                    if let Some(taken) = take(answer.answer) {
+                        return Ok(taken);
+                    }
+                }
                 Err(ConnectionLost::Io(error)) => return Err(failed(ConnectTrouble::Io(error))),
                 Err(_) => return Err(failed(ConnectTrouble::HungUp)),
             }
         }
     };
     let silent = || Err(failed(ConnectTrouble::Silent(answer_max)));
-    tokio::time::timeout(answer_max, ask).await.unwrap_or_else(|_| silent())
+    tokio::time::timeout(answer_max, asking).await.unwrap_or_else(|_| silent())
 }

@@ -10,7 +10,7 @@ use synod_model::{SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, QueryError, ReadError, ReplicaStatus, Request,
-    Starting, SubmitError, SubscribeError,
+    SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
 };
 
 /// What clients may ask of a node.
@@ -54,6 +54,11 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// If this node cannot give it.
     fn subscribe(&self, from: Slot) -> Result<Self::Subscription, SubscribeError>;
+
+    /// Takes a snapshot, and lets the log begin behind it. Answered when the snapshot is durable.
+    fn take_snapshot(
+        &self,
+    ) -> impl Future<Output = Result<SnapshotTaken, TakeSnapshotError>> + Send;
 
     /// How this replica is.
     ///

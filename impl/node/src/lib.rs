@@ -24,16 +24,17 @@ pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
 pub use listen::{ListenError, ListensFor, ephemeral_ports_of, warn_if_ephemeral};
 pub use node::{
     Config, MakeError, Node, NodeBackend, NodeError, NodeOpenError, NodeSubscription, PreparedNode,
-    Stopping, make_data_directory,
+    SnapshotOptions, Stopping, make_data_directory,
 };
 pub use shell::detector::Timing;
-pub use start::StartError;
+pub use start::{RestoreError, StartError};
 pub use state_machine::{BareLog, Snapshot, StateMachine};
 // What the interface of this package is made of, so that its users need no other.
 pub use synod_model::Incarnation;
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, NotDone, QueryError, ReadError, ReplicaStatus,
-    Request, Response, Starting, SubmitError, SubscribeError, Unknown,
+    Request, Response, SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    Unknown,
 };
 pub use synod_wire::{ClusterId, Value};

@@ -28,6 +28,7 @@ mod replica;
 mod requests;
 mod resident_memory;
 mod shared;
+mod snapshots;
 mod starting;
 mod subscription;
 #[cfg(test)]
@@ -36,11 +37,12 @@ mod verdict_history;
 
 use std::sync::Arc;
 
-use synod_model::{Position, ReplicaId, Run, SessionId, Slot};
+use synod_model::{Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, DiskStatus, Forming, PeerStatus, QueryError, ReadError,
-    ReplicaStatus, Request, Role, Starting, SubmitError, SubscribeError,
+    ReplicaStatus, Request, Role, SnapshotProgress, SnapshotStatus, SnapshotTaken,
+    SnapshotTransfer, Starting, SubmitError, SubscribeError, TakeSnapshotError,
 };
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
@@ -49,6 +51,7 @@ use tokio::task::JoinHandle;
 pub use error::{NodeError, NodeOpenError};
 pub use make::{MakeError, make_data_directory};
 pub use prepare::{Config, PreparedNode};
+pub use snapshots::SnapshotOptions;
 pub use starting::NodeBackend;
 pub use subscription::NodeSubscription;
 
@@ -57,11 +60,12 @@ use crate::identity::Identity;
 use crate::peers::Peers;
 use crate::shell::Submission;
 use crate::state_machine::StateMachine;
-use crate::storage::{LogReader, LogSize};
+use crate::storage::{LogReader, LogSize, SnapshotFolder};
 use call::Call;
 use local_session::LocalSession;
 use resident_memory::ResidentMemory;
 use shared::Shared;
+use snapshots::SnapshotWritten;
 
 /// How many followers read the disk at once. Default 16: each keeps a thread busy, and more threads do
 /// not make a disk faster. The others wait in turn.
@@ -96,6 +100,7 @@ struct Parts {
     identity: Identity,
     run: Run,
     reader: LogReader,
+    folder: SnapshotFolder,
     peers: Arc<Peers>,
     calls: mpsc::Sender<Call>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -107,6 +112,14 @@ struct Parts {
 enum Notice {
     Synced(Position),
     Applied(Slot),
+    /// What this peer was to be served is not in the log any more.
+    NotServed(ReplicaId),
+    SnapshotWritten(SnapshotWritten),
+    /// A peer's snapshot is durable here.
+    SnapshotFetched {
+        from: ReplicaId,
+        handle: Arc<SnapshotHandle>,
+    },
     Fatal(NodeError),
 }
 
@@ -180,7 +193,7 @@ impl Node {
     pub fn status(&self) -> ReplicaStatus {
         let parts = &self.inner.parts;
         let (status, known_watermark) = parts.shared.status();
-        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } =
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments, .. } =
             parts.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
         let missing = parts.peers.missing();
@@ -218,8 +231,37 @@ impl Node {
                 fdatasyncs,
                 bytes_written,
             },
+            snapshots: self.snapshot_status(status.log_starts_at),
             resident_bytes: self.inner.resident_memory.bytes(),
             peers,
+        }
+    }
+
+    fn snapshot_status(&self, log_starts_at: Slot) -> SnapshotStatus {
+        let Parts { shared, folder, peers, .. } = &self.inner.parts;
+        let receiving = peers.receiving().map(|it| SnapshotTransfer {
+            peer: it.from,
+            slot: it.slot,
+            transferred_bytes: it.received_bytes,
+            bytes: it.bytes,
+        });
+        let sending = peers.sending().into_iter().filter(|it| it.is_connected);
+        let sending = sending.map(|it| SnapshotTransfer {
+            peer: it.to,
+            slot: it.slot,
+            transferred_bytes: it.sent_bytes,
+            bytes: it.bytes,
+        });
+        SnapshotStatus {
+            newest: folder.newest().map(|file| file.slot),
+            log_starts_at,
+            bytes: folder.files().iter().map(|file| file.length_bytes).sum(),
+            taking: shared
+                .snapshot_progress
+                .get()
+                .map(|(slot, written_bytes)| SnapshotProgress { slot, written_bytes }),
+            receiving,
+            sending: sending.collect(),
         }
     }
 
@@ -317,6 +359,10 @@ impl Backend for Node {
 
     fn subscribe(&self, from: Slot) -> Result<NodeSubscription, SubscribeError> {
         Ok(Self::subscribe(self, from))
+    }
+
+    async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
+        Self::take_snapshot(self).await
     }
 
     fn status(&self) -> Result<ReplicaStatus, Starting> {

@@ -16,6 +16,8 @@
 //! Catch-up waits on the bulk connection until nothing else does, and leaves in pieces, between which
 //! other messages may leave ([`lane`], [`envelope`]).
 //!
+//! A replica that needs a [snapshot](snapshots) dials for it, and only then.
+//!
 //! A connection carries messages one way, from the dialer to the acceptor. So there are four connections
 //! between two replicas, and never a question which of two to keep. On each, the two replicas first say
 //! who they are ([`handshake`]). What follows are [frames](synod_wire::frame) with one message each, in
@@ -51,7 +53,8 @@
 //!    is told.
 //! 5. `dialer`, `writer` and `ping`: what leaves.
 //! 6. `acceptor` and `receiver`: what arrives. `starting`: who calls while the log is read.
-//! 7. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
+//! 7. [`snapshots`]: what is too large for a message.
+//! 8. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
 
 mod acceptor;
 mod backoff;
@@ -71,6 +74,7 @@ mod queue;
 mod receiver;
 mod reporter;
 mod shared;
+pub mod snapshots;
 mod socket;
 mod starting;
 mod supervision;
@@ -85,7 +89,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_model::{Message, ReplicaId, Run, To};
+use synod_model::{Message, ReplicaId, Run, Slot, To};
 use synod_wire::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -110,6 +114,7 @@ use limits::message_bytes_max;
 use peer::Peer;
 use queue::FrameQueue;
 use shared::Shared;
+use snapshots::{Receiving, Sending, SnapshotLimits, SnapshotSink, SnapshotSource};
 use supervision::run_again;
 
 /// What the transport is started with.
@@ -126,8 +131,26 @@ pub struct PeersConfig {
     pub members: BTreeMap<ReplicaId, String>,
     /// How long to wait for connections and peers.
     pub timing: LinkTiming,
+    /// The snapshots of this replica.
+    pub snapshots: SnapshotStore,
     /// A random number, for the jitter of waits.
     pub seed: u64,
+}
+
+/// Where the snapshots are that peers fetch, and where those go that are fetched from peers.
+pub struct SnapshotStore {
+    /// What may be sent.
+    pub source: Arc<dyn SnapshotSource>,
+    /// Where it goes.
+    pub sink: Box<dyn SnapshotSink>,
+    /// How the transfers are limited.
+    pub limits: SnapshotLimits,
+}
+
+impl fmt::Debug for SnapshotStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotStore").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 /// The connections of a replica with all others. They end when this is dropped, or with
@@ -175,7 +198,8 @@ impl Peers {
     ///
     /// If a member has no address.
     pub fn start(config: PeersConfig, store: impl Store, inbox: Inbox) -> Result<Self, PeersError> {
-        let PeersConfig { identity, run, listener, mut members, timing, seed } = config;
+        let PeersConfig { identity, run, listener, mut members, timing, snapshots, seed } = config;
+        let SnapshotStore { source, sink, limits: snapshot_limits } = snapshots;
         let limits = identity.constants.limits().clone();
         let all = identity.constants.first_configuration().members();
         let mut peers = BTreeMap::new();
@@ -191,6 +215,8 @@ impl Peers {
             gate: Gate::new(&identity, store),
             peers,
             inbox,
+            sender: snapshots::Sender::new(source, snapshot_limits),
+            fetch: Arc::new(snapshots::Fetch::new(sink, snapshot_limits)),
             fatal: watch::Sender::new(None),
             last_errors: std::sync::Mutex::default(),
             log_rate_limit: LogRateLimit::new("connections of callers"),
@@ -202,19 +228,15 @@ impl Peers {
         for peer in shared.peers.values() {
             for lane in Lane::ALL {
                 let dialer = dial(Arc::clone(&shared), Arc::clone(peer), lane, rng.fork());
-                // A replica that must stop dials nobody.
-                let mut fatal = shared.fatal.subscribe();
-                let dialer = async move {
-                    tokio::select! {
-                        _ = fatal.wait_for(Option::is_some) => {}
-                        () = dialer => {}
-                    }
-                };
+                let dialer = unless_fatal(shared.fatal.subscribe(), dialer);
                 tasks.spawn(until_stopped(stop.subscribe(), dialer));
             }
             let reporter = report(Arc::clone(&shared), Arc::clone(peer));
             tasks.spawn(until_stopped(stop.subscribe(), reporter));
         }
+        let fetcher = fetch_snapshots(Arc::clone(&shared), rng.fork());
+        let fetcher = unless_fatal(shared.fatal.subscribe(), fetcher);
+        tasks.spawn(until_stopped(stop.subscribe(), fetcher));
         Ok(Self { shared, stop, tasks: Mutex::new(tasks) })
     }
 
@@ -263,6 +285,30 @@ impl Peers {
             .all(|peer| peer.is_connected() && peer.queue(Lane::Control).load().0.frames == 0)
     }
 
+    /// Fetches the snapshot of `slot`, or a later one: `from` has offered it. Returns at once. When the
+    /// snapshot is durable here, the [sink](SnapshotSink::finish) knows.
+    ///
+    /// While a snapshot is on its way, a repetition changes nothing.
+    pub fn fetch_snapshot(&self, from: ReplicaId, slot: Slot) {
+        self.shared.fetch.want(from, slot);
+    }
+
+    /// This replica has everything up to this slot, and needs no snapshot of that.
+    pub fn note_committed(&self, through: Slot) {
+        self.shared.fetch.note_committed(through);
+    }
+
+    /// The snapshot on its way to this replica.
+    pub fn receiving(&self) -> Option<Receiving> {
+        self.shared.fetch.receiving()
+    }
+
+    /// The snapshots on their way to peers, with those whose transfer has ended a short while ago: those peers
+    /// may come back, or still need the log behind the snapshot.
+    pub fn sending(&self) -> Vec<Sending> {
+        self.shared.sender.sending()
+    }
+
     /// The members that this replica has still to meet before the cluster is formed.
     pub fn missing(&self) -> Vec<ReplicaId> {
         self.shared.gate.missing()
@@ -308,6 +354,23 @@ async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output
         _ = stop.wait_for(|stop| *stop) => {}
         () = task => {}
     }
+}
+
+/// A replica that must stop dials nobody.
+async fn unless_fatal(
+    mut fatal: watch::Receiver<Option<PeersError>>,
+    task: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        _ = fatal.wait_for(Option::is_some) => {}
+        () = task => {}
+    }
+}
+
+async fn fetch_snapshots(shared: Arc<Shared>, mut rng: Rng) {
+    let pause = shared.timing.backoff_max;
+    let make = || snapshots::fetch(Arc::clone(&shared), rng.fork());
+    run_again("receiver of snapshots", pause, make, |_| {}).await;
 }
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: watch::Receiver<bool>) {

@@ -20,12 +20,13 @@ mod tests;
 pub(crate) mod waiting;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
     ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
-    ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, Status,
+    ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle, Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
@@ -59,6 +60,10 @@ pub(crate) enum ShellEvent<S, R> {
     Synced(Position),
     /// The application has applied everything up to this slot.
     Applied(Slot),
+    /// The snapshot of this handle is durable.
+    SnapshotTaken(Arc<SnapshotHandle>),
+    /// A snapshot of this peer has come, and is durable.
+    Install(ReplicaId, Arc<SnapshotHandle>),
     /// A client submits something.
     Submit(Submission, S),
     /// A client asks where the log ends.
@@ -81,6 +86,9 @@ pub(crate) enum Submission {
 pub(crate) struct Effects<S, R> {
     /// What the core wants written, sent, delivered and served.
     pub(crate) out: Output<Value>,
+    /// The snapshots that the application is to be restored from, and before which entry of
+    /// `out.delivered` each. These places ascend.
+    pub(crate) restores: Vec<Restore>,
     /// The outcomes of submissions; a success is the slot of the first copy. Before each stands the slot
     /// of the state that answers it: the application has applied that slot, and nothing above. These
     /// slots ascend.
@@ -93,6 +101,15 @@ pub(crate) struct Effects<S, R> {
     pub(crate) unanswered: Option<Unanswered>,
     /// What people are to be told of a disk or an application that hangs, in order.
     pub(crate) hang_news: Vec<HangNews>,
+}
+
+/// The application is to be restored from the snapshot of this slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Restore {
+    /// How many of the entries that are delivered come before.
+    pub(crate) after_entries: usize,
+    /// The last slot that the snapshot includes.
+    pub(crate) slot: Slot,
 }
 
 /// How long a replica has not heard of a coordinator. Times are counted from the start of the replica.
@@ -128,6 +145,7 @@ impl<S, R> Default for Effects<S, R> {
     fn default() -> Self {
         Self {
             out: Output::default(),
+            restores: Vec::new(),
             on_delivery: Vec::new(),
             failed: Vec::new(),
             read: Vec::new(),
@@ -190,6 +208,11 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         &self.status
     }
 
+    /// The handle of a snapshot of all that was delivered up to now. None if there can be none now.
+    pub(crate) fn snapshot_handle(&self) -> Option<Arc<SnapshotHandle>> {
+        self.replica.snapshot_handle()
+    }
+
     /// The highest slot that is known to be committed, by this replica itself or by its peers' messages.
     pub(crate) fn known_watermark(&self) -> Slot {
         self.heard_watermark.max(self.status.watermark)
@@ -238,6 +261,12 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             }
             ShellEvent::Synced(through) => self.step(Input::Synced { through }, now),
             ShellEvent::Applied(through) => self.step(Input::Applied { through }, now),
+            ShellEvent::SnapshotTaken(handle) => {
+                self.step(Input::SnapshotTaken { handle }, now);
+            }
+            ShellEvent::Install(from, handle) => {
+                self.step(Input::Install { from, handle }, now);
+            }
             ShellEvent::Submit(submission, reply) => self.submit(submission, reply),
             ShellEvent::Read(reply) => self.reads.push(self.waiting.read(reply)),
         }
@@ -344,6 +373,11 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         }
         if std::mem::take(&mut self.effects.out.election_advances) {
             self.detector.election_advances(now);
+        }
+        if let Some(slot) = self.effects.out.restore.take() {
+            self.effects.restores.push(Restore { after_entries: delivered_before, slot });
+            self.delivered = slot;
+            self.detector.progress(now);
         }
         if self.effects.out.delivered.len() > delivered_before {
             self.detector.progress(now);

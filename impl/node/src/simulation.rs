@@ -35,7 +35,7 @@ use crate::disk::SimulatedDisk;
 use crate::node::machine;
 use crate::shell::detector::Timing;
 use crate::shell::{HangNews, Shell, ShellEvent};
-use crate::start::{Committed, start};
+use crate::start::{Committed, restore, start};
 use crate::state_machine::Responder;
 use crate::storage::{DataDirectory, Log, LogLimits, LogReader, NewReplica, Preparation};
 
@@ -405,12 +405,20 @@ impl Simulation {
         let delivered = &mut replica.delivered;
         let mut machine = Responder::new(Chain::default());
         let (run, first) = (Run(replica.runs), Slot::ZERO);
-        let committed = |committed| match committed {
-            Committed::ToDeliver(it) => {
-                machine.apply(&it);
-                delivered.push(it);
+        let committed = |committed| {
+            match committed {
+                Committed::Restore(slot) => {
+                    restore(&mut machine, directory.snapshots(), slot)?;
+                }
+                Committed::ToDeliver(it) => {
+                    machine.apply(&it);
+                    delivered.push(it);
+                }
+                Committed::HadAlready(slot, _) => {
+                    panic!("slot {slot}: the application forgets all")
+                }
             }
-            Committed::HadAlready(slot, _) => panic!("slot {slot}: the application forgets all"),
+            Ok(())
         };
         let started = start(&directory, Preparation::InLine, run, first, |_, _| {}, committed);
         let (recovered, log) = started.expect("no disk here rots");

@@ -101,7 +101,10 @@
 //!
 //! `docs/storage.md` has the format byte by byte, and says what happens at each kind of damage.
 
+mod base;
 mod batch;
+mod contents;
+mod cutter;
 mod directory;
 mod directory_error;
 mod disk_error;
@@ -117,10 +120,14 @@ mod recover_error;
 mod scan;
 mod segment;
 mod small_file;
+mod snapshot;
+mod stored_record;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod unread;
 
+pub use base::{BaseFile, LogStart};
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
 pub use directory::DataDirectory;
 pub use directory_error::{IdentityGone, InUse, InitError, OpenError};
@@ -134,4 +141,9 @@ pub use reader::{LogReader, ReadError};
 pub use recover_error::RecoverError;
 pub use segment::{Place, Preparation};
 pub use small_file::{FORMAT_VERSION, SmallFileError};
+pub use snapshot::{
+    HANDLE_BYTES_MAX, SnapshotBytes, SnapshotError, SnapshotFile, SnapshotFlaw, SnapshotFolder,
+    SnapshotReader, SnapshotReceiver, SnapshotWriter,
+};
 pub use survey::Interrupted;
+pub use unread::UnreadLog;

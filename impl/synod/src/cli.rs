@@ -11,6 +11,7 @@ use super::inspect::InspectArgs;
 use super::local::{self, LocalArgs};
 use super::node::NodeArgs;
 use super::read::{self, ReadArgs};
+use super::snapshot::{self, SnapshotCommand};
 use super::status::{self, StatusArgs};
 use super::submit::SubmitArgs;
 
@@ -55,6 +56,9 @@ pub(crate) enum Command {
     /// Say whether the cluster works, for scripts and probes
     #[command(after_help = health::CODES, long_about = health::ABOUT)]
     Health(HealthArgs),
+    /// Take a snapshot of replicas
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = local::HELP)]
@@ -108,6 +112,8 @@ mod tests {
             follow::CODES,
             status::CODES,
             local::HELP,
+            snapshot::TAKE_ABOUT,
+            snapshot::TAKE_CODES,
         ];
         texts.extend(own.map(|text| ("text".to_owned(), text.into())));
         let lines = texts.iter().flat_map(|(name, text)| {

@@ -304,7 +304,7 @@ impl fmt::Display for Health {
 mod tests {
     use super::*;
     use synod_model::{PrefixHash, Run, SequenceNumber};
-    use synod_wire::api::{DiskStatus, PeerStatus, Starting};
+    use synod_wire::api::{DiskStatus, PeerStatus, SnapshotStatus, Starting};
 
     /// Replica `me` of three, which is connected with these.
     fn replica(me: u16, role: Role, coordinator: Option<u16>, connected: &[u16]) -> Report {
@@ -331,6 +331,7 @@ mod tests {
             other_histories: Vec::new(),
             forgotten: Vec::new(),
             disk: DiskStatus::default(),
+            snapshots: SnapshotStatus::default(),
             resident_bytes: 0,
             peers: peers.collect(),
         };

@@ -27,6 +27,7 @@ mod node;
 mod output;
 mod read;
 mod signals;
+mod snapshot;
 mod status;
 mod submit;
 
@@ -73,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Follow(args) => wait_for(ended_by_signals(follow::follow(args))),
         Command::Health(args) => wait_for(ended_by_signals(health::health(args))),
         Command::Status(args) => wait_for(ended_by_signals(status::status(args))),
+        Command::Snapshot(command) => wait_for(ended_by_signals(snapshot::snapshot(command))),
         Command::Local(args) => wait_for(local::local(args)),
         Command::Bench(args) => wait_for(bench::bench(args)),
         Command::BenchEcho => wait_for(bench::echo()),

@@ -203,7 +203,7 @@ fn notes(reports: &[Report]) -> Vec<String> {
 mod tests {
     use super::*;
     use synod_model::{Position, PrefixHash, ReplicaId, Run, SequenceNumber, Slot};
-    use synod_wire::api::{DiskStatus, PeerStatus};
+    use synod_wire::api::{DiskStatus, PeerStatus, SnapshotStatus};
 
     #[test]
     fn the_table_fits_eighty_columns() {
@@ -235,6 +235,7 @@ mod tests {
                 slot: Some(Slot(99_999_999)),
             }],
             disk: DiskStatus { log_bytes: 999 << 30, synced: Position(1), ..DiskStatus::default() },
+            snapshots: SnapshotStatus::default(),
             resident_bytes: 999 << 20,
             peers: vec![peer(0), peer(1)],
         };

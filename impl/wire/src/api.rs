@@ -201,6 +201,37 @@ pub enum SubscribeError {
     Starting,
 }
 
+/// A snapshot that a replica has taken. It is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotTaken {
+    /// The last slot that it includes.
+    pub slot: Slot,
+    /// The length of its file.
+    pub bytes: u64,
+    /// Its file, on the machine of the replica.
+    pub file: String,
+}
+
+/// Why a replica has taken no snapshot. Its log is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum TakeSnapshotError {
+    /// Nothing is committed yet.
+    #[error("its log is empty")]
+    Empty,
+    /// It could not be written.
+    #[error("{0}")]
+    Failed(String),
+    /// The replica is stopping.
+    #[error("it is stopping")]
+    Stopping,
+    /// The cluster is new, and its members have not all met.
+    #[error("its cluster is still forming: not all of its members have met")]
+    Forming,
+    /// The replica has not read its log yet.
+    #[error("it is starting: it reads its log")]
+    Starting,
+}
+
 /// A replica that reads its log. It does nothing else before it has read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("reading the log, {segments_read} of {segments} segments")]
@@ -254,6 +285,8 @@ pub struct ReplicaStatus {
     pub forgotten: Vec<Forgotten>,
     /// Its disk.
     pub disk: DiskStatus,
+    /// Its snapshots.
+    pub snapshots: SnapshotStatus,
     /// How much of its memory is resident.
     pub resident_bytes: u64,
     /// The other members.
@@ -400,6 +433,45 @@ pub struct DiskStatus {
     pub fdatasyncs: u64,
     /// How many bytes this run has written to the log.
     pub bytes_written: u64,
+}
+
+/// The snapshots of a replica, and what is under way with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// The last slot that its newest snapshot includes. None if it has none.
+    pub newest: Option<Slot>,
+    /// The first slot that its log has. What is before is in snapshots only.
+    pub log_starts_at: Slot,
+    /// How many bytes its snapshots have.
+    pub bytes: u64,
+    /// The snapshot that it takes now.
+    pub taking: Option<SnapshotProgress>,
+    /// The snapshot that it gets from a peer.
+    pub receiving: Option<SnapshotTransfer>,
+    /// The snapshots that peers get from it.
+    pub sending: Vec<SnapshotTransfer>,
+}
+
+/// A snapshot that is being taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotProgress {
+    /// The last slot that it includes.
+    pub slot: Slot,
+    /// How many of its bytes are written. How many it will have is not known.
+    pub written_bytes: u64,
+}
+
+/// A snapshot on its way from one replica to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotTransfer {
+    /// The other replica.
+    pub peer: ReplicaId,
+    /// The last slot that it includes.
+    pub slot: Slot,
+    /// How many of its bytes have come, or were sent.
+    pub transferred_bytes: u64,
+    /// How many bytes it has.
+    pub bytes: u64,
 }
 
 /// What a replica knows of a peer.

@@ -11,15 +11,15 @@
 #[cfg(test)]
 mod tests;
 
+use std::io;
+
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
+use bincode::de::read::Reader;
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError as BincodeDecodeError, EncodeError as BincodeEncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use synod_model::Record;
 use thiserror::Error;
-
-use crate::Value;
 
 /// How many bytes one decoding may take, where a number counts with its full width. 256 MiB: a safety
 /// net, far above the size of a frame or a batch under sensible limits.
@@ -28,6 +28,10 @@ const DECODED_BYTES_MAX: usize = 256 << 20;
 /// The same for small files. A string in a small file is allocated before its bytes are read, so this
 /// is also how much memory a forged file can cost. 1 MiB.
 pub const SMALL_BYTES_MAX: usize = 1 << 20;
+
+/// The same for what is decoded from a stream. 2 GiB: the request table of a snapshot has up to 65,536
+/// sessions of 1,024 requests.
+const STREAM_BYTES_MAX: usize = 2 << 30;
 
 fn format() -> Configuration<LittleEndian, Varint, Limit<DECODED_BYTES_MAX>> {
     config::standard().with_limit::<DECODED_BYTES_MAX>()
@@ -73,9 +77,42 @@ pub fn decode_small<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError>
     if taken == bytes.len() { Ok(it) } else { Err(DecodeError::BytesLeft(bytes.len() - taken)) }
 }
 
+/// Writes the encoding of `it` to `to`, in small pieces. Nothing is held in memory besides.
+///
+/// # Errors
+///
+/// What `to` fails with, or if the type has no encoding.
+pub fn encode_into(it: &impl Serialize, to: &mut impl io::Write) -> io::Result<()> {
+    let mut stream = Stream { inner: to, error: None };
+    let encoded = bincode::serde::encode_into_writer(it, &mut stream, format());
+    let Stream { error, .. } = stream;
+    encoded.map_err(|impossible| {
+        let impossible = EncodeError::Impossible(impossible.to_string());
+        error.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, impossible))
+    })
+}
+
+/// Reads the encoding of a `T` from `from`, in small pieces, and no byte more.
+///
+/// # Errors
+///
+/// What `from` fails with, or a [`DecodeError`] if the bytes are not the encoding of a `T`.
+pub fn decode_from<T: DeserializeOwned>(from: &mut impl io::Read) -> io::Result<T> {
+    let mut stream = Stream { inner: from, error: None };
+    let format = format().with_limit::<STREAM_BYTES_MAX>();
+    let decoded = bincode::serde::decode_from_reader(&mut stream, format);
+    let Stream { error, .. } = stream;
+    decoded.map_err(|impossible| {
+        let impossible = DecodeError::from(impossible);
+        error.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, impossible))
+    })
+}
+
 /// The records of a batch, one by one, so only one of them must be in memory. Ends after the first
 /// error.
-pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record<Value>, DecodeError>> + '_ {
+pub fn records<T: DeserializeOwned>(
+    payload: &[u8],
+) -> impl Iterator<Item = Result<T, DecodeError>> + '_ {
     let mut rest = payload;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -132,5 +169,29 @@ impl Writer for Bounded<'_> {
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+/// The standard library's streams for bincode, which keeps no error of theirs.
+struct Stream<'a, T> {
+    inner: &'a mut T,
+    error: Option<io::Error>,
+}
+
+impl<W: io::Write> Writer for Stream<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BincodeEncodeError> {
+        self.inner.write_all(bytes).map_err(|error| {
+            self.error = Some(error);
+            BincodeEncodeError::UnexpectedEnd
+        })
+    }
+}
+
+impl<R: io::Read> Reader for Stream<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), BincodeDecodeError> {
+        self.inner.read_exact(bytes).map_err(|error| {
+            self.error = Some(error);
+            BincodeDecodeError::UnexpectedEnd { additional: bytes.len() }
+        })
     }
 }

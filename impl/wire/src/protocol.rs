@@ -20,12 +20,13 @@ use thiserror::Error;
 use crate::Value;
 use crate::api::{
     About, Answered, Applied, Consistency, Delivery, QUERY_BYTES_MAX, QueryError,
-    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, Starting, SubmitError, SubscribeError,
+    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SnapshotTaken, Starting, SubmitError,
+    SubscribeError, TakeSnapshotError,
 };
 
 /// The version of this module and of [`api`](crate::api). Both ends of a connection have the same
 /// version.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Marks a client of Synod, so that a stranger who finds the port is recognized.
 pub const MAGIC: [u8; 8] = *b"SYNODcli";
@@ -114,6 +115,8 @@ pub enum Ask {
     Follow(Follow),
     /// How are you? [`Answer::Status`] or [`Answer::Starting`].
     Status,
+    /// Take a snapshot: [`Answer::SnapshotTaken`] or [`Answer::NoSnapshot`].
+    TakeSnapshot,
 }
 
 /// A question to the state machine.
@@ -181,6 +184,10 @@ pub enum Answer {
     Status(Box<ReplicaStatus>),
     /// The replica still reads its log.
     Starting(Starting),
+    /// The snapshot is durable.
+    SnapshotTaken(SnapshotTaken),
+    /// There is no snapshot.
+    NoSnapshot(TakeSnapshotError),
 }
 
 /// Why a follow ends.

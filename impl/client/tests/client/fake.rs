@@ -17,8 +17,8 @@ use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, NotDone, QueryError,
-    ReadError, ReplicaStatus, Request, Response, Role, Starting, SubmitError, SubscribeError,
-    Unknown,
+    ReadError, ReplicaStatus, Request, Response, Role, SnapshotStatus, SnapshotTaken, Starting,
+    SubmitError, SubscribeError, TakeSnapshotError, Unknown,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
@@ -246,6 +246,10 @@ impl Backend for Node {
         Ok(Tail { next, end, cluster, batches: self.batches.clone() })
     }
 
+    async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
+        Err(TakeSnapshotError::Empty)
+    }
+
     fn status(&self) -> Result<ReplicaStatus, Starting> {
         self.statuses.fetch_add(1, Ordering::SeqCst);
         let end = *self.cluster.end.borrow();
@@ -266,6 +270,7 @@ impl Backend for Node {
             other_histories: Vec::new(),
             forgotten: Vec::new(),
             disk: DiskStatus { synced: Position(end.0), ..DiskStatus::default() },
+            snapshots: SnapshotStatus::default(),
             resident_bytes: 4 << 20,
             peers: Vec::new(),
         })

@@ -3,7 +3,9 @@
 use std::future::Future;
 
 use synod_model::{Slot, Value as _};
-use synod_wire::api::{Delivery, NotDone, QueryError, ReadError, SubmitError, SubscribeError};
+use synod_wire::api::{
+    Delivery, NotDone, QueryError, ReadError, SubmitError, SubscribeError, TakeSnapshotError,
+};
 use synod_wire::buffers::Outbox;
 use synod_wire::codec::EncodeError;
 use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd, Query, ToClient};
@@ -86,6 +88,12 @@ impl Job {
                 ),
                 Ask::Follow(_) => Outcome::FollowEndsAt(backend.read().await),
                 Ask::Status => Outcome::Answer(status(backend)),
+                Ask::TakeSnapshot => Outcome::Answer(
+                    backend
+                        .take_snapshot()
+                        .await
+                        .map_or_else(Answer::NoSnapshot, Answer::SnapshotTaken),
+                ),
             };
             Done { id, bytes, outcome }
         }
@@ -153,7 +161,7 @@ impl<'a, B: Backend> Desk<'a, B> {
             Ask::Query(query) => {
                 bytes = query.request.size_bytes() + self.unsent.expected_bytes();
             }
-            Ask::OpenSession | Ask::EndSession(_) | Ask::Read => {}
+            Ask::OpenSession | Ask::EndSession(_) | Ask::Read | Ask::TakeSnapshot => {}
         }
         if self.is_draining {
             self.say(
@@ -161,6 +169,7 @@ impl<'a, B: Backend> Desk<'a, B> {
                 match ask {
                     Ask::Read => Answer::NotRead(ReadError::Stopping),
                     Ask::Query(_) => Answer::NotAnswered(QueryError::Stopping),
+                    Ask::TakeSnapshot => Answer::NoSnapshot(TakeSnapshotError::Stopping),
                     _ => Answer::NoSlot(SubmitError::NotDone(NotDone::Stopping)),
                 },
             )?;

@@ -2,9 +2,12 @@
 
 use synod_model::Slot;
 use synod_wire::Value;
-use synod_wire::api::{Answered, Applied, NotDone, QueryError, ReadError, SubmitError};
+use synod_wire::api::{
+    Answered, Applied, NotDone, QueryError, ReadError, SubmitError, TakeSnapshotError,
+};
 use tokio::sync::oneshot;
 
+use super::snapshots::SnapshotReply;
 use crate::shell::Submission;
 use crate::shell::waiting::Waiter;
 
@@ -17,6 +20,8 @@ pub(super) enum Call {
     Read(ReadReply),
     /// A query of the state as it is here.
     QueryStale(Query),
+    /// A snapshot.
+    TakeSnapshot(SnapshotReply),
 }
 
 pub(super) type SubmitReply = oneshot::Sender<Result<Applied, SubmitError>>;
@@ -47,6 +52,9 @@ impl Call {
             }
             Self::Read(reply) => reply.fail(ReadError::Forming),
             Self::QueryStale(query) => query.fail(QueryError::Forming),
+            Self::TakeSnapshot(reply) => {
+                let _ = reply.send(Err(TakeSnapshotError::Forming));
+            }
         }
     }
 }

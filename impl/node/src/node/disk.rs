@@ -121,6 +121,10 @@ pub(super) fn spawn_server(
                     thread::sleep(DESCRIPTORS_PAUSE);
                     queue.retry(serve);
                 }
+                // The log was cut behind a snapshot meanwhile. When the peer asks again, it is offered that.
+                Err(ReadError::Gone { .. }) => {
+                    let _ = notices.send(Notice::NotServed(to));
+                }
                 Err(error) => {
                     let _ = notices.send(Notice::Fatal(NodeError::Read(error)));
                     return;

@@ -7,7 +7,9 @@ use thiserror::Error;
 use crate::listen::ListenError;
 use crate::peers::PeersError;
 use crate::start::StartError;
-use crate::storage::{AppendError, OpenError, ReadError, RecoverError, SmallFileError};
+use crate::storage::{
+    AppendError, OpenError, ReadError, RecoverError, SmallFileError, SnapshotError,
+};
 
 /// Why a node cannot be opened.
 #[derive(Debug, Error)]
@@ -92,10 +94,15 @@ impl NodeOpenError {
             | Self::Listen(_)
             | Self::Random(_)
             | Self::NotRun(_) => false,
-            Self::Start(StartError::Log(error)) => !matches!(**error, RecoverError::Disk(_)),
+            Self::Start(StartError::Log(error)) => !matches!(
+                **error,
+                RecoverError::Disk(_)
+                    | RecoverError::Base(SmallFileError::Disk(_))
+                    | RecoverError::Snapshot { error: SnapshotError::Read(_), .. }
+            ),
             Self::Directory(_)
             | Self::Peers(_)
-            | Self::Start(StartError::Base(_))
+            | Self::Start(StartError::Base(_) | StartError::Restore(_))
             | Self::NoMember { .. }
             | Self::NoAddress { .. }
             | Self::SameAddress { .. }
@@ -152,6 +159,26 @@ pub enum NodeError {
         /// The last slot that the state includes.
         slot: Slot,
     },
+    /// The state machine has panicked when it was to give a snapshot.
+    #[error(
+        "the state machine panicked when it was to give a snapshot of its state after slot {slot}\n  \
+         it does the same at the next snapshot: mend the state machine first"
+    )]
+    Snapshot {
+        /// The last slot that the state includes.
+        slot: Slot,
+    },
+    /// The state machine cannot be restored from a snapshot of a peer.
+    #[error(
+        "the state machine could not be restored from the snapshot of slot {slot}: {error}\n  \
+         the snapshot is in this data directory, and the next start restores it again"
+    )]
+    Restore {
+        /// The last slot that the snapshot includes.
+        slot: Slot,
+        /// What went wrong.
+        error: String,
+    },
     /// The runtime in which the node was opened has ended.
     #[error("the runtime of the node has ended before the node")]
     RuntimeEnded,
@@ -179,6 +206,8 @@ impl NodeError {
             | Self::Peers(_)
             | Self::StateMachine { .. }
             | Self::Query { .. }
+            | Self::Snapshot { .. }
+            | Self::Restore { .. }
             | Self::RuntimeEnded
             | Self::Panicked { .. } => false,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::FutureExt as _;
-use synod_model::{Message, ReplicaId, Run};
+use synod_model::{Message, ReplicaId, Run, Slot};
 use synod_wire::Value;
 use synod_wire::blocking::{self, NotRun};
 use tokio::net::TcpListener;
@@ -18,16 +18,18 @@ use tracing::{info, warn};
 
 use super::call::{ReadReply, SubmitReply};
 use super::catch_up_queue::{CatchUpQueue, ClosesWhenDropped};
-use super::machine::MachineRunner;
-use super::replica::{self, Sinks, Sources};
+use super::machine::{MachineRunner, MachineSnapshots};
+use super::replica::{self, Sinks, Snapshots, Sources};
 use super::shared::{Counters, Shared};
+use super::snapshots::{self, FolderSink, FolderSource, SnapshotOptions, Taking};
 use super::starting::Reading;
 use super::verdict_history::VerdictHistory;
 use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
-use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, answer_while_starting};
+use crate::peers::snapshots::SnapshotLimits;
+use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, SnapshotStore, answer_while_starting};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
-use crate::start::{Committed, start};
+use crate::start::{Committed, restore, start};
 use crate::state_machine::{Responder, StateMachine};
 use crate::storage::{DataDirectory, Preparation};
 
@@ -48,7 +50,8 @@ pub(super) async fn open<M: StateMachine>(
     machine: M,
 ) -> Result<Node, NodeOpenError> {
     let reading = prepared.reading();
-    let PreparedNode { directory, members, listener, timing, run, rng, backend } = prepared;
+    let PreparedNode { directory, members, listener, timing, snapshots, run, rng, backend } =
+        prepared;
     let identity = directory.identity().clone();
     let read = {
         let reading = Arc::clone(&reading);
@@ -58,7 +61,8 @@ pub(super) async fn open<M: StateMachine>(
         recovered = blocking::run("recovery", read) => recovered??,
         never = answer_while_starting(&listener, &identity, run, || reading.get()) => match never {},
     };
-    let node = Opened { recovered, members, listener, timing, run, rng }.run()?;
+    let opened = Opened { recovered, members, listener, timing, snapshots, run, rng };
+    let node = opened.run()?;
     backend.opened(node.clone());
     Ok(node)
 }
@@ -78,6 +82,7 @@ struct Opened<M> {
     members: BTreeMap<ReplicaId, String>,
     listener: TcpListener,
     timing: Timing,
+    snapshots: SnapshotOptions,
     run: Run,
     rng: Rng,
 }
@@ -94,14 +99,22 @@ impl<M: StateMachine> Recovered<M> {
         let had_already = machine.applied();
         let mut verdicts = VerdictHistory::default();
         let mut in_machine = None;
-        let committed = |committed| match committed {
-            Committed::ToDeliver(delivered) => {
-                delivered.verdict.iter().for_each(|it| verdicts.note(delivered.slot, *it));
-                in_machine = Some(delivered.slot);
-                machine.apply(&delivered);
-                in_machine = None;
+        let committed = |committed| {
+            match committed {
+                Committed::Restore(slot) => {
+                    in_machine = Some(slot);
+                    restore(&mut machine, directory.snapshots(), slot)?;
+                    in_machine = None;
+                }
+                Committed::ToDeliver(delivered) => {
+                    delivered.verdict.iter().for_each(|it| verdicts.note(delivered.slot, *it));
+                    in_machine = Some(delivered.slot);
+                    machine.apply(&delivered);
+                    in_machine = None;
+                }
+                Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
             }
-            Committed::HadAlready(slot, verdict) => verdicts.note(slot, verdict),
+            Ok(())
         };
         let start = || {
             start(
@@ -155,7 +168,7 @@ impl<M: StateMachine> Recovered<M> {
 
 impl<M: StateMachine> Opened<M> {
     fn run(self) -> Result<Node, NodeOpenError> {
-        let Self { recovered, members, listener, timing, run, mut rng } = self;
+        let Self { recovered, members, listener, timing, snapshots: options, run, mut rng } = self;
         let Recovered { directory, replica, log, machine, shared } = recovered;
         let identity = directory.identity().clone();
         let shared = Arc::new(shared);
@@ -165,12 +178,22 @@ impl<M: StateMachine> Opened<M> {
         let (calls, from_clients) = mpsc::channel(CALLS_MAX);
         let (notices, from_threads) = mpsc::unbounded_channel();
         let (stop, stopping) = watch::channel(false);
+        let folder = directory.snapshots().clone();
+        let newest = folder.newest().map_or(Slot::ZERO, |file| file.slot);
         let peers = PeersConfig {
             identity: identity.clone(),
             run,
             listener,
             members,
             timing: LinkTiming::default(),
+            snapshots: SnapshotStore {
+                source: Arc::new(FolderSource(folder.clone())),
+                sink: Box::new(FolderSink::new(folder.clone(), notices.clone())),
+                limits: SnapshotLimits {
+                    sent_bytes_per_second: options.sent_bytes_per_second,
+                    ..SnapshotLimits::default()
+                },
+            },
             seed: rng.u64(..),
         };
         let peers = Arc::new(Peers::start(peers, directory, inbox)?);
@@ -184,14 +207,25 @@ impl<M: StateMachine> Opened<M> {
             let reader = reader.clone();
             move |slots| reader.read(slots, entries_max, bytes_max)
         };
+        let log_bytes_before = log.size().log_bytes;
         let (records, to_append) = std::sync::mpsc::channel();
         let catch_up = Arc::new(CatchUpQueue::default());
         let thread = |error| NodeOpenError::from(NotRun::NoThread(error));
         // The machine has applied this while the log was read.
         let _ = notices.send(Notice::Applied(machine.applied()));
+        let (jobs, ordered) = std::sync::mpsc::channel();
+        let of_machine = MachineSnapshots { folder: folder.clone(), jobs };
         let (machine, machine_thread) =
-            MachineRunner::start(machine, notices.clone()).map_err(thread)?;
+            MachineRunner::start(machine, of_machine, notices.clone()).map_err(thread)?;
         let mut threads = Vec::from([
+            snapshots::spawn_writer(
+                folder.clone(),
+                ordered,
+                options.written_bytes_per_second,
+                Arc::clone(&shared.snapshot_progress),
+                notices.clone(),
+            )
+            .map_err(thread)?,
             disk::spawn_appender(log, to_append, notices.clone(), Arc::clone(&shared.counters))
                 .map_err(thread)?,
             disk::spawn_server(read, send, Arc::clone(&catch_up), notices.clone())
@@ -213,10 +247,16 @@ impl<M: StateMachine> Opened<M> {
             machine,
             catch_up: ClosesWhenDropped(catch_up),
             shared: Arc::clone(&shared),
+            snapshots: Snapshots {
+                folder: folder.clone(),
+                taking: Taking::new(options, newest),
+                log_bytes_before,
+                wanted: None,
+            },
         };
         let make_shell = move |now: Duration| Shell::new(replica, timing, rng, now);
         let task = tokio::spawn(supervise(make_shell, sources, sinks, threads));
-        let parts = Parts { shared, identity, run, reader, peers, calls, notices, stop };
+        let parts = Parts { shared, identity, run, reader, folder, peers, calls, notices, stop };
         Ok(Node::new(parts, task))
     }
 }
@@ -237,6 +277,7 @@ async fn supervise(
         fatal = peers.fatal() => Err(NodeError::Peers(fatal)),
     };
     shared.end();
+    shared.snapshot_progress.stop();
     peers.stop().await;
     // The channels of the threads are closed. The appender ends when it has written what it was given.
     // The machine ends with the batch that it is at, for nobody hears of it any more. The clients of

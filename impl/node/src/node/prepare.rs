@@ -14,6 +14,7 @@ use synod_wire::api::About;
 use synod_wire::blocking;
 use tokio::net::TcpListener;
 
+use super::snapshots::SnapshotOptions;
 use super::starting::{NodeBackend, Reading};
 use super::{Node, NodeOpenError, open};
 use crate::disk::RealDisk;
@@ -36,6 +37,8 @@ pub struct Config {
     pub peers: BTreeMap<ReplicaId, String>,
     /// The timing of its failure detector.
     pub timing: Timing,
+    /// When it takes snapshots, and how fast.
+    pub snapshots: SnapshotOptions,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             listen_peer: None,
             peers: BTreeMap::new(),
             timing: Timing::default(),
+            snapshots: SnapshotOptions::default(),
         }
     }
 }
@@ -58,6 +62,7 @@ pub struct PreparedNode {
     pub(super) members: BTreeMap<ReplicaId, String>,
     pub(super) listener: TcpListener,
     pub(super) timing: Timing,
+    pub(super) snapshots: SnapshotOptions,
     pub(super) run: Run,
     pub(super) rng: Rng,
     pub(super) backend: Arc<NodeBackend>,
@@ -65,7 +70,7 @@ pub struct PreparedNode {
 
 impl PreparedNode {
     pub(super) async fn new(config: Config) -> Result<Self, NodeOpenError> {
-        let Config { data_dir, listen_peer, peers, timing } = config;
+        let Config { data_dir, listen_peer, peers, timing, snapshots } = config;
         let prepare = move || prepare_directory(data_dir, &peers);
         let (directory, members) = blocking::run("opening", prepare).await??;
         let me = directory.identity().replica;
@@ -87,7 +92,7 @@ impl PreparedNode {
         };
         let backend = Arc::new(NodeBackend::new(about));
         let rng = Rng::with_seed(seed);
-        Ok(Self { directory, members, listener, timing, run, rng, backend })
+        Ok(Self { directory, members, listener, timing, snapshots, run, rng, backend })
     }
 
     /// What the [client port](crate::client_port) can serve from now on. Before the log is read, a status

@@ -23,9 +23,11 @@ use super::call::{Call, Query, ReadReply, SubmitReply};
 use super::catch_up_queue::ClosesWhenDropped;
 use super::machine::{Batch, MachineRunner};
 use super::shared::{PublishedSilence, Shared};
+use super::snapshots::Taking;
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
+use crate::storage::SnapshotFolder;
 use damage_log::DamageLog;
 use hang_log::tell_hangs;
 
@@ -57,6 +59,23 @@ pub(super) struct Sinks {
     pub(super) machine: MachineRunner,
     pub(super) catch_up: ClosesWhenDropped,
     pub(super) shared: Arc<Shared>,
+    pub(super) snapshots: Snapshots,
+}
+
+/// The snapshots of the replica, as its task sees them.
+pub(super) struct Snapshots {
+    pub(super) folder: SnapshotFolder,
+    pub(super) taking: Taking,
+    /// How many bytes the log had when this run began.
+    pub(super) log_bytes_before: u64,
+    /// A peer's snapshot that includes this slot is needed.
+    pub(super) wanted: Option<Slot>,
+}
+
+impl Snapshots {
+    fn log_bytes(&self, shared: &Shared) -> u64 {
+        self.log_bytes_before.saturating_add(shared.counters.get().bytes_written)
+    }
 }
 
 /// Runs the replica until it is told to stop, or cannot go on. `make_shell` makes the shell once the
@@ -80,13 +99,17 @@ pub(super) async fn run(
     let ended = loop {
         let alarm = start + shell.next_alarm();
         let alarm = if ends_at.is_some() { alarm.min(Instant::now() + LOOK_AGAIN) } else { alarm };
+        let of_snapshots = sinks.snapshots.taking.next_alarm(Instant::now());
+        let alarm = of_snapshots.map_or(alarm, |it| alarm.min(it));
         let first = tokio::select! {
             biased;
             _ = sources.stop.changed() => break Ok(()),
-            Some(notice) = sources.notices.recv() => event_of(notice).map(Some),
+            Some(notice) = sources.notices.recv() => event_of(notice, &mut sinks.snapshots),
             Some(event) = sources.control.recv() => Ok(event_of_peer(event, &sinks)),
             Some(event) = sources.bulk.recv() => Ok(event_of_peer(event, &sinks)),
-            Some(call) = sources.clients.recv() => Ok(event_or_query(call, &mut queries)),
+            Some(call) = sources.clients.recv() => {
+                Ok(event_of_call(call, &mut queries, &mut sinks.snapshots))
+            }
             () = sleep_until(alarm) => Ok(None),
         };
         match first {
@@ -94,12 +117,16 @@ pub(super) async fn run(
             Ok(None) => {}
             Err(error) => break Err(error),
         }
-        if let Err(error) = take_in(&mut shell, &mut sources, &sinks, &mut queries, start) {
+        if let Err(error) = take_in(&mut shell, &mut sources, &mut sinks, &mut queries, start) {
             break Err(error);
         }
+        cut_log(&mut shell, &mut sinks, start);
         shell.flush(start.elapsed());
         let notices = &mut sources.notices;
         if let Err(error) = act(&mut shell, notices, &mut sinks, &mut queries, start).await {
+            break Err(error);
+        }
+        if let Err(error) = begin_snapshot(&mut shell, notices, &mut sinks, start).await {
             break Err(error);
         }
         let out = &mut shell.effects().out;
@@ -107,6 +134,9 @@ pub(super) async fn run(
         damage_log.tell_forgotten(&mut out.forgotten);
         let status = shell.status().clone();
         tell_change(&seen, &status);
+        if sinks.snapshots.wanted.take_if(|slot| *slot <= status.watermark).is_some() {
+            sinks.peers.note_committed(status.watermark);
+        }
         publish(&shell, &sinks.shared, start);
         if status.is_stopped {
             let ends_at = *ends_at.get_or_insert_with(|| Instant::now() + LAST_WORDS_MAX);
@@ -173,7 +203,9 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
                 }
             }
             Some(notice) = sources.notices.recv() => {
-                event_of(notice)?;
+                if let Notice::Fatal(error) = notice {
+                    return Err(error);
+                }
             }
             // A peer may have met all others before.
             Some(_) = sources.control.recv() => {}
@@ -185,12 +217,23 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
 
 type ClientEvent = ShellEvent<SubmitReply, ReadReply>;
 
-fn event_of(notice: Notice) -> Result<ClientEvent, NodeError> {
-    match notice {
-        Notice::Synced(position) => Ok(ShellEvent::Synced(position)),
-        Notice::Applied(slot) => Ok(ShellEvent::Applied(slot)),
-        Notice::Fatal(error) => Err(error),
-    }
+fn event_of(notice: Notice, snapshots: &mut Snapshots) -> Result<Option<ClientEvent>, NodeError> {
+    Ok(match notice {
+        Notice::Synced(position) => Some(ShellEvent::Synced(position)),
+        Notice::Applied(slot) => Some(ShellEvent::Applied(slot)),
+        Notice::NotServed(peer) => Some(ShellEvent::NotServed(peer)),
+        Notice::SnapshotWritten(written) => {
+            let folder = &snapshots.folder;
+            let path = |slot| folder.path(slot).display().to_string();
+            snapshots.taking.written(written, path, Instant::now());
+            None
+        }
+        Notice::SnapshotFetched { from, handle } => {
+            snapshots.taking.fetched(handle.slot);
+            Some(ShellEvent::Install(from, handle))
+        }
+        Notice::Fatal(error) => return Err(error),
+    })
 }
 
 /// The message that a peer has sent.
@@ -212,13 +255,22 @@ fn event_of_peer(event: PeerEvent, sinks: &Sinks) -> Option<ClientEvent> {
     }
 }
 
-/// Turns a call into an event. A stale query is none: it goes to the machine.
-fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
+/// Turns a call into an event. A stale query is none: it goes to the machine. Neither is the order of a
+/// snapshot.
+fn event_of_call(
+    call: Call,
+    queries: &mut Vec<Query>,
+    snapshots: &mut Snapshots,
+) -> Option<ClientEvent> {
     match call {
         Call::Submit(submission, reply) => Some(ShellEvent::Submit(submission, reply)),
         Call::Read(reply) => Some(ShellEvent::Read(reply)),
         Call::QueryStale(query) => {
             queries.push(query);
+            None
+        }
+        Call::TakeSnapshot(reply) => {
+            snapshots.taking.order(reply);
             None
         }
     }
@@ -228,7 +280,7 @@ fn event_or_query(call: Call, queries: &mut Vec<Query>) -> Option<ClientEvent> {
 fn take_in(
     shell: &mut Shell<SubmitReply, ReadReply>,
     sources: &mut Sources,
-    sinks: &Sinks,
+    sinks: &mut Sinks,
     queries: &mut Vec<Query>,
     start: Instant,
 ) -> Result<(), NodeError> {
@@ -237,7 +289,9 @@ fn take_in(
         let mut is_empty = true;
         if let Ok(notice) = sources.notices.try_recv() {
             is_empty = false;
-            shell.handle(event_of(notice)?, now);
+            if let Some(event) = event_of(notice, &mut sinks.snapshots)? {
+                shell.handle(event, now);
+            }
         }
         // Control goes first.
         if let Ok(event) = sources.control.try_recv().or_else(|_| sources.bulk.try_recv()) {
@@ -248,7 +302,7 @@ fn take_in(
         }
         if let Ok(call) = sources.clients.try_recv() {
             is_empty = false;
-            if let Some(event) = event_or_query(call, queries) {
+            if let Some(event) = event_of_call(call, queries, &mut sinks.snapshots) {
                 shell.handle(event, now);
             }
         }
@@ -287,6 +341,13 @@ async fn act(
     for serve in out.serve.drain(..) {
         sinks.catch_up.0.push(serve);
     }
+    let fetch = out.fetch.take();
+    if let Some((from, slot)) = fetch {
+        sinks.snapshots.wanted = Some(slot);
+        sinks.peers.note_committed(shell.status().watermark);
+        sinks.peers.fetch_snapshot(from, slot);
+    }
+    let out = &mut shell.effects().out;
     // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing. Of what hangs,
     // people were told when it began.
     let is_known = |reason: &ElectRefused| {
@@ -322,21 +383,63 @@ async fn do_here(
     }
     sinks.shared.note_verdicts(&out.delivered, &out.had_already);
     out.had_already.clear();
-    if out.delivered.is_empty() && effects.on_delivery.is_empty() && queries.is_empty() {
+    if out.delivered.is_empty()
+        && effects.on_delivery.is_empty()
+        && effects.restores.is_empty()
+        && queries.is_empty()
+    {
         return Ok(false);
     }
-    let delivered = Arc::new(std::mem::take(&mut out.delivered));
-    sinks.shared.recent.publish(&delivered);
-    let batch = Batch {
-        delivered,
-        answers: std::mem::take(&mut effects.on_delivery),
-        queries: std::mem::take(queries),
-    };
-    let applied = give_to_machine(shell, notices, sinks, batch, start).await?;
-    if let Some(through) = applied {
-        shell.handle(ShellEvent::Applied(through), start.elapsed());
+    let batches = Batch::in_order(
+        std::mem::take(&mut effects.restores),
+        std::mem::take(&mut out.delivered),
+        std::mem::take(&mut effects.on_delivery),
+        std::mem::take(queries),
+    );
+    let mut has_applied = false;
+    for batch in batches {
+        sinks.shared.recent.publish(&batch.delivered);
+        let applied = give_to_machine(shell, notices, sinks, batch, start).await?;
+        if let Some(through) = applied {
+            shell.handle(ShellEvent::Applied(through), start.elapsed());
+        }
+        has_applied |= applied.is_some();
     }
-    Ok(applied.is_some())
+    Ok(has_applied)
+}
+
+/// Has the core cut the log behind a snapshot of this replica that is durable, unless a peer is being sent an older
+/// one.
+fn cut_log(shell: &mut Shell<SubmitReply, ReadReply>, sinks: &mut Sinks, start: Instant) {
+    let log_bytes = sinks.snapshots.log_bytes(&sinks.shared);
+    let peers = &sinks.peers;
+    if let Some(handle) = sinks.snapshots.taking.release(|| peers.sending(), log_bytes) {
+        shell.handle(ShellEvent::SnapshotTaken(handle), start.elapsed());
+    }
+}
+
+/// Begins a snapshot, if one is due. Everything that was delivered is with the machine, so what it is given now comes
+/// right behind the slot of the handle.
+async fn begin_snapshot(
+    shell: &mut Shell<SubmitReply, ReadReply>,
+    notices: &mut mpsc::UnboundedReceiver<Notice>,
+    sinks: &mut Sinks,
+    start: Instant,
+) -> Result<(), NodeError> {
+    let log_bytes = sinks.snapshots.log_bytes(&sinks.shared);
+    let Snapshots { taking, folder, .. } = &mut sinks.snapshots;
+    if !taking.begins(log_bytes, Instant::now()) {
+        return Ok(());
+    }
+    let Some(handle) = shell.snapshot_handle() else {
+        return Ok(());
+    };
+    let file = |slot| Some((folder.file(slot)?, folder.path(slot).display().to_string()));
+    if !taking.begin(&handle, file, log_bytes) {
+        return Ok(());
+    }
+    let batch = Batch { snapshot: Some(handle), ..Batch::default() };
+    give_to_machine(shell, notices, sinks, batch, start).await.map(drop)
 }
 
 /// Gives the machine a batch, once it has room. It may be the machine that hangs: while the replica waits
@@ -348,20 +451,25 @@ async fn give_to_machine(
     batch: Batch,
     start: Instant,
 ) -> Result<Option<Slot>, NodeError> {
-    let mut taken = pin!(sinks.machine.take(batch));
+    let Sinks { machine, snapshots, shared, .. } = sinks;
+    let mut taken = pin!(machine.take(batch));
     loop {
         let hang_at = shell.next_hang().map(|at| start + at);
         tokio::select! {
             biased;
             taken = &mut taken => return taken,
             // What the machine has applied shows that it goes on.
-            Some(notice) = notices.recv() => shell.handle(event_of(notice)?, start.elapsed()),
+            Some(notice) = notices.recv() => {
+                if let Some(event) = event_of(notice, snapshots)? {
+                    shell.handle(event, start.elapsed());
+                }
+            }
             () = sleep_until(hang_at.unwrap_or(start)), if hang_at.is_some() => {
                 shell.tell_hangs(start.elapsed());
             }
         }
         tell_hangs(&mut shell.effects().hang_news);
-        publish(shell, &sinks.shared, start);
+        publish(shell, shared, start);
     }
 }
 

@@ -10,7 +10,7 @@ use synod_model::Slot;
 use synod_wire::Value;
 use synod_wire::api::{
     Answered, Applied, Consistency, NotDone, QUERY_BYTES_MAX, QueryError, ReadError, Request,
-    SubmitError, Unknown,
+    SnapshotTaken, SubmitError, TakeSnapshotError, Unknown,
 };
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -71,7 +71,7 @@ impl Node {
             outcome = self.request(request) => outcome,
             () = &mut deadline => return Err(SubmitError::Unknown(Unknown::Deadline)),
         };
-        if let Err(SubmitError::Unknown(Unknown::Refused(_))) = outcome {
+        if let Err(SubmitError::Unknown(Unknown::Refused(_) | Unknown::InSnapshot)) = outcome {
             // Evicted to make room, perhaps: the next submission opens another.
             let mut own = self.inner.session.lock().await;
             if own.as_ref().is_some_and(|it| it.id() == session.id()) {
@@ -148,6 +148,19 @@ impl Node {
     /// As [`read`](Self::read), and [`ReadError::Deadline`] when the time is up.
     pub async fn read_within(&self, within: Duration) -> Result<Slot, ReadError> {
         timeout(within, self.read()).await.unwrap_or(Err(ReadError::Deadline))
+    }
+
+    /// Takes a snapshot of this replica, and returns when it is durable. The log is cut behind it soon after.
+    /// While a snapshot is being taken already, that one is returned.
+    ///
+    /// Other replicas take their own. A node takes snapshots [by itself](crate::SnapshotOptions), too.
+    ///
+    /// # Errors
+    ///
+    /// If there is no snapshot. Nothing is changed then.
+    pub async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
+        let stopping = TakeSnapshotError::Stopping;
+        self.call(Call::TakeSnapshot, stopping.clone(), stopping).await
     }
 
     async fn call<T, E>(

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::recent::RecentDeliveries;
+use super::snapshots::SnapshotProgress;
 use super::verdict_history::VerdictHistory;
 use crate::storage::{Log, LogSize};
 
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     /// What was committed last.
     pub(super) recent: RecentDeliveries,
     pub(super) counters: Arc<Counters>,
+    pub(super) snapshot_progress: Arc<SnapshotProgress>,
 }
 
 /// The part that changes with every round of events.
@@ -61,7 +63,13 @@ impl Shared {
             verdicts: RwLock::new(verdicts),
             recent: RecentDeliveries::default(),
             counters,
+            snapshot_progress: Arc::default(),
         }
+    }
+
+    /// The first slot that the log has.
+    pub(super) fn log_starts_at(&self) -> Slot {
+        self.published.borrow().status.log_starts_at
     }
 
     /// Publishes the status. Followers wake up if the log has become longer.
@@ -152,6 +160,7 @@ pub(super) struct Counters {
     bytes_written: AtomicU64,
     log_bytes: AtomicU64,
     segments: AtomicU64,
+    bytes_since_snapshot: AtomicU64,
     /// How often the disk was read for a follower of the log.
     follower_reads: AtomicU64,
 }
@@ -172,7 +181,9 @@ impl Counters {
     }
 
     pub(super) fn note(&self, log: &Log) {
-        let LogSize { fdatasyncs, bytes_written, log_bytes, segments } = log.size();
+        let LogSize { fdatasyncs, bytes_written, log_bytes, segments, bytes_since_snapshot } =
+            log.size();
+        self.bytes_since_snapshot.store(bytes_since_snapshot, Ordering::Relaxed);
         self.fdatasyncs.store(fdatasyncs, Ordering::Relaxed);
         self.bytes_written.store(bytes_written, Ordering::Relaxed);
         self.log_bytes.store(log_bytes, Ordering::Relaxed);
@@ -185,6 +196,7 @@ impl Counters {
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
+            bytes_since_snapshot: self.bytes_since_snapshot.load(Ordering::Relaxed),
         }
     }
 }

@@ -7,7 +7,7 @@ use synod_model::{SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, NotDone, QueryError, ReadError, ReplicaStatus, Request,
-    Starting, SubmitError, SubscribeError,
+    SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
 };
 use tracing::info;
 
@@ -112,6 +112,10 @@ impl Backend for NodeBackend {
 
     fn subscribe(&self, from: Slot) -> Result<NodeSubscription, SubscribeError> {
         Ok(self.node(SubscribeError::Starting)?.subscribe(from))
+    }
+
+    async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
+        self.node(TakeSnapshotError::Starting)?.take_snapshot().await
     }
 
     fn status(&self) -> Result<ReplicaStatus, Starting> {

@@ -69,6 +69,9 @@ impl NodeSubscription {
     /// to acknowledge what may not be there any more.
     fn failed(&self, error: ReadFailed) -> SubscribeError {
         let error = match error {
+            ReadFailed::Disk(ReadError::Gone { snapshot, .. }) => {
+                return SubscribeError::Gone { log_starts_at: snapshot.next() };
+            }
             ReadFailed::Disk(error) => error,
             ReadFailed::Gone { known_from } => {
                 return SubscribeError::Gone { log_starts_at: known_from };
@@ -81,6 +84,12 @@ impl NodeSubscription {
             let _ = self.inner.parts.notices.send(Notice::Fatal(NodeError::Read(error)));
         }
         told
+    }
+
+    /// Whether the log still has a slot. A snapshot of this replica, or of a peer, may have taken its place.
+    fn still_has(&self, slot: Slot) -> Result<(), SubscribeError> {
+        let log_starts_at = self.inner.parts.shared.log_starts_at();
+        if slot < log_starts_at { Err(SubscribeError::Gone { log_starts_at }) } else { Ok(()) }
     }
 
     /// Waits until the next slot can be read from the disk, unless it comes to be in memory. Returns up
@@ -99,6 +108,7 @@ impl NodeSubscription {
         if let Some(deliveries) = shared.recent.from(next, room) {
             return Ok(Readable::InMemory(deliveries));
         }
+        self.still_has(next)?;
         let published = self.published.wait_for(is_durable).await.map_err(stopping)?;
         if published.ended {
             return Err(SubscribeError::Stopping);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use synod_model::{Greeting, ReplicaId};
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -17,11 +18,12 @@ use tracing::{debug, error, warn};
 
 use super::error::LinkError;
 use super::handshake;
-use super::introduction::{Hello, HelloReply, Refusal};
+use super::introduction::{Hello, HelloReply, Purpose, Refusal};
 use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX};
 use super::peer::Peer;
 use super::receiver::{self, Admitted};
 use super::shared::{Shared, refusal};
+use super::snapshots;
 use super::socket;
 use super::supervision::text_of;
 
@@ -111,7 +113,12 @@ async fn serve(
         _ = makes_room => Err(LinkError::MadeRoom),
     };
     let error = match shaken {
-        Ok(admitted) => receiver::receive(&shared, admitted).await,
+        Ok(Welcomed { purpose: Purpose::Messages(lane), peer, frames, to_peer }) => {
+            receiver::receive(&shared, Admitted { peer, lane, frames, to_peer }).await
+        }
+        Ok(Welcomed { purpose: Purpose::Snapshots, peer, frames, to_peer }) => {
+            snapshots::send(&shared, &peer, frames, to_peer).await
+        }
         Err(error) => error,
     };
     match error {
@@ -135,7 +142,7 @@ async fn shake_hands(
     shared: &Shared,
     stream: TcpStream,
     caller: &mut Caller,
-) -> Result<Admitted, LinkError> {
+) -> Result<Welcomed, LinkError> {
     socket::prepare(&stream, &shared.timing)?;
     let (from_peer, mut to_peer) = stream.into_split();
     let mut from_peer = FrameReader::new(from_peer, INTRODUCTION_BYTES_MAX);
@@ -143,7 +150,7 @@ async fn shake_hands(
     let admitted = match handshake::from_payload::<Hello>(payload) {
         Ok(hello) => {
             caller.replica = Some(hello.from.replica);
-            admit(shared, &hello).await.map(|peer| (peer, hello.lane))
+            admit(shared, &hello).await.map(|peer| (peer, hello.purpose))
         }
         Err(error @ LinkError::OtherVersion { .. }) => Err((error, Some(Refusal::OtherVersion))),
         Err(error) => Err((error, None)),
@@ -158,9 +165,17 @@ async fn shake_hands(
     let answer = handshake::to_frame(&answer).map_err(LinkError::Unencodable)?;
     // A refused dialer may have gone. The error to report is the refusal, not the failed write.
     let written = to_peer.write_all(&answer).await.map_err(LinkError::Io);
-    let (peer, lane) = outcome?;
+    let (peer, purpose) = outcome?;
     written?;
-    Ok(Admitted { peer, lane, frames: from_peer, to_peer })
+    Ok(Welcomed { peer, purpose, frames: from_peer, to_peer })
+}
+
+/// A connection whose caller was welcomed.
+struct Welcomed {
+    peer: Arc<Peer>,
+    purpose: Purpose,
+    frames: FrameReader<OwnedReadHalf>,
+    to_peer: OwnedWriteHalf,
 }
 
 /// Admits a dialer. Otherwise returns the error, and what the dialer is told.

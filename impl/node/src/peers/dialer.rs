@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::backoff::Backoff;
 use super::error::LinkError;
 use super::handshake;
-use super::introduction::{Hello, HelloReply, Introduction, Refusal};
+use super::introduction::{Hello, HelloReply, Introduction, Purpose, Refusal};
 use super::lane::Lane;
 use super::limits::{INTRODUCTION_BYTES_MAX, LinkTiming};
 use super::peer::Peer;
@@ -27,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: R
     let mut backoff = Backoff::new(shared.timing, rng);
     let mut met = peer.watch_met();
     loop {
-        let error = match connect(&shared, &peer, lane).await {
+        let error = match connect(&shared, &peer, Purpose::Messages(lane)).await {
             Ok(connection) => {
                 met.mark_unchanged();
                 let since = Instant::now();
@@ -76,25 +76,29 @@ fn is_success(lasted: Duration, has_carried: bool, timing: &LinkTiming) -> bool 
 }
 
 /// A connection over which the peer has welcomed this replica.
-async fn connect(shared: &Shared, peer: &Peer, lane: Lane) -> Result<Connection, LinkError> {
+pub(super) async fn connect(
+    shared: &Shared,
+    peer: &Peer,
+    purpose: Purpose,
+) -> Result<Connection, LinkError> {
     let stream = socket::dial(&peer.address, &shared.timing).await?;
-    if lane == Lane::Bulk {
+    if purpose == Purpose::Messages(Lane::Bulk) {
         socket::keep_little_unsent(&stream)?;
     }
     let limit = shared.timing.handshake_max;
-    let shaken = timeout(limit, shake_hands(shared, peer, lane, stream)).await;
+    let shaken = timeout(limit, shake_hands(shared, peer, purpose, stream)).await;
     shaken.unwrap_or(Err(LinkError::TooSlow { doing: "say who it is", limit }))
 }
 
 async fn shake_hands(
     shared: &Shared,
     peer: &Peer,
-    lane: Lane,
+    purpose: Purpose,
     stream: TcpStream,
 ) -> Result<Connection, LinkError> {
     let (from_peer, mut to_peer) = stream.into_split();
     let mut from_peer = FrameReader::new(from_peer, INTRODUCTION_BYTES_MAX);
-    let hello = Hello { from: shared.me.clone(), to: peer.id, lane };
+    let hello = Hello { from: shared.me.clone(), to: peer.id, purpose };
     let hello = handshake::to_frame(&hello).map_err(LinkError::Unencodable)?;
     to_peer.write_all(&hello).await.map_err(LinkError::Io)?;
     let payload = from_peer.next().await?.ok_or(LinkError::Closed)?;

@@ -9,7 +9,7 @@ use super::lane::Lane;
 
 /// The version of everything that replicas say to each other. A change to the meaning of any message,
 /// here or in the core, needs a new version.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Who a replica is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,16 @@ pub(super) struct Hello {
     /// The replica that the dialer looks for.
     pub(super) to: ReplicaId,
     /// What the connection is for.
-    pub(super) lane: Lane,
+    pub(super) purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Purpose {
+    /// The dialer sends messages of this lane.
+    Messages(Lane),
+    /// The dialer fetches a [snapshot](super::snapshots).
+    Snapshots,
 }
 
 /// What the acceptor answers.

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use synod_model::{Message, Order, Reply};
 
-/// What a connection is for.
+/// What the messages of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Lane {
     /// Messages without entries: who coordinates, what is committed, reads.
@@ -150,6 +150,7 @@ mod tests {
                 reads: true,
             },
             Message::Forward { s },
+            Message::Offer { slot },
         ];
         let bulk = vec![
             order(accept),

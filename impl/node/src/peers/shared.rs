@@ -12,6 +12,7 @@ use super::events::Inbox;
 use super::introduction::{Introduction, Refusal};
 use super::limits::LinkTiming;
 use super::peer::Peer;
+use super::snapshots;
 use crate::forming::{Gate, GateError};
 use crate::log_rate_limit::LogRateLimit;
 
@@ -23,6 +24,10 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) peers: BTreeMap<ReplicaId, Arc<Peer>>,
     pub(super) inbox: Inbox,
+    /// The snapshots that peers fetch.
+    pub(super) sender: snapshots::Sender,
+    /// The snapshot that this replica fetches.
+    pub(super) fetch: Arc<snapshots::Fetch>,
     /// Why this replica must stop. The first reason stays.
     pub(super) fatal: watch::Sender<Option<PeersError>>,
     /// The last error that was logged for each replica id that a refused caller has given.

@@ -7,4 +7,6 @@ mod lanes;
 mod largest;
 mod links;
 mod losses;
+mod memory_snapshots;
 mod pings;
+mod snapshots;

@@ -213,6 +213,12 @@ pub enum Flaw {
     /// It is sound, and holds something that is not a record.
     #[error("it is sound, and holds something that is not a record: {0}")]
     NoRecord(synod_wire::codec::DecodeError),
+    /// It was durable, and is not there.
+    #[error("batch {number} is not there, and the file `base` says that it was durable")]
+    Lost {
+        /// The number of the first batch that is not there.
+        number: u64,
+    },
     /// It is in a place where nothing should be.
     #[error("something is written there, where nothing should be")]
     NotBlank,

@@ -6,6 +6,7 @@
 //! incarnations       which data directory each member was first met with, and whether all have met
 //! peers              the addresses of the other replicas, as last given
 //! log/00000001.wal   the segments of the log
+//! snapshots/...      the snapshot files
 //! ```
 //!
 //! Making and opening are two commands, and neither does the work of the other. Only
@@ -26,7 +27,8 @@ use super::init::{self, NewReplica};
 use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, PEERS, is_known, lock};
 use super::log_limits::LogLimits;
 use super::segment::{LOG, Listing};
-use super::small_file::{SmallFile, SmallFileError};
+use super::small_file::{Replacing, SmallFileError};
+use super::snapshot::{SNAPSHOTS, SnapshotFolder};
 use crate::disk::{Disk, DiskLock, ROOT};
 use crate::identity::Identity;
 
@@ -41,8 +43,8 @@ pub struct DataDirectory {
     log_limits: LogLimits,
     known_members: KnownMembers,
     peers: BTreeMap<ReplicaId, String>,
-    /// Whether replacing a small file has failed. It is unknown then what the file holds.
-    has_failed: bool,
+    snapshots: SnapshotFolder,
+    replacing: Replacing,
 }
 
 impl DataDirectory {
@@ -54,14 +56,17 @@ impl DataDirectory {
     /// If the directory holds anything that an interrupted `init` cannot have left, or the disk refuses.
     pub fn init(disk: Arc<dyn Disk>, replica: &NewReplica) -> Result<Self, InitError> {
         let (lock, IdentityFile { identity, log: log_limits }) = init::make(&*disk, replica)?;
+        let lock: Arc<dyn DiskLock> = lock.into();
+        let (own_disk, own_lock) = (Arc::clone(&disk), Arc::clone(&lock));
         Ok(Self {
+            snapshots: SnapshotFolder::new(own_disk, own_lock, identity.cluster_id),
+            replacing: Replacing::new(Arc::clone(&disk)),
             disk,
-            lock: lock.into(),
+            lock,
             identity,
             log_limits,
             known_members: KnownMembers::new(replica.constants.first_configuration()),
             peers: replica.peers.clone(),
-            has_failed: false,
         })
     }
 
@@ -88,6 +93,8 @@ impl DataDirectory {
         file.log.check(file.identity.constants.limits()).map_err(|error| impossible(&error))?;
         let known_members: KnownMembers = INCARNATIONS.read(&*disk)?;
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
+        // Data directories of the first clusters have none. The next write syncs the directory.
+        init::make_folder(&*disk, SNAPSHOTS)?;
         // The process that wrote these files may have stopped before they were durable, or their sync
         // may have failed. So they are written again before anybody relies on them, as the last batch
         // of the log is.
@@ -95,8 +102,20 @@ impl DataDirectory {
         INCARNATIONS.write(&*disk, &known_members)?;
         IDENTITY.write(&*disk, &file)?;
         let IdentityFile { identity, log: log_limits } = file;
-        let lock = lock.into();
-        Ok(Self { disk, lock, identity, log_limits, known_members, peers, has_failed: false })
+        let lock: Arc<dyn DiskLock> = lock.into();
+        let (own_disk, own_lock) = (Arc::clone(&disk), Arc::clone(&lock));
+        let snapshots = SnapshotFolder::new(own_disk, own_lock, identity.cluster_id);
+        snapshots.remove_unfinished()?;
+        Ok(Self {
+            replacing: Replacing::new(Arc::clone(&disk)),
+            disk,
+            lock,
+            identity,
+            log_limits,
+            known_members,
+            peers,
+            snapshots,
+        })
     }
 
     /// Who this replica is.
@@ -120,7 +139,7 @@ impl DataDirectory {
     ///
     /// If the disk refuses.
     pub fn store_known_members(&mut self, known: KnownMembers) -> Result<(), SmallFileError> {
-        self.replace(&INCARNATIONS, &known)?;
+        self.replacing.replace(&INCARNATIONS, &known)?;
         self.known_members = known;
         Ok(())
     }
@@ -140,10 +159,15 @@ impl DataDirectory {
         peers: BTreeMap<ReplicaId, String>,
     ) -> Result<(), SmallFileError> {
         if peers != self.peers {
-            self.replace(&PEERS, &peers)?;
+            self.replacing.replace(&PEERS, &peers)?;
             self.peers = peers;
         }
         Ok(())
+    }
+
+    /// The snapshot files.
+    pub fn snapshots(&self) -> &SnapshotFolder {
+        &self.snapshots
     }
 
     pub(super) fn disk(&self) -> &Arc<dyn Disk> {
@@ -154,18 +178,8 @@ impl DataDirectory {
         &self.lock
     }
 
-    fn replace(
-        &mut self,
-        file: &SmallFile,
-        content: &impl serde::Serialize,
-    ) -> Result<(), SmallFileError> {
-        if self.has_failed {
-            let error = io::Error::other("an earlier change of the data directory has failed");
-            return Err(DiskError::at(&*self.disk, file.name, "replace")(error).into());
-        }
-        let replaced = file.write(&*self.disk, content);
-        self.has_failed = replaced.is_err();
-        replaced
+    pub(super) fn replacing(&self) -> &Replacing {
+        &self.replacing
     }
 }
 

@@ -31,6 +31,11 @@ impl DiskError {
         move |error| Self { doing, path: disk.path(name), error }
     }
 
+    /// What has failed and why, where the advice would not fit.
+    pub(super) fn brief(&self) -> String {
+        format!("cannot {} {}: {}", self.doing, self.path.display(), self.error)
+    }
+
     /// Whether the disk was full.
     pub(super) fn is_full(&self) -> bool {
         is_full(&self.error)

@@ -9,6 +9,7 @@
 //! lowest in this stretch and all after it. Neither number falls from one stretch to the next. So two
 //! binary searches find the range of stretches that can have a given slot.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use synod_model::{Slot, SlotRange};
@@ -34,20 +35,22 @@ pub(super) struct Stretch {
 
 #[derive(Debug)]
 pub(super) struct Index {
-    stretches: Vec<Stretch>,
+    stretches: VecDeque<Stretch>,
     stretch_bytes: u64,
+    /// A snapshot has what was forgotten, which are slots up to this one.
+    snapshot: Slot,
 }
 
 impl Index {
     pub(super) fn new(stretch_bytes: u64) -> Self {
-        Self { stretches: Vec::new(), stretch_bytes }
+        Self { stretches: VecDeque::new(), stretch_bytes, snapshot: Slot::ZERO }
     }
 
     /// Adds the batch at `place`, which lies behind all batches added before. It has records for these
     /// slots, and perhaps for others between them.
     pub(super) fn add(&mut self, place: Place, length_bytes: u64, slots: SlotRange) {
-        let highest_before = self.stretches.last().map_or(Slot::ZERO, |it| it.highest_up_to);
-        match self.stretches.last_mut() {
+        let highest_before = self.stretches.back().map_or(Slot::ZERO, |it| it.highest_up_to);
+        match self.stretches.back_mut() {
             Some(stretch)
                 if stretch.place.segment == place.segment
                     && place.offset + length_bytes <= stretch.place.offset + self.stretch_bytes =>
@@ -58,7 +61,7 @@ impl Index {
                 stretch.slots.last = stretch.slots.last.max(slots.last);
                 stretch.highest_up_to = stretch.highest_up_to.max(slots.last);
             }
-            _ => self.stretches.push(Stretch {
+            _ => self.stretches.push_back(Stretch {
                 place,
                 length_bytes,
                 slots,
@@ -79,8 +82,22 @@ impl Index {
     pub(super) fn find(&self, slots: SlotRange) -> impl Iterator<Item = Stretch> + '_ {
         let from = self.stretches.partition_point(|it| it.highest_up_to < slots.first);
         let to = self.stretches.partition_point(|it| it.lowest_from <= slots.last);
-        let between = self.stretches.get(from..to).unwrap_or_default().iter().copied();
+        let between = self.stretches.range(from..to.max(from)).copied();
         between.filter(move |it| it.slots.first <= slots.last && slots.first <= it.slots.last)
+    }
+
+    /// Forgets everything before this segment: it is removed, and the snapshot of `slot` has what was there.
+    pub(super) fn forget_before(&mut self, segment: u32, slot: Slot) {
+        let count = self.stretches.partition_point(|it| it.place.segment < segment);
+        self.stretches.drain(..count);
+        // Most of the time it stays as short as this.
+        self.stretches.shrink_to(2 * self.stretches.len());
+        self.snapshot = slot;
+    }
+
+    /// The log may lack what was written for slots up to here, since a snapshot has it.
+    pub(super) fn snapshot(&self) -> Slot {
+        self.snapshot
     }
 
     /// How much memory the index takes.

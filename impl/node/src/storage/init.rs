@@ -16,6 +16,7 @@ use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, is_known,
 use super::log_limits::LogLimits;
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
+use super::snapshot::SNAPSHOTS;
 use crate::disk::{Disk, DiskLock, ROOT};
 use crate::identity::Identity;
 
@@ -69,6 +70,7 @@ pub(super) fn make(
     check_names(disk)?;
 
     make_log(disk, replica.log.segment_bytes)?;
+    make_folder(disk, SNAPSHOTS)?;
     // Each write syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
     INCARNATIONS.write(disk, &KnownMembers::new(replica.constants.first_configuration()))?;
@@ -88,6 +90,13 @@ fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     }
     if let Some(name) = names.iter().find(|name| !is_known(name)) {
         return Err(InitError::NotEmpty { path, name: name.clone() });
+    }
+    if names.iter().any(|name| name == SNAPSHOTS) {
+        let snapshots = disk.list(SNAPSHOTS).map_err(DiskError::at(disk, SNAPSHOTS, "list"))?;
+        if let Some(name) = snapshots.first() {
+            // No `init` makes anything in there.
+            return Err(InitError::NotEmpty { path, name: format!("{SNAPSHOTS}/{name}") });
+        }
     }
     if !names.iter().any(|name| name == LOG) {
         return Ok(());
@@ -119,10 +128,7 @@ pub(super) fn remains(
 
 /// Makes the folder of the log, which then holds one segment and nothing else.
 fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
-    match disk.create_folder(LOG) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        created => created.map_err(DiskError::at(disk, LOG, "create"))?,
-    }
+    make_folder(disk, LOG)?;
     let listing = Listing::read(disk)?;
     listing.remove_unfinished(disk)?;
     // The segments are empty, and may have another length.
@@ -131,4 +137,12 @@ fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
         disk.remove(&name).map_err(DiskError::at(disk, &name, "remove"))?;
     }
     prepare(disk, 1, segment_bytes).map(drop)
+}
+
+/// Makes a folder, unless it exists.
+pub(super) fn make_folder(disk: &dyn Disk, name: &str) -> Result<(), DiskError> {
+    match disk.create_folder(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map_err(DiskError::at(disk, name, "create")),
+    }
 }

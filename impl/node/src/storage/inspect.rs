@@ -14,20 +14,24 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use synod_model::{
-    Content, Forgotten, Incarnation, KnownMembers, PrefixHash, Record, ReplicaId, SequenceNumber,
-    Slot, SlotRange,
+    Forgotten, Incarnation, KnownMembers, PrefixHash, ReplicaId, SequenceNumber, Slot, SlotRange,
 };
-use synod_wire::Value;
-use synod_wire::codec::{self, DecodeError};
+use synod_wire::codec::DecodeError;
 
+use super::base::BaseFile;
 use super::batch::{BLOCK_BYTES, Flaw, Header};
 use super::disk_error::DiskError;
-use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, is_known};
+use super::layout::{BASE, IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, is_known};
 use super::recover_error::RecoverError;
 use super::scan::Scanner;
 use super::segment::{LOG, Listing, Place, segment_name};
 use super::small_file::SmallFileError;
-use super::survey::{Interrupted, SoundBatch, survey};
+use super::snapshot::{
+    SnapshotError, SnapshotFile, SnapshotListing, check_whole, handle_in, snapshot_name,
+};
+use super::stored_record::{StoredContent, StoredRecord, records};
+use super::survey::{Bounds, Interrupted, SoundBatch, survey};
+use super::unread::read_base;
 use crate::disk::{Disk, Holder, ROOT};
 
 /// Something that is in a data directory. Its text has one line or several.
@@ -46,6 +50,20 @@ pub enum Finding {
     Incarnations(Result<KnownMembers, SmallFileError>),
     /// The addresses of the other replicas.
     Peers(Result<BTreeMap<ReplicaId, String>, SmallFileError>),
+    /// Where the log begins. Only if it was cut.
+    Base(Result<BaseFile, SmallFileError>),
+    /// A snapshot file. All of it was read and checked.
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and how many bytes the application has in it.
+        checked: Result<(SnapshotFile, u64), SnapshotError>,
+    },
+    /// A file that an interruption has left. A start removes it.
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something that does not belong in the directory.
     Unknown {
         /// The file or folder.
@@ -102,6 +120,8 @@ pub struct RecordFound {
     pub s: Option<SequenceNumber>,
     /// The slots that it has entries for.
     pub slots: Option<SlotRange>,
+    /// The snapshot file that it names.
+    pub snapshot: Option<SnapshotFile>,
 }
 
 /// The kind of a record.
@@ -124,6 +144,8 @@ pub enum RecordKind {
 pub struct LogEnd {
     /// The place behind the last sound batch.
     pub end: Place,
+    /// The number of the first batch: 1, unless the log was cut.
+    pub first_batch: u64,
     /// How many batches there are.
     pub batches: u64,
     /// What an interrupted write has left. A start would cut it off.
@@ -145,6 +167,10 @@ pub fn inspect(disk: &dyn Disk, mut report: impl FnMut(Finding)) -> Result<(), D
     report(Finding::Identity(identity));
     report(Finding::Incarnations(INCARNATIONS.read(disk)));
     report(Finding::Peers(PEERS.read(disk)));
+    if names.iter().any(|name| name == BASE.name) {
+        report(Finding::Base(BASE.read(disk)));
+    }
+    inspect_snapshots(disk, known.as_ref(), &mut report);
     for name in names.iter().filter(|name| !is_known(name)) {
         report(Finding::Unknown { path: disk.path(name) });
     }
@@ -169,6 +195,31 @@ pub fn inspect(disk: &dyn Disk, mut report: impl FnMut(Finding)) -> Result<(), D
         report(Finding::Verdict(verdict(disk, &identity)));
     }
     Ok(())
+}
+
+/// Without the identity, nobody knows to which cluster a snapshot should belong.
+fn inspect_snapshots(
+    disk: &dyn Disk,
+    known: Option<&IdentityFile>,
+    report: &mut impl FnMut(Finding),
+) {
+    let listing = match SnapshotListing::read(disk) {
+        Ok(listing) => listing,
+        Err(error) => return report(Finding::Unreadable(error)),
+    };
+    if let Some(IdentityFile { identity, .. }) = known {
+        for slot in listing.slots {
+            let path = disk.path(&snapshot_name(slot));
+            let checked = check_whole(disk, &identity.cluster_id, slot);
+            report(Finding::Snapshot { path, checked });
+        }
+    }
+    for name in listing.unfinished {
+        report(Finding::Unfinished { path: disk.path(&name) });
+    }
+    for name in listing.unknown {
+        report(Finding::Unknown { path: disk.path(&name) });
+    }
 }
 
 fn inspect_segment(
@@ -208,7 +259,7 @@ fn inspect_segment(
 
 fn records_found(payload: &[u8]) -> (Vec<RecordFound>, Option<DecodeError>) {
     let mut found = Vec::new();
-    for record in codec::records(payload) {
+    for record in records(payload) {
         match record {
             Ok(record) => found.push(RecordFound::from(&record)),
             Err(error) => return (found, Some(error)),
@@ -217,26 +268,50 @@ fn records_found(payload: &[u8]) -> (Vec<RecordFound>, Option<DecodeError>) {
     (found, None)
 }
 
-impl From<&Record<Value>> for RecordFound {
-    fn from(record: &Record<Value>) -> Self {
+impl From<&StoredRecord> for RecordFound {
+    fn from(record: &StoredRecord) -> Self {
         let (kind, s) = match record.content {
-            Content::Promised(s) => (RecordKind::Promised, Some(s)),
-            Content::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
-            Content::Committed { .. } => (RecordKind::Committed, None),
-            Content::Snapshot { promised, .. } => (RecordKind::Snapshot, Some(promised)),
-            Content::Forgotten(Forgotten { s, .. }) => (RecordKind::Forgotten, Some(s)),
+            StoredContent::Promised(s) => (RecordKind::Promised, Some(s)),
+            StoredContent::Accepted { s, .. } => (RecordKind::Accepted, Some(s)),
+            StoredContent::Committed { .. } => (RecordKind::Committed, None),
+            StoredContent::Snapshot { promised, .. } => (RecordKind::Snapshot, Some(promised)),
+            StoredContent::Forgotten(Forgotten { s, .. }) => (RecordKind::Forgotten, Some(s)),
         };
-        let Record { watermark, hash, ref content } = *record;
-        Self { watermark, hash, kind, s, slots: content.slots() }
+        let StoredRecord { watermark, hash, .. } = *record;
+        Self { watermark, hash, kind, s, slots: record.slots(), snapshot: record.snapshot() }
     }
 }
 
 fn verdict(disk: &dyn Disk, file: &IdentityFile) -> Result<LogEnd, RecoverError> {
-    let is_decodable = |batch: &SoundBatch| match records_found(batch.payload()).1 {
-        None => Ok(()),
-        Some(error) => Err(RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None)),
+    let IdentityFile { identity, log } = file;
+    let base = read_base(disk).map_err(RecoverError::Base)?;
+    let check_named = |by: &str, named: SnapshotFile| {
+        let handle = handle_in(disk, &identity.cluster_id, named);
+        let path = disk.path(by);
+        handle.map(drop).map_err(|error| RecoverError::Snapshot { path, error })
     };
-    let survey = survey(disk, file.identity.incarnation, &file.log, |_, _| {}, is_decodable)?;
-    survey.last.as_ref().map_or(Ok(()), is_decodable)?;
-    Ok(LogEnd { end: survey.end, batches: survey.next.number - 1, interrupted: survey.interrupted })
+    let oldest = base.map_or(Slot::ZERO, |base| base.snapshot.slot);
+    if let Some(base) = base {
+        check_named(BASE.name, base.snapshot)?;
+    }
+    let check = |batch: &SoundBatch| {
+        let (found, error) = records_found(batch.payload());
+        for snapshot in found.iter().filter_map(|it| it.snapshot) {
+            if snapshot.slot > oldest {
+                check_named(&segment_name(batch.place.segment), snapshot)?;
+            }
+        }
+        error.map_or(Ok(()), |error| {
+            Err(RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None))
+        })
+    };
+    let bounds = Bounds::of(base.as_ref());
+    let survey = survey(disk, identity.incarnation, log, bounds, |_, _| {}, check)?;
+    survey.last.as_ref().map_or(Ok(()), check)?;
+    Ok(LogEnd {
+        first_batch: bounds.start.batch,
+        end: survey.end,
+        batches: survey.next.number - bounds.start.batch,
+        interrupted: survey.interrupted,
+    })
 }

@@ -9,6 +9,7 @@ use super::disk_error::DiskError;
 use super::log_limits::LogLimits;
 use super::segment::LOG;
 use super::small_file::SmallFile;
+use super::snapshot::SNAPSHOTS;
 use crate::disk::{Disk, DiskLock, LockError, ROOT};
 use crate::identity::Identity;
 
@@ -20,9 +21,12 @@ pub(super) const INCARNATIONS: SmallFile =
     SmallFile { name: "incarnations", new_name: "incarnations.new", letters: *b"SYNODinc" };
 pub(super) const PEERS: SmallFile =
     SmallFile { name: "peers", new_name: "peers.new", letters: *b"SYNODper" };
+/// Holds a [`BaseFile`](super::base::BaseFile), once there was a snapshot.
+pub(super) const BASE: SmallFile =
+    SmallFile { name: "base", new_name: "base.new", letters: *b"SYNODbas" };
 
-/// The small files, in the order in which they are made.
-const SMALL_FILES: [SmallFile; 3] = [PEERS, INCARNATIONS, IDENTITY];
+/// The small files. The first three are made with the directory, in this order.
+const SMALL_FILES: [SmallFile; 4] = [PEERS, INCARNATIONS, IDENTITY, BASE];
 
 /// What the file `identity` holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +40,7 @@ pub struct IdentityFile {
 /// Whether something of this name belongs in a data directory.
 pub(super) fn is_known(name: &str) -> bool {
     let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
-    is_small_file || name == LOCK || name == LOG
+    is_small_file || [LOCK, LOG, SNAPSHOTS].contains(&name)
 }
 
 /// Takes the lock of the directory.

@@ -1,23 +1,26 @@
 //! The log: appending records, with one write and one sync for each batch.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use synod_model::{Incarnation, Record};
+use synod_model::{Content, Incarnation, Record};
 use synod_wire::Value;
-use synod_wire::codec::{self, EncodeError};
+use synod_wire::codec::EncodeError;
 use thiserror::Error;
 
-use super::batch::Flaw;
-use super::batch::{self, HEADER_BYTES};
+use super::batch::{self, HEADER_BYTES, Header};
+use super::contents::{BatchContents, Contents};
+use super::cutter::Cutter;
 use super::directory::DataDirectory;
 use super::disk_error::DiskError;
-use super::index::{Index, STRETCH_BYTES, cover, lock};
 use super::log_limits::LogLimits;
 use super::reader::LogReader;
-use super::recover::{Files, mend};
+use super::recover::Files;
 use super::recover_error::RecoverError;
 use super::segment::{Place, Preparation, Spare, segment_name};
-use super::survey::{Interrupted, SoundBatch, survey};
+use super::snapshot::SnapshotFolder;
+use super::stored_record::encode;
+use super::survey::{Interrupted, Survey};
+use super::unread::UnreadLog;
 use crate::disk::{Disk, DiskFile, DiskLock};
 
 /// The log of a replica. One thread appends to it, and may wait for the disk.
@@ -32,8 +35,9 @@ use crate::disk::{Disk, DiskFile, DiskLock};
 #[derive(Debug)]
 pub struct Log {
     disk: Arc<dyn Disk>,
-    /// Before `_lock`, because fields are dropped in this order.
+    /// These two before `_lock`, because fields are dropped in this order.
     spare: Spare,
+    cutter: Cutter,
     _lock: Arc<dyn DiskLock>,
     incarnation: Incarnation,
     limits: LogLimits,
@@ -45,7 +49,8 @@ pub struct Log {
     previous_checksum: u32,
     /// Holds one batch at a time. It is kept for its memory.
     buffer: Vec<u8>,
-    index: Arc<Mutex<Index>>,
+    contents: Contents,
+    snapshots: SnapshotFolder,
     has_failed: bool,
     recovered: Recovered,
     fdatasyncs: u64,
@@ -55,10 +60,14 @@ pub struct Log {
 /// The length of a log, and what this process has written to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogSize {
-    /// The length up to its end, without the zeros that were written ahead of use.
+    /// How many bytes it takes, without the zeros that were written ahead of use. Segments that are not
+    /// needed any more count until they are removed.
     pub log_bytes: u64,
-    /// How many segments it has.
+    /// How many segments that are.
     pub segments: u64,
+    /// How many bytes were appended behind the record of the newest snapshot, in this run or before; all of
+    /// the log if there is no snapshot.
+    pub bytes_since_snapshot: u64,
     /// How many bytes were appended since it was recovered.
     pub bytes_written: u64,
     /// How many syncs that took.
@@ -77,18 +86,12 @@ pub struct Recovered {
 }
 
 impl Log {
-    /// Recovers the log of `directory`. Hands every record to `on_record`, in order. Each record is
-    /// durable before it is handed out.
-    ///
-    /// The log is read once, with one batch in memory. All batches but the last were durable before the
-    /// next was written, so they are handed out as they are read. The last one is held back until it
-    /// has been written again and synced. If the log turns out to be damaged, some records have been
-    /// handed out already. That does no harm, because there is no replica then.
+    /// Recovers the log of `directory`, which is [`UnreadLog`] in one step. Hands every record to
+    /// `on_record`, in order.
     ///
     /// # Errors
     ///
-    /// If the log is damaged, `on_record` refuses a record, or the disk refuses. The replica must not
-    /// run then.
+    /// As [`UnreadLog::of`] and [`UnreadLog::read`].
     pub fn recover<F, E>(
         directory: &DataDirectory,
         preparation: Preparation,
@@ -98,64 +101,43 @@ impl Log {
         F: FnMut(Record<Value>) -> Result<(), E>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        Self::recover_telling(directory, preparation, |_, _| {}, on_record)
+        UnreadLog::of(directory)?.read(preparation, |_, _| {}, on_record)
     }
 
-    /// The same. `progress` is told how many segments are read, of how many: before the first one, and
-    /// after each.
-    ///
-    /// # Errors
-    ///
-    /// As [`recover`](Self::recover).
-    pub(crate) fn recover_telling<F, E>(
+    /// The log of `directory`, which ends where `survey` says.
+    pub(super) fn new(
         directory: &DataDirectory,
         preparation: Preparation,
-        progress: impl FnMut(u64, u64),
-        mut on_record: F,
-    ) -> Result<Self, RecoverError>
-    where
-        F: FnMut(Record<Value>) -> Result<(), E>,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let disk = Arc::clone(directory.disk());
-        let incarnation = directory.identity().incarnation;
-        let limits = *directory.log_limits();
-
-        let mut index = Index::new(STRETCH_BYTES);
-        let mut recovered = Recovered::default();
-        let mut hand_out = |batch: &SoundBatch| {
-            let count = hand_out(&*disk, batch, &mut index, &mut on_record)?;
-            recovered.records += count;
-            recovered.batches += 1;
-            Ok(())
-        };
-        let survey = survey(&*disk, incarnation, &limits, progress, &mut hand_out)?;
-        let Files { present, spare } = mend(&*disk, &limits, &survey)?;
-        if let Some(last) = &survey.last {
-            hand_out(last)?;
-        }
-        recovered.interrupted = survey.interrupted;
-
+        contents: Contents,
+        recovered: Recovered,
+        files: Files,
+        survey: &Survey,
+    ) -> Self {
+        let disk = directory.disk();
+        let snapshots = directory.snapshots().clone();
+        let replacing = directory.replacing().clone();
         let mut log = Self {
-            disk,
-            spare: spare.map_or(Spare::None, Spare::Ready),
+            disk: Arc::clone(disk),
+            spare: files.spare.map_or(Spare::None, Spare::Ready),
+            cutter: Cutter::new(Arc::clone(disk), replacing, snapshots.clone(), preparation),
             _lock: Arc::clone(directory.lock()),
-            incarnation,
-            limits,
+            incarnation: directory.identity().incarnation,
+            limits: *directory.log_limits(),
             preparation,
-            file: present,
+            file: files.present,
             end: survey.end,
             next_number: survey.next.number,
             previous_checksum: survey.next.previous_checksum,
             buffer: Vec::new(),
-            index: Arc::new(Mutex::new(index)),
+            contents,
+            snapshots,
             has_failed: false,
             recovered,
             fdatasyncs: 0,
             bytes_written: 0,
         };
         log.prepare_next();
-        Ok(log)
+        log
     }
 
     /// What the recovery has found.
@@ -166,9 +148,12 @@ impl Log {
     /// How long the log is, and what this process has written to it.
     pub fn size(&self) -> LogSize {
         let Place { segment, offset } = self.end;
+        let first = self.contents.first_segment().unwrap_or(segment);
+        let before = u64::from(segment - first) + self.cutter.segments_left();
         LogSize {
-            log_bytes: u64::from(segment.saturating_sub(1)) * self.limits.segment_bytes + offset,
-            segments: u64::from(segment),
+            log_bytes: before * self.limits.segment_bytes + offset,
+            segments: before + 1,
+            bytes_since_snapshot: self.contents.bytes_since_snapshot(),
             bytes_written: self.bytes_written,
             fdatasyncs: self.fdatasyncs,
         }
@@ -193,36 +178,59 @@ impl Log {
         self.buffer.clear();
         self.buffer.resize(HEADER_BYTES, 0);
         let mut taken = 0;
-        let mut slots = None;
+        let mut batch = BatchContents::new();
         for record in records {
-            match codec::encode(record, &mut self.buffer, length_bytes_max) {
-                Err(EncodeError::TooLong) if taken > 0 => break,
+            let snapshot = match &record.content {
+                Content::Snapshot { handle, .. } => self.snapshots.file(handle.slot),
+                _ => None,
+            };
+            match encode(record, snapshot, &mut self.buffer, length_bytes_max) {
+                Err(_) if taken > 0 => break,
                 encoded => encoded.map_err(AppendError::Record)?,
             }
-            slots = cover(slots, record.content.slots());
+            batch.add(&record.content, snapshot);
             taken += 1;
         }
 
         let written = self.write();
         self.has_failed = written.is_err();
-        let (place, length_bytes) = written?;
-        if let Some(slots) = slots {
-            lock(&self.index).add(place, length_bytes, slots);
-        }
+        let (place, header) = written?;
+        self.contents.add(place, &header, &batch);
         if place.offset == 0 {
             self.prepare_next();
+        }
+        if batch.has_snapshot() {
+            self.cut(0);
         }
         Ok(taken)
     }
 
+    /// Lets the log begin behind its newest snapshot. `more` segments are superfluous besides.
+    pub(super) fn cut(&mut self, more: usize) {
+        if let Some((base, segments)) = self.contents.cut() {
+            self.cutter.cut(base, segments + more);
+        }
+    }
+
     /// A reader of single slots, which works while this log is appended to.
     pub fn reader(&self) -> LogReader {
-        let (disk, index) = (Arc::clone(&self.disk), Arc::clone(&self.index));
+        let (disk, index) = (Arc::clone(&self.disk), Arc::clone(self.contents.index()));
         LogReader::new(disk, index, self.incarnation)
     }
 
-    /// Writes and syncs the batch in the buffer. Returns its place and its length.
-    fn write(&mut self) -> Result<(Place, u64), DiskError> {
+    #[cfg(test)]
+    pub(super) fn reader_index(&self) -> &std::sync::Mutex<super::index::Index> {
+        self.contents.index()
+    }
+
+    /// How many batches were ever appended, in this run and before.
+    #[cfg(test)]
+    pub(super) fn batches(&self) -> u64 {
+        self.next_number - 1
+    }
+
+    /// Writes and syncs the batch in the buffer. Returns its place and its header.
+    fn write(&mut self) -> Result<(Place, Header), DiskError> {
         let length_bytes = batch::span_bytes((self.buffer.len() - HEADER_BYTES) as u64);
         if length_bytes > self.limits.segment_bytes - self.end.offset {
             let next = self.end.segment + 1;
@@ -246,7 +254,7 @@ impl Log {
         self.end.offset += length_bytes;
         self.next_number += 1;
         self.previous_checksum = header.checksum;
-        Ok((place, length_bytes))
+        Ok((place, header))
     }
 
     /// Begins to make the next segment, once the present one holds something durable.
@@ -263,39 +271,15 @@ impl Log {
     }
 }
 
-/// Hands out the records of a batch, and adds their slots to the index. Returns how many there were.
-fn hand_out<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-    disk: &dyn Disk,
-    batch: &SoundBatch,
-    index: &mut Index,
-    on_record: &mut impl FnMut(Record<Value>) -> Result<(), E>,
-) -> Result<u64, RecoverError> {
-    let mut slots = None;
-    let mut count = 0;
-    for record in codec::records(batch.payload()) {
-        let record = record.map_err(|error| {
-            RecoverError::damage(disk, batch.place, Flaw::NoRecord(error), None)
-        })?;
-        slots = cover(slots, record.content.slots());
-        count += 1;
-        on_record(record).map_err(|cause| RecoverError::Refused {
-            path: disk.path(&segment_name(batch.place.segment)),
-            offset: batch.place.offset,
-            cause: cause.into(),
-        })?;
-    }
-    if let Some(slots) = slots {
-        index.add(batch.place, batch.header.span_bytes(), slots);
-    }
-    Ok(count)
-}
-
 /// Why records were not appended.
 #[derive(Debug, Error)]
 pub enum AppendError {
-    /// A record is too long for a batch, which the limits of the cluster rule out.
+    /// A record is too long for a batch, which the limits of the cluster rule out, or names a snapshot that
+    /// has no file.
     #[error(
-        "a record cannot be appended: {0}\n  batch_bytes_max is meant to hold the longest: please report this"
+        "a record cannot be appended: {0}\n  \
+         batch_bytes_max is meant to hold the longest, and a snapshot is durable before its record is \
+         written: please report this"
     )]
     Record(EncodeError),
     /// The disk refuses.

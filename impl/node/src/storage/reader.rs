@@ -1,12 +1,12 @@
 //! Reading slots from the log, for peers that lag behind the entries in memory.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use synod_model::{Entry, FrameRoom, Incarnation, Slot, SlotRange, Stored};
 use synod_wire::Value;
-use synod_wire::codec;
 use thiserror::Error;
 
 use super::batch::Flaw;
@@ -14,6 +14,7 @@ use super::disk_error::{DiskError, Grouped};
 use super::index::{Index, Stretch, lock};
 use super::scan::Scanner;
 use super::segment::segment_name;
+use super::stored_record::records;
 use crate::disk::Disk;
 use crate::identity::REPLACEMENT_ADVICE;
 
@@ -44,8 +45,27 @@ impl LogReader {
     ///
     /// # Errors
     ///
-    /// If the log has nothing for the first slot, or is damaged there.
+    /// If the log has nothing for the first slot, or nothing any more, or is damaged there.
     pub fn read(
+        &self,
+        slots: SlotRange,
+        entries_max: u64,
+        bytes_max: u64,
+    ) -> Result<Vec<Entry<Value>>, ReadError> {
+        self.read_what_is_there(slots, entries_max, bytes_max).map_err(|error| {
+            let slot = slots.first;
+            let is_absent = match &error {
+                ReadError::SlotMissing { .. } => true,
+                // Its segment has gone since the index named it.
+                ReadError::Disk(error) => error.error.kind() == io::ErrorKind::NotFound,
+                _ => false,
+            };
+            let snapshot = lock(&self.index).snapshot();
+            if is_absent && slot <= snapshot { ReadError::Gone { slot, snapshot } } else { error }
+        })
+    }
+
+    fn read_what_is_there(
         &self,
         slots: SlotRange,
         entries_max: u64,
@@ -107,9 +127,12 @@ impl LogReader {
             if header.incarnation != self.incarnation {
                 return Err(damaged(Flaw::Foreign { found: header.incarnation }));
             }
-            for record in codec::records(header.payload(span).map_err(damaged)?) {
-                let record = record.map_err(|error| damaged(Flaw::NoRecord(error)))?;
-                record.content.put_into(found, wanted.first..=wanted.last);
+            for stored in records(header.payload(span).map_err(damaged)?) {
+                let stored = stored.map_err(|error| damaged(Flaw::NoRecord(error)))?;
+                // The record of a snapshot has no entries, and its handle is not needed.
+                if let Ok(record) = stored.into_record(|_| Err(())) {
+                    record.content.put_into(found, wanted.first..=wanted.last);
+                }
             }
             offset += header.span_bytes();
         }
@@ -148,6 +171,16 @@ pub enum ReadError {
     SlotMissing {
         /// The slot.
         slot: Slot,
+    },
+    /// The log has no record for the slot any more.
+    #[error(
+        "slot {slot} is not in the log any more: a snapshot of the slots up to {snapshot} has it"
+    )]
+    Gone {
+        /// The slot.
+        slot: Slot,
+        /// The last slot of the snapshot.
+        snapshot: Slot,
     },
     /// What was durable has changed.
     #[error(

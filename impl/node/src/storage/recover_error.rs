@@ -8,7 +8,8 @@ use thiserror::Error;
 use super::batch::{Flaw, NoHeader};
 use super::disk_error::{DiskError, Grouped};
 use super::segment::{Place, segment_name};
-use super::small_file::FORMAT_VERSION;
+use super::small_file::{FORMAT_VERSION, SmallFileError};
+use super::snapshot::SnapshotError;
 use crate::disk::Disk;
 use crate::identity::REPLACEMENT_ADVICE;
 
@@ -22,7 +23,8 @@ pub enum RecoverError {
     /// A segment is not there.
     #[error(
         "{} is not there{}\n  \
-         segments are made in order and none is ever removed, so something else removed it\n  \
+         segments are made in order, and removed only when `base` says that the log begins after them, \
+         so something else removed it, or `base`\n  \
          nothing was changed, and this replica will not vote\n  \
          {REPLACEMENT_ADVICE}",
         path.display(),
@@ -87,6 +89,23 @@ pub enum RecoverError {
         later: Option<(PathBuf, u64)>,
         /// The data directory.
         root: PathBuf,
+    },
+    /// The file `base` cannot be read.
+    #[error(transparent)]
+    Base(SmallFileError),
+    /// A snapshot that stands for the beginning of the log cannot be read.
+    #[error(
+        "{} names a snapshot, and it cannot be used: {error}\n  \
+         it was durable before that was written, and what it stands for may be removed, so nothing was \
+         changed and this replica will not vote\n  \
+         {REPLACEMENT_ADVICE}",
+        path.display()
+    )]
+    Snapshot {
+        /// The segment, or the file `base`.
+        path: PathBuf,
+        /// Why it cannot be used.
+        error: SnapshotError,
     },
     /// The log was written by a version of synod that this one does not know.
     #[error(

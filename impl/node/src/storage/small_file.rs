@@ -12,7 +12,9 @@
 //! Numbers are little-endian. A new content is written under another name, synced, and renamed over
 //! the old one. Then the folder is synced. So the file always has the old content or the new one.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,58 @@ pub(super) struct SmallFile {
     /// Its name while it is written.
     pub(super) new_name: &'static str,
     pub(super) letters: [u8; 8],
+}
+
+/// Replaces the small files of an open data directory, one at a time.
+///
+/// They are in one folder, and a sync of the folder is for all of them. If it fails, the name of a file
+/// that another thread has just replaced may be lost, and the next sync would not tell. So after that
+/// nothing is replaced any more.
+#[derive(Clone, Debug)]
+pub(super) struct Replacing {
+    disk: Arc<dyn Disk>,
+    has_failed: Arc<Mutex<bool>>,
+}
+
+impl Replacing {
+    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, has_failed: Arc::default() }
+    }
+
+    /// Replaces a file. After any error, it is unknown what the file holds, and nothing more is replaced.
+    pub(super) fn replace(
+        &self,
+        file: &SmallFile,
+        content: &impl Serialize,
+    ) -> Result<(), SmallFileError> {
+        let mut has_failed = self.begin(file)?;
+        let replaced = file.write(&*self.disk, content);
+        *has_failed = replaced.is_err();
+        replaced
+    }
+
+    /// Replaces a file that may as well keep its old content. An error before its name is changed does no
+    /// harm, and it can be tried again.
+    pub(super) fn try_to_replace(
+        &self,
+        file: &SmallFile,
+        content: &impl Serialize,
+    ) -> Result<(), SmallFileError> {
+        let mut has_failed = self.begin(file)?;
+        file.rename_over(&*self.disk, content)?;
+        let synced = self.disk.sync_folder(ROOT);
+        *has_failed = synced.is_err();
+        Ok(synced.map_err(DiskError::at(&*self.disk, ROOT, "sync"))?)
+    }
+
+    fn begin(&self, file: &SmallFile) -> Result<MutexGuard<'_, bool>, SmallFileError> {
+        // A thread that panicked here was replacing a file, and nobody knows how far it came.
+        let failed = self.has_failed.lock().ok().filter(|has_failed| !**has_failed);
+        failed.ok_or_else(|| {
+            let error = io::Error::other("an earlier change of the data directory has failed");
+            DiskError::at(&*self.disk, file.name, "replace")(error).into()
+        })
+    }
 }
 
 /// Why a small file was not read or written.
@@ -101,7 +155,7 @@ impl SmallFile {
         let opened =
             disk.check_is_file(self.name).and_then(|()| disk.open(self.name, Access::Read));
         let file = match opened {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(SmallFileError::Missing { path: path() });
             }
             opened => opened.map_err(DiskError::at(disk, self.name, "open"))?,
@@ -137,6 +191,14 @@ impl SmallFile {
         disk: &dyn Disk,
         content: &impl Serialize,
     ) -> Result<(), SmallFileError> {
+        self.rename_over(disk, content)?;
+        disk.sync_folder(ROOT).map_err(DiskError::at(disk, ROOT, "sync"))?;
+        Ok(())
+    }
+
+    /// The first part of [`write`](Self::write): all but the sync of the folder. After an error, the file
+    /// has its old content.
+    fn rename_over(&self, disk: &dyn Disk, content: &impl Serialize) -> Result<(), SmallFileError> {
         let mut bytes = vec![0; 16];
         codec::encode(content, &mut bytes, FILE_BYTES_MAX - 4)
             .map_err(|error| SmallFileError::TooLong { path: disk.path(self.name), error })?;
@@ -153,14 +215,13 @@ impl SmallFile {
         file.write_at(&bytes, 0).map_err(at("write"))?;
         file.sync_data().map_err(at("sync"))?;
         disk.rename(self.new_name, self.name).map_err(at("rename"))?;
-        disk.sync_folder(ROOT).map_err(DiskError::at(disk, ROOT, "sync"))?;
         Ok(())
     }
 
     /// Removes the file that an interrupted [`write`](Self::write) has left.
     pub(super) fn remove_new(&self, disk: &dyn Disk) -> Result<(), DiskError> {
         match disk.remove(self.new_name) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(DiskError::at(disk, self.new_name, "remove")),
         }
     }

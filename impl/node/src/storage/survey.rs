@@ -8,11 +8,15 @@
 //! than a batch can be. Anything wrong in another place, or with a later batch behind it, is
 //! **damage**: something has changed what was durable.
 //!
+//! The file `base` says where the log begins, and names a batch that was durable. So a log that ends
+//! before that batch is damaged, whatever it looks like.
+//!
 //! One case cannot be decided: damage in the very last batch looks like an interrupted write. If that
 //! batch was acknowledged, it is lost.
 
 use synod_model::Incarnation;
 
+use super::base::{BaseFile, LogStart};
 use super::batch::{Flaw, HEADER_BYTES, Header, NoHeader};
 use super::log_limits::LogLimits;
 use super::recover_error::RecoverError;
@@ -68,6 +72,21 @@ pub(super) struct Survey {
     pub(super) interrupted: Option<Interrupted>,
 }
 
+/// Where a survey begins, and how far the log reaches at least.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) start: LogStart,
+    /// The number of a batch that was durable, as the file `base` says; 0 if there is none.
+    pub(super) durable_batch: u64,
+}
+
+impl Bounds {
+    pub(super) fn of(base: Option<&BaseFile>) -> Self {
+        let whole = Self { start: LogStart::WHOLE, durable_batch: 0 };
+        base.map_or(whole, |it| Self { start: it.log, durable_batch: it.record_batch })
+    }
+}
+
 /// Reads the whole log. `on_batch` gets each sound batch but the last, in order, as soon as the batch
 /// after it is known to be sound. So each was durable before the next was written.
 /// `progress` is told how many segments are read, of how many.
@@ -75,11 +94,15 @@ pub(super) fn survey(
     disk: &dyn Disk,
     incarnation: Incarnation,
     limits: &LogLimits,
+    bounds: Bounds,
     mut progress: impl FnMut(u64, u64),
     mut on_batch: impl FnMut(&SoundBatch) -> Result<(), RecoverError>,
 ) -> Result<Survey, RecoverError> {
-    let segments = Listing::read(disk)?.segments;
-    check_numbers(disk, &segments)?;
+    let LogStart { segment: first, batch, previous_checksum } = bounds.start;
+    let mut segments = Listing::read(disk)?.segments;
+    // A crash may have left some that were to be removed.
+    segments.retain(|segment| *segment >= first);
+    check_numbers(disk, first, &segments)?;
     progress(0, segments.len() as u64);
     let mut surveyor = Surveyor {
         disk,
@@ -89,8 +112,8 @@ pub(super) fn survey(
         end: Place { segment: segments[0], offset: 0 },
         next: Expected {
             incarnation,
-            number: 1,
-            previous_checksum: 0,
+            number: batch,
+            previous_checksum,
             payload_bytes_max: limits.batch_bytes_max,
         },
         suspect: None,
@@ -115,13 +138,19 @@ pub(super) fn survey(
         progress(index as u64 + 1, segments.len() as u64);
     }
     let Surveyor { last, end, next, suspect, .. } = surveyor;
+    if next.number <= bounds.durable_batch {
+        return Err(match suspect {
+            Some(suspect) => RecoverError::damage(disk, suspect.place, suspect.flaw, None),
+            None => RecoverError::damage(disk, end, Flaw::Lost { number: next.number }, None),
+        });
+    }
     let interrupted = suspect.map(|it| it.interrupted);
     Ok(Survey { last, end, next, spare, interrupted })
 }
 
-/// Checks that no segment is missing. None is ever removed, as long as there are no snapshots.
-fn check_numbers(disk: &dyn Disk, segments: &[u32]) -> Result<(), RecoverError> {
-    for (segment, expected) in segments.iter().copied().zip(1..) {
+/// Checks that no segment from the `first` on is missing.
+fn check_numbers(disk: &dyn Disk, first: u32, segments: &[u32]) -> Result<(), RecoverError> {
+    for (segment, expected) in segments.iter().copied().zip(first..) {
         if segment != expected {
             return Err(RecoverError::SegmentMissing {
                 path: disk.path(&segment_name(expected)),
@@ -130,7 +159,7 @@ fn check_numbers(disk: &dyn Disk, segments: &[u32]) -> Result<(), RecoverError> 
         }
     }
     if segments.is_empty() {
-        let path = disk.path(&segment_name(1));
+        let path = disk.path(&segment_name(first));
         return Err(RecoverError::SegmentMissing { path, next: None });
     }
     Ok(())

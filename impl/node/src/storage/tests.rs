@@ -6,10 +6,13 @@
 mod appending;
 mod core;
 mod crashes;
+mod cutting;
 mod damage;
 mod directory;
 mod fixtures;
 mod format;
+mod histories;
 mod inspecting;
 mod reading;
 mod real;
+mod snapshots;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bytesize::ByteSize;
 use clap::Args;
 use serde::Deserialize;
 use synod_model::ReplicaId;
-use synod_node::{Config, Timing};
+use synod_node::{Config, SnapshotOptions, Timing};
 
 use super::logging::LogFormat;
 use crate::exit::UsageError;
@@ -35,7 +36,13 @@ pub(crate) struct NodeArgs {
     /// New addresses of members; they are stored
     #[arg(long, value_name = "ID=HOST:PORT,...")]
     peers: Option<Members>,
-    /// A TOML file with any of: `listen_peer`, `listen_client`, `log`, `[peers]`, `[timing]`
+    /// After how much log to take a snapshot, such as 1GiB or 500MB [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    snapshot_after_log_bytes: Option<ByteSize>,
+    /// How much of snapshots to send in a second, to all replicas together [default: 32MiB]
+    #[arg(long, value_name = "SIZE")]
+    snapshot_sent_bytes_per_second: Option<ByteSize>,
+    /// A TOML file with any of: `listen_peer`, `listen_client`, `log`, `[peers]`, `[timing]`, `[snapshots]`
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Stop when standard input ends, as it does when the process that started this node has ended
@@ -57,6 +64,8 @@ pub(super) struct File {
     peers: BTreeMap<String, String>,
     #[serde(default)]
     timing: TimingFile,
+    #[serde(default)]
+    snapshots: SnapshotsFile,
 }
 
 /// Reads a configuration file.
@@ -86,6 +95,7 @@ pub(super) fn configuration(args: &NodeArgs, file: &File) -> anyhow::Result<(Con
     let mut config = Config::new(&args.data_dir);
     config.listen_peer = listen_peer.map(|it| it.address()).transpose()?;
     config.timing = file.timing.timing().with_context(|| in_file(args, "[timing]"))?;
+    config.snapshots = file.snapshots.options(args);
     if let Some(Members(peers)) = &args.peers {
         config.peers.clone_from(peers);
     } else {
@@ -97,6 +107,33 @@ pub(super) fn configuration(args: &NodeArgs, file: &File) -> anyhow::Result<(Con
         }
     }
     Ok((config, listen_client))
+}
+
+/// When the node takes snapshots, and how fast it writes and sends them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SnapshotsFile {
+    after_log_bytes: Option<u64>,
+    held_log_bytes_max: Option<u64>,
+    written_bytes_per_second: Option<u64>,
+    sent_bytes_per_second: Option<u64>,
+}
+
+impl SnapshotsFile {
+    fn options(&self, args: &NodeArgs) -> SnapshotOptions {
+        let default = SnapshotOptions::default();
+        let flag = |size: Option<ByteSize>| size.map(|it| it.as_u64());
+        let after = flag(args.snapshot_after_log_bytes).or(self.after_log_bytes);
+        let sent = flag(args.snapshot_sent_bytes_per_second).or(self.sent_bytes_per_second);
+        let (held, written) = (self.held_log_bytes_max, self.written_bytes_per_second);
+        SnapshotOptions {
+            after_log_bytes: after.unwrap_or(default.after_log_bytes),
+            held_log_bytes_max: held.unwrap_or(default.held_log_bytes_max),
+            written_bytes_per_second: written.unwrap_or(default.written_bytes_per_second),
+            sent_bytes_per_second: sent.unwrap_or(default.sent_bytes_per_second),
+            ..default
+        }
+    }
 }
 
 /// The timing of the failure detector, in milliseconds.

@@ -4,7 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{Content, Entry, Record, Request, SequenceNumber, SessionId, Slot, SlotRange};
 
-use super::{DecodeError, EncodeError, decode, decode_small, encode, records};
+use super::{
+    DecodeError, EncodeError, decode, decode_from, decode_small, encode, encode_into, records,
+};
 use crate::Value;
 use crate::testing::{self, check};
 
@@ -115,4 +117,27 @@ fn what_does_not_fit_leaves_the_buffer_as_it_was() {
             }
         }
     });
+}
+
+/// A stream has the same encoding, and nothing behind it is read. Its errors are its own.
+#[test]
+fn a_stream_is_encoded_like_a_buffer() {
+    check(300, &(any_record(), any::<prop::sample::Index>()), |(record, cut)| {
+        let mut stream = Vec::new();
+        encode_into(&record, &mut stream).expect("memory");
+        assert_eq!(stream, encoded(std::slice::from_ref(&record)));
+        let cut = cut.index(stream.len());
+        let error = decode_from::<Record<Value>>(&mut &stream[..cut]).expect_err("cut off");
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        let error = encode_into(&record, &mut &mut [0; 3][..cut.min(3)]).expect_err("no room");
+        assert_eq!(error.kind(), std::io::ErrorKind::WriteZero);
+
+        stream.push(7);
+        let mut rest = &stream[..];
+        assert_eq!(decode_from::<Record<Value>>(&mut rest).expect("whole"), record);
+        assert_eq!(rest, [7]);
+    });
+    let forged: &[u8] = &[0, 0, 99];
+    let error = decode_from::<Record<Value>>(&mut &forged[..]).expect_err("no such kind");
+    assert!(error.downcast::<DecodeError>().is_ok());
 }

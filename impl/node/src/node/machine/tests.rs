@@ -3,17 +3,22 @@
 use std::io;
 
 use futures_util::FutureExt as _;
-use synod_model::{Entry, Request, SessionId, Verdict};
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationId, Entry, Incarnation, Limits, ReplicaId,
+    Request, SessionId, Verdict,
+};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::disk::SimulatedDisk;
+use crate::storage::{DataDirectory, LogLimits, NewReplica};
 
 /// Responds with how many commands it has applied. It does not like `bad`.
 #[derive(Default)]
 struct Counter(u64);
 
 impl StateMachine for Counter {
-    type Snapshot = ();
+    type Snapshot = Vec<u8>;
 
     fn apply(&mut self, _slot: Slot, command: &Value) -> Value {
         assert!(command.0 != "bad", "as its fault would");
@@ -26,9 +31,14 @@ impl StateMachine for Counter {
         self.0.to_string().into()
     }
 
-    fn snapshot(&self) {}
+    fn snapshot(&self) -> Vec<u8> {
+        self.0.to_le_bytes().into()
+    }
 
-    fn restore(&mut self, _snapshot: &mut dyn io::Read) -> io::Result<()> {
+    fn restore(&mut self, snapshot: &mut dyn io::Read) -> io::Result<()> {
+        let mut count = [0; 8];
+        snapshot.read_exact(&mut count)?;
+        self.0 = u64::from_le_bytes(count);
         Ok(())
     }
 }
@@ -44,6 +54,32 @@ fn batch(delivered: impl IntoIterator<Item = Delivered<Value>>) -> Batch {
     Batch { delivered: Arc::new(delivered.into_iter().collect()), ..Batch::default() }
 }
 
+/// Snapshots on a disk in memory, and what is ordered to be written there.
+fn snapshots() -> (MachineSnapshots, std::sync::mpsc::Receiver<SnapshotJob>) {
+    let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).expect("a member");
+    let new = NewReplica {
+        cluster_name: "alone".into(),
+        constants: ClusterConstants::new(65_536, first, Limits::default()).expect("right limits"),
+        replica: ReplicaId(0),
+        incarnation: Incarnation(1),
+        log: LogLimits { segment_bytes: 8 << 20, batch_bytes_max: 4 << 20 },
+        peers: [].into(),
+    };
+    let directory = DataDirectory::init(Arc::new(SimulatedDisk::new(1)), &new).expect("made");
+    let (jobs, ordered) = std::sync::mpsc::channel();
+    (MachineSnapshots { folder: directory.snapshots().clone(), jobs }, ordered)
+}
+
+/// Without snapshots.
+fn run_one(machine: &mut Responder<Counter>, batch: Batch) -> Result<Option<Slot>, NodeError> {
+    run(machine, batch, &snapshots().0)
+}
+
+fn handle(slot: u64) -> Arc<SnapshotHandle> {
+    let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).expect("a member");
+    Arc::new(SnapshotHandle { slot: Slot(slot), ..SnapshotHandle::empty(first) })
+}
+
 fn known(response: &'static str) -> Response {
     Response::Known(response.into())
 }
@@ -53,7 +89,8 @@ fn the_slot_at_which_a_machine_panicked_is_told_whatever_it_was_to_be_given_then
     let (notices, mut told) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let machine = Responder::new(Counter::default());
-    let (mut runner, thread) = MachineRunner::start(machine, notices).expect("a thread");
+    let (mut runner, thread) =
+        MachineRunner::start(machine, snapshots().0, notices).expect("a thread");
     let mut take = |batch| runtime.block_on(runner.take(batch)).expect("the notice tells");
     let all = [request(1, 1, "a"), request(2, 1, "b"), request(3, 1, "bad"), request(4, 1, "c")];
     assert_eq!(take(batch(all)), None);
@@ -70,7 +107,7 @@ fn a_query_whose_client_has_gone_is_not_run() {
     let mut machine = Responder::new(Counter::default());
     let (reply, _) = oneshot::channel();
     let queries = vec![Query { request: "bad".into(), reply }];
-    assert!(run(&mut machine, Batch { queries, ..Batch::default() }).is_ok());
+    assert!(run_one(&mut machine, Batch { queries, ..Batch::default() }).is_ok());
 }
 
 #[test]
@@ -78,7 +115,7 @@ fn a_query_that_panics_ends_the_node_and_names_the_state() {
     let mut machine = Responder::new(Counter::default());
     let (reply, answer) = oneshot::channel();
     let queries = vec![Query { request: "bad".into(), reply }];
-    let ended = run(&mut machine, Batch { queries, ..batch([request(1, 1, "a")]) });
+    let ended = run_one(&mut machine, Batch { queries, ..batch([request(1, 1, "a")]) });
     assert!(matches!(ended, Err(NodeError::Query { slot: Slot(1) })), "{ended:?}");
     assert!(answer.blocking_recv().is_err());
 }
@@ -88,7 +125,7 @@ fn a_query_that_panics_ends_the_node_and_names_the_state() {
 #[test]
 fn a_response_is_looked_up_before_the_next_command_lets_go_of_it() {
     let mut machine = Responder::new(Counter::default());
-    run(&mut machine, batch([request(1, 1, "a"), request(2, 1, "b")])).unwrap();
+    run_one(&mut machine, batch([request(1, 1, "a"), request(2, 1, "b")])).unwrap();
     let [(retry, retried), (third, told), (late, none)] = [(); 3].map(|()| oneshot::channel());
     let answers = vec![
         (Slot(2), retry, Ok(Slot(1))),
@@ -96,7 +133,7 @@ fn a_response_is_looked_up_before_the_next_command_lets_go_of_it() {
         // As if its number were not below what its session has answers to.
         (Slot(3), late, Ok(Slot(1))),
     ];
-    run(&mut machine, Batch { answers, ..batch([request(3, 3, "c")]) }).unwrap();
+    run_one(&mut machine, Batch { answers, ..batch([request(3, 3, "c")]) }).unwrap();
     let response = |outcome: oneshot::Receiver<Result<Applied, SubmitError>>| {
         outcome.blocking_recv().unwrap().unwrap().response
     };
@@ -110,10 +147,93 @@ fn a_query_sees_the_batch_that_it_came_with_and_says_so() {
     let mut machine = Responder::new(Counter::default());
     let (reply, answer) = oneshot::channel();
     let queries = vec![Query { request: Value::default(), reply }];
-    run(&mut machine, Batch { queries, ..batch([request(1, 1, "a"), request(2, 1, "b")]) })
+    run_one(&mut machine, Batch { queries, ..batch([request(1, 1, "a"), request(2, 1, "b")]) })
         .unwrap();
     let answered = answer.blocking_recv().unwrap().unwrap();
     assert_eq!(answered, Answered { slot: Slot(2), response: known("2") });
+}
+
+/// The state is that of the marker, and not of what was applied since.
+#[test]
+fn a_snapshot_is_the_state_at_its_marker_and_restores_a_machine() {
+    let (to, ordered) = snapshots();
+    let mut machine = Responder::new(Counter::default());
+    let all = [request(1, 1, "a"), request(2, 1, "b")];
+    run(&mut machine, Batch { snapshot: Some(handle(2)), ..batch(all) }, &to).unwrap();
+    run(&mut machine, batch([request(3, 1, "c")]), &to).unwrap();
+    let SnapshotJob { handle, write } = ordered.try_recv().expect("it is ordered");
+    let mut writer = to.folder.create(&handle).expect("a disk");
+    write(&mut writer).expect("a disk");
+    writer.finish().expect("a disk");
+
+    let mut other = Responder::new(Counter(77));
+    let (reply, answer) = oneshot::channel();
+    let answers = vec![(Slot(2), reply, Ok(Slot(1)))];
+    let restored = Batch { restore: Some(Slot(2)), answers, ..Batch::default() };
+    assert_eq!(run(&mut other, restored, &to).unwrap(), Some(Slot(2)));
+    assert_eq!(answer.blocking_recv().unwrap().unwrap().response, known("1"), "it was kept");
+    assert_eq!(other.query(&Value::default()), Answered { slot: Slot(2), response: known("2") });
+    assert_eq!(run(&mut other, batch([request(3, 1, "c")]), &to).unwrap(), Some(Slot(3)));
+    assert_eq!(other.query(&Value::default()), machine.query(&Value::default()));
+    let missing = run(&mut other, Batch { restore: Some(Slot(9)), ..Batch::default() }, &to);
+    assert!(matches!(missing, Err(NodeError::Restore { slot: Slot(9), .. })), "{missing:?}");
+}
+
+/// An immediate machine is restored by another thread, in order.
+#[test]
+fn an_immediate_machine_is_restored_before_what_comes_after() {
+    let (to, ordered) = snapshots();
+    let mut machine = Responder::new(Counter(5));
+    run(&mut machine, Batch { snapshot: Some(handle(2)), ..batch([request(2, 1, "b")]) }, &to)
+        .unwrap();
+    let SnapshotJob { handle, write } = ordered.try_recv().expect("it is ordered");
+    let mut writer = to.folder.create(&handle).expect("a disk");
+    write(&mut writer).expect("a disk");
+    writer.finish().expect("a disk");
+    let other = Arc::new(Mutex::new(Responder::new(Counter::default())));
+    let mut runner = MachineRunner::Immediate(other.clone(), to);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let batch = Batch { restore: Some(Slot(2)), ..batch([request(3, 1, "c")]) };
+    assert_eq!(runtime.block_on(runner.take(batch)).unwrap(), Some(Slot(3)));
+    let other = other.lock().unwrap();
+    assert_eq!(other.query(&Value::default()), Answered { slot: Slot(3), response: known("7") });
+}
+
+#[test]
+fn a_restoration_stands_between_what_was_delivered_before_and_after() {
+    let answer = |slot| {
+        let (reply, outcome) = oneshot::channel();
+        drop(outcome);
+        (Slot(slot), reply, Ok(Slot(slot)))
+    };
+    let delivered = [1, 2, 8, 9].map(|slot| request(slot, 1, "v")).into();
+    let restores = vec![
+        Restore { after_entries: 2, slot: Slot(5) },
+        Restore { after_entries: 2, slot: Slot(7) },
+    ];
+    let answers = [1, 2, 5, 7, 9].map(answer).into();
+    let batches = Batch::in_order(restores, delivered, answers, Vec::new());
+    let told: Vec<_> = batches
+        .iter()
+        .map(|batch| {
+            let delivered: Vec<_> = batch.delivered.iter().map(|it| it.slot.0).collect();
+            let answers: Vec<_> = batch.answers.iter().map(|it| it.0.0).collect();
+            (batch.restore.map(|slot| slot.0), delivered, answers)
+        })
+        .collect();
+    let expected = [
+        (None, vec![1, 2], vec![1, 2]),
+        (Some(5), vec![], vec![5]),
+        (Some(7), vec![8, 9], vec![7, 9]),
+    ];
+    assert_eq!(told, expected);
+    let first = Batch::in_order(
+        vec![Restore { after_entries: 0, slot: Slot(5) }],
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+    );
+    assert_eq!(first.len(), 1, "nothing came before");
 }
 
 /// Half of the places in the queue are for commands.

@@ -12,7 +12,7 @@ use super::harness::{
 };
 use crate::identity::Identity;
 use crate::peers::handshake::to_frame;
-use crate::peers::introduction::{Hello, HelloReply, Introduction, Refusal};
+use crate::peers::introduction::{Hello, HelloReply, Introduction, Purpose, Refusal};
 use crate::peers::lane::Lane;
 use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
 use crate::peers::{Inbox, PeersError};
@@ -37,7 +37,11 @@ fn framed(payload: &[u8]) -> Vec<u8> {
 }
 
 fn hello_of(identity: &Identity, to: u16) -> Hello {
-    Hello { from: Introduction::new(identity, Run(1)), to: ReplicaId(to), lane: Lane::Control }
+    Hello {
+        from: Introduction::new(identity, Run(1)),
+        to: ReplicaId(to),
+        purpose: Purpose::Messages(Lane::Control),
+    }
 }
 
 fn named(name: &str, mut identity: Identity) -> Identity {
@@ -100,9 +104,9 @@ fn two_versions_tell_each_other_that_they_are_two_versions() {
     test(async {
         let (port, setup, node) = one();
         let mut wire = Wire::dial(&port).await;
-        wire.send(&framed(b"SYNODnet\x09\0\0\0nothing that version 4 knows")).await;
+        wire.send(&framed(b"SYNODnet\x09\0\0\0nothing that version 5 knows")).await;
         let answer = wire.frames.next().await.expect("a frame").expect("an answer");
-        assert!(answer.starts_with(b"SYNODnet\x04\0\0\0"));
+        assert!(answer.starts_with(b"SYNODnet\x05\0\0\0"));
         wire.until_closed().await;
 
         let other = Port::new();
@@ -110,9 +114,9 @@ fn two_versions_tell_each_other_that_they_are_two_versions() {
         node.peers.stop().await;
         let node = setup.start(&port, addresses(&[&other, &port, &other]));
         let mut wire = Wire::accept(&listener).await;
-        wire.send(&framed(b"SYNODnet\x09\0\0\0nothing that version 4 knows")).await;
+        wire.send(&framed(b"SYNODnet\x09\0\0\0nothing that version 5 knows")).await;
         let error = node.error_with(0, "speaks").await;
-        assert!(error.starts_with("speaks version 9 of the protocol, and this replica speaks 4\n"));
+        assert!(error.starts_with("speaks version 9 of the protocol, and this replica speaks 5\n"));
     });
 }
 
@@ -131,7 +135,7 @@ fn garbage_closes_the_connection_and_never_the_node() {
             &too_long,
             &framed(b""),
             &framed(b"SYNODcli\x01\0\0\0"),
-            &framed(b"SYNODnet\x04\0\0\0\xff\xff\xff\xff"),
+            &framed(b"SYNODnet\x05\0\0\0\xff\xff\xff\xff"),
         ];
         for garbage in cases {
             let mut wire = Wire::dial(&port).await;
@@ -225,7 +229,7 @@ fn a_dialer_reports_what_is_wrong() {
         ];
         for (answer, text) in cases {
             let (wire, hello) = Wire::answer(&listener, &answer).await;
-            assert_eq!(hello, setup.hello_on(hello.lane, 1));
+            assert_eq!(hello, Hello { purpose: hello.purpose, ..setup.hello(1) });
             node.error_with(1, text).await;
             wire.until_closed().await;
         }
@@ -294,6 +298,7 @@ fn a_member_needs_an_address() {
             run: Run(1),
             listener: port.listener(),
             members: addresses(&[&port, &port]),
+            snapshots: setup.snapshots.store(),
             timing: LinkTiming::default(),
             seed: 1,
         };

@@ -14,12 +14,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::memory_snapshots::MemorySnapshots;
 use crate::forming::kit::MemoryStore;
 pub(super) use crate::forming::kit::{identity, identity_with};
 use crate::identity::Identity;
 use crate::peers::envelope::{self, Content, decode};
 use crate::peers::handshake::{from_payload, to_frame};
-use crate::peers::introduction::{Hello, HelloReply, Introduction};
+use crate::peers::introduction::{Hello, HelloReply, Introduction, Purpose};
 use crate::peers::lane::Lane;
 use crate::peers::limits::LinkTiming;
 use crate::peers::{Inbox, PeerEvent, PeerStatus, Peers, PeersConfig};
@@ -92,6 +93,7 @@ pub(super) struct Setup {
     pub(super) store: MemoryStore,
     pub(super) timing: LinkTiming,
     pub(super) inbox_messages_max: usize,
+    pub(super) snapshots: MemorySnapshots,
 }
 
 impl Setup {
@@ -102,7 +104,8 @@ impl Setup {
 
     pub(super) fn new(identity: Identity) -> Self {
         let store = MemoryStore::new(&identity);
-        Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000 }
+        let snapshots = MemorySnapshots::default();
+        Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000, snapshots }
     }
 
     /// In a cluster that is formed already.
@@ -121,6 +124,7 @@ impl Setup {
             listener: port.listener(),
             members,
             timing: self.timing,
+            snapshots: self.snapshots.store(),
             seed: 7,
         };
         let peers = Peers::start(config, self.store.clone(), inbox).expect("all addresses");
@@ -138,7 +142,7 @@ impl Setup {
     }
 
     pub(super) fn hello_on(&self, lane: Lane, to: u16) -> Hello {
-        Hello { from: self.introduction(), to: ReplicaId(to), lane }
+        Hello { from: self.introduction(), to: ReplicaId(to), purpose: Purpose::Messages(lane) }
     }
 }
 
@@ -272,9 +276,10 @@ impl Wire {
         let (mut control, mut bulk) = (None, None);
         loop {
             let (wire, hello) = Self::answer(listener, answer).await;
-            match hello.lane {
-                Lane::Control => control = Some(wire),
-                Lane::Bulk => bulk = Some(wire),
+            match hello.purpose {
+                Purpose::Messages(Lane::Control) => control = Some(wire),
+                Purpose::Messages(Lane::Bulk) => bulk = Some(wire),
+                Purpose::Snapshots => {}
             }
             match (control.take(), bulk.take()) {
                 (Some(control), Some(bulk)) => return [control, bulk],

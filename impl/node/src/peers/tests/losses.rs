@@ -9,7 +9,7 @@ use super::harness::{Setup, Wire, ask, identity, test, until};
 use super::links::{framed, large, welcome, zero, zero_and_wires};
 use crate::peers::PeerEvent;
 use crate::peers::envelope::Content;
-use crate::peers::introduction::HelloReply;
+use crate::peers::introduction::{HelloReply, Purpose};
 use crate::peers::lane::Lane;
 use crate::peers::limits::LinkTiming;
 
@@ -27,11 +27,11 @@ fn each_connection_that_is_made_is_told() {
         // Each lane to the peer.
         drop(bulk);
         let (_bulk, hello) = Wire::answer(&listener, &welcome).await;
-        assert_eq!(hello.lane, Lane::Bulk);
+        assert_eq!(hello.purpose, Purpose::Messages(Lane::Bulk));
         node.until_told(RECONNECTED).await;
         drop(control);
         let (mut control, hello) = Wire::answer(&listener, &welcome).await;
-        assert_eq!(hello.lane, Lane::Control);
+        assert_eq!(hello.purpose, Purpose::Messages(Lane::Control));
         node.until_told(RECONNECTED).await;
         // From when it is told on, messages pass.
         node.ask(1, 5);

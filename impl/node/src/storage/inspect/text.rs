@@ -7,8 +7,11 @@ use synod_model::ReplicaId;
 
 use super::{Finding, LogEnd, RecordFound, RecordKind};
 use crate::identity::Identity;
+use crate::storage::base::BaseFile;
 use crate::storage::disk_error::Grouped;
 use crate::storage::layout::IdentityFile;
+use crate::storage::segment::segment_name;
+use crate::storage::snapshot::SnapshotFile;
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +40,32 @@ impl fmt::Display for Finding {
                 write!(f, "addresses of peers:")?;
                 write_members(f, known)
             }
+            Self::Base(Ok(base)) => {
+                let BaseFile { snapshot, record_batch, log } = base;
+                write!(
+                    f,
+                    "the log begins behind the snapshot of slot {}, with batch {} in {}\n  \
+                     the record of the snapshot is in batch {}",
+                    snapshot.slot,
+                    Grouped(log.batch),
+                    segment_name(log.segment),
+                    Grouped(*record_batch),
+                )
+            }
+            Self::Snapshot { checked: Err(error), .. } => write!(f, "{error}"),
+            Self::Snapshot { path, checked: Ok((file, application_bytes)) } => write!(
+                f,
+                "{}, {} bytes, {} of them of the application, checksum {:016x}",
+                path.display(),
+                Grouped(file.length_bytes),
+                Grouped(*application_bytes),
+                file.checksum,
+            ),
+            Self::Unfinished { path } => {
+                write!(f, "{} is not finished: a start removes it", path.display())
+            }
             Self::Identity(Err(error))
+            | Self::Base(Err(error))
             | Self::Incarnations(Err(error))
             | Self::Peers(Err(error)) => write!(f, "{error}"),
             Self::Unknown { path } => write!(f, "{} does not belong here", path.display()),
@@ -105,7 +133,7 @@ fn write_members<T: fmt::Display>(
 
 impl fmt::Display for RecordFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { watermark, hash, kind, s, slots } = self;
+        let Self { watermark, hash, kind, s, slots, snapshot } = self;
         match kind {
             RecordKind::Promised => write!(f, "promised")?,
             RecordKind::Accepted => write!(f, "accepted")?,
@@ -115,14 +143,22 @@ impl fmt::Display for RecordFound {
         }
         s.map_or(Ok(()), |s| write!(f, " s={s}"))?;
         slots.map_or(Ok(()), |slots| write!(f, " slots {slots:?}"))?;
+        snapshot.map_or(Ok(()), |it| {
+            let SnapshotFile { slot, length_bytes, checksum } = it;
+            let length_bytes = Grouped(length_bytes);
+            write!(f, ", slots up to {slot}, {length_bytes} bytes, checksum {checksum:016x}")
+        })?;
         write!(f, ", watermark {watermark}, hash {hash}")
     }
 }
 
 impl fmt::Display for LogEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { end, batches, interrupted } = self;
+        let Self { first_batch, end, batches, interrupted } = self;
         write!(f, "the log is sound: {} batches, to {end}", Grouped(*batches))?;
+        if *first_batch > 1 {
+            write!(f, ", the first of which is batch {}", Grouped(*first_batch))?;
+        }
         interrupted.map_or(Ok(()), |it| {
             write!(
                 f,

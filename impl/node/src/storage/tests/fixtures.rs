@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io::Write;
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    ClusterConstants, Configuration, ConfigurationId, Content, Incarnation, Limits, PrefixHash,
-    Record, ReplicaId, SequenceNumber, Slot,
+    ClusterConstants, Configuration, ConfigurationId, Content, Entry, Incarnation, Limits, Opening,
+    PrefixHash, PrefixHashes, Record, ReplicaId, RequestTable, Run, SequenceNumber, Slot,
+    SnapshotHandle,
 };
 use synod_wire::Value;
 use synod_wire::testing::records;
 pub(super) use synod_wire::testing::{check, entry};
 
 use crate::disk::{Disk, SimulatedDisk};
-use crate::storage::{DataDirectory, Log, LogLimits, NewReplica, Preparation, RecoverError};
+use crate::storage::{
+    DataDirectory, Log, LogLimits, NewReplica, Preparation, RecoverError, SnapshotFolder,
+};
 
 /// Segments of eight blocks, and batches of at most two: every kind of boundary is near.
 pub(super) const LOG: LogLimits = LogLimits { segment_bytes: 8 * 4096, batch_bytes_max: 8192 - 64 };
@@ -112,4 +116,43 @@ pub(super) fn batches(
 
 pub(super) fn flat(batches: &[Vec<Record<Value>>]) -> Vec<Record<Value>> {
     batches.iter().flatten().cloned().collect()
+}
+
+/// A handle whose table has `sessions` sessions.
+pub(super) fn handle(slot: u64, sessions: u64) -> SnapshotHandle {
+    let mut table = RequestTable::default();
+    for count in 0..sessions {
+        let opening = Opening { origin: ReplicaId(1), run: Run(7), count };
+        table.deliver::<()>(Slot(count + 1), &Entry::Open(opening), &Limits::default());
+    }
+    SnapshotHandle {
+        slot: Slot(slot),
+        configuration: Configuration::new(ConfigurationId(1), vec![ReplicaId(1)])
+            .expect("a member"),
+        hashes: PrefixHashes::default(),
+        table: Arc::new(table),
+    }
+}
+
+/// The record of a snapshot of the slots up to `slot`, whose file is made here.
+pub(super) fn snapshot(folder: &SnapshotFolder, slot: u64) -> Record<Value> {
+    let handle = handle(slot, 2);
+    let mut writer = folder.create(&handle).expect("room");
+    writer.write_all(&[7; 100]).expect("room");
+    writer.finish().expect("room");
+    snapshot_record(handle)
+}
+
+pub(super) fn snapshot_record(handle: SnapshotHandle) -> Record<Value> {
+    let (watermark, hash) = (handle.slot, handle.hash());
+    let content = Content::Snapshot { handle: Arc::new(handle), promised: SequenceNumber(4) };
+    Record { watermark, hash, content }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("memory");
+        text
+    })
 }

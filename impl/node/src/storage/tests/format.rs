@@ -6,7 +6,7 @@ use synod_model::{
 };
 use synod_wire::Value;
 
-use super::fixtures::{append, new_disk, recover};
+use super::fixtures::{append, hex, new_disk, recover};
 use crate::disk::SimulatedDisk;
 
 fn records() -> Vec<Record<Value>> {
@@ -46,14 +46,6 @@ fn records() -> Vec<Record<Value>> {
             },
         },
     ]
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("memory");
-        text
-    })
 }
 
 fn disk() -> SimulatedDisk {

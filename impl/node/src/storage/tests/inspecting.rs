@@ -1,6 +1,6 @@
 //! A data directory as people see it.
 
-use super::fixtures::{accepted, append, new_disk, open, recover};
+use super::fixtures::{accepted, append, new_disk, open, recover, snapshot};
 use crate::disk::{Disk, SimulatedDisk};
 use crate::storage::{Finding, inspect};
 
@@ -116,4 +116,43 @@ fn nothing_stops_an_inspection() {
     .expect("a directory");
     assert!(findings > 5);
     inspect(&SimulatedDisk::new(1), |_| ()).expect_err("there is nothing");
+}
+
+/// Where the log begins, and each snapshot, all of which is checked.
+#[test]
+fn snapshots_are_reported() {
+    let disk = new_disk(1);
+    let directory = open(&disk);
+    let (mut log, _) = super::fixtures::try_recover(&directory).expect("a new log");
+    for slot in 1..=9 {
+        append(&mut log, &[accepted(slot, 1, 100)]);
+    }
+    append(&mut log, &[snapshot(directory.snapshots(), 8)]);
+    drop((log, directory));
+    drop(disk.create("snapshots/00000000000000000009.snapshot.part").expect("room"));
+    drop(disk.create("snapshots/notes.txt").expect("room"));
+    let disk = disk.kill();
+    let told = text(&disk);
+    for expected in [
+        "the log begins behind the snapshot of slot 8, with batch 9 in log/00000002.wal\n  the record \
+         of the snapshot is in batch 10\n",
+        "data/snapshots/00000000000000000008.snapshot, 256 bytes, 100 of them of the application, checksum ",
+        "data/snapshots/00000000000000000009.snapshot.part is not finished: a start removes it\n",
+        "data/snapshots/notes.txt does not belong here\n",
+        "    snapshot, promised s=4, slots up to 8, 256 bytes, checksum ",
+        "the log is sound: 2 batches, to byte 8,192 of log/00000002.wal, the first of which is batch 9",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in\n{told}");
+    }
+    // The application's bytes are checked, too; a start that needs them does so.
+    let name = "snapshots/00000000000000000008.snapshot";
+    disk.damage(name, |content| content[200] ^= 1);
+    assert!(text(&disk).contains(&format!("data/{name}: at byte 1")), "{}", text(&disk));
+    assert!(text(&disk).contains("the log is sound"));
+    disk.damage(name, |content| content[70] ^= 1);
+    let told = text(&disk);
+    assert!(
+        told.contains("a start of this replica would fail:\ndata/base names a snapshot"),
+        "{told}"
+    );
 }

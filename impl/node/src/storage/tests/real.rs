@@ -10,7 +10,7 @@ use synod_model::{Record, Slot, SlotRange};
 use synod_wire::Value;
 use tempfile::{TempDir, tempdir};
 
-use super::fixtures::{accepted, append, entry, new_replica};
+use super::fixtures::{accepted, append, entry, new_replica, snapshot};
 use crate::disk::RealDisk;
 use crate::storage::{DataDirectory, InitError, Log, OpenError, Preparation, ReadError, inspect};
 
@@ -139,4 +139,50 @@ fn a_directory_that_is_there_and_empty_will_do() {
     let holder = tempdir().expect("a temporary directory");
     init(holder.path()).expect("an empty directory");
     open(holder.path()).expect("a data directory");
+}
+
+/// The log is cut by another thread, again and again, while one thread appends and another one reads.
+#[test]
+fn cut_while_it_is_appended_to_and_read() {
+    let (_holder, path) = new_directory();
+    let directory = open(&path).unwrap_or_else(|error| panic!("{error}"));
+    let log = Log::recover(&directory, Preparation::InBackground, |_| Ok::<_, Infallible>(()));
+    let mut log = log.unwrap_or_else(|error| panic!("{error}"));
+    let (reader, appended, count) = (log.reader(), AtomicU64::new(0), 400_u64);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for slot in 1..=count {
+                append(&mut log, &[accepted(slot, 1, 100)]);
+                if slot.is_multiple_of(20) {
+                    append(&mut log, &[snapshot(directory.snapshots(), slot)]);
+                }
+                appended.store(slot, Ordering::Release);
+            }
+        });
+        scope.spawn(|| {
+            loop {
+                let last = appended.load(Ordering::Acquire);
+                for back in [0, 15, 30, 100] {
+                    let first = Slot(last.saturating_sub(back).max(1));
+                    match reader.read(SlotRange { first, last: first }, 1, 1) {
+                        Ok(entries) => assert_eq!(entries, [entry(1, 100)]),
+                        Err(ReadError::Gone { slot, snapshot }) => assert!(slot <= snapshot),
+                        Err(ReadError::SlotMissing { .. }) => assert_eq!(last, 0),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                if last == count {
+                    break;
+                }
+            }
+        });
+    });
+    // The thread that cuts has ended.
+    drop((log, directory));
+    let segments = fs::read_dir(path.join("log")).expect("a folder").count();
+    assert!(segments <= 5, "{segments} segments");
+    assert_eq!(fs::read_dir(path.join("snapshots")).expect("a folder").count(), 2);
+    let (log, recovered) = recover(&path);
+    assert!(recovered.contains(&accepted(count, 1, 100)) || log.size().bytes_since_snapshot == 0);
+    assert!(!recovered.contains(&accepted(count - 100, 1, 100)));
 }

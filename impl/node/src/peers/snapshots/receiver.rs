@@ -1,0 +1,348 @@
+//! The receiving half: this replica fetches a snapshot.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use synod_model::{ReplicaId, Slot};
+use synod_wire::blocking;
+use synod_wire::frame::FrameReader;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::super::backoff::Backoff;
+use super::super::dialer;
+use super::super::error::LinkError;
+use super::super::introduction::Purpose;
+use super::super::peer::Peer;
+use super::super::shared::Shared;
+use super::error::TransferError;
+use super::protocol::{self, Answer, Ask, SAID_BYTES_MAX};
+use super::source::{PartialSnapshot, SinkError, SnapshotId, SnapshotSink};
+use super::{CHUNK_BYTES, CHUNKS_WAITING_MAX, Receiving, SnapshotLimits};
+
+/// For how long after a snapshot has come nobody is asked for it again. 5 s: the replica takes it in meanwhile,
+/// and what it wanted before may still be on its way here.
+const RESTS: Duration = Duration::from_secs(5);
+
+/// What this replica wants of its peers, and how far it is.
+pub(in super::super) struct Fetch {
+    state: Mutex<State>,
+    changed: Notify,
+    sink: Arc<Mutex<Box<dyn SnapshotSink>>>,
+    limits: SnapshotLimits,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: Option<Wanted>,
+    receiving: Option<Receiving>,
+    /// The replica has everything up to here.
+    committed: Slot,
+    /// The last snapshot that has come, and when.
+    finished: Option<(Slot, Instant)>,
+}
+
+/// A snapshot that the replica needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    /// Who has offered it.
+    from: ReplicaId,
+    /// It includes this slot.
+    slot: Slot,
+}
+
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetch").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl Fetch {
+    pub(in super::super) fn new(sink: Box<dyn SnapshotSink>, limits: SnapshotLimits) -> Self {
+        let sink = Arc::new(Mutex::new(sink));
+        Self { state: Mutex::default(), changed: Notify::new(), sink, limits }
+    }
+
+    /// The replica needs the snapshot of this slot, or a later one, and `from` has offered it.
+    ///
+    /// A transfer that is under way goes on. The next peer that is asked is asked for this.
+    pub(in super::super) fn want(&self, from: ReplicaId, slot: Slot) {
+        let mut state = self.state();
+        let has_just_come =
+            state.finished.is_some_and(|(it, at)| slot <= it && at.elapsed() < RESTS);
+        if slot > state.committed && !has_just_come {
+            state.wanted = Some(Wanted { from, slot });
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The replica has everything up to this slot. It needs no snapshot of that any more.
+    pub(in super::super) fn note_committed(&self, through: Slot) {
+        let mut state = self.state();
+        state.committed = state.committed.max(through);
+        if state.wanted.is_some_and(|it| it.slot <= through) {
+            state.forget();
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The snapshot on its way here.
+    pub(in super::super) fn receiving(&self) -> Option<Receiving> {
+        self.state().receiving
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until this holds of the state.
+    async fn until<T>(&self, mut it: impl FnMut(&State) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(it) = it(&self.state()) {
+                return it;
+            }
+            changed.await;
+        }
+    }
+
+    /// Runs this with the sink, on a thread of its own.
+    async fn with_sink<T: Send + 'static>(
+        &self,
+        thread: &'static str,
+        work: impl FnOnce(&mut dyn SnapshotSink) -> T + Send + 'static,
+    ) -> Result<T, blocking::NotRun> {
+        let sink = Arc::clone(&self.sink);
+        let work = move || work(sink.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
+        blocking::run(thread, work).await
+    }
+}
+
+impl State {
+    fn forget(&mut self) {
+        self.wanted = None;
+        self.receiving = None;
+    }
+
+    fn has_come(&mut self, slot: Slot) {
+        self.forget();
+        self.finished = Some((slot, Instant::now()));
+    }
+}
+
+/// Fetches what the replica wants, one snapshot after another.
+pub(in super::super) async fn run(shared: Arc<Shared>, mut rng: Rng) {
+    let fetch = &shared.fetch;
+    loop {
+        fetch.until(|state| state.wanted).await;
+        let backoff = Backoff::new(shared.timing, rng.fork());
+        tokio::select! {
+            () = get(&shared, backoff) => {}
+            () = fetch.until(|state| state.wanted.is_none().then_some(())) => {
+                debug!("the snapshot is not needed any more");
+            }
+        }
+    }
+}
+
+/// Asks one peer after the other, until one has sent the snapshot.
+///
+/// While a part of one is here, all of them are asked for the rest of it first. Only when none of them has the
+/// rest is another snapshot begun.
+async fn get(shared: &Shared, mut backoff: Backoff) {
+    let fetch = &shared.fetch;
+    let peers: Vec<_> = shared.peers.values().collect();
+    let place = |of: ReplicaId| peers.iter().position(|peer| peer.id == of).unwrap_or_default();
+    // The peer that was asked last with success, and how many were asked after it.
+    let mut begins_with = None;
+    let mut asked = 0;
+    let mut told = String::new();
+    loop {
+        let Some(wanted) = fetch.state().wanted else {
+            return;
+        };
+        let first = begins_with.unwrap_or_else(|| place(wanted.from));
+        let Some(peer) = peers.get((first + asked) % peers.len().max(1)) else {
+            return;
+        };
+        let takes_another = asked >= peers.len();
+        let mut transfer = Transfer { shared, peer, wanted, takes_another, begun_at: None };
+        let error = match transfer.run().await {
+            Ok(slot) => {
+                fetch.state().has_come(slot);
+                return;
+            }
+            Err(error) => error,
+        };
+        if transfer.has_progressed() && !error.is_own() {
+            (begins_with, asked) = (Some(place(peer.id)), 0);
+            backoff.reset();
+        } else {
+            asked += 1;
+        }
+        let topic = format!("{peer} {}", error.topic());
+        if topic == told {
+            debug!("no snapshot comes: {peer} {error}");
+        } else {
+            warn!("no snapshot comes: {peer} {error}");
+        }
+        told = topic;
+        match error {
+            TransferError::Link(LinkError::Fatal(error)) => {
+                shared.fail(error);
+                return;
+            }
+            // All of it was sent in vain.
+            TransferError::Sink { error: SinkError::Invalid(_), .. } => {
+                sleep(fetch.limits.no_progress_max).await;
+            }
+            _ => sleep(backoff.next_wait()).await,
+        }
+    }
+}
+
+/// An attempt to have a snapshot from a peer.
+struct Transfer<'a> {
+    shared: &'a Shared,
+    peer: &'a Peer,
+    wanted: Wanted,
+    /// Whether another snapshot may be begun, though there is a part of one.
+    takes_another: bool,
+    /// From which byte on it has begun.
+    begun_at: Option<u64>,
+}
+
+impl Transfer<'_> {
+    /// Whether more of it is here now than when it began.
+    fn has_progressed(&self) -> bool {
+        let receiving = self.shared.fetch.receiving();
+        let received_bytes = receiving.map(|it| it.received_bytes);
+        self.begun_at.is_some_and(|begun_at| received_bytes > Some(begun_at))
+    }
+
+    /// Returns the last slot that the snapshot includes, when it is durable here.
+    async fn run(&mut self) -> Result<Slot, TransferError> {
+        let fetch = &self.shared.fetch;
+        let committed = fetch.state().committed;
+        let partial = fetch.with_sink("snapshot-partial", SnapshotSink::partial).await?;
+        let rest_of =
+            partial.filter(|it| it.id.slot > committed && it.received_bytes <= it.id.bytes);
+        let takes_another = self.takes_another || rest_of.is_none();
+        let ask = Ask { rest_of, or_newest_from: takes_another.then_some(self.wanted.slot) };
+        let connection = dialer::connect(self.shared, self.peer, Purpose::Snapshots).await?;
+        let (mut from_peer, mut to_peer) = (connection.from_peer, connection.to_peer);
+        let said = protocol::to_frame(&ask).map_err(LinkError::Unencodable)?;
+        to_peer.write_all(&said).await.map_err(LinkError::Io)?;
+        from_peer.allow(SAID_BYTES_MAX);
+        let limit = self.shared.timing.handshake_max;
+        let answer = timeout(limit, from_peer.next()).await;
+        let answer = answer.map_err(|_| LinkError::TooSlow { doing: "answer", limit })?;
+        let answer = answer?.ok_or(LinkError::Closed)?;
+        let (id, offset) = match protocol::from_payload(answer)? {
+            Answer::Sends { id, offset } => (id, offset),
+            Answer::HasNone { newest } => return Err(TransferError::HasNone { newest }),
+            Answer::Busy => return Err(TransferError::Busy),
+        };
+        let is_rest = rest_of == Some(PartialSnapshot { id, received_bytes: offset });
+        let is_other = offset == 0 && ask.or_newest_from.is_some_and(|from| id.slot >= from);
+        if !is_rest && !is_other {
+            return Err(TransferError::NotAsked { id, offset });
+        }
+        let from = self.peer.id;
+        info!(slot = %id.slot, bytes = id.bytes, from_byte = offset, "receives a snapshot from {}", self.peer);
+        fetch.state().receiving =
+            Some(Receiving { from, slot: id.slot, received_bytes: offset, bytes: id.bytes });
+        self.begun_at = Some(offset);
+        self.receive(&mut from_peer, id, offset).await?;
+        info!(slot = %id.slot, bytes = id.bytes, "the snapshot from {} is durable here", self.peer);
+        Ok(id.slot)
+    }
+
+    /// Takes the chunks that come, and has them written by a thread.
+    async fn receive(
+        &mut self,
+        from_peer: &mut FrameReader<OwnedReadHalf>,
+        id: SnapshotId,
+        offset: u64,
+    ) -> Result<(), TransferError> {
+        from_peer.allow(CHUNK_BYTES);
+        let (chunks, to_write) = mpsc::channel(CHUNKS_WAITING_MAX);
+        let fetch = Arc::clone(&self.shared.fetch);
+        let (from, limit) = (self.peer.id, fetch.limits.no_progress_max);
+        let write = move || fetch.write(from, id, offset, to_write);
+        let writing = blocking::run("snapshot-writer", write);
+        tokio::select! {
+            // An error of the disk says more than what follows from it.
+            biased;
+            written = writing => {
+                written?.map_err(|error| TransferError::Sink { slot: id.slot, error })
+            }
+            error = pass_on(from_peer, &chunks, id, offset, limit) => Err(error),
+        }
+    }
+}
+
+/// Passes the chunks on that come, until something fails.
+async fn pass_on(
+    from_peer: &mut FrameReader<OwnedReadHalf>,
+    chunks: &mpsc::Sender<Vec<u8>>,
+    id: SnapshotId,
+    offset: u64,
+    limit: Duration,
+) -> TransferError {
+    let mut left = id.bytes - offset;
+    while left > 0 {
+        let chunk = match timeout(limit, from_peer.next()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => return LinkError::Closed.into(),
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return TransferError::NoProgress { limit },
+        };
+        let bytes = chunk.len() as u64;
+        if bytes == 0 || bytes > left {
+            return TransferError::NotAChunk { slot: id.slot, bytes, left };
+        }
+        left -= bytes;
+        if chunks.send(chunk.to_vec()).await.is_err() {
+            // The thread has ended, and says why.
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+impl Fetch {
+    /// Writes the chunks that come, and finishes the snapshot with the last one. If there are no more before
+    /// that, it stays as it is.
+    fn write(
+        &self,
+        from: ReplicaId,
+        id: SnapshotId,
+        offset: u64,
+        mut chunks: mpsc::Receiver<Vec<u8>>,
+    ) -> Result<(), SinkError> {
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.begin(id)?;
+        let mut received_bytes = offset;
+        while received_bytes < id.bytes {
+            let Some(chunk) = chunks.blocking_recv() else {
+                return Ok(());
+            };
+            sink.write(&chunk)?;
+            received_bytes += chunk.len() as u64;
+            if let Some(receiving) = &mut self.state().receiving {
+                receiving.received_bytes = received_bytes;
+            }
+        }
+        sink.finish(from)
+    }
+}

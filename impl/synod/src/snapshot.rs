@@ -1,0 +1,91 @@
+//! `synod snapshot`: the snapshots of replicas.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use futures_util::future::join_all;
+use serde::Serialize;
+use synod_wire::api::SnapshotTaken;
+
+use super::args::{AllEndpoints, duration};
+use super::exit::{Exit, error_text};
+use super::output::Output;
+
+pub(crate) const TAKE_ABOUT: &str = "\
+Have replicas take a snapshot now, and cut their logs behind it.
+
+Each replica takes its own, and its line is printed when that is durable: the
+last slot that the snapshot includes, its length and its file. A replica takes
+snapshots by itself, too; see --snapshot-after-log-bytes of `synod node`.";
+
+pub(crate) const TAKE_CODES: &str = "\
+Exit codes:
+  0  each of the replicas has a snapshot
+  1  one of them has taken none; the reason is on standard error
+  2  the command line is invalid";
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Have replicas take a snapshot now, and cut their logs behind it
+    #[command(long_about = TAKE_ABOUT, after_help = TAKE_CODES)]
+    Take(TakeArgs),
+}
+
+/// The arguments of `snapshot take`.
+#[derive(Debug, Args)]
+pub(crate) struct TakeArgs {
+    #[command(flatten)]
+    endpoints: AllEndpoints,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    /// How long to wait for each snapshot, such as 2s or 5m; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// The snapshot of one replica.
+#[derive(Debug, Serialize)]
+struct Taken {
+    endpoint: String,
+    #[serde(flatten)]
+    snapshot: SnapshotTaken,
+}
+
+pub(crate) async fn snapshot(command: SnapshotCommand) -> anyhow::Result<Exit> {
+    match command {
+        SnapshotCommand::Take(args) => take(args).await,
+    }
+}
+
+async fn take(args: TakeArgs) -> anyhow::Result<Exit> {
+    let endpoints = args.endpoints.endpoints();
+    let asked = join_all(endpoints.iter().map(async |endpoint| {
+        let taken = synod_client::take_snapshot(endpoint, args.timeout).await?;
+        let snapshot = taken.map_err(|error| anyhow::anyhow!("{endpoint}: {error}"))?;
+        Ok(Taken { endpoint: endpoint.to_string(), snapshot })
+    }));
+    let (mut taken, mut exit) = (Vec::new(), Exit::Done);
+    for outcome in asked.await {
+        match outcome {
+            Ok(it) => taken.push(it),
+            Err(error) => {
+                let error: anyhow::Error = error;
+                anstream::eprint!("{}", error_text(&error));
+                exit = Exit::Failed;
+            }
+        }
+    }
+    let mut output = Output::new();
+    if args.json {
+        output.line(serde_json::to_string_pretty(&taken)?)?;
+    } else {
+        for Taken { endpoint, snapshot: SnapshotTaken { slot, bytes, file } } in taken {
+            output.line(format_args!("{endpoint}: slot {slot}, {}, {file}", ByteSize(bytes)))?;
+        }
+    }
+    output.flush()?;
+    Ok(exit)
+}
