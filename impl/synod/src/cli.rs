@@ -11,7 +11,7 @@ use super::inspect::InspectArgs;
 use super::local::{self, LocalArgs};
 use super::node::NodeArgs;
 use super::read::{self, ReadArgs};
-use super::snapshot::{self, SnapshotCommand};
+use super::snapshot::SnapshotCommand;
 use super::status::{self, StatusArgs};
 use super::submit::SubmitArgs;
 

@@ -296,8 +296,8 @@ fn run<M: Machine + ?Sized>(
     batch: Batch,
     snapshots: &MachineSnapshots,
 ) -> Result<Option<Slot>, NodeError> {
-    let Batch { restore: restores, delivered, answers, queries, snapshot } = batch;
-    let restored = restores.map(|slot| restore(machine, &snapshots.folder, slot)).transpose()?;
+    let Batch { restore: newest, delivered, answers, queries, snapshot } = batch;
+    let restored = newest.map(|slot| restore(machine, &snapshots.folder, slot)).transpose()?;
     let last = apply(machine, &delivered, answers, |reply: SubmitReply, outcome| {
         // The client may have gone.
         let _ = reply.send(outcome);

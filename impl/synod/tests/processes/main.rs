@@ -31,6 +31,7 @@ mod quiet;
 mod remade;
 mod responses;
 mod slow_links;
+mod snapshots;
 mod stalled_reader;
 mod startup;
 mod state_machine;

@@ -100,8 +100,8 @@ impl Write for Paced<'_> {
             self.unpaced_bytes = 0;
             let written_bytes = self.writer.written_bytes();
             self.progress.set(Some((self.writer.slot(), written_bytes)));
-            let is_due =
-                Duration::from_secs_f64(written_bytes as f64 / self.bytes_per_second.max(1) as f64);
+            let milliseconds = written_bytes.saturating_mul(1000) / self.bytes_per_second.max(1);
+            let is_due = Duration::from_millis(milliseconds);
             // A piece at a time, so that the end of the node is noticed.
             thread::sleep(is_due.saturating_sub(self.since.elapsed()).min(Duration::from_secs(1)));
         }

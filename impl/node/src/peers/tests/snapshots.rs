@@ -253,7 +253,7 @@ fn whatever_a_sender_says_does_no_harm() {
         too_old.slot = Slot(59);
         let mut flipped = chunk(&bytes[..100]);
         flipped[50] ^= 1;
-        let longer = id_of(71, &[7; 2 * CHUNK_BYTES]);
+        let longer = id_of(71, &vec![7; 2 * CHUNK_BYTES]);
         let wrong: [Vec<Vec<u8>>; 11] = [
             vec![b"something else".to_vec()],
             vec![chunk(b"something else")],
