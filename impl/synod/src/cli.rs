@@ -112,8 +112,8 @@ mod tests {
             follow::CODES,
             status::CODES,
             local::HELP,
-            snapshot::TAKE_ABOUT,
-            snapshot::TAKE_CODES,
+            crate::snapshot::TAKE_ABOUT,
+            crate::snapshot::TAKE_CODES,
         ];
         texts.extend(own.map(|text| ("text".to_owned(), text.into())));
         let lines = texts.iter().flat_map(|(name, text)| {
