@@ -16,8 +16,9 @@ pub(crate) const TAKE_ABOUT: &str = "\
 Have replicas take a snapshot now, and cut their logs behind it.
 
 Each replica takes its own, and its line is printed when that is durable: the
-last slot that the snapshot includes, its length and its file. A replica takes
-snapshots by itself, too; see --snapshot-after-log-bytes of `synod node`.";
+last slot that the snapshot includes, its length and its file. Values up to that
+slot can be followed no more. With --snapshot-after-log-bytes, `synod node`
+takes snapshots by itself.";
 
 pub(crate) const TAKE_CODES: &str = "\
 Exit codes:

@@ -207,7 +207,7 @@ impl<M: StateMachine> Opened<M> {
             let reader = reader.clone();
             move |slots| reader.read(slots, entries_max, bytes_max)
         };
-        let log_bytes_before = log.size().log_bytes;
+        let log_bytes_before = log.size().bytes_since_snapshot;
         let (records, to_append) = std::sync::mpsc::channel();
         let catch_up = Arc::new(CatchUpQueue::default());
         let thread = |error| NodeOpenError::from(NotRun::NoThread(error));

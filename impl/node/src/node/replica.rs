@@ -66,7 +66,7 @@ pub(super) struct Sinks {
 pub(super) struct Snapshots {
     pub(super) folder: SnapshotFolder,
     pub(super) taking: Taking,
-    /// How many bytes the log had when this run began.
+    /// How many bytes the log had behind the record of its newest snapshot when this run began.
     pub(super) log_bytes_before: u64,
     /// A peer's snapshot that includes this slot is needed.
     pub(super) wanted: Option<Slot>,

@@ -32,7 +32,9 @@ pub(super) use writer::{SnapshotJob, SnapshotWritten, spawn_writer};
 pub struct SnapshotOptions {
     /// How many bytes of log are written before the next snapshot is taken. Default 256 MiB: four segments, so
     /// the log on the disk has little more, and a start reads it in a fraction of a second.
-    pub after_log_bytes: u64,
+    ///
+    /// `None`: only when [`Node::take_snapshot`](crate::Node::take_snapshot) is called.
+    pub after_log_bytes: Option<u64>,
     /// How many bytes of log are written at most, while a peer is being sent a snapshot, before the log behind that
     /// one may be cut by a newer one. Default 1 GiB. Without a bound, a receiver that never ends would fill the
     /// disk. If nothing were kept, a slow one would have to begin again for ever.
@@ -51,7 +53,7 @@ pub struct SnapshotOptions {
 impl Default for SnapshotOptions {
     fn default() -> Self {
         Self {
-            after_log_bytes: 256 << 20,
+            after_log_bytes: Some(256 << 20),
             held_log_bytes_max: 1 << 30,
             written_bytes_per_second: 64 << 20,
             sent_bytes_per_second: 32 << 20,

@@ -36,7 +36,8 @@ pub(crate) struct NodeArgs {
     /// New addresses of members; they are stored
     #[arg(long, value_name = "ID=HOST:PORT,...")]
     peers: Option<Members>,
-    /// After how much log to take a snapshot, such as 1GiB or 500MB [default: 256MiB]
+    /// After how much log to take a snapshot, and cut the log, such as 1GiB or 500MB. Values that are cut off can
+    /// be followed no more [default: only when `synod snapshot take` says so]
     #[arg(long, value_name = "SIZE")]
     snapshot_after_log_bytes: Option<ByteSize>,
     /// How much of snapshots to send in a second, to all replicas together [default: 32MiB]
@@ -127,7 +128,8 @@ impl SnapshotsFile {
         let sent = flag(args.snapshot_sent_bytes_per_second).or(self.sent_bytes_per_second);
         let (held, written) = (self.held_log_bytes_max, self.written_bytes_per_second);
         SnapshotOptions {
-            after_log_bytes: after.unwrap_or(default.after_log_bytes),
+            // The state of a bare log is the log. Nobody cuts it off but its operator.
+            after_log_bytes: after,
             held_log_bytes_max: held.unwrap_or(default.held_log_bytes_max),
             written_bytes_per_second: written.unwrap_or(default.written_bytes_per_second),
             sent_bytes_per_second: sent.unwrap_or(default.sent_bytes_per_second),

@@ -245,7 +245,7 @@ fn a_process_of_a_ledger() {
     let default = SnapshotOptions::default();
     Runtime::new().unwrap().block_on(async {
         let snapshots = SnapshotOptions {
-            after_log_bytes: number(AFTER_LOG_BYTES).unwrap_or(default.after_log_bytes),
+            after_log_bytes: number(AFTER_LOG_BYTES).or(default.after_log_bytes),
             sent_bytes_per_second: number(SENT_BYTES_PER_SECOND)
                 .unwrap_or(default.sent_bytes_per_second),
             ..default

@@ -52,7 +52,7 @@ enum State {
 }
 
 impl Taking {
-    /// The log has `log_bytes` already, which were written before this run.
+    /// Nothing is under way. `newest` is the last slot of the newest snapshot.
     pub(in super::super) fn new(options: SnapshotOptions, newest: Slot) -> Self {
         Self {
             options,
@@ -76,7 +76,8 @@ impl Taking {
         if !matches!(self.state, State::Idle) {
             return false;
         }
-        let is_due = log_bytes.saturating_sub(self.begun_at_bytes) >= self.options.after_log_bytes;
+        let bytes = log_bytes.saturating_sub(self.begun_at_bytes);
+        let is_due = self.options.after_log_bytes.is_some_and(|after| bytes >= after);
         !self.ordered.is_empty() || is_due && self.not_before.is_none_or(|at| now >= at)
     }
 
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     const OPTIONS: SnapshotOptions = SnapshotOptions {
-        after_log_bytes: 100,
+        after_log_bytes: Some(100),
         held_log_bytes_max: 1000,
         written_bytes_per_second: 1,
         sent_bytes_per_second: 1,
