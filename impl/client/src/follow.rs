@@ -237,7 +237,7 @@ impl From<ReadError> for Trouble {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FollowFailed {
     /// The log does not have that slot any more.
-    #[error("slot {from} is not told any more: the log is from slot {log_starts_at} on")]
+    #[error("slot {from} can be followed no more: the log begins at slot {log_starts_at}")]
     Gone {
         /// The slot that was wanted.
         from: Slot,
