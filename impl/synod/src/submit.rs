@@ -235,14 +235,16 @@ impl OrderedAnswers {
 
     /// A signal came. Says of every value in flight what is known of it.
     async fn given_up(&mut self, signal: Exit, left: usize) -> Result<Exit, OutputError> {
-        let in_flight = self.in_flight.len();
+        let mut unanswered = 0;
         while let Some(mut next) = self.in_flight.pop_front() {
             let outcome = next.outcome().await;
+            // An answer may have come with the signal.
+            unanswered += usize::from(!matches!(outcome, Outcome::Submitted(Ok(_))));
             self.print(&next.value, outcome)?;
         }
         self.flush()?;
         anstream::eprintln!(
-            "{} a signal came: {in_flight} values had no answer{}",
+            "{} a signal came: {unanswered} values had no answer{}",
             "error:".red().bold(),
             if left > 0 { format!(", and {left} were not submitted") } else { String::new() },
         );
