@@ -339,6 +339,7 @@ impl Peers {
         let mut tasks = self.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
         drop(tasks);
+        self.shared.fetch.close().await;
         self.shared.gate.close().await;
     }
 }

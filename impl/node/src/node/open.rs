@@ -187,7 +187,7 @@ impl<M: StateMachine> Opened<M> {
             members,
             timing: LinkTiming::default(),
             snapshots: SnapshotStore {
-                source: Arc::new(FolderSource(folder.clone())),
+                source: Arc::new(FolderSource(folder.for_reading())),
                 sink: Box::new(FolderSink::new(folder.clone(), notices.clone())),
                 limits: SnapshotLimits {
                     sent_bytes_per_second: options.sent_bytes_per_second,
@@ -256,6 +256,7 @@ impl<M: StateMachine> Opened<M> {
         };
         let make_shell = move |now: Duration| Shell::new(replica, timing, rng, now);
         let task = tokio::spawn(supervise(make_shell, sources, sinks, threads));
+        let folder = folder.for_reading();
         let parts = Parts { shared, identity, run, reader, folder, peers, calls, notices, stop };
         Ok(Node::new(parts, task))
     }

@@ -1,7 +1,7 @@
 //! The receiving half: this replica fetches a snapshot.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -22,12 +22,15 @@ use super::super::peer::Peer;
 use super::super::shared::Shared;
 use super::error::TransferError;
 use super::protocol::{self, Answer, Ask, SAID_BYTES_MAX};
-use super::source::{PartialSnapshot, SinkError, SnapshotId, SnapshotSink};
+use super::source::{NoSnapshots, PartialSnapshot, SinkError, SnapshotId, SnapshotSink};
 use super::{CHUNK_BYTES, CHUNKS_WAITING_MAX, Receiving, SnapshotLimits};
 
 /// For how long after a snapshot has come nobody is asked for it again. 5 s: the replica takes it in meanwhile,
 /// and what it wanted before may still be on its way here.
 const RESTS: Duration = Duration::from_secs(5);
+
+/// How often a node that stops looks whether a snapshot is still being written. Default 5 ms.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What this replica wants of its peers, and how far it is.
 pub(in super::super) struct Fetch {
@@ -112,6 +115,21 @@ impl Fetch {
                 return it;
             }
             changed.await;
+        }
+    }
+
+    /// Lets go of where snapshots go, once nothing is written there any more. Then the data directory may be
+    /// opened anew.
+    pub(in super::super) async fn close(&self) {
+        loop {
+            match self.sink.try_lock() {
+                Ok(mut sink) => return *sink = Box::new(NoSnapshots),
+                Err(TryLockError::Poisoned(sink)) => {
+                    return *sink.into_inner() = Box::new(NoSnapshots);
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

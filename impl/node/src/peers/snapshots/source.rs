@@ -94,7 +94,7 @@ pub enum SinkError {
     Invalid(String),
 }
 
-/// Neither sends nor stores any snapshot: for the tests of what is no snapshot.
+/// Neither sends nor stores any snapshot: for a node that stops, and for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSnapshots;
 

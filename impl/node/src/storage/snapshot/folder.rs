@@ -24,8 +24,8 @@ use crate::storage::disk_error::DiskError;
 #[derive(Clone, Debug)]
 pub struct SnapshotFolder {
     pub(super) disk: Arc<dyn Disk>,
-    /// Nothing is written once another process may have the directory.
-    _lock: Arc<dyn DiskLock>,
+    /// Nothing is written once another process may have the directory. Who only reads has none.
+    _lock: Option<Arc<dyn DiskLock>>,
     pub(super) cluster_id: ClusterId,
     state: Arc<Mutex<State>>,
     /// Held while a file takes its place, which takes a sync.
@@ -46,7 +46,12 @@ impl SnapshotFolder {
         cluster_id: ClusterId,
     ) -> Self {
         let (state, placing) = (Arc::default(), Arc::default());
-        Self { disk, _lock: lock, cluster_id, state, placing }
+        Self { disk, _lock: Some(lock), cluster_id, state, placing }
+    }
+
+    /// The same folder for one who only reads, and may do so after the directory was released.
+    pub fn for_reading(&self) -> Self {
+        Self { _lock: None, ..self.clone() }
     }
 
     /// The snapshots, from the oldest to the newest.
