@@ -50,6 +50,7 @@ impl SnapshotFolder {
     }
 
     /// The same folder for one who only reads, and may do so after the directory was released.
+    #[must_use]
     pub fn for_reading(&self) -> Self {
         Self { _lock: None, ..self.clone() }
     }
