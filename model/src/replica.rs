@@ -120,7 +120,7 @@ impl<V: Value> Replica<V> {
             Input::Resend => self.resend(out),
             Input::Hung { resource } => self.hung(resource, out),
             Input::SnapshotTaken { handle } => self.common.cut(handle, out),
-            Input::NotFetched => self.common.not_fetched(),
+            Input::NotFetched => self.not_fetched(out),
             Input::Install { from, handle } => self.install(from, handle, out),
         }
         if let Role::Coordinator(coordinator) = &mut self.role {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    ClientAnswer, Content, Entry, Forgotten, Input, Limits, Message, Output, Prefix, ReplicaId,
-    RoleName, SequenceNumber, Slot, SnapshotHandle,
+    ClientAnswer, ConfigurationId, Content, Entry, Forgotten, Input, Limits, Message, Order,
+    OtherHistory, Output, Prefix, PrefixHash, Promise, ReplicaId, Reply, RoleName, SequenceNumber,
+    Slot, SnapshotHandle,
 };
 
 /// The tail has room for one entry, so that what is older than that is on the disk only.
@@ -21,6 +22,14 @@ fn with(count: u64, limits: Limits) -> Subject {
     it.commit((1..=count).map(|number| request(number, 1)));
     assert_eq!(it.status().watermark, Slot(count));
     it
+}
+
+fn handle(count: u64) -> Arc<SnapshotHandle> {
+    with(count, Limits::default()).handle()
+}
+
+fn asks(it: &Subject) -> usize {
+    it.sent().filter(|it| matches!(it, Message::Ask { .. })).count()
 }
 
 fn snapshot_record(it: &Subject) -> Option<Slot> {
@@ -120,6 +129,13 @@ fn a_snapshot_of_another_history_is_not_installed() {
     it.committed(1, [request(9, 1)]);
     install(&mut it, &handle);
     assert_eq!((it.out.restore, it.status().watermark), (None, Slot(1)));
+    let found = [OtherHistory { peer: OTHERS[0], slot: Slot(1) }];
+    assert_eq!(
+        (&it.out.other_histories[..], &it.status().other_histories[..]),
+        (&found[..], &found[..])
+    );
+    let compares = it.sent().filter(|it| matches!(it, Message::Compare { is_question: true, .. }));
+    assert_eq!(compares.count(), 2, "all others are asked");
 }
 
 /// Its session is in no table: it may have been evicted after the request was delivered.
@@ -189,12 +205,72 @@ fn what_is_cut_while_it_is_served_is_offered() {
 fn a_snapshot_that_does_not_come_is_asked_for_again() {
     let mut it = Subject::follower(Limits::default());
     it.receive(OTHERS[0], Message::Offer { slot: Slot(5) });
-    let asks = |it: &Subject| it.sent().filter(|it| matches!(it, Message::Ask { .. })).count();
     it.commit_told(6);
     assert_eq!(asks(&it), 0, "it waits for the snapshot");
     it.step(Input::NotFetched);
     it.commit_told(7);
     assert_eq!(asks(&it), 1);
+}
+
+/// No order comes to a candidate. So it asks at once.
+#[test]
+fn a_candidate_whose_snapshot_does_not_come_asks_anew() {
+    let mut it = Subject::candidate(Limits::default());
+    let prefix = Prefix { through: Slot(5), ..Prefix::default() };
+    let (last, accepted) = (Slot(5), Vec::new());
+    let promise = Promise { prefix, last, after: last, through: last, accepted };
+    it.reply(OTHERS[0], Reply::Promise(promise));
+    assert_eq!(asks(&it), 1);
+    it.receive(OTHERS[0], Message::Offer { slot: Slot(5) });
+    assert_eq!(it.out.fetch, Some((OTHERS[0], Slot(5))));
+    it.step(Input::NotFetched);
+    assert!(matches!(it.status().role, RoleName::Candidate { .. }));
+    assert_eq!(asks(&it), 1);
+}
+
+/// A snapshot that is not taken in does not keep a replica waiting: what it lacks may be in a log.
+#[test]
+fn a_snapshot_that_is_refused_ends_the_wait_for_it() {
+    let offered = |committed: &[u64]| {
+        let mut it = Subject::follower(Limits::default());
+        for (slot, number) in (1..).zip(committed) {
+            it.committed(slot, [request(*number, 1)]);
+        }
+        it.receive(OTHERS[1], Message::Offer { slot: Slot(5) });
+        it
+    };
+    let impossible = Arc::new(SnapshotHandle { slot: Slot(4), ..(*handle(3)).clone() });
+    for (name, mut it, handle) in [
+        ("of another history", offered(&[9]), handle(3)),
+        ("impossible", offered(&[]), impossible),
+        ("not newer", offered(&[1, 2, 3]), handle(3)),
+    ] {
+        let watermark = it.status().watermark;
+        it.step(Input::Install { from: OTHERS[1], handle });
+        assert_eq!(it.status().watermark, watermark, "{name}");
+        it.commit_told(6);
+        assert_eq!(asks(&it), 1, "{name}");
+    }
+}
+
+/// The entries up to the slot of the offer come as accepts, and are committed before the snapshot is there.
+#[test]
+fn an_offer_that_commits_overtake_ends_the_wait_for_it() {
+    let mut it = Subject::follower(Limits::default());
+    it.receive(OTHERS[1], Message::Offer { slot: Slot(3) });
+    let entries: Vec<_> = (1..=4).map(|number| request(number, 1)).collect();
+    let hash = entries.iter().fold(PrefixHash::default(), PrefixHash::after);
+    it.accept(1, entries);
+    let (configuration, s) = (ConfigurationId(1), SequenceNumber(4));
+    let tell = |it: &mut Subject, through, hash| {
+        let prefix = Prefix { through: Slot(through), hash, ..Prefix::default() };
+        let order = Order::Commit { prefix };
+        it.receive(OTHERS[0], Message::Order { configuration, s, order });
+    };
+    tell(&mut it, 4, hash);
+    assert_eq!(it.status().watermark, Slot(4));
+    tell(&mut it, 8, PrefixHash::default());
+    assert_eq!(asks(&it), 1, "slots 5 to 8 may have been told of while it waited");
 }
 
 /// Nothing that a peer sends makes a replica panic, or takes it where no log goes.

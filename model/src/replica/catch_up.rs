@@ -45,7 +45,7 @@ impl<V: Value> Common<V> {
     /// Asks `peer` for the committed slots up to `through`, which it is known to have. Leaves out those
     /// that are on their way from it.
     pub(super) fn ask(&mut self, peer: ReplicaId, through: Slot, out: &mut Output<V>) {
-        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_snapshot) {
+        if self.waits_for_snapshot() {
             return;
         }
         let on_its_way = self.catch_up.as_ref().filter(|catch_up| catch_up.from == peer);

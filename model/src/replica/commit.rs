@@ -27,6 +27,7 @@ pub(super) fn commit<V: Value>(
     let is_delivered = common.watermark().next() > common.learner.delivered();
     common.learner.commit(entry, digest, waits_for, common.constants.limits(), out);
     common.told = common.told.filter(|told| told.through > common.learner.watermark());
+    common.end_wait_for_overtaken_snapshot();
     if let Some(copy) = copy {
         clients.committed(&copy, is_delivered, common.learner.table(), out);
     }

@@ -34,9 +34,17 @@ impl<V: Value> Common<V> {
         self.write(Content::Snapshot { handle, promised }, out);
     }
 
-    /// The snapshot that was to be fetched does not come.
-    pub(super) fn not_fetched(&mut self) {
-        if self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_snapshot) {
+    /// Whether a snapshot is on its way, for all that is known.
+    pub(super) fn waits_for_snapshot(&self) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_snapshot)
+    }
+
+    /// Everything up to the watermark is committed by other means. If the snapshot that is on its way has no
+    /// more, what follows may be asked for.
+    pub(super) fn end_wait_for_overtaken_snapshot(&mut self) {
+        let watermark = self.watermark();
+        let is_overtaken = |it: &CatchUp| it.is_snapshot && it.through <= watermark;
+        if self.catch_up.as_ref().is_some_and(is_overtaken) {
             self.forget_asks();
         }
     }
@@ -74,6 +82,15 @@ impl<V: Value> Replica<V> {
         out.fetch = Some((from, slot));
     }
 
+    /// The snapshot that was to be fetched does not come, or is of no use. What is lacking is asked for anew: by
+    /// a candidate now, and by a follower when its coordinator gives the next order.
+    pub(super) fn not_fetched(&mut self, out: &mut Output<V>) {
+        if self.common.waits_for_snapshot() {
+            self.common.forget_asks();
+            self.coordinate_when_elected(out);
+        }
+    }
+
     /// A snapshot of `from` is durable here. If it is not newer than what is committed here, nothing
     /// happens.
     ///
@@ -88,12 +105,12 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         let slot = handle.slot;
         if slot <= common.watermark() || !handle.is_possible(common.limits()) {
-            return;
+            return self.not_fetched(out);
         }
         let compared = handle.hashes.compare(&common.prefix(), common.constants.limits());
         if let PrefixCompared::Differs { slot } = compared {
             common.note_other_history(from, slot, out);
-            return;
+            return self.not_fetched(out);
         }
         // Others have committed what this one has open, or it would not lag.
         if matches!(self.role, Role::Coordinator(_)) {
