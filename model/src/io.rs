@@ -337,7 +337,7 @@ pub enum ClientAnswer {
         submission: SubmissionId,
     },
     /// Nobody knows what became of the submission: a snapshot took the place of the slots in which it may
-    /// be, and its session has been evicted since.
+    /// be, and its session has ended or was evicted since.
     Unknown {
         /// Which submission.
         submission: SubmissionId,

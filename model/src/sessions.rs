@@ -166,10 +166,10 @@ impl RequestTable {
         Verdict::First
     }
 
-    /// Whether there is such a session, or was lately.
+    /// Whether there is such a session, and it has not ended.
     #[must_use]
-    pub fn knows(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(KnownSession::is_open)
     }
 
     /// What is known of a submission before it is in any slot. An unknown session proves nothing: this

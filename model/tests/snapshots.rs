@@ -4,11 +4,11 @@ mod replica;
 
 use std::sync::Arc;
 
-use replica::{OTHERS, Subject, V, request};
+use replica::{OTHERS, Subject, V, request, request_of};
 use synod_model::{
-    ClientAnswer, ConfigurationId, Content, Entry, Forgotten, Input, Limits, Message, Order,
-    OtherHistory, Output, Prefix, PrefixHash, Promise, ReplicaId, Reply, RoleName, SequenceNumber,
-    Slot, SnapshotHandle,
+    ClientAnswer, ConfigurationId, Content, Entry, Forgotten, Input, Limits, Message, Opening,
+    Order, OtherHistory, Output, Prefix, PrefixHash, Promise, ReplicaId, Reply, RoleName, Run,
+    SequenceNumber, SessionId, Slot, SnapshotHandle,
 };
 
 /// The tail has room for one entry, so that what is older than that is on the disk only.
@@ -147,6 +147,39 @@ fn what_a_snapshot_does_not_know_is_unknown() {
     install(&mut it, &handle);
     let submission = request(1, 1).submission_id().expect("a request");
     assert_eq!(it.out.answers, [ClientAnswer::Unknown { submission }]);
+}
+
+/// The table knows the session, and none of its requests.
+#[test]
+fn a_request_of_a_session_that_ended_below_the_snapshot_is_unknown() {
+    let mut other = Subject::coordinator(Limits::default());
+    let session = SessionId(1);
+    let open = Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count: 1 });
+    other.commit([open, request_of(session, 1, 1), Entry::End { session }]);
+    assert_eq!(other.status().watermark, Slot(3));
+    let mut it = Subject::follower(Limits::default());
+    it.submit([request_of(session, 1, 1), Entry::End { session }]);
+    install(&mut it, &other.handle());
+    let submission = request_of(session, 1, 1).submission_id().expect("a request");
+    let end = Entry::<V>::End { session }.submission_id().expect("a submission");
+    assert_eq!(
+        it.out.answers,
+        [
+            ClientAnswer::Done { submission: end, slot: Slot(3) },
+            ClientAnswer::Unknown { submission }
+        ]
+    );
+}
+
+/// A snapshot up to slot 3 says nothing of a session that is opened in slot 4.
+#[test]
+fn a_request_of_a_session_that_begins_above_the_snapshot_is_kept() {
+    for (session, is_kept) in [(3, false), (4, true)] {
+        let mut it = Subject::follower(Limits::default());
+        it.submit([request_of(SessionId(session), 1, 1)]);
+        install(&mut it, &handle(3));
+        assert_eq!(it.out.answers.is_empty(), is_kept, "session {session}");
+    }
 }
 
 #[test]

@@ -199,14 +199,21 @@ impl<V: Value> Clients<V> {
         }
     }
 
-    /// A snapshot with `table` took the place of slots that were not delivered here one by one. What it
-    /// does not answer, and what belongs to a session that it does not know, may have been delivered.
-    pub(super) fn answer_after_snapshot(&mut self, table: &RequestTable, out: &mut Output<V>) {
+    /// A snapshot with `table`, of everything up to `slot`, took the place of slots that were not delivered
+    /// here one by one. What it does not answer may have been delivered, if its session is over: an ended
+    /// session remembers no requests, and an evicted one is not in the table. A session that was opened above
+    /// `slot` is not in the table either, and nothing of it is lost.
+    pub(super) fn answer_after_snapshot(
+        &mut self,
+        slot: Slot,
+        table: &RequestTable,
+        out: &mut Output<V>,
+    ) {
         self.answer_all_known(table, out);
         let is_lost = |submission: &SubmissionId| match submission {
             SubmissionId::Open(_) => false,
             SubmissionId::Request { session, .. } | SubmissionId::End { session } => {
-                !table.knows(*session)
+                session.0 <= slot.0 && !table.is_open(*session)
             }
         };
         let lost: Vec<_> = self.submissions.items().keys().copied().filter(is_lost).collect();

@@ -126,7 +126,7 @@ impl<V: Value> Replica<V> {
         common.catch_up = None;
         common.asks_at_once = true;
         common.write_snapshot(handle, out);
-        self.clients.answer_after_snapshot(common.learner.table(), out);
+        self.clients.answer_after_snapshot(slot, common.learner.table(), out);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(slot);
         }
