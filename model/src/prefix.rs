@@ -141,7 +141,7 @@ impl PrefixHashes {
         self.through == slot
             && slot <= Slot::MAX
             && !self.recent.is_empty()
-            && self.recent.len() as u64 <= slot.0 + 1
+            && self.recent.len() as u64 <= slot.0.min(limits.accepted_slots_max) + 1
             && self.checkpoints.len() as u64 == checkpoints
     }
 

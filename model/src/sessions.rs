@@ -74,6 +74,16 @@ impl KnownSession {
     fn is_open(&self) -> bool {
         self.ended.is_none()
     }
+
+    fn is_up_to(&self, slot: Slot, limits: &Limits) -> bool {
+        let is_remembered = |number: u64| {
+            number >= self.answered && number - self.answered < limits.session_requests_max
+        };
+        self.last_delivery <= slot
+            && self.ended.is_none_or(|ended| ended == self.last_delivery)
+            && (self.is_open() || self.requests.is_empty())
+            && self.requests.iter().all(|(number, at)| *at <= slot && is_remembered(*number))
+    }
 }
 
 impl RequestTable {
@@ -170,6 +180,20 @@ impl RequestTable {
     #[must_use]
     pub fn is_open(&self, session: SessionId) -> bool {
         self.sessions.get(&session).is_some_and(KnownSession::is_open)
+    }
+
+    /// Whether this can be the table of a log up to `slot`.
+    pub(crate) fn is_up_to(&self, slot: Slot, limits: &Limits) -> bool {
+        let is_possible = |(&id, session): (&SessionId, &KnownSession)| {
+            id.0 <= slot.0
+                && self.opened.get(&session.opened_by) == Some(&id)
+                && self.by_age.contains(&(session.is_open(), session.last_delivery, id))
+                && session.is_up_to(slot, limits)
+        };
+        let count = self.sessions.len();
+        count as u64 <= limits.sessions_max.max(1)
+            && (self.opened.len(), self.by_age.len()) == (count, count)
+            && self.sessions.iter().all(is_possible)
     }
 
     /// What is known of a submission before it is in any slot. An unknown session proves nothing: this

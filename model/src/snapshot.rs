@@ -49,7 +49,7 @@ impl SnapshotHandle {
 
     /// Whether a replica can have made it. What it says of the log may be wrong all the same.
     pub(crate) fn is_possible(&self, limits: &Limits) -> bool {
-        self.hashes.are_up_to(self.slot, limits)
+        self.hashes.are_up_to(self.slot, limits) && self.table.is_up_to(self.slot, limits)
     }
 
     /// The running hash of all that the snapshot stands for.

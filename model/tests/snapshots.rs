@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use replica::{OTHERS, Subject, V, request, request_of};
 use synod_model::{
-    ClientAnswer, ConfigurationId, Content, Entry, Forgotten, Input, Limits, Message, Opening,
-    Order, OtherHistory, Output, Prefix, PrefixHash, Promise, ReplicaId, Reply, RoleName, Run,
-    SequenceNumber, SessionId, Slot, SnapshotHandle,
+    ClientAnswer, Configuration, ConfigurationId, Content, Entry, Forgotten, Input, Limits,
+    Message, Opening, Order, OtherHistory, Output, Prefix, PrefixHash, Promise, ReplicaId, Reply,
+    RoleName, Run, SequenceNumber, SessionId, Slot, SnapshotHandle,
 };
 
 /// The tail has room for one entry, so that what is older than that is on the disk only.
@@ -314,6 +314,74 @@ fn an_impossible_snapshot_is_not_installed() {
         let mut it = Subject::follower(Limits::default());
         install(&mut it, &Arc::new(SnapshotHandle { slot, ..(*handle).clone() }));
         assert_eq!((it.out.restore, it.status().watermark), (None, Slot::ZERO));
+    }
+}
+
+/// A replica that took other members in would drop what its peers say, for ever.
+#[test]
+fn a_snapshot_of_another_configuration_is_not_installed() {
+    let handle = handle(3);
+    for (id, members) in [(9, vec![ReplicaId(2)]), (1, vec![ReplicaId(2)])] {
+        let configuration = Configuration::new(ConfigurationId(id), members).expect("one member");
+        let mut it = Subject::follower(Limits::default());
+        install(&mut it, &Arc::new(SnapshotHandle { configuration, ..(*handle).clone() }));
+        assert_eq!((it.out.restore, it.status().watermark), (None, Slot::ZERO));
+    }
+}
+
+/// A request table that goes beyond the limits, or beyond the slot of its snapshot, and too many hashes.
+#[test]
+fn a_snapshot_beyond_the_limits_is_not_installed() {
+    let ours = Limits {
+        sessions_max: 2,
+        session_requests_max: 2,
+        open_slots_max: 3,
+        accepted_slots_max: 3,
+        ..Limits::default()
+    };
+    let of = |entries: Vec<Entry<V>>, limits: &Limits| {
+        let mut it = Subject::coordinator(limits.clone());
+        it.commit(entries);
+        it.handle()
+    };
+    let open = |count| Entry::Open(Opening { origin: ReplicaId(0), run: Run(1), count });
+    let sessions = |most| (1..=most).map(open).collect::<Vec<_>>();
+    let requests = |most| {
+        let requests = (1..=most).map(|number| request_of(SessionId(1), number, 1));
+        [open(1)].into_iter().chain(requests).collect::<Vec<_>>()
+    };
+    let no_ops = |count| (0..count).map(|number| request(number, 1)).collect::<Vec<_>>();
+    let long = of(requests(1), &ours);
+    let longer = SnapshotHandle {
+        table: Arc::clone(&of(sessions(2), &ours).table),
+        ..(*of(sessions(1), &ours)).clone()
+    };
+    for (name, handle, is_installed) in [
+        ("two sessions", of(sessions(2), &ours), true),
+        ("three sessions", of(sessions(3), &Limits { sessions_max: 3, ..ours.clone() }), false),
+        ("two requests", of(requests(2), &ours), true),
+        (
+            "three requests",
+            of(requests(3), &Limits { session_requests_max: 3, ..ours.clone() }),
+            false,
+        ),
+        ("hashes at four slots", of(no_ops(5), &ours), true),
+        (
+            "hashes at five slots",
+            of(no_ops(5), &Limits { accepted_slots_max: 4, ..ours.clone() }),
+            false,
+        ),
+        (
+            "an ended session",
+            of([requests(1), vec![Entry::End { session: SessionId(1) }]].concat(), &ours),
+            true,
+        ),
+        ("a table of a later slot", Arc::new(longer), false),
+        ("one session", long, true),
+    ] {
+        let mut it = Subject::follower(ours.clone());
+        install(&mut it, &handle);
+        assert_eq!(it.status().watermark == handle.slot, is_installed, "{name}");
     }
 }
 

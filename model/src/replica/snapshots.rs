@@ -49,6 +49,12 @@ impl<V: Value> Common<V> {
         }
     }
 
+    /// Whether a snapshot is of the configuration that governs here. No log changes the configuration yet, so a
+    /// handle with another one is of another cluster, or forged.
+    fn has_configuration_of(&self, handle: &SnapshotHandle) -> bool {
+        handle.configuration == self.configuration
+    }
+
     /// Tells `peer` that what it asks for is in a snapshot only.
     pub(super) fn offer(&self, peer: ReplicaId, out: &mut Output<V>) {
         let slot = Slot(self.learner.log_starts_at().0 - 1);
@@ -104,7 +110,10 @@ impl<V: Value> Replica<V> {
     ) {
         let common = &mut self.common;
         let slot = handle.slot;
-        if slot <= common.watermark() || !handle.is_possible(common.limits()) {
+        if slot <= common.watermark()
+            || !handle.is_possible(common.limits())
+            || !common.has_configuration_of(&handle)
+        {
             return self.not_fetched(out);
         }
         let compared = handle.hashes.compare(&common.prefix(), common.constants.limits());
