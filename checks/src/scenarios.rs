@@ -115,6 +115,7 @@ pub const TABLE: &[ScenarioRow] = &[
     snapshots::SNAPSHOT_READ,
     snapshots::CUT_AND_CRASHED,
     snapshots::SNAPSHOT_OVERTAKES,
+    snapshots::ABOVE_SNAPSHOT,
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,

@@ -30,12 +30,7 @@ impl<T: SizeBytes> CountedQueue<T> {
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
-        self.pop_front_if(|_| true)
-    }
-
-    /// Takes the oldest item out if `condition` holds for it.
-    pub(crate) fn pop_front_if(&mut self, condition: impl FnOnce(&T) -> bool) -> Option<T> {
-        let item = self.items.pop_front_if(|item| condition(item))?;
+        let item = self.items.pop_front()?;
         self.size_bytes = self.size_bytes.saturating_sub(item.size_bytes());
         Some(item)
     }
@@ -130,7 +125,6 @@ mod tests {
         for item in [5, 7, 11] {
             queue.push_back(item);
         }
-        assert_eq!(queue.pop_front_if(|oldest| *oldest > 5), None);
         assert_eq!((queue.count(), queue.size_bytes()), (3, 23));
         assert_eq!(queue.pop_front(), Some(5));
         assert_eq!((queue.count(), queue.size_bytes()), (2, 18));

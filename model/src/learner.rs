@@ -193,24 +193,26 @@ impl<V: Value> Learner<V> {
         }
     }
 
-    /// Forgets the oldest entries that the tail has no room for, if they are durable. Peers are served
+    /// Forgets the oldest entries that the tail has no room for, if they count as durable. Peers are served
     /// these from the disk.
+    ///
+    /// An entry above an installed snapshot may wait for no record, and not count yet, because the record of
+    /// the snapshot is not durable. It is kept until it counts.
     fn trim(&mut self, limits: &Limits) {
         self.count_durable();
-        while self.tail.count() > limits.accepted_slots_max
-            || self.tail.size_bytes() > limits.accepted_bytes_max
+        while (self.tail.count() > limits.accepted_slots_max
+            || self.tail.size_bytes() > limits.accepted_bytes_max)
+            && self.tail_starts_at() <= self.durable
         {
-            if self.tail.pop_front_if(|oldest| oldest.waits_for.is_none()).is_none() {
-                return;
-            }
+            self.tail.pop_front();
         }
     }
 
-    /// Whether the tail is within its limits, or begins with what is not durable.
+    /// Whether the tail is within its limits, or begins with what does not count as durable.
     #[cfg(feature = "stateright")]
     pub(crate) fn tail_is_within(&self, limits: &Limits) -> bool {
         let size_bytes: u64 = self.tail.iter().map(|it| it.entry.size_bytes()).sum();
-        self.tail.get(0).is_none_or(|oldest| oldest.waits_for.is_some())
+        self.tail_starts_at() > self.durable
             || (self.tail.count() <= limits.accepted_slots_max
                 && size_bytes <= limits.accepted_bytes_max)
     }
@@ -259,7 +261,7 @@ impl<V: Value> Learner<V> {
 
     /// Forgets what is in memory up to `slot`, as after a start from that snapshot.
     pub(crate) fn forget_through(&mut self, slot: Slot) {
-        while self.tail_starts_at() <= slot && self.tail.pop_front_if(|_| true).is_some() {}
+        while self.tail_starts_at() <= slot && self.tail.pop_front().is_some() {}
     }
 
     /// Puts a snapshot, which goes further than the watermark, in the place of everything up to its slot.
@@ -273,9 +275,9 @@ impl<V: Value> Learner<V> {
     }
 
     /// The record of the snapshot up to `slot` is durable.
-    pub(crate) fn snapshot_is_durable(&mut self, slot: Slot) {
+    pub(crate) fn snapshot_is_durable(&mut self, slot: Slot, limits: &Limits) {
         self.durable = self.durable.max(slot);
-        self.count_durable();
+        self.trim(limits);
     }
 
     /// The application has everything up to `through`.

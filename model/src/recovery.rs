@@ -122,7 +122,7 @@ impl<V: Value> Recovery<V> {
         self.learner.cut(snapshot);
         self.deliver(out)?;
         self.learner.forget_through(slot);
-        self.learner.snapshot_is_durable(slot);
+        self.learner.snapshot_is_durable(slot, self.constants.limits());
         Ok(())
     }
 

@@ -122,6 +122,28 @@ fn a_snapshot_takes_the_place_of_the_log_up_to_its_slot() {
     assert_eq!(it.out, Output::default());
 }
 
+/// Slot 3 is durable already, and counts when the snapshot below it does. The tail has no room for it.
+#[test]
+fn what_lies_above_an_installed_snapshot_counts_as_durable_in_the_end() {
+    let limits = Limits { open_slots_max: 2, accepted_slots_max: 2, ..Limits::default() };
+    let handle = with(2, limits.clone()).handle();
+    let mut it = Subject::follower(limits);
+    it.committed(1, [request(1, 1)]);
+    it.accept(3, [request(3, 1)]);
+    it.sync();
+    install(&mut it, &handle);
+    let hash = it.status().prefix.hash.after(&request(3, 1));
+    let prefix = Prefix { through: Slot(3), hash, ..Prefix::default() };
+    let (configuration, s) = (ConfigurationId(1), SequenceNumber(4));
+    it.receive(OTHERS[0], Message::Order { configuration, s, order: Order::Commit { prefix } });
+    for slot in 4..=5 {
+        it.committed(slot, [request(slot, 1)]);
+    }
+    assert_eq!((it.status().watermark, it.status().durable), (Slot(5), Slot(1)));
+    it.sync();
+    assert_eq!(it.status().durable, Slot(5));
+}
+
 #[test]
 fn a_snapshot_of_another_history_is_not_installed() {
     let handle = with(3, Limits::default()).handle();

@@ -215,3 +215,29 @@ pub(super) const SNAPSHOT_OVERTAKES: ScenarioRow = ScenarioRow {
         }
     },
 };
+
+pub(super) const ABOVE_SNAPSHOT: ScenarioRow = ScenarioRow {
+    name: "above-snapshot",
+    shows: "more is committed above an installed snapshot than the tail has room for",
+    tier: Tier::Quick,
+    states: StateCount::Counted(155_846),
+    scenario: || Scenario {
+        submissions: vec![
+            request(1, &[0]),
+            ScenarioSubmission { after: Some(0), ..request(2, &[0]) },
+            ScenarioSubmission { after: Some(1), ..request(3, &[0]) },
+        ],
+        limits: Limits { value_bytes_max: 1, accepted_bytes_max: 33, ..small_limits() },
+        snapshots: 1,
+        may_snapshot: Replicas::of(&[0]),
+        may_install: Replicas::of(&[2]),
+        catch_up: NONE,
+        hears: [Replicas::of(&[1]), Replicas::of(&[0]), Replicas::of(&[0]), NONE, NONE],
+        reaches: vec![
+            Witness::CommittedEverywhere,
+            Witness::SnapshotInstalled,
+            Witness::InstalledNotDurable,
+        ],
+        ..Scenario::new(3, 3, &[3])
+    },
+};

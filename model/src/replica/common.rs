@@ -203,7 +203,9 @@ impl<V: Value> Common<V> {
             self.hung.disk = false;
             match fact {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
-                Fact::Snapshot(slot) => self.learner.snapshot_is_durable(slot),
+                Fact::Snapshot(slot) => {
+                    self.learner.snapshot_is_durable(slot, self.constants.limits());
+                }
                 Fact::Forgotten => {}
                 Fact::Holds(s, slots) => {
                     self.acceptor.promise_is_durable(s);

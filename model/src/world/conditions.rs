@@ -65,6 +65,7 @@ impl World {
             | Invariant::NoPeerContradicts
             | Invariant::OnlyDurableIsServed
             | Invariant::DurableTailWithinLimits
+            | Invariant::AllDurableCounts
             | Invariant::NothingAcceptedBelowPromise => is_elected && !submissions.is_empty(),
             Invariant::DurablePromiseNeverFalls => is_elected,
             Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts => {
@@ -121,6 +122,7 @@ impl World {
             | Invariant::EveryDiskRecovers
             | Invariant::OnlyDurableIsServed
             | Invariant::DurableTailWithinLimits
+            | Invariant::AllDurableCounts
             | Invariant::VotesShareAPrefix
             | Invariant::NothingDeliveredAgainstMajority
             | Invariant::OnlyLossIsFound

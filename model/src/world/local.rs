@@ -126,6 +126,15 @@ impl LocalState {
         self.replica.common.me
     }
 
+    /// Whether everything that is committed counts as durable, if all records are. A replica that has stopped
+    /// hears of no sync.
+    pub(crate) fn counts_what_is_durable(&self) -> bool {
+        let learner = &self.replica.common.learner;
+        !self.unsynced.is_empty()
+            || self.replica.common.is_stopped()
+            || learner.durable() == learner.watermark()
+    }
+
     /// Whether the replica takes part in the protocol.
     pub(crate) fn takes_part(&self) -> bool {
         self.directory.as_ref().is_none_or(|it| it.forming.is_formed())

@@ -91,6 +91,7 @@ properties! {
         EveryDiskRecovers = "every disk can be recovered from",
         OnlyDurableIsServed = "only what is durable is served from the disk",
         DurableTailWithinLimits = "what is durable is in memory within the limits",
+        AllDurableCounts = "what is durable counts as durable",
         CanvassOustsNobody = "a canvass does not oust a working coordinator",
         OneDirectoryTakesPart = "no two data directories take part under one id",
         FormedKnowOneAnother = "replicas that take part know one another",

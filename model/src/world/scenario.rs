@@ -370,7 +370,8 @@ impl Scenario {
                 | Invariant::NoStepPanics
                 | Invariant::EveryDiskRecovers
                 | Invariant::OnlyDurableIsServed
-                | Invariant::DurableTailWithinLimits,
+                | Invariant::DurableTailWithinLimits
+                | Invariant::AllDurableCounts,
             ) => true,
             ModelProperty::Invariant(_) if self.rollbacks > 0 => false,
             ModelProperty::Invariant(_) => true,

@@ -175,6 +175,9 @@ fn step_or_panic(
     if !local.replica.common.learner.tail_is_within(constants.limits()) {
         effects.broken.add(Invariant::DurableTailWithinLimits);
     }
+    if !local.counts_what_is_durable() {
+        effects.broken.add(Invariant::AllDurableCounts);
+    }
     let fetch = out.fetch.map(|(from, slot)| (usize::from(from.0), slot));
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects, fetch }
