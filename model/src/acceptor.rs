@@ -43,6 +43,13 @@ pub(crate) struct Held<V> {
     pub(crate) durable: bool,
 }
 
+impl<V> Held<V> {
+    /// Whether it was accepted under `s`, and is to be acknowledged under it when its record is durable.
+    pub(crate) fn is_awaited_under(&self, s: SequenceNumber) -> bool {
+        self.s == s && !self.durable
+    }
+}
+
 impl<V: Value> SizeBytes for Held<V> {
     fn size_bytes(&self) -> u64 {
         self.entry.size_bytes()
@@ -160,13 +167,19 @@ impl<V: Value> Acceptor<V> {
         self.accepted.remove(&slot)
     }
 
-    /// Gives up the entries up to `slot`: they are committed, and in a snapshot.
-    pub(crate) fn forget_through(&mut self, slot: Slot) {
-        while let Some((&first, _)) = self.accepted().first_key_value()
+    /// Gives up the entries up to `slot`: they are committed, and in a snapshot. Returns the slots of those
+    /// that the owner of the promised number waits to be acknowledged.
+    pub(crate) fn forget_through(&mut self, slot: Slot) -> Vec<Slot> {
+        let mut awaited = Vec::new();
+        while let Some((&first, held)) = self.accepted().first_key_value()
             && first <= slot
         {
+            if held.is_awaited_under(self.promised) {
+                awaited.push(first);
+            }
             self.accepted.remove(&first);
         }
+        awaited
     }
 
     /// Whether the entry of `slot` was accepted under `s`.

@@ -8,7 +8,7 @@ use replica::{OTHERS, Subject, V, request, request_of};
 use synod_model::{
     ClientAnswer, Configuration, ConfigurationId, Content, Entry, Forgotten, Input, Limits,
     Message, Opening, Order, OtherHistory, Output, Prefix, PrefixHash, Promise, ReplicaId, Reply,
-    RoleName, Run, SequenceNumber, SessionId, Slot, SnapshotHandle,
+    RoleName, Run, SequenceNumber, SessionId, Slot, SlotRange, SnapshotHandle,
 };
 
 /// The tail has room for one entry, so that what is older than that is on the disk only.
@@ -142,6 +142,79 @@ fn what_lies_above_an_installed_snapshot_counts_as_durable_in_the_end() {
     assert_eq!((it.status().watermark, it.status().durable), (Slot(5), Slot(1)));
     it.sync();
     assert_eq!(it.status().durable, Slot(5));
+}
+
+/// The slots that were acknowledged in the last step, and what was committed here then.
+fn acknowledged(it: &Subject) -> Vec<(u64, u64, Slot)> {
+    let acknowledged = it.sent().filter_map(|message| match message {
+        Message::Reply { reply: Reply::Acknowledge { ranges, prefix }, .. } => {
+            Some(ranges.iter().map(|it| (it.first.0, it.last.0, prefix.through)))
+        }
+        _ => None,
+    });
+    acknowledged.flatten().collect()
+}
+
+/// Nothing is lost on the way, so nothing is repeated: the coordinator would wait until a resend.
+#[test]
+fn what_was_to_be_acknowledged_is_acknowledged_when_the_snapshot_is_durable() {
+    // Slot 1 is committed, and slot 2 is not. Neither is durable.
+    let mut it = Subject::follower(Limits::default());
+    it.committed(1, [request(1, 1)]);
+    it.accept(1, [request(1, 1), request(2, 1)]);
+    let accepted = it.status().written;
+    install(&mut it, &handle(3));
+    it.step(Input::Synced { through: accepted });
+    assert_eq!(acknowledged(&it), [], "the slots are in the snapshot, which is not durable");
+    let installed = it.status().written;
+    it.committed(4, [request(4, 1)]);
+    it.accept(4, [request(4, 1)]);
+    it.step(Input::Synced { through: installed });
+    assert_eq!(acknowledged(&it), [(1, 2, Slot(4))]);
+    it.sync();
+    assert_eq!(acknowledged(&it), [(4, 4, Slot(4))], "its own record is durable later");
+}
+
+/// What is durable is acknowledged already, and what is promised to another one means nothing any more.
+#[test]
+fn an_installation_acknowledges_only_what_the_coordinator_waits_for() {
+    let mut durable = Subject::follower(Limits::default());
+    durable.accept(1, [request(1, 1)]);
+    durable.sync();
+    let mut promised = Subject::follower(Limits::default());
+    promised.accept(1, [request(1, 1)]);
+    let (configuration, s) = (ConfigurationId(1), SequenceNumber(5));
+    let order = Order::Commit { prefix: Prefix::default() };
+    promised.receive(OTHERS[1], Message::Order { configuration, s, order });
+    for mut it in [durable, promised] {
+        install(&mut it, &handle(3));
+        it.sync();
+        assert_eq!(acknowledged(&it), []);
+    }
+}
+
+/// A follower with a snapshot votes for what is open here. It may have more than is open: then it was committed
+/// under a higher number, and the vote does not count.
+#[test]
+fn an_acknowledgement_behind_a_snapshot_counts_if_the_coordinator_has_the_same() {
+    let snapshot = |numbers: &[u64]| {
+        let mut it = Subject::coordinator(Limits::default());
+        it.commit(numbers.iter().map(|number| request(*number, 1)));
+        it.status().prefix
+    };
+    for (prefix, committed) in [
+        (snapshot(&[1]), 2),
+        (snapshot(&[1, 2]), 2),
+        (snapshot(&[1, 9]), 0),
+        (snapshot(&[1, 2, 3]), 0),
+    ] {
+        let mut it = Subject::coordinator(Limits::default());
+        it.submit([request(1, 1), request(2, 1)]);
+        it.sync();
+        let range = SlotRange { first: Slot(1), last: Slot(2) };
+        it.reply(OTHERS[0], Reply::Acknowledge { ranges: vec![range], prefix });
+        assert_eq!(it.status().watermark, Slot(committed), "{prefix:?}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) const CUT_LOG: ScenarioRow = ScenarioRow {
     name: "cut-log",
     shows: "a follower behind a cut log gets the snapshot, and crashes",
     tier: Tier::Quick,
-    states: StateCount::Counted(76_072),
+    states: StateCount::Counted(77_412),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0])],
         limits: short_tail(),
@@ -41,7 +41,7 @@ pub(super) const CUT_CANDIDATE: ScenarioRow = ScenarioRow {
     name: "cut-candidate",
     shows: "a candidate behind a cut log gets the snapshot before it coordinates",
     tier: Tier::Quick,
-    states: StateCount::Counted(472_331),
+    states: StateCount::Counted(473_802),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0, 1])],
         limits: short_tail(),
@@ -62,7 +62,7 @@ pub(super) const TWO_SNAPSHOTS: ScenarioRow = ScenarioRow {
     name: "two-snapshots",
     shows: "two snapshots of different age, in any order, and a crash",
     tier: Tier::Quick,
-    states: StateCount::Counted(756_965),
+    states: StateCount::Counted(782_467),
     scenario: || Scenario {
         submissions: vec![request(1, &[0]), request(2, &[0])],
         snapshots: 2,
@@ -86,7 +86,7 @@ pub(super) const LATE_ACCEPT: ScenarioRow = ScenarioRow {
     name: "late-accept",
     shows: "an accept of an old coordinator comes late, below an installed snapshot",
     tier: Tier::Quick,
-    states: StateCount::Counted(23_600),
+    states: StateCount::Counted(23_857),
     scenario: || Scenario {
         submissions: two_values(),
         snapshots: 1,
@@ -109,7 +109,7 @@ pub(super) const INSTALLING: ScenarioRow = ScenarioRow {
     name: "installing",
     shows: "crashes at every step of an installation, below an accepted entry",
     tier: Tier::Quick,
-    states: StateCount::Counted(183_158),
+    states: StateCount::Counted(208_776),
     scenario: || Scenario {
         submissions: vec![request(1, &[1]), request(2, &[1]), request(3, &[0])],
         snapshots: 1,
@@ -133,7 +133,7 @@ pub(super) const SNAPSHOT_RETRY: ScenarioRow = ScenarioRow {
     name: "snapshot-retry",
     shows: "a request is retried where a snapshot that has it is installed",
     tier: Tier::Quick,
-    states: StateCount::Counted(292_598),
+    states: StateCount::Counted(294_942),
     scenario: || Scenario {
         submissions: vec![
             ScenarioSubmission { places: 2, ..request(1, &[0, 2]) },
@@ -157,7 +157,7 @@ pub(super) const SNAPSHOT_READ: ScenarioRow = ScenarioRow {
     name: "snapshot-read",
     shows: "a read waits for slots that come as a snapshot",
     tier: Tier::Quick,
-    states: StateCount::Counted(52_850),
+    states: StateCount::Counted(53_562),
     scenario: || Scenario {
         submissions: vec![request(1, &[0])],
         reads: vec![Replicas::of(&[2])],
@@ -203,7 +203,7 @@ pub(super) const SNAPSHOT_OVERTAKES: ScenarioRow = ScenarioRow {
     name: "snapshot-overtakes",
     shows: "five replicas: an old coordinator with an open slot gets a snapshot of another's commit",
     tier: Tier::Quick,
-    states: StateCount::Counted(3_190),
+    states: StateCount::Counted(3_238),
     scenario: || {
         let scenario = five(NONE, NONE);
         Scenario {
@@ -220,7 +220,7 @@ pub(super) const ABOVE_SNAPSHOT: ScenarioRow = ScenarioRow {
     name: "above-snapshot",
     shows: "more is committed above an installed snapshot than the tail has room for",
     tier: Tier::Quick,
-    states: StateCount::Counted(155_846),
+    states: StateCount::Counted(161_272),
     scenario: || Scenario {
         submissions: vec![
             request(1, &[0]),

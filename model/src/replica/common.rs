@@ -50,8 +50,8 @@ pub(crate) struct Common<V> {
     pub(crate) catch_up: Option<CatchUp>,
     /// What peers have asked for and were not sent yet. Nothing, while their last portion is leaving.
     pub(crate) serving: BTreeMap<ReplicaId, SlotRange>,
-    /// Committed entries that are not durable yet, and that the coordinator of the promised number has asked
-    /// to accept: each is acknowledged under that number when it is durable.
+    /// Committed entries that are not durable yet, in the log or in a snapshot, and that the coordinator of the
+    /// promised number has asked to accept: each is acknowledged under that number when it is durable.
     pub(crate) owed: BTreeMap<Slot, SequenceNumber>,
     /// The room for entries that was told to the coordinator of the promised number, after an accept
     /// went further.
@@ -205,6 +205,9 @@ impl<V: Value> Common<V> {
                 Fact::Promised(s) => self.acceptor.promise_is_durable(s),
                 Fact::Snapshot(slot) => {
                     self.learner.snapshot_is_durable(slot, self.constants.limits());
+                    let later = self.owed.split_off(&slot.next());
+                    let owed = core::mem::replace(&mut self.owed, later);
+                    accepted.extend(owed.into_iter().map(|(slot, s)| (s, slot)));
                 }
                 Fact::Forgotten => {}
                 Fact::Holds(s, slots) => {

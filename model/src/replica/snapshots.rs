@@ -101,7 +101,9 @@ impl<V: Value> Replica<V> {
     /// happens.
     ///
     /// What is promised stays, and what is accepted above the snapshot. What is accepted below is not
-    /// needed any more: the snapshot has what was chosen there.
+    /// needed any more: the snapshot has what was chosen there. What was to be acknowledged there is
+    /// acknowledged when the record of the snapshot is durable, for the records before it are durable then.
+    /// The prefix in the acknowledgement tells the coordinator whether it has the same in these slots.
     pub(super) fn install(
         &mut self,
         from: ReplicaId,
@@ -129,8 +131,9 @@ impl<V: Value> Replica<V> {
             out.restore = Some(slot);
         }
         common.configuration = handle.configuration.clone();
-        common.acceptor.forget_through(slot);
-        common.owed = common.owed.split_off(&slot.next());
+        let promised = common.acceptor.promised();
+        let awaited = common.acceptor.forget_through(slot);
+        common.owed.extend(awaited.into_iter().map(|slot| (slot, promised)));
         common.told = common.told.filter(|told| told.through > slot);
         common.catch_up = None;
         common.asks_at_once = true;

@@ -326,8 +326,10 @@ impl World {
                 // It matters only to asks, and the world serves unasked.
                 local.replica.common.forget_asks();
             }
-            // What is owed would be sent as well if the accept, which stays in flight, came again.
-            local.replica.common.owed.clear();
+            // What is owed would be sent as well if the accept, which stays in flight, came again. But to an
+            // accept of a slot in an installed snapshot the answer is an offer.
+            let tail_starts_at = local.replica.common.learner.tail_starts_at();
+            local.replica.common.owed.retain(|slot, _| *slot < tail_starts_at);
             if !self.keeps_testimonies {
                 local.replica.common.testimonies.clear();
                 if let Role::Coordinator(coordinator) = &mut local.replica.role {
