@@ -4,8 +4,8 @@ mod replica;
 
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    ConfigurationId, Input, Limits, Message, Order, Prefix, PrefixHash, ReplicaId, SequenceNumber,
-    Slot,
+    ConfigurationId, Input, Limits, Message, Order, Prefix, PrefixHash, ReplicaId, Reply,
+    SequenceNumber, Slot,
 };
 
 /// A frame has one entry.
@@ -84,6 +84,28 @@ fn the_next_portion_leaves_when_the_last_one_has_left() {
     assert_eq!(served(&it), [5]);
     left(&mut it);
     assert!(served(&it).is_empty());
+}
+
+/// The record that the coordinator waits for is overtaken by that of the committed slots. If they have another
+/// entry, the coordinator has been overtaken itself.
+#[test]
+fn what_was_to_be_acknowledged_is_acknowledged_when_what_came_is_durable() {
+    for (committed, acknowledged) in [(1, 1), (9, 0)] {
+        let mut it = Subject::follower(limits());
+        it.accept(1, [request(1, 1)]);
+        let accepted = it.status().written;
+        it.committed(1, [request(committed, 1)]);
+        let acknowledges = |it: &Subject| {
+            let is_one = |it: &&Message<V>| {
+                matches!(it, Message::Reply { reply: Reply::Acknowledge { .. }, .. })
+            };
+            it.sent().filter(is_one).count()
+        };
+        it.step(Input::Synced { through: accepted });
+        assert_eq!(acknowledges(&it), 0, "not durable as committed");
+        it.sync();
+        assert_eq!(acknowledges(&it), acknowledged);
+    }
 }
 
 #[test]

@@ -247,8 +247,16 @@ impl<V: Value> Replica<V> {
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }
+        let promised = common.acceptor.promised();
         for entry in &news {
-            common.acceptor.take(common.watermark().next());
+            let slot = common.watermark().next();
+            // The record of what is taken in replaces the one that the coordinator waits for.
+            if let Some(held) = common.acceptor.take(slot)
+                && held.is_awaited_under(promised)
+                && held.entry == *entry
+            {
+                common.owed.insert(slot, promised);
+            }
             let (digest, waits_for) = (EntryDigest::of(entry), Some(SequenceNumber::NONE));
             commit(common, &mut self.clients, entry.clone(), digest, waits_for, out);
         }
