@@ -90,7 +90,10 @@ pub enum Input<V> {
     /// What was [served](Output::serve) to this peer, or sent to it as [`Message::Committed`], and has not
     /// left, is lost: the connection has ended. The peer learns that, too, and asks anew.
     ///
-    /// It comes when the next connection to the peer is made, and before the peer learns of that. So it
+    /// Or the log does not have what was to be served any more, because it was cut meanwhile. The peer does not
+    /// learn that. It asks anew at a resend, and is offered the snapshot.
+    ///
+    /// If the connection has ended, it comes when the next connection to the peer is made, and before the peer learns of that. So it
     /// never takes back what the peer asks for anew.
     NotServed {
         /// The peer.
@@ -124,8 +127,8 @@ pub enum Input<V> {
     },
 }
 
-/// What a replica wants done. The caller keeps one `Output` and clears it between steps, so that its
-/// buffers are reused.
+/// What a replica wants done. The caller keeps one `Output`, so that its buffers are reused, and clears it
+/// between steps, or the order of what is restored and delivered is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output<V> {
     /// Records to append to the disk, in order. The first has the position after the last one
@@ -139,7 +142,8 @@ pub struct Output<V> {
     /// log. Slots without a verdict are left out.
     pub had_already: Vec<(Slot, Verdict)>,
     /// Committed slots that a peer asked for and that are no longer in memory: the shell reads them
-    /// from the disk and sends them as [`Message::Committed`].
+    /// from the disk and sends them as [`Message::Committed`]. If the log was cut meanwhile, they may be gone:
+    /// [`Input::NotServed`].
     pub serve: Vec<Serve>,
     /// Reads with their slot, and submissions that are answered without a delivery.
     pub answers: Vec<ClientAnswer>,

@@ -233,6 +233,22 @@ fn a_snapshot_of_another_history_is_not_installed() {
     assert_eq!(compares.count(), 2, "all others are asked");
 }
 
+/// A snapshot that is far ahead has a hash at the last checkpoint up to the watermark, and at no slot behind it.
+#[test]
+fn a_snapshot_that_is_far_ahead_is_compared_at_the_last_checkpoint() {
+    let limits = Limits { frame_entries_max: 2, ..short_tail() };
+    let handle = with(7, limits.clone()).handle();
+    for (differs, is_installed) in [(1, false), (2, false), (3, true)] {
+        let mut it = Subject::follower(limits.clone());
+        for slot in 1..=3 {
+            let number = if slot == differs { 99 } else { slot };
+            it.committed(slot, [request(number, 1)]);
+        }
+        install(&mut it, &handle);
+        assert_eq!(it.status().watermark == Slot(7), is_installed, "slot {differs} differs");
+    }
+}
+
 /// Its session is in no table: it may have been evicted after the request was delivered.
 #[test]
 fn what_a_snapshot_does_not_know_is_unknown() {
