@@ -65,13 +65,14 @@ impl World {
             | Invariant::NoPeerContradicts
             | Invariant::OnlyDurableIsServed
             | Invariant::DurableTailWithinLimits
-            | Invariant::AllDurableCounts
             | Invariant::NothingAcceptedBelowPromise => is_elected && !submissions.is_empty(),
             Invariant::DurablePromiseNeverFalls => is_elected,
             Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts => {
                 self.keeps_testimonies && is_elected
             }
-            Invariant::SnapshotEqualsLog => self.scenario.snapshots > 0 && is_elected,
+            Invariant::SnapshotEqualsLog | Invariant::AllDurableCounts => {
+                self.scenario.snapshots > 0 && is_elected
+            }
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
             }

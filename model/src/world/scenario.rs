@@ -363,15 +363,16 @@ impl Scenario {
             ModelProperty::Invariant(
                 Invariant::OnlyLossIsFound | Invariant::LossIsFound | Invariant::NoLostVoteCounts,
             ) => self.reminds(),
-            ModelProperty::Invariant(Invariant::SnapshotEqualsLog) => self.snapshots > 0,
+            ModelProperty::Invariant(
+                Invariant::SnapshotEqualsLog | Invariant::AllDurableCounts,
+            ) => self.snapshots > 0,
             ModelProperty::Invariant(
                 Invariant::CommittedWasSubmitted
                 | Invariant::DeliveryInOrder
                 | Invariant::NoStepPanics
                 | Invariant::EveryDiskRecovers
                 | Invariant::OnlyDurableIsServed
-                | Invariant::DurableTailWithinLimits
-                | Invariant::AllDurableCounts,
+                | Invariant::DurableTailWithinLimits,
             ) => true,
             ModelProperty::Invariant(_) if self.rollbacks > 0 => false,
             ModelProperty::Invariant(_) => true,
