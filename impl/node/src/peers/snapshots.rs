@@ -26,6 +26,7 @@
 //! Nothing here knows what is in a snapshot, or how it is stored: [`SnapshotSource`] and [`SnapshotSink`].
 
 mod error;
+mod fetching;
 mod pace;
 pub(super) mod protocol;
 mod receiver;

@@ -13,15 +13,15 @@ use crate::peers::snapshots::{
 
 /// The snapshots of one replica, which outlive its runs.
 #[derive(Clone)]
-pub(super) struct MemorySnapshots {
+pub(crate) struct MemorySnapshots {
     state: Arc<Mutex<State>>,
-    pub(super) limits: SnapshotLimits,
+    pub(crate) limits: SnapshotLimits,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The newest last.
-    pub(super) stored: Vec<(SnapshotId, Arc<Vec<u8>>)>,
+    pub(crate) stored: Vec<(SnapshotId, Arc<Vec<u8>>)>,
     pub(super) partial: Option<(SnapshotId, Vec<u8>)>,
     /// From whom, and which.
     pub(super) finished: Vec<(ReplicaId, SnapshotId)>,
@@ -52,12 +52,12 @@ impl MemorySnapshots {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("whole")
     }
 
     /// Adds a snapshot. Those of the same slot and length are the same.
-    pub(super) fn add(&self, slot: u64, length: usize) -> SnapshotId {
+    pub(crate) fn add(&self, slot: u64, length: usize) -> SnapshotId {
         let bytes = content(slot, length);
         let id = id_of(slot, &bytes);
         self.state().stored.push((id, Arc::new(bytes)));
