@@ -351,12 +351,14 @@ impl Peers {
         }
     }
 
-    /// Ends all connections. Returns when they are gone and the store is at rest.
+    /// Ends all connections. Returns when they are gone, the store is at rest, and no thread reads or writes a
+    /// snapshot.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let mut tasks = self.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
         drop(tasks);
+        self.shared.sender.close().await;
         self.shared.fetch.close().await;
         self.shared.gate.close().await;
     }

@@ -32,6 +32,7 @@ pub(super) mod protocol;
 mod receiver;
 mod sender;
 mod source;
+mod threads;
 
 use std::time::Duration;
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{ReplicaId, Slot};
-use synod_wire::blocking;
+use synod_wire::blocking::NotRun;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedReadHalf;
@@ -25,16 +25,15 @@ use super::error::TransferError;
 use super::fetching::{Fetching, Wanted};
 use super::protocol::{self, Answer, Ask, SAID_BYTES_MAX};
 use super::source::{NoSnapshots, PartialSnapshot, SinkError, SnapshotId, SnapshotSink};
+use super::threads::Threads;
 use super::{CHUNK_BYTES, CHUNKS_WAITING_MAX, Receiving, SnapshotLimits};
-
-/// How often a node that stops looks whether a snapshot is still being written. Default 5 ms.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What this replica wants of its peers, and how far it is.
 pub(in super::super) struct Fetch {
     state: Mutex<Fetching>,
     changed: Notify,
     sink: Arc<Mutex<Box<dyn SnapshotSink>>>,
+    threads: Threads,
     limits: SnapshotLimits,
 }
 
@@ -47,7 +46,8 @@ impl fmt::Debug for Fetch {
 impl Fetch {
     pub(in super::super) fn new(sink: Box<dyn SnapshotSink>, limits: SnapshotLimits) -> Self {
         let sink = Arc::new(Mutex::new(sink));
-        Self { state: Mutex::default(), changed: Notify::new(), sink, limits }
+        let threads = Threads::default();
+        Self { state: Mutex::default(), changed: Notify::new(), sink, threads, limits }
     }
 
     /// The replica needs the snapshot of this slot, or a later one, and `from` has offered it.
@@ -111,16 +111,8 @@ impl Fetch {
     /// Lets go of where snapshots go, once nothing is written there any more. Then the data directory may be
     /// opened anew.
     pub(in super::super) async fn close(&self) {
-        loop {
-            match self.sink.try_lock() {
-                Ok(mut sink) => return *sink = Box::new(NoSnapshots),
-                Err(TryLockError::Poisoned(sink)) => {
-                    return *sink.into_inner() = Box::new(NoSnapshots);
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
-            sleep(LOOK_AGAIN).await;
-        }
+        self.threads.join().await;
+        *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(NoSnapshots);
     }
 
     /// Runs this with the sink, on a thread of its own.
@@ -128,10 +120,10 @@ impl Fetch {
         &self,
         thread: &'static str,
         work: impl FnOnce(&mut dyn SnapshotSink) -> T + Send + 'static,
-    ) -> Result<T, blocking::NotRun> {
+    ) -> Result<T, NotRun> {
         let sink = Arc::clone(&self.sink);
         let work = move || work(sink.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
-        blocking::run(thread, work).await
+        self.threads.run(thread, work).await
     }
 }
 
@@ -301,10 +293,11 @@ impl Transfer<'_> {
     ) -> Result<(), TransferError> {
         from_peer.allow(CHUNK_BYTES);
         let (chunks, to_write) = mpsc::channel(CHUNKS_WAITING_MAX);
-        let fetch = Arc::clone(&self.shared.fetch);
+        let fetch = &self.shared.fetch;
         let (from, limit) = (self.peer.id, fetch.limits.no_progress_max);
-        let write = move || fetch.write(from, id, offset, to_write);
-        let writing = blocking::run("snapshot-writer", write);
+        let writer = Arc::clone(fetch);
+        let write = move || writer.write(from, id, offset, to_write);
+        let writing = fetch.threads.run("snapshot-writer", write);
         tokio::select! {
             // An error of the disk says more than what follows from it.
             biased;

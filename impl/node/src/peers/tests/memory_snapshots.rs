@@ -29,8 +29,10 @@ pub(crate) struct State {
     pub(super) begun: usize,
     /// How many more bytes the disk takes.
     pub(super) room: Option<usize>,
-    /// How long a write takes.
-    pub(super) write_takes: Duration,
+    /// How long a write takes, and a read.
+    pub(super) call_takes: Duration,
+    /// How many threads read or write.
+    pub(super) at_work: usize,
 }
 
 impl Default for MemorySnapshots {
@@ -69,6 +71,16 @@ impl MemorySnapshots {
         self.state().partial.as_ref().map_or(0, |(_, bytes)| bytes.len())
     }
 
+    fn work(&self) {
+        let takes = {
+            let mut state = self.state();
+            state.at_work += 1;
+            state.call_takes
+        };
+        std::thread::sleep(takes);
+        self.state().at_work -= 1;
+    }
+
     pub(super) fn finished(&self) -> Vec<(u16, u64)> {
         self.state().finished.iter().map(|(from, id)| (from.0, id.slot.0)).collect()
     }
@@ -97,16 +109,20 @@ impl SnapshotSource for MemorySnapshots {
         let state = self.state();
         let found = state.stored.iter().find(|(it, _)| *it == id);
         let (_, bytes) = found.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(File(Arc::clone(bytes))))
+        Ok(Box::new(File { bytes: Arc::clone(bytes), of: self.clone() }))
     }
 }
 
-struct File(Arc<Vec<u8>>);
+struct File {
+    bytes: Arc<Vec<u8>>,
+    of: MemorySnapshots,
+}
 
 impl ReadAt for File {
     fn read_exact_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let begin = usize::try_from(offset).expect("few bytes");
-        let bytes = self.0.get(begin..begin + buffer.len());
+        self.of.work();
+        let bytes = self.bytes.get(begin..begin + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -129,8 +145,7 @@ impl SnapshotSink for MemorySnapshots {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        let takes = self.state().write_takes;
-        std::thread::sleep(takes);
+        self.work();
         let mut state = self.state();
         if let Some(room) = &mut state.room {
             let left = room.checked_sub(bytes.len());

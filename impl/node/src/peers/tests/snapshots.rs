@@ -199,7 +199,7 @@ fn when_nobody_has_it_the_replica_is_told_once_and_may_want_it_anew() {
     test(async {
         let three = Three::new();
         three.setups[1].snapshots.add(50, MEGABYTE);
-        let (lagging, _sender) = (three.start(0), three.start(1));
+        let [lagging, _sender, _other] = [0, 1, 2].map(|replica| three.start(replica));
         fetch(&lagging, 1, 60);
         not_fetched(&lagging).await;
         fetch(&lagging, 1, 60);
@@ -233,13 +233,31 @@ fn what_has_come_is_not_fetched_anew_before_the_replica_is_given_it() {
 }
 
 #[test]
+fn who_has_stopped_reads_and_writes_no_more() {
+    test(async {
+        let three = Three::new();
+        three.setups[1].snapshots.add(70, 10 * MEGABYTE);
+        let (lagging, sender) = (three.start(0), three.start(1));
+        for replica in [0, 1] {
+            three.setups[replica].snapshots.state().call_takes = Duration::from_millis(200);
+        }
+        fetch(&lagging, 1, 60);
+        let works = |replica: usize| three.setups[replica].snapshots.state().at_work > 0;
+        until(|| works(0) && works(1)).await;
+        tokio::join!(sender.peers.stop(), lagging.peers.stop());
+        assert!(!works(0) && !works(1));
+        assert!(three.setups[0].snapshots.finished().is_empty());
+    });
+}
+
+#[test]
 fn a_full_disk_is_tried_again_and_loses_nothing_that_has_come() {
     test(async {
         let three = Three::new();
         three.setups[1].snapshots.add(70, MEGABYTE);
         let snapshots = three.setups[0].snapshots.clone();
         snapshots.state().room = Some(MEGABYTE / 2);
-        let (lagging, _sender) = (three.start(0), three.start(1));
+        let [lagging, _sender, _other] = [0, 1, 2].map(|replica| three.start(replica));
         fetch(&lagging, 1, 60);
         until(|| snapshots.state().room < Some(CHUNK_BYTES)).await;
         not_fetched(&lagging).await;
