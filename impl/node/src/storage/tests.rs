@@ -13,6 +13,7 @@ mod fixtures;
 mod format;
 mod histories;
 mod inspecting;
+mod parts;
 mod reading;
 mod real;
 mod snapshots;

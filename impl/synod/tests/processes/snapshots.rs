@@ -436,16 +436,20 @@ fn a_replica_that_was_away_comes_back_by_snapshot_while_clients_are_at_work() {
 }
 
 #[test]
-fn a_receiver_that_is_killed_in_the_middle_begins_again_and_comes_to_its_end() {
+fn a_receiver_that_is_killed_in_the_middle_goes_on_where_it_was() {
     let mut ledgers = Ledgers::running(&[(SENT_BYTES_PER_SECOND, 2 * MIB)]);
     ledgers.submit(&[0, 1], ["ballast 4000000".to_owned()]);
     ledgers.kill(2);
     ledgers.submit(&[0, 1], (0..50).map(|count| format!("while it is away {count}")));
     let end = ledgers.agree(&[0, 1]);
     ledgers.cut();
-    for _ in 0..2 {
+    let mut before = 0;
+    for _ in 0..3 {
         ledgers.start(2);
-        until("it has a part", || (ledgers.receiving(2)?.1 > MIB).then_some(()));
+        let (_, begun_at) = until("it receives", || ledgers.receiving(2));
+        assert!(begun_at + MIB / 4 > before, "from byte {begun_at} on, but it had {before}");
+        let has_a_part = || Some(ledgers.receiving(2)?.1).filter(|bytes| *bytes > MIB);
+        before = until("it has a part", has_a_part);
         ledgers.kill(2);
     }
     ledgers.start(2);
