@@ -142,6 +142,13 @@ fn a_log_is_cut_by_order_and_its_followers_are_told_where_it_begins() {
         let begins = snapshots(&cluster, id)["log_starts_at"].to_string();
         assert!(gone.stderr.contains(&begins), "{gone:?} does not tell {begins}");
     }
+    let status = synod(&["status", "--endpoints", &cluster.endpoints(cluster.ids())]).stdout();
+    let (_, table) = status.split_once("\n\nid  snapshot ").expect("a table of snapshots");
+    for (id, slot) in cluster.ids().zip(&slots) {
+        let row = table.lines().find(|row| row.starts_with(&format!("r{id}"))).expect("its row");
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert_eq!([cells[1], cells[3]], [slot.to_string(), (slot + 1).to_string()], "{status}");
+    }
     let log_starts_at = slots[1] + 1;
     let after = cluster.submit([1], &["behind it"])[0];
     let args = ["follow", "--until-caught-up", "--from", &log_starts_at.to_string(), "--endpoints"];

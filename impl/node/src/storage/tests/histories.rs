@@ -429,26 +429,25 @@ fn ends() -> impl Strategy<Value = End> {
 /// Whatever happens, wherever it stops, again and again.
 #[test]
 fn what_is_left_equals_everything() {
-    let cuts = Cell::new(0);
-    let runs = vec((vec(events(), 1..60), ends()), 1..7);
-    let world = World::new(90);
-    check(400, &(runs, any::<u64>()), |(runs, seed)| {
-        live(&world, Preparation::InLine, runs, seed, &cuts);
-    });
-    assert!(cuts.get() > 100, "the log was cut in {} runs only", cuts.get());
+    live_many(Preparation::InLine, 400, 7, 100);
 }
 
 /// The same, while other threads make segments and cut the log. Here the order of operations does not
 /// come from the seed.
 #[test]
 fn what_other_threads_leave_equals_everything() {
+    live_many(Preparation::InBackground, 150, 5, 30);
+}
+
+/// So many replicas live, each through less than `runs_max` runs. The log must be cut in more than `cuts_min` runs.
+fn live_many(preparation: Preparation, replicas: u32, runs_max: usize, cuts_min: u32) {
     let cuts = Cell::new(0);
-    let runs = vec((vec(events(), 1..60), ends()), 1..5);
+    let runs = vec((vec(events(), 1..60), ends()), 1..runs_max);
     let world = World::new(90);
-    check(150, &(runs, any::<u64>()), |(runs, seed)| {
-        live(&world, Preparation::InBackground, runs, seed, &cuts);
+    check(replicas, &(runs, any::<u64>()), |(runs, seed)| {
+        live(&world, preparation, runs, seed, &cuts);
     });
-    assert!(cuts.get() > 30, "the log was cut in {} runs only", cuts.get());
+    assert!(cuts.get() > cuts_min, "the log was cut in {} runs only", cuts.get());
 }
 
 /// A replica lives through these runs, and then everything is checked. Counts the runs whose log was cut.
