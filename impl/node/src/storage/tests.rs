@@ -11,6 +11,7 @@ mod damage;
 mod directory;
 mod fixtures;
 mod format;
+mod full;
 mod histories;
 mod inspecting;
 mod parts;
