@@ -23,6 +23,9 @@ use super::{ClientOptions, NoEndpoint};
 /// replica has nothing new and has been out of touch with a coordinator for longer than
 /// [`ClientOptions::out_of_touch_max`]. If no replica sends more of the log, or is in touch, for
 /// [`ClientOptions::deadline`], the follow fails.
+///
+/// Replicas cut their logs at different slots. So when the log of one has no longer what is wanted, the others are
+/// asked once each before the follow fails.
 pub struct Following {
     endpoints: Vec<Endpoint>,
     options: ClientOptions,
@@ -31,6 +34,8 @@ pub struct Following {
     connection: Option<Connection>,
     cluster: Option<ClusterId>,
     rotation: Rotation,
+    /// The first replica whose log does not have the next slot any more, since a part of the log last came.
+    gone: Option<Gone>,
     /// When a part of the log last came.
     heard: Instant,
     told: VecDeque<Vec<Delivery>>,
@@ -38,6 +43,15 @@ pub struct Following {
     caught_up: Option<Slot>,
     /// Is told when the follow leaves a replica.
     on_leave: Option<OnLeave>,
+}
+
+/// The next slot was cut from the log of a replica.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    /// The place of its endpoint.
+    at: usize,
+    /// Where the log begins of the replica that has most of it.
+    log_starts_at: Slot,
 }
 
 type OnLeave = Box<dyn FnMut(&Left) + Send>;
@@ -78,6 +92,7 @@ impl Following {
             follow,
             connection: None,
             cluster: None,
+            gone: None,
             heard: Instant::now(),
             told: VecDeque::new(),
             caught_up: None,
@@ -112,12 +127,16 @@ impl Following {
                     self.rotation.answered();
                     continue;
                 }
-                Err(Trouble::Final(failed)) => return Err(failed),
-                Err(Trouble::Passing(trouble)) => trouble,
+                Err(Trouble(trouble)) => trouble,
             };
             self.connection = None;
             let is_new = self.rotation.is_first_round();
             let rest_until = Instant::now() + self.rotation.move_on();
+            if let Some(Gone { at, log_starts_at }) = self.gone
+                && at == self.rotation.at()
+            {
+                return Err(FollowFailed::Gone { from: self.follow.from, log_starts_at });
+            }
             if rest_until >= give_up_at {
                 let waited = self.options.deadline;
                 return Err(FollowFailed::NoReplica { waited, trouble });
@@ -156,7 +175,7 @@ impl Following {
                     return Err(ConnectError { endpoint: endpoint.clone(), trouble }.into());
                 }
                 if let Err(error) = connection.put(0, Ask::Follow(self.follow)) {
-                    return Err(Trouble::Passing(format!("{endpoint}: {error}")));
+                    return Err(Trouble(format!("{endpoint}: {error}")));
                 }
                 none.insert(connection)
             }
@@ -164,19 +183,20 @@ impl Following {
         let silent_max = self.options.silent_max;
         let answer = time::timeout(silent_max, connection.answer()).await;
         let answer = answer.unwrap_or(Err(ConnectionLost::Silent(silent_max)));
-        let answer = answer.map_err(|lost| Trouble::Passing(format!("{endpoint}: {lost}")))?;
+        let answer = answer.map_err(|lost| Trouble(format!("{endpoint}: {lost}")))?;
         match answer.answer {
             Answer::Deliveries { deliveries, through, out_of_touch_ms } => {
                 let out_of_touch = Duration::from_millis(out_of_touch_ms.unwrap_or_default());
                 if deliveries.is_empty() && out_of_touch > self.options.out_of_touch_max {
                     let seconds = out_of_touch.as_secs();
-                    return Err(Trouble::Passing(format!(
+                    return Err(Trouble(format!(
                         "{endpoint}: out of touch with any coordinator for {seconds} s"
                     )));
                 }
                 self.heard = Instant::now();
                 self.follow.from = self.follow.from.max(through.next());
                 if !deliveries.is_empty() {
+                    self.gone = None;
                     self.told.push_back(deliveries);
                 }
                 Ok(())
@@ -186,21 +206,21 @@ impl Following {
                 Ok(())
             }
             Answer::FollowEnds(FollowEnd::NotRead(error)) => Err(error.into()),
-            Answer::FollowEnds(FollowEnd::NoMore(error)) => Err(self.no_more(error)),
-            _ => Err(Trouble::Passing(format!("{endpoint}: it answered what was not asked"))),
+            Answer::FollowEnds(FollowEnd::NoMore(error)) => {
+                let trouble = Trouble(format!("{endpoint}: {error}"));
+                if let SubscribeError::Gone { log_starts_at } = error {
+                    self.note_gone(log_starts_at);
+                }
+                Err(trouble)
+            }
+            _ => Err(Trouble(format!("{endpoint}: it answered what was not asked"))),
         }
     }
 
-    fn no_more(&self, error: SubscribeError) -> Trouble {
-        match error {
-            SubscribeError::Gone { log_starts_at } => {
-                Trouble::Final(FollowFailed::Gone { from: self.follow.from, log_starts_at })
-            }
-            error => {
-                let endpoint = &self.endpoints[self.rotation.at()];
-                Trouble::Passing(format!("{endpoint}: {error}"))
-            }
-        }
+    fn note_gone(&mut self, log_starts_at: Slot) {
+        let at = self.rotation.at();
+        let gone = self.gone.get_or_insert(Gone { at, log_starts_at });
+        gone.log_starts_at = gone.log_starts_at.min(log_starts_at);
     }
 }
 
@@ -215,28 +235,25 @@ impl fmt::Debug for Following {
     }
 }
 
-enum Trouble {
-    /// Another replica may be able to.
-    Passing(String),
-    Final(FollowFailed),
-}
+/// Why a replica is left. Another one may be able to go on.
+struct Trouble(String);
 
 impl From<ConnectError> for Trouble {
     fn from(error: ConnectError) -> Self {
-        Self::Passing(error.to_string())
+        Self(error.to_string())
     }
 }
 
 impl From<ReadError> for Trouble {
     fn from(error: ReadError) -> Self {
-        Self::Passing(format!("the end of the log could not be read: {error}"))
+        Self(format!("the end of the log could not be read: {error}"))
     }
 }
 
 /// Why the log could not be followed further.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FollowFailed {
-    /// The log does not have that slot any more.
+    /// No log that could be reached has that slot any more.
     #[error("slot {from} can be followed no more: the log begins at slot {log_starts_at}")]
     Gone {
         /// The slot that was wanted.

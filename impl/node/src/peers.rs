@@ -79,7 +79,7 @@ mod socket;
 mod starting;
 mod supervision;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -286,7 +286,9 @@ impl Peers {
     }
 
     /// Fetches the snapshot of `slot`, or a later one: `from` has offered it. Returns at once. When the
-    /// snapshot is durable here, the [sink](SnapshotSink::finish) knows.
+    /// snapshot is durable here, the [sink](SnapshotSink::finish) knows, and this is told
+    /// ([`note_snapshot_given`](Self::note_snapshot_given)). If none comes,
+    /// [`take_not_fetched`](Self::take_not_fetched) says so.
     ///
     /// While a snapshot is on its way, a repetition changes nothing.
     pub fn fetch_snapshot(&self, from: ReplicaId, slot: Slot) {
@@ -296,6 +298,22 @@ impl Peers {
     /// This replica has everything up to this slot, and needs no snapshot of that.
     pub fn note_committed(&self, through: Slot) {
         self.shared.fetch.note_committed(through);
+    }
+
+    /// This replica is given the snapshot that has come.
+    pub fn note_snapshot_given(&self) {
+        self.shared.fetch.note_given();
+    }
+
+    /// Waits until [`take_not_fetched`](Self::take_not_fetched) has something to say.
+    pub async fn not_fetched(&self) {
+        self.shared.fetch.in_vain().await;
+    }
+
+    /// Whether a snapshot that was to be fetched does not come: all peers were asked in vain, the disk takes
+    /// none, or commits have overtaken it. True once, and not if it is to be fetched anew meanwhile.
+    pub fn take_not_fetched(&self) -> bool {
+        self.shared.fetch.take_in_vain()
     }
 
     /// The snapshot on its way to this replica.
@@ -333,12 +351,14 @@ impl Peers {
         }
     }
 
-    /// Ends all connections. Returns when they are gone and the store is at rest.
+    /// Ends all connections. Returns when they are gone, the store is at rest, and no thread reads or writes a
+    /// snapshot.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let mut tasks = self.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
         drop(tasks);
+        self.shared.sender.close().await;
         self.shared.fetch.close().await;
         self.shared.gate.close().await;
     }

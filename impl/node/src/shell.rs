@@ -64,6 +64,8 @@ pub(crate) enum ShellEvent<S, R> {
     SnapshotTaken(Arc<SnapshotHandle>),
     /// A snapshot of this peer has come, and is durable.
     Install(ReplicaId, Arc<SnapshotHandle>),
+    /// The snapshot that was to be fetched does not come.
+    NotFetched,
     /// A client submits something.
     Submit(Submission, S),
     /// A client asks where the log ends.
@@ -264,9 +266,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ShellEvent::SnapshotTaken(handle) => {
                 self.step(Input::SnapshotTaken { handle }, now);
             }
-            ShellEvent::Install(from, handle) => {
-                self.step(Input::Install { from, handle }, now);
-            }
+            ShellEvent::Install(from, handle) => self.install(from, handle, now),
+            ShellEvent::NotFetched => self.step(Input::NotFetched, now),
             ShellEvent::Submit(submission, reply) => self.submit(submission, reply),
             ShellEvent::Read(reply) => self.reads.push(self.waiting.read(reply)),
         }
@@ -351,6 +352,15 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             Err((reply, reason)) => {
                 self.effects.failed.push((reply, SubmitError::NotDone(reason)));
             }
+        }
+    }
+
+    /// The core may have no use for a snapshot that has come. Then it does not wait for it any more.
+    fn install(&mut self, from: ReplicaId, handle: Arc<SnapshotHandle>, now: Duration) {
+        let (slot, before) = (handle.slot, self.status.watermark);
+        self.step(Input::Install { from, handle }, now);
+        if slot <= before || slot > self.status.watermark {
+            self.step(Input::NotFetched, now);
         }
     }
 

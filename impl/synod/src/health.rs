@@ -125,9 +125,19 @@ pub(crate) struct Health {
     out_of_touch_ms: Option<u64>,
     /// The replicas of which something hangs, and what.
     hanging: Vec<(ReplicaId, Resource)>,
+    /// The snapshots that replicas get from peers.
+    receiving: Vec<Receiving>,
     two_histories: Vec<TwoHistories>,
     /// What the disks of replicas have lost, that they had told.
     forgotten: BTreeMap<ReplicaId, Forgotten>,
+}
+
+/// A replica that lacks what the logs of the others have no more, and gets a snapshot of one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Receiving {
+    replica: ReplicaId,
+    from: ReplicaId,
+    percent: u64,
 }
 
 /// Two replicas that have committed different entries, and a slot up to which they differ.
@@ -187,6 +197,7 @@ impl Health {
             not_serving: not_serving.collect(),
             out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
             hanging: hanging.collect(),
+            receiving: running.iter().filter_map(|it| receiving(it)).collect(),
             two_histories: two_histories(&running),
             forgotten: running
                 .iter()
@@ -211,6 +222,12 @@ impl Health {
     fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.not_serving.is_empty() && self.hanging.is_empty()
     }
+}
+
+fn receiving(status: &ReplicaStatus) -> Option<Receiving> {
+    let transfer = status.snapshots.receiving.as_ref()?;
+    let percent = status::percent(transfer);
+    Some(Receiving { replica: status.replica, from: transfer.peer, percent })
 }
 
 /// The pairs of replicas that have committed different entries, by what these replicas say. Two that have
@@ -290,6 +307,9 @@ impl fmt::Display for Health {
         for (replica, resource) in &self.hanging {
             write!(f, "; the {} of r{replica} hangs", resource.name())?;
         }
+        for Receiving { replica, from, percent } in &self.receiving {
+            write!(f, "; r{replica} gets a snapshot of r{from}: {percent} %")?;
+        }
         for TwoHistories { replicas: [one, other], slot } in &self.two_histories {
             write!(f, "; r{one} and r{other} have two histories up to slot {slot}")?;
         }
@@ -304,7 +324,7 @@ impl fmt::Display for Health {
 mod tests {
     use super::*;
     use synod_model::{PrefixHash, Run, SequenceNumber};
-    use synod_wire::api::{DiskStatus, PeerStatus, SnapshotStatus, Starting};
+    use synod_wire::api::{DiskStatus, PeerStatus, SnapshotStatus, SnapshotTransfer, Starting};
 
     /// Replica `me` of three, which is connected with these.
     fn replica(me: u16, role: Role, coordinator: Option<u16>, connected: &[u16]) -> Report {
@@ -393,6 +413,22 @@ mod tests {
         assert_eq!(verdict, Verdict::Works);
         assert!(text.ends_with("3 of 3 members are there; the disk of r0 hangs"), "{text}");
         assert!(!Health::of(&all).is_complete());
+    }
+
+    #[test]
+    fn a_replica_that_gets_a_snapshot_is_named() {
+        let mut follower = replica(2, Role::Follower, Some(1), &[0, 1]);
+        let transfer = SnapshotTransfer {
+            peer: ReplicaId(0),
+            slot: Slot(5),
+            transferred_bytes: 459,
+            bytes: 1000,
+        };
+        follower.status.as_mut().expect("its status").snapshots.receiving = Some(transfer);
+        let all = [follower, replica(1, Role::Coordinator, Some(1), &[0, 2])];
+        let (verdict, text) = told(&all);
+        assert_eq!((verdict, Health::of(&all).exit()), (Verdict::Works, Exit::Done));
+        assert!(text.ends_with("members are there; r2 gets a snapshot of r0: 45 %"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `synod status`: shows the state of replicas.
 
+mod snapshots;
+
 use std::env;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
 use super::health::Health;
 use super::output::Output;
+
+pub(crate) use snapshots::percent;
 
 pub(crate) const CODES: &str = "\
 Exit codes:
@@ -45,6 +49,9 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
         output.line(serde_json::to_string_pretty(&reports)?)?;
     } else {
         output.line(table(&reports).trim_fmt())?;
+        if let Some(snapshots) = snapshots::table(&reports) {
+            output.line(format_args!("\n{}", snapshots.trim_fmt()))?;
+        }
         for note in notes(&reports) {
             output.line(note)?;
         }
@@ -100,17 +107,19 @@ pub(crate) async fn ask(endpoints: &[Endpoint], answer_max: Duration) -> Vec<Rep
 }
 
 fn table(reports: &[Report]) -> Table {
+    let header = ["endpoint", "id", "role", "committed", "lag", "log", "memory", "peers"];
+    table_of(&header, &["committed", "lag", "log", "memory"], reports.iter().map(row))
+}
+
+/// A table whose columns with one of the names in `numbers` are aligned to the right.
+fn table_of(header: &[&str], numbers: &[&str], rows: impl Iterator<Item = Vec<Cell>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty()) {
         table.force_no_tty();
     }
-    let header = ["endpoint", "id", "role", "committed", "lag", "log", "memory", "peers"];
     table.set_header(header);
-    for report in reports {
-        table.add_row(row(report));
-    }
-    let numbers = ["committed", "lag", "log", "memory"];
+    table.add_rows(rows);
     for (at, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(at) {
             column.set_padding((0, 2));
@@ -203,10 +212,12 @@ fn notes(reports: &[Report]) -> Vec<String> {
 mod tests {
     use super::*;
     use synod_model::{Position, PrefixHash, ReplicaId, Run, SequenceNumber, Slot};
-    use synod_wire::api::{DiskStatus, PeerStatus, SnapshotStatus};
+    use synod_wire::api::{
+        DiskStatus, PeerStatus, SnapshotProgress, SnapshotStatus, SnapshotTransfer,
+    };
 
-    #[test]
-    fn the_table_fits_eighty_columns() {
+    /// One whose numbers are long.
+    fn report() -> Report {
         let peer = |id| PeerStatus {
             replica: ReplicaId(id),
             address: String::new(),
@@ -239,11 +250,56 @@ mod tests {
             resident_bytes: 999 << 20,
             peers: vec![peer(0), peer(1)],
         };
-        let report = Report::of("10.100.0.1:7001".to_owned(), status);
-        let reports = [report];
-        let text = [vec![table(&reports).trim_fmt()], notes(&reports)].concat().join("\n");
-        assert!(text.contains("10.100.0.1:7001: r0 has another history up to slot 99999999"));
+        Report::of("10.100.0.1:7001".to_owned(), status)
+    }
+
+    fn assert_fits(text: &str) {
         let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
         assert!(long.is_empty(), "{long:#?}");
+    }
+
+    #[test]
+    fn the_table_fits_eighty_columns() {
+        let reports = [report()];
+        let text = [vec![table(&reports).trim_fmt()], notes(&reports)].concat().join("\n");
+        assert!(text.contains("10.100.0.1:7001: r0 has another history up to slot 99999999"));
+        assert_fits(&text);
+    }
+
+    #[test]
+    fn snapshots_have_a_table_if_there_are_any() {
+        let mut reports = [report(), report()];
+        assert!(snapshots::table(&reports).is_none());
+        let transfer = |peer, transferred_bytes| SnapshotTransfer {
+            peer: ReplicaId(peer),
+            slot: Slot(99_999_999),
+            transferred_bytes,
+            bytes: 999 << 20,
+        };
+        let snapshots = [
+            SnapshotStatus {
+                newest: Some(Slot(99_990_000)),
+                log_starts_at: Slot(98_000_001),
+                bytes: 1998 << 20,
+                taking: Some(SnapshotProgress { slot: Slot(99_999_998), written_bytes: 7 << 20 }),
+                receiving: None,
+                sending: vec![transfer(3, 500 << 20)],
+            },
+            SnapshotStatus {
+                log_starts_at: Slot(1),
+                receiving: Some(transfer(2, 999 << 19)),
+                ..SnapshotStatus::default()
+            },
+        ];
+        for (report, snapshots) in reports.iter_mut().zip(snapshots) {
+            report.status.as_mut().expect("its status").snapshots = snapshots;
+        }
+        let text = snapshots::table(&reports).expect("something to tell").trim_fmt();
+        assert_fits(&text);
+        let expected = "\
+id  snapshot  slots since  log from    bytes  under way
+r4  99990000         9999  98000001  2.0 GiB  takes one: 7.0 MiB, to r3: 50 %
+r4         -            -         1      0 B  from r2: 50 % of 999.0 MiB";
+        assert_eq!(text, expected);
     }
 }

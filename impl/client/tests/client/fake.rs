@@ -123,6 +123,8 @@ pub(crate) struct Node {
     pub(crate) batches: Arc<AtomicUsize>,
     /// For how long it says that it is out of touch. 0 while it is in touch.
     pub(crate) out_of_touch_ms: AtomicU64,
+    /// Its log was cut: it begins here.
+    pub(crate) log_starts_at: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -243,7 +245,8 @@ impl Backend for Node {
         }
         let next = Slot(from.0.max(1));
         let (cluster, end) = (self.cluster.clone(), self.cluster.end.subscribe());
-        Ok(Tail { next, end, cluster, batches: self.batches.clone() })
+        let (batches, log_starts_at) = (self.batches.clone(), self.log_starts_at.clone());
+        Ok(Tail { next, end, cluster, batches, log_starts_at })
     }
 
     async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
@@ -290,6 +293,7 @@ pub(crate) struct Tail {
     end: watch::Receiver<Slot>,
     cluster: Arc<Cluster>,
     batches: Arc<AtomicUsize>,
+    log_starts_at: Arc<AtomicU64>,
 }
 
 impl Subscription for Tail {
@@ -298,6 +302,10 @@ impl Subscription for Tail {
         let next = self.next;
         if self.end.wait_for(|end| *end >= next).await.is_err() {
             return Err(SubscribeError::Stopping);
+        }
+        let log_starts_at = Slot(self.log_starts_at.load(Ordering::SeqCst));
+        if next < log_starts_at {
+            return Err(SubscribeError::Gone { log_starts_at });
         }
         let from = usize::try_from(next.0 - 1).unwrap();
         let log = self.cluster.log();
@@ -334,6 +342,7 @@ impl Running {
             statuses: AtomicUsize::new(0),
             batches: Arc::default(),
             out_of_touch_ms: AtomicU64::new(0),
+            log_starts_at: Arc::new(AtomicU64::new(1)),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();

@@ -191,6 +191,38 @@ async fn a_follower_that_is_only_refused_gives_up() {
 }
 
 #[tokio::test]
+async fn a_follow_whose_slot_was_cut_goes_on_at_a_replica_that_still_has_it() {
+    in_time(async {
+        let cluster = Cluster::new();
+        fill(&cluster, 50, 10);
+        let [cut, other] = [Running::start(&cluster, 0).await, Running::start(&cluster, 1).await];
+        cut.node.log_starts_at.store(50, Ordering::SeqCst);
+        let both = endpoints(&[&cut, &other]);
+        let mut following = Following::new(both.clone(), options(), EVERYTHING).unwrap();
+        let mut told = Vec::new();
+        while following.from() < Slot(50) {
+            told.extend(following.next().await.unwrap().unwrap());
+        }
+        // It is cut while it is followed. What comes next is at the first one, if not on its way.
+        other.node.log_starts_at.store(1000, Ordering::SeqCst);
+        told.extend(gather(&mut following).await.unwrap());
+        assert_eq!(told, cluster.deliveries());
+
+        // Nobody has it, or who might have it cannot be asked: each is asked once.
+        for _ in 0..2 {
+            let mut following = Following::new(both.clone(), options(), EVERYTHING).unwrap();
+            let since = std::time::Instant::now();
+            let failed = following.next().await.unwrap_err();
+            let (from, log_starts_at) = (Slot(1), Slot(50));
+            assert_eq!(failed, FollowFailed::Gone { from, log_starts_at });
+            assert!(since.elapsed() < options().deadline);
+            other.node.behave(Manner::Refuse(NotDone::Stopping));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_follow_leaves_a_replica_that_is_out_of_touch_and_says_so() {
     in_time(async {
         let cluster = Cluster::new();

@@ -32,6 +32,9 @@ use self::folder::{Folder, Inode};
 use self::world::{Fate, PARENT, ROOT_ENTRY, World};
 use super::interface::{Access, Disk, DiskFile, DiskLock, Holder, LockError, ROOT};
 
+/// The error of a full disk: `ENOSPC`.
+const NO_SPACE: i32 = 28;
+
 /// A data directory on a simulated disk, as one process sees it.
 ///
 /// [`kill`](Self::kill) and [`lose_power`](Self::lose_power) end the process and return a new value
@@ -82,6 +85,11 @@ impl SimulatedDisk {
     /// input/output error.
     pub fn fail_at(&self, operation: u64, os_error: i32) {
         self.world().fail_at.insert(operation, os_error);
+    }
+
+    /// Fills the disk, or makes room on it. While it is full, no file can grow, and all else goes on.
+    pub fn set_full(&self, is_full: bool) {
+        self.world().is_full = is_full;
     }
 
     /// Ends the process and keeps the caches. Returns the disk for the next process.
@@ -295,8 +303,13 @@ impl DiskFile for OpenFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (mut world, fate) = self.begin()?;
+        let (mut world, mut fate) = self.begin()?;
+        let grows = offset + bytes.len() as u64 > world.files[self.file].cached().len() as u64;
+        if world.is_full && grows {
+            fate = Fate::Failed(NO_SPACE);
+        }
         let written = match fate {
+            Fate::Failed(NO_SPACE) if world.is_full => 0,
             Fate::Done => bytes.len(),
             // Part of the bytes: there was no more room, or the process was stopped.
             Fate::Stopped | Fate::Failed(_) => world.random.usize(0..=bytes.len()),

@@ -239,6 +239,31 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_whose_slots_were_cut_meanwhile_is_not_served_and_the_others_are() {
+        let read = |slots: SlotRange| match slots.first {
+            Slot(1) => Err(ReadError::Gone { slot: Slot(1), snapshot: Slot(4) }),
+            _ => Ok(vec![Entry::NoOp]),
+        };
+        let (told, tells) = channel();
+        let send = move |to, _: &Message<Value>| told.send(to).expect("the test listens");
+        let (notices, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let queue = Arc::new(CatchUpQueue::default());
+        let server = spawn_server(read, send, Arc::clone(&queue), notices).expect("a thread");
+        for (to, slot) in [(1, 1), (2, 5)] {
+            let slots = SlotRange { first: Slot(slot), last: Slot(slot) };
+            let checkpoint = (Slot(slot - 1), PrefixHash::default());
+            let (to, log_starts_at, watermark) = (ReplicaId(to), Slot(1), Slot(5));
+            queue.push(Serve { to, slots, checkpoint, log_starts_at, watermark });
+        }
+        assert_eq!(tells.recv(), Ok(To::One(ReplicaId(2))));
+        let notice = seen.try_recv();
+        assert!(matches!(notice, Ok(Notice::NotServed(ReplicaId(1)))), "{notice:?}");
+        queue.close();
+        server.join().expect("it ends");
+        assert!(seen.try_recv().is_err());
+    }
+
+    #[test]
     fn a_thread_that_panics_ends_the_node_and_one_that_ends_does_not() {
         let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
         let watch = Watch { thread: "appender", notices: notices.clone() };

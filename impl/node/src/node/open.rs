@@ -159,6 +159,10 @@ impl<M: StateMachine> Recovered<M> {
         if let Some(forgotten) = status.forgotten.iter().find(|it| it.replica == me) {
             return Err(NodeOpenError::Forgotten(*forgotten));
         }
+        // A part of an older snapshot is of no use any more.
+        if let Err(error) = directory.snapshots().remove_parts_through(status.watermark) {
+            warn!("{error}");
+        }
         let counters = Counters::default();
         counters.note(&log);
         let shared = Shared::new(status, Arc::new(counters), verdicts);

@@ -104,7 +104,10 @@ pub(super) async fn run(
         let first = tokio::select! {
             biased;
             _ = sources.stop.changed() => break Ok(()),
-            Some(notice) = sources.notices.recv() => event_of(notice, &mut sinks.snapshots),
+            Some(notice) = sources.notices.recv() => {
+                event_of(notice, &mut sinks.snapshots, &sinks.peers)
+            }
+            () = sinks.peers.not_fetched() => Ok(None),
             Some(event) = sources.control.recv() => Ok(event_of_peer(event, &sinks)),
             Some(event) = sources.bulk.recv() => Ok(event_of_peer(event, &sinks)),
             Some(call) = sources.clients.recv() => {
@@ -112,6 +115,10 @@ pub(super) async fn run(
             }
             () = sleep_until(alarm) => Ok(None),
         };
+        // Before anything that may have the core fetch one anew.
+        if sinks.peers.take_not_fetched() {
+            shell.handle(ShellEvent::NotFetched, start.elapsed());
+        }
         match first {
             Ok(Some(event)) => shell.handle(event, start.elapsed()),
             Ok(None) => {}
@@ -217,7 +224,11 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
 
 type ClientEvent = ShellEvent<SubmitReply, ReadReply>;
 
-fn event_of(notice: Notice, snapshots: &mut Snapshots) -> Result<Option<ClientEvent>, NodeError> {
+fn event_of(
+    notice: Notice,
+    snapshots: &mut Snapshots,
+    peers: &Peers,
+) -> Result<Option<ClientEvent>, NodeError> {
     Ok(match notice {
         Notice::Synced(position) => Some(ShellEvent::Synced(position)),
         Notice::Applied(slot) => Some(ShellEvent::Applied(slot)),
@@ -230,6 +241,7 @@ fn event_of(notice: Notice, snapshots: &mut Snapshots) -> Result<Option<ClientEv
         }
         Notice::SnapshotFetched { from, handle } => {
             snapshots.taking.fetched(handle.slot);
+            peers.note_snapshot_given();
             Some(ShellEvent::Install(from, handle))
         }
         Notice::Fatal(error) => return Err(error),
@@ -289,7 +301,7 @@ fn take_in(
         let mut is_empty = true;
         if let Ok(notice) = sources.notices.try_recv() {
             is_empty = false;
-            if let Some(event) = event_of(notice, &mut sinks.snapshots)? {
+            if let Some(event) = event_of(notice, &mut sinks.snapshots, &sinks.peers)? {
                 shell.handle(event, now);
             }
         }
@@ -451,7 +463,7 @@ async fn give_to_machine(
     batch: Batch,
     start: Instant,
 ) -> Result<Option<Slot>, NodeError> {
-    let Sinks { machine, snapshots, shared, .. } = sinks;
+    let Sinks { machine, snapshots, shared, peers, .. } = sinks;
     let mut taken = pin!(machine.take(batch));
     loop {
         let hang_at = shell.next_hang().map(|at| start + at);
@@ -460,7 +472,7 @@ async fn give_to_machine(
             taken = &mut taken => return taken,
             // What the machine has applied shows that it goes on.
             Some(notice) = notices.recv() => {
-                if let Some(event) = event_of(notice, snapshots)? {
+                if let Some(event) = event_of(notice, snapshots, peers)? {
                     shell.handle(event, start.elapsed());
                 }
             }

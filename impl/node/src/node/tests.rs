@@ -1,5 +1,7 @@
 //! Followers of the log: those that keep up, those that are behind, and one that gives up waiting while
-//! the disk is slow.
+//! the disk is slow. What else is tested of a node has a module of its own.
+
+mod not_fetched;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +10,16 @@ use std::time::Duration;
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId, Slot,
 };
-use synod_wire::api::{Consistency, NotDone, QueryError, ReadError, SubmitError, Unknown};
+use synod_wire::api::{
+    Consistency, NotDone, QueryError, ReadError, SubmitError, SubscribeError, Unknown,
+};
 use tokio::time::timeout;
 
 use super::{FOLLOWER_READS_MAX, Node, NodeSubscription};
 use crate::backend::Subscription as _;
 use crate::disk::RealDisk;
 use crate::node::Config;
+use crate::peers::tests::harness::until;
 use crate::state_machine::BareLog;
 use crate::storage::{DataDirectory, LogLimits, NewReplica};
 
@@ -98,6 +103,24 @@ async fn a_follower_that_has_fallen_behind_reads_the_disk_until_it_has_caught_up
         last = next;
     }
     assert_eq!(reads(), made, "it keeps up now");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_follower_whose_slot_was_cut_is_told_where_the_log_begins() {
+    let data_dir = tempfile::tempdir().unwrap();
+    let node = alone(&data_dir.path().join("r0")).await;
+    let last = node.submit("a").await.unwrap().slot;
+    let mut early = node.subscribe(Slot(1));
+    assert_eq!(node.take_snapshot().await.unwrap().slot, last);
+    let log_starts_at = last.next();
+    until(|| node.status().snapshots.log_starts_at == log_starts_at).await;
+    for follower in [&mut early, &mut node.subscribe(last)] {
+        let gone = timeout(IN_TIME, follower.next()).await.expect("in time");
+        assert_eq!(gone, Err(SubscribeError::Gone { log_starts_at }));
+    }
+    let next = node.submit("b").await.unwrap().slot;
+    assert_eq!(follow(&mut node.subscribe(log_starts_at), next).await, [next]);
     node.stop().await.unwrap();
 }
 

@@ -26,11 +26,13 @@
 //! Nothing here knows what is in a snapshot, or how it is stored: [`SnapshotSource`] and [`SnapshotSink`].
 
 mod error;
+mod fetching;
 mod pace;
 pub(super) mod protocol;
 mod receiver;
 mod sender;
 mod source;
+mod threads;
 
 use std::time::Duration;
 

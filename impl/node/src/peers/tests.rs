@@ -2,7 +2,7 @@
 
 mod forming;
 mod handshake;
-mod harness;
+pub(crate) mod harness;
 mod lanes;
 mod largest;
 mod links;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    Base, ClusterConstants, Configuration, ConfigurationId, Limits, Output, Position, Recovery,
-    ReplicaId, Request, Run, SessionId, Slot,
+    Base, ClusterConstants, Configuration, ConfigurationId, Limits, Message, Order, Output,
+    Position, Prefix, PrefixHashes, Recovery, ReplicaId, Request, RequestTable, RoundNumber, Run,
+    SequenceNumber, SessionId, Slot, SnapshotHandle,
 };
 use synod_wire::api::{NotDone, ReadError, SubmitError};
 use tokio::sync::oneshot::{self, Receiver, Sender};
@@ -72,6 +73,33 @@ fn a_read_of_a_client_that_has_gone_takes_no_place() {
     let _waits = read(&mut shell);
     shell.flush(NOW);
     assert!(shell.effects().read.is_empty(), "there is a place for it");
+}
+
+/// Until then it asks for nothing else.
+#[test]
+fn a_snapshot_that_the_core_has_no_use_for_ends_its_wait() {
+    let (mut shell, peer) = (alone(), ReplicaId(1));
+    let mut asks = |event| {
+        shell.handle(event, NOW);
+        let messages = std::mem::take(&mut shell.effects().out.messages);
+        messages.iter().any(|it| matches!(it.message, Message::Ask { .. }))
+    };
+    let is_committed = || {
+        let prefix = Prefix { through: Slot(20), ..Prefix::default() };
+        let order = Order::Round { number: RoundNumber(1), prefix };
+        let (configuration, s) = (ConfigurationId(1), SequenceNumber(1));
+        ShellEvent::Peer(peer, Message::Order { configuration, s, order })
+    };
+    assert!(!asks(ShellEvent::Peer(peer, Message::Offer { slot: Slot(10) })));
+    assert!(!asks(is_committed()), "it waits for the snapshot");
+    let handle = SnapshotHandle {
+        slot: Slot::ZERO,
+        configuration: Configuration::new(ConfigurationId(1), vec![peer]).unwrap(),
+        hashes: PrefixHashes::default(),
+        table: Arc::new(RequestTable::default()),
+    };
+    asks(ShellEvent::Install(peer, Arc::new(handle)));
+    assert!(asks(is_committed()));
 }
 
 /// A cluster of one, whose disk syncs at once.

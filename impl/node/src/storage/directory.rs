@@ -98,9 +98,9 @@ impl DataDirectory {
         // The process that wrote these files may have stopped before they were durable, or their sync
         // may have failed. So they are written again before anybody relies on them, as the last batch
         // of the log is.
-        PEERS.write(&*disk, &peers)?;
-        INCARNATIONS.write(&*disk, &known_members)?;
-        IDENTITY.write(&*disk, &file)?;
+        PEERS.renew(&*disk, &peers)?;
+        INCARNATIONS.renew(&*disk, &known_members)?;
+        IDENTITY.renew(&*disk, &file)?;
         let IdentityFile { identity, log: log_limits } = file;
         let lock: Arc<dyn DiskLock> = lock.into();
         let (own_disk, own_lock) = (Arc::clone(&disk), Arc::clone(&lock));

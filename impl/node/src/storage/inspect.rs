@@ -27,7 +27,7 @@ use super::scan::Scanner;
 use super::segment::{LOG, Listing, Place, segment_name};
 use super::small_file::SmallFileError;
 use super::snapshot::{
-    SnapshotError, SnapshotFile, SnapshotListing, check_whole, handle_in, snapshot_name,
+    SnapshotError, SnapshotFile, SnapshotListing, check_whole, handle_in, part_name, snapshot_name,
 };
 use super::stored_record::{StoredContent, StoredRecord, records};
 use super::survey::{Bounds, Interrupted, SoundBatch, survey};
@@ -58,6 +58,13 @@ pub enum Finding {
         path: PathBuf,
         /// What it is, and how many bytes the application has in it.
         checked: Result<(SnapshotFile, u64), SnapshotError>,
+    },
+    /// A part of a peer's snapshot. If the replica still needs it, it goes on with the newest of these.
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// The snapshot.
+        part: SnapshotFile,
     },
     /// A file that an interruption has left. A start removes it.
     Unfinished {
@@ -213,6 +220,9 @@ fn inspect_snapshots(
             let checked = check_whole(disk, &identity.cluster_id, slot);
             report(Finding::Snapshot { path, checked });
         }
+    }
+    for part in listing.parts {
+        report(Finding::Part { path: disk.path(&part_name(part)), part });
     }
     for name in listing.unfinished {
         report(Finding::Unfinished { path: disk.path(&name) });

@@ -66,7 +66,7 @@ impl Replacing {
         content: &impl Serialize,
     ) -> Result<(), SmallFileError> {
         let mut has_failed = self.begin(file)?;
-        let replaced = file.write(&*self.disk, content);
+        let replaced = self.rename_over(file, content).and_then(|()| file.sync_name(&*self.disk));
         *has_failed = replaced.is_err();
         replaced
     }
@@ -79,10 +79,21 @@ impl Replacing {
         content: &impl Serialize,
     ) -> Result<(), SmallFileError> {
         let mut has_failed = self.begin(file)?;
-        file.rename_over(&*self.disk, content)?;
-        let synced = self.disk.sync_folder(ROOT);
+        self.rename_over(file, content)?;
+        let synced = file.sync_name(&*self.disk);
         *has_failed = synced.is_err();
-        Ok(synced.map_err(DiskError::at(&*self.disk, ROOT, "sync"))?)
+        synced
+    }
+
+    /// If this fails, the file has its old content, and nothing else is left: the disk may be full.
+    fn rename_over(
+        &self,
+        file: &SmallFile,
+        content: &impl Serialize,
+    ) -> Result<(), SmallFileError> {
+        file.rename_over(&*self.disk, content).inspect_err(|_| {
+            let _ = file.remove_new(&*self.disk);
+        })
     }
 
     fn begin(&self, file: &SmallFile) -> Result<MutexGuard<'_, bool>, SmallFileError> {
@@ -192,8 +203,41 @@ impl SmallFile {
         content: &impl Serialize,
     ) -> Result<(), SmallFileError> {
         self.rename_over(disk, content)?;
-        disk.sync_folder(ROOT).map_err(DiskError::at(disk, ROOT, "sync"))?;
-        Ok(())
+        self.sync_name(disk)
+    }
+
+    /// Makes durable what was [read](Self::read): writes it again. The process that wrote the file may have stopped
+    /// before its name was durable, or the sync of the folder may have failed.
+    ///
+    /// On a full disk that cannot be done, and a replica should start all the same. The content was synced before the
+    /// file got its name, so all that can be missing is the name, and a sync of the folder is enough, unless such a
+    /// sync has failed before: then another one would not write the name. [`sync_name`](Self::sync_name) leaves a
+    /// mark of that.
+    pub(super) fn renew(
+        &self,
+        disk: &dyn Disk,
+        content: &impl Serialize,
+    ) -> Result<(), SmallFileError> {
+        let looked = disk.check_is_file(self.new_name);
+        let is_marked =
+            looked.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |()| true);
+        match self.rename_over(disk, content) {
+            Err(SmallFileError::Disk(error)) if error.is_full() && !is_marked => {
+                self.remove_new(disk)?;
+            }
+            renamed => renamed?,
+        }
+        self.sync_name(disk)
+    }
+
+    /// Makes the name of the file durable. If that fails, an empty file under the other name is the mark of it. A loss
+    /// of power may take the mark with it. But after that, everything that is read is durable.
+    fn sync_name(&self, disk: &dyn Disk) -> Result<(), SmallFileError> {
+        let synced = disk.sync_folder(ROOT);
+        if synced.is_err() {
+            let _ = disk.create(self.new_name);
+        }
+        Ok(synced.map_err(DiskError::at(disk, ROOT, "sync"))?)
     }
 
     /// The first part of [`write`](Self::write): all but the sync of the folder. After an error, the file

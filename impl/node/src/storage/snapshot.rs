@@ -26,7 +26,9 @@ mod writer;
 pub use error::{SnapshotError, SnapshotFlaw};
 pub use folder::{SnapshotBytes, SnapshotFolder};
 pub use format::{HANDLE_BYTES_MAX, SnapshotFile};
-pub(super) use listing::{SNAPSHOTS, SnapshotListing, check_whole, handle_in, snapshot_name};
+pub(super) use listing::{
+    SNAPSHOTS, SnapshotListing, check_whole, handle_in, part_name, snapshot_name,
+};
 pub use reader::SnapshotReader;
 pub use receiver::SnapshotReceiver;
 pub use writer::SnapshotWriter;

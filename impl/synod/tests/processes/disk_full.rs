@@ -1,4 +1,5 @@
-//! A full disk stops the replica that it belongs to, and no other. With room, the replica comes back.
+//! A full disk stops the replica that it belongs to, and no other, when its log needs another segment. It starts on a
+//! full disk, and with room it comes back.
 
 use crate::cluster::Cluster;
 use crate::command::synod;
@@ -33,7 +34,7 @@ fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
     cluster.node(0).fails_with(&FULL);
     cluster.node(0).fails_with(&["/r0/log/00000003.wal"]);
 
-    // The others go on. As long as there is no room, the replica does not start.
+    // The others go on. As long as there is no room for the segment, a start leads to the same end.
     cluster.nodes.remove(&0);
     values.push("without it".to_owned());
     cluster.submit([1, 2], &["without it"]);
@@ -45,6 +46,28 @@ fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
     cluster.settled();
     values.push("again with room".to_owned());
     cluster.submit([0], &["again with room"]);
+    assert!(cluster.same_everywhere().into_iter().map(|it| it.1).eq(values));
+}
+
+#[test]
+fn a_replica_starts_on_a_full_disk_as_long_as_its_segments_have_room() {
+    let mut cluster = Cluster::new(3);
+    let Some(mount) = Mount::new(cluster.path().join("disk"), DISK_BYTES) else {
+        return;
+    };
+    cluster.elsewhere.insert(0, mount.path().join("r0"));
+    cluster.ids().for_each(|id| cluster.make(id));
+    cluster.start_all();
+    cluster.settled();
+    cluster.submit([0], &["with room"]);
+    mount.fill();
+    for start in ["first", "second"] {
+        cluster.kill(0);
+        cluster.start(0);
+        cluster.settled();
+        cluster.submit([0], &[start]);
+    }
+    let values = ["with room", "first", "second"].map(str::to_owned);
     assert!(cluster.same_everywhere().into_iter().map(|it| it.1).eq(values));
 }
 

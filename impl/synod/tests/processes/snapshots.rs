@@ -142,6 +142,13 @@ fn a_log_is_cut_by_order_and_its_followers_are_told_where_it_begins() {
         let begins = snapshots(&cluster, id)["log_starts_at"].to_string();
         assert!(gone.stderr.contains(&begins), "{gone:?} does not tell {begins}");
     }
+    let status = synod(&["status", "--endpoints", &cluster.endpoints(cluster.ids())]).stdout();
+    let (_, table) = status.split_once("\n\nid  snapshot ").expect("a table of snapshots");
+    for (id, slot) in cluster.ids().zip(&slots) {
+        let row = table.lines().find(|row| row.starts_with(&format!("r{id}"))).expect("its row");
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert_eq!([cells[1], cells[3]], [slot.to_string(), (slot + 1).to_string()], "{status}");
+    }
     let log_starts_at = slots[1] + 1;
     let after = cluster.submit([1], &["behind it"])[0];
     let args = ["follow", "--until-caught-up", "--from", &log_starts_at.to_string(), "--endpoints"];
@@ -436,16 +443,20 @@ fn a_replica_that_was_away_comes_back_by_snapshot_while_clients_are_at_work() {
 }
 
 #[test]
-fn a_receiver_that_is_killed_in_the_middle_begins_again_and_comes_to_its_end() {
+fn a_receiver_that_is_killed_in_the_middle_goes_on_where_it_was() {
     let mut ledgers = Ledgers::running(&[(SENT_BYTES_PER_SECOND, 2 * MIB)]);
     ledgers.submit(&[0, 1], ["ballast 4000000".to_owned()]);
     ledgers.kill(2);
     ledgers.submit(&[0, 1], (0..50).map(|count| format!("while it is away {count}")));
     let end = ledgers.agree(&[0, 1]);
     ledgers.cut();
-    for _ in 0..2 {
+    let mut before = 0;
+    for _ in 0..3 {
         ledgers.start(2);
-        until("it has a part", || (ledgers.receiving(2)?.1 > MIB).then_some(()));
+        let (_, begun_at) = until("it receives", || ledgers.receiving(2));
+        assert!(begun_at + MIB / 4 > before, "from byte {begun_at} on, but it had {before}");
+        let has_a_part = || Some(ledgers.receiving(2)?.1).filter(|bytes| *bytes > MIB);
+        before = until("it has a part", has_a_part);
         ledgers.kill(2);
     }
     ledgers.start(2);

@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) stop_at: Option<u64>,
     pub(super) stopped: bool,
     pub(super) fail_at: BTreeMap<u64, i32>,
+    /// No file may grow.
+    pub(super) is_full: bool,
     pub(super) locked: BTreeSet<String>,
 }
 
@@ -41,6 +43,7 @@ impl World {
             stop_at: None,
             stopped: false,
             fail_at: BTreeMap::new(),
+            is_full: false,
             locked: BTreeSet::new(),
         }
     }

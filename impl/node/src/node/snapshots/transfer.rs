@@ -44,22 +44,27 @@ impl ReadAt for SnapshotBytes {
     }
 }
 
-/// Where the snapshot of a peer goes. It is lost if this run of the replica ends before it is whole.
+/// Where the snapshot of a peer goes. If this run of the replica ends before it is whole, the next one goes on.
 #[derive(Debug)]
 pub(in super::super) struct FolderSink {
     folder: SnapshotFolder,
     receiver: Option<SnapshotReceiver>,
+    /// Whether something may be here that a former run has received.
+    may_resume: bool,
     notices: UnboundedSender<Notice>,
 }
 
 impl FolderSink {
     pub(in super::super) fn new(folder: SnapshotFolder, notices: UnboundedSender<Notice>) -> Self {
-        Self { folder, receiver: None, notices }
+        Self { folder, receiver: None, may_resume: true, notices }
     }
 }
 
 impl SnapshotSink for FolderSink {
     fn partial(&mut self) -> Option<PartialSnapshot> {
+        if std::mem::take(&mut self.may_resume) {
+            self.receiver = self.folder.resume();
+        }
         let receiver = self.receiver.as_ref()?;
         let received_bytes = receiver.received_bytes();
         Some(PartialSnapshot { id: id_of(receiver.expected()), received_bytes })
@@ -99,6 +104,14 @@ impl SnapshotSink for FolderSink {
     }
 }
 
+impl Drop for FolderSink {
+    fn drop(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.keep();
+        }
+    }
+}
+
 fn sink_error(error: SnapshotError) -> SinkError {
     match error {
         SnapshotError::Received { .. }
@@ -117,4 +130,66 @@ fn id_of(file: SnapshotFile) -> SnapshotId {
 fn file_of(id: SnapshotId) -> SnapshotFile {
     let SnapshotId { slot, bytes: length_bytes, checksum } = id;
     SnapshotFile { slot, length_bytes, checksum }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
+    use synod_model::{PrefixHashes, RequestTable, Slot, SnapshotHandle};
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::disk::SimulatedDisk;
+    use crate::forming::kit::identity;
+    use crate::storage::{DataDirectory, LogLimits, NewReplica};
+
+    fn folder(seed: u64) -> SnapshotFolder {
+        let identity = identity(0, 1, 1);
+        let replica = NewReplica {
+            cluster_name: identity.cluster_name,
+            constants: identity.constants,
+            replica: identity.replica,
+            incarnation: identity.incarnation,
+            log: LogLimits::default(),
+            peers: [].into(),
+        };
+        let disk = Arc::new(SimulatedDisk::new(seed));
+        DataDirectory::init(disk, &replica).expect("an empty disk").snapshots().clone()
+    }
+
+    #[test]
+    fn what_has_come_stays_when_the_run_ends() {
+        let source = folder(1);
+        let handle = SnapshotHandle {
+            slot: Slot(4),
+            configuration: identity(0, 1, 1).constants.first_configuration().clone(),
+            hashes: PrefixHashes::default(),
+            table: Arc::new(RequestTable::default()),
+        };
+        let mut writer = source.create(&handle).expect("room");
+        writer.write_all(&vec![7; 100_000]).expect("room");
+        let id = id_of(writer.finish().expect("room"));
+        let mut file = FolderSource(source).open(id).expect("it is there");
+        let mut bytes = vec![0; usize::try_from(id.bytes).expect("short")];
+        file.read_exact_at(&mut bytes, 0).expect("readable");
+
+        let (folder, (notices, mut told)) = (folder(2), unbounded_channel());
+        let mut sink = FolderSink::new(folder.clone(), notices.clone());
+        assert_eq!(sink.partial(), None);
+        sink.begin(id).expect("room");
+        sink.write(&bytes[..90_000]).expect("room");
+        drop(sink);
+        let mut sink = FolderSink::new(folder, notices);
+        let PartialSnapshot { id: part, received_bytes } = sink.partial().expect("a part");
+        assert!(part == id && received_bytes > 60_000);
+        sink.begin(id).expect("it goes on");
+        sink.write(&bytes[usize::try_from(received_bytes).expect("short")..]).expect("room");
+        sink.finish(ReplicaId(1)).expect("sound");
+        let Ok(Notice::SnapshotFetched { from: ReplicaId(1), .. }) = told.try_recv() else {
+            panic!("the replica is told");
+        };
+        assert_eq!(sink.partial(), None);
+    }
 }

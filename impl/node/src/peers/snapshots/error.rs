@@ -35,6 +35,8 @@ impl TransferError {
     pub(super) fn topic(&self) -> String {
         match self {
             Self::Link(error) => error.topic(),
+            Self::HasNone { newest: Some(_) } => "has another snapshot".to_owned(),
+            Self::Sink { error, .. } => error.to_string(),
             error => error.to_string(),
         }
     }

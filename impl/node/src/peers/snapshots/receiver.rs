@@ -1,17 +1,18 @@
 //! The receiving half: this replica fetches a snapshot.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{ReplicaId, Slot};
-use synod_wire::blocking;
+use synod_wire::blocking::NotRun;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::super::backoff::Backoff;
@@ -21,42 +22,19 @@ use super::super::introduction::Purpose;
 use super::super::peer::Peer;
 use super::super::shared::Shared;
 use super::error::TransferError;
+use super::fetching::{Fetching, Wanted};
 use super::protocol::{self, Answer, Ask, SAID_BYTES_MAX};
 use super::source::{NoSnapshots, PartialSnapshot, SinkError, SnapshotId, SnapshotSink};
+use super::threads::Threads;
 use super::{CHUNK_BYTES, CHUNKS_WAITING_MAX, Receiving, SnapshotLimits};
-
-/// For how long after a snapshot has come nobody is asked for it again. 5 s: the replica takes it in meanwhile,
-/// and what it wanted before may still be on its way here.
-const RESTS: Duration = Duration::from_secs(5);
-
-/// How often a node that stops looks whether a snapshot is still being written. Default 5 ms.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What this replica wants of its peers, and how far it is.
 pub(in super::super) struct Fetch {
-    state: Mutex<State>,
+    state: Mutex<Fetching>,
     changed: Notify,
     sink: Arc<Mutex<Box<dyn SnapshotSink>>>,
+    threads: Threads,
     limits: SnapshotLimits,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    wanted: Option<Wanted>,
-    receiving: Option<Receiving>,
-    /// The replica has everything up to here.
-    committed: Slot,
-    /// The last snapshot that has come, and when.
-    finished: Option<(Slot, Instant)>,
-}
-
-/// A snapshot that the replica needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    /// Who has offered it.
-    from: ReplicaId,
-    /// It includes this slot.
-    slot: Slot,
 }
 
 impl fmt::Debug for Fetch {
@@ -68,45 +46,57 @@ impl fmt::Debug for Fetch {
 impl Fetch {
     pub(in super::super) fn new(sink: Box<dyn SnapshotSink>, limits: SnapshotLimits) -> Self {
         let sink = Arc::new(Mutex::new(sink));
-        Self { state: Mutex::default(), changed: Notify::new(), sink, limits }
+        let threads = Threads::default();
+        Self { state: Mutex::default(), changed: Notify::new(), sink, threads, limits }
     }
 
     /// The replica needs the snapshot of this slot, or a later one, and `from` has offered it.
     ///
     /// A transfer that is under way goes on. The next peer that is asked is asked for this.
     pub(in super::super) fn want(&self, from: ReplicaId, slot: Slot) {
-        let mut state = self.state();
-        let has_just_come =
-            state.finished.is_some_and(|(it, at)| slot <= it && at.elapsed() < RESTS);
-        if slot > state.committed && !has_just_come {
-            state.wanted = Some(Wanted { from, slot });
-            drop(state);
-            self.changed.notify_waiters();
-        }
+        self.change(|state| state.want(Wanted { from, slot }));
     }
 
     /// The replica has everything up to this slot. It needs no snapshot of that any more.
     pub(in super::super) fn note_committed(&self, through: Slot) {
-        let mut state = self.state();
-        state.committed = state.committed.max(through);
-        if state.wanted.is_some_and(|it| it.slot <= through) {
-            state.forget();
-            drop(state);
-            self.changed.notify_waiters();
-        }
+        self.change(|state| state.note_committed(through));
+    }
+
+    /// The replica is given the snapshot that has come.
+    pub(in super::super) fn note_given(&self) {
+        self.change(Fetching::is_given);
+    }
+
+    /// Waits until the replica is to be told that no snapshot comes.
+    pub(in super::super) async fn in_vain(&self) {
+        self.until(|state| state.is_in_vain().then_some(())).await;
+    }
+
+    /// Whether the replica is to be told that. True once for each snapshot that was wanted.
+    pub(in super::super) fn take_in_vain(&self) -> bool {
+        self.state().take_in_vain()
     }
 
     /// The snapshot on its way here.
     pub(in super::super) fn receiving(&self) -> Option<Receiving> {
-        self.state().receiving
+        self.state().receiving()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn wanted(&self) -> Option<Wanted> {
+        self.state().wanted()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Fetching> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn change(&self, change: impl FnOnce(&mut Fetching)) {
+        change(&mut self.state());
+        self.changed.notify_waiters();
+    }
+
     /// Waits until this holds of the state.
-    async fn until<T>(&self, mut it: impl FnMut(&State) -> Option<T>) -> T {
+    async fn until<T>(&self, mut it: impl FnMut(&Fetching) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -121,16 +111,8 @@ impl Fetch {
     /// Lets go of where snapshots go, once nothing is written there any more. Then the data directory may be
     /// opened anew.
     pub(in super::super) async fn close(&self) {
-        loop {
-            match self.sink.try_lock() {
-                Ok(mut sink) => return *sink = Box::new(NoSnapshots),
-                Err(TryLockError::Poisoned(sink)) => {
-                    return *sink.into_inner() = Box::new(NoSnapshots);
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
-            sleep(LOOK_AGAIN).await;
-        }
+        self.threads.join().await;
+        *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(NoSnapshots);
     }
 
     /// Runs this with the sink, on a thread of its own.
@@ -138,82 +120,98 @@ impl Fetch {
         &self,
         thread: &'static str,
         work: impl FnOnce(&mut dyn SnapshotSink) -> T + Send + 'static,
-    ) -> Result<T, blocking::NotRun> {
+    ) -> Result<T, NotRun> {
         let sink = Arc::clone(&self.sink);
         let work = move || work(sink.lock().unwrap_or_else(PoisonError::into_inner).as_mut());
-        blocking::run(thread, work).await
-    }
-}
-
-impl State {
-    fn forget(&mut self) {
-        self.wanted = None;
-        self.receiving = None;
-    }
-
-    fn has_come(&mut self, slot: Slot) {
-        self.forget();
-        self.finished = Some((slot, Instant::now()));
+        self.threads.run(thread, work).await
     }
 }
 
 /// Fetches what the replica wants, one snapshot after another.
 pub(in super::super) async fn run(shared: Arc<Shared>, mut rng: Rng) {
     let fetch = &shared.fetch;
+    let backoff = Backoff::new(shared.timing, rng.fork());
+    let mut attempts = Attempts { backoff, told: Told::default() };
     loop {
-        fetch.until(|state| state.wanted).await;
-        let backoff = Backoff::new(shared.timing, rng.fork());
+        fetch.until(Fetching::wanted).await;
         tokio::select! {
-            () = get(&shared, backoff) => {}
-            () = fetch.until(|state| state.wanted.is_none().then_some(())) => {
+            () = get(&shared, &mut attempts) => {}
+            () = fetch.until(|state| (!state.is_under_way()).then_some(())) => {
                 debug!("the snapshot is not needed any more");
+                attempts.reset();
             }
+        }
+        fetch.change(Fetching::ends);
+    }
+}
+
+/// What is remembered from one attempt to the next, until one has succeeded.
+struct Attempts {
+    backoff: Backoff,
+    told: Told,
+}
+
+impl Attempts {
+    fn reset(&mut self) {
+        self.backoff.reset();
+        self.told = Told::default();
+    }
+
+    fn tell(&mut self, peer: &Peer, error: &TransferError) {
+        if self.told.is_news(peer.id, error) {
+            warn!("no snapshot comes: {peer} {error}");
+        } else {
+            debug!("no snapshot comes: {peer} {error}");
         }
     }
 }
 
-/// Asks one peer after the other, until one has sent the snapshot.
+/// The last error of each peer that was logged. Several peers may fail in turn, every few seconds.
+#[derive(Default)]
+struct Told(BTreeMap<ReplicaId, String>);
+
+impl Told {
+    fn is_news(&mut self, peer: ReplicaId, error: &TransferError) -> bool {
+        let topic = error.topic();
+        let before = self.0.insert(peer, topic.clone());
+        before != Some(topic)
+    }
+}
+
+/// Asks one peer after the other, until one has sent the snapshot, or all were asked in vain. The replica is told
+/// of the latter. It asks its peers anew, and they may have something else for it.
 ///
 /// While a part of one is here, all of them are asked for the rest of it first. Only when none of them has the
 /// rest is another snapshot begun.
-async fn get(shared: &Shared, mut backoff: Backoff) {
+async fn get(shared: &Shared, attempts: &mut Attempts) {
     let fetch = &shared.fetch;
     let peers: Vec<_> = shared.peers.values().collect();
     let place = |of: ReplicaId| peers.iter().position(|peer| peer.id == of).unwrap_or_default();
-    // The peer that was asked last with success, and how many were asked after it.
+    // The peer that was asked last with success, and how many were asked after it. Some were asked only for the
+    // rest of what is here.
     let mut begins_with = None;
-    let mut asked = 0;
-    let mut told = String::new();
-    loop {
-        let Some(wanted) = fetch.state().wanted else {
-            return;
-        };
+    let (mut asked, mut asked_for_any) = (0, 0);
+    while asked_for_any < peers.len()
+        && let Some(wanted) = fetch.wanted()
+    {
         let first = begins_with.unwrap_or_else(|| place(wanted.from));
-        let Some(peer) = peers.get((first + asked) % peers.len().max(1)) else {
-            return;
-        };
+        let peer = peers[(first + asked) % peers.len()];
         let takes_another = asked >= peers.len();
         let mut transfer = Transfer { shared, peer, wanted, takes_another, begun_at: None };
-        let error = match transfer.run().await {
-            Ok(slot) => {
-                fetch.state().has_come(slot);
-                return;
-            }
-            Err(error) => error,
+        let Err(error) = transfer.run().await else {
+            attempts.reset();
+            return;
         };
+        fetch.change(Fetching::has_failed);
         if transfer.has_progressed() && !error.is_own() {
-            (begins_with, asked) = (Some(place(peer.id)), 0);
-            backoff.reset();
+            begins_with = Some(place(peer.id));
+            (asked, asked_for_any) = (0, 0);
+            attempts.backoff.reset();
         } else {
             asked += 1;
+            asked_for_any += usize::from(transfer.takes_another);
         }
-        let topic = format!("{peer} {}", error.topic());
-        if topic == told {
-            debug!("no snapshot comes: {peer} {error}");
-        } else {
-            warn!("no snapshot comes: {peer} {error}");
-        }
-        told = topic;
+        attempts.tell(peer, &error);
         match error {
             TransferError::Link(LinkError::Fatal(error)) => {
                 shared.fail(error);
@@ -223,9 +221,10 @@ async fn get(shared: &Shared, mut backoff: Backoff) {
             TransferError::Sink { error: SinkError::Invalid(_), .. } => {
                 sleep(fetch.limits.no_progress_max).await;
             }
-            _ => sleep(backoff.next_wait()).await,
+            _ => sleep(attempts.backoff.next_wait()).await,
         }
     }
+    fetch.change(Fetching::give_up);
 }
 
 /// An attempt to have a snapshot from a peer.
@@ -247,15 +246,15 @@ impl Transfer<'_> {
         self.begun_at.is_some_and(|begun_at| received_bytes > Some(begun_at))
     }
 
-    /// Returns the last slot that the snapshot includes, when it is durable here.
-    async fn run(&mut self) -> Result<Slot, TransferError> {
+    /// Returns when the snapshot is durable here.
+    async fn run(&mut self) -> Result<(), TransferError> {
         let fetch = &self.shared.fetch;
-        let committed = fetch.state().committed;
+        let committed = fetch.state().committed();
         let partial = fetch.with_sink("snapshot-partial", SnapshotSink::partial).await?;
         let rest_of =
             partial.filter(|it| it.id.slot > committed && it.received_bytes <= it.id.bytes);
-        let takes_another = self.takes_another || rest_of.is_none();
-        let ask = Ask { rest_of, or_newest_from: takes_another.then_some(self.wanted.slot) };
+        self.takes_another |= rest_of.is_none();
+        let ask = Ask { rest_of, or_newest_from: self.takes_another.then_some(self.wanted.slot) };
         let connection = dialer::connect(self.shared, self.peer, Purpose::Snapshots).await?;
         let (mut from_peer, mut to_peer) = (connection.from_peer, connection.to_peer);
         let said = protocol::to_frame(&ask).map_err(LinkError::Unencodable)?;
@@ -277,12 +276,12 @@ impl Transfer<'_> {
         }
         let from = self.peer.id;
         info!(slot = %id.slot, bytes = id.bytes, from_byte = offset, "receives a snapshot from {}", self.peer);
-        fetch.state().receiving =
-            Some(Receiving { from, slot: id.slot, received_bytes: offset, bytes: id.bytes });
+        let receiving = Receiving { from, slot: id.slot, received_bytes: offset, bytes: id.bytes };
+        fetch.change(|state| state.begins(receiving));
         self.begun_at = Some(offset);
         self.receive(&mut from_peer, id, offset).await?;
         info!(slot = %id.slot, bytes = id.bytes, "the snapshot from {} is durable here", self.peer);
-        Ok(id.slot)
+        Ok(())
     }
 
     /// Takes the chunks that come, and has them written by a thread.
@@ -294,10 +293,11 @@ impl Transfer<'_> {
     ) -> Result<(), TransferError> {
         from_peer.allow(CHUNK_BYTES);
         let (chunks, to_write) = mpsc::channel(CHUNKS_WAITING_MAX);
-        let fetch = Arc::clone(&self.shared.fetch);
+        let fetch = &self.shared.fetch;
         let (from, limit) = (self.peer.id, fetch.limits.no_progress_max);
-        let write = move || fetch.write(from, id, offset, to_write);
-        let writing = blocking::run("snapshot-writer", write);
+        let writer = Arc::clone(fetch);
+        let write = move || writer.write(from, id, offset, to_write);
+        let writing = fetch.threads.run("snapshot-writer", write);
         tokio::select! {
             // An error of the disk says more than what follows from it.
             biased;
@@ -357,10 +357,31 @@ impl Fetch {
             };
             sink.write(&chunk)?;
             received_bytes += chunk.len() as u64;
-            if let Some(receiving) = &mut self.state().receiving {
-                receiving.received_bytes = received_bytes;
-            }
+            self.state().has_received(received_bytes);
         }
+        // From now on the replica may be given it.
+        self.change(Fetching::is_whole);
         sink.finish(from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn peers_that_fail_in_turn_are_told_once_each_until_one_fails_otherwise() {
+        let silent = || TransferError::NoProgress { limit: Duration::from_secs(1) };
+        let has_none = |slot| TransferError::HasNone { newest: Some(Slot(slot)) };
+        let mut told = Told::default();
+        let mut is_news = |peer, error| told.is_news(ReplicaId(peer), &error);
+        assert!(is_news(1, silent()) && is_news(2, has_none(5)));
+        for slot in 5..9 {
+            assert!(!is_news(1, silent()) && !is_news(2, has_none(slot)));
+        }
+        assert!(is_news(2, silent()) && !is_news(1, silent()));
+        assert!(is_news(2, has_none(9)), "what failed before fails again");
     }
 }

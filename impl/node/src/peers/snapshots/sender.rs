@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use synod_model::ReplicaId;
-use synod_wire::blocking;
 use synod_wire::frame::{self, FrameReader};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -23,6 +21,7 @@ use super::super::socket;
 use super::pace::Pace;
 use super::protocol::{self, Answer, Ask, SAID_BYTES_MAX};
 use super::source::{ReadAt, SnapshotId, SnapshotSource};
+use super::threads::Threads;
 use super::{CHUNK_BYTES, CHUNKS_WAITING_MAX, Sending, SnapshotLimits, YIELD_MAX};
 
 /// How often the sender looks whether the messages have left that it lets go first. 2 ms: as long as a chunk
@@ -35,6 +34,7 @@ pub(in super::super) struct Sender {
     limits: SnapshotLimits,
     pace: Pace,
     places: Arc<Semaphore>,
+    threads: Threads,
     served: Mutex<BTreeMap<ReplicaId, Served>>,
 }
 
@@ -59,6 +59,7 @@ impl Sender {
             limits,
             pace: Pace::new(limits.sent_bytes_per_second, Instant::now()),
             places: Arc::new(Semaphore::new(limits.receivers_max)),
+            threads: Threads::default(),
             served: Mutex::default(),
         }
     }
@@ -69,6 +70,11 @@ impl Sender {
         let mut served = self.served();
         served.retain(|_, it| it.ended_at.is_none_or(|at| now < at + self.limits.lingers));
         served.values().map(|it| it.sending).collect()
+    }
+
+    /// Waits until nothing is read any more. Nobody may be served then.
+    pub(in super::super) async fn close(&self) {
+        self.threads.join().await;
     }
 
     fn served(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Served>> {
@@ -86,7 +92,7 @@ impl Sender {
             return (has_none, None);
         };
         let source = Arc::clone(&self.source);
-        let opened = blocking::run("snapshot-open", move || source.open(id)).await;
+        let opened = self.threads.run("snapshot-open", move || source.open(id)).await;
         match opened.map_err(io::Error::from).flatten() {
             Ok(file) => (Answer::Sends { id, offset }, Some(file)),
             // It was removed just now.
@@ -96,6 +102,31 @@ impl Sender {
                 (Answer::Busy, None)
             }
         }
+    }
+
+    /// Reads a file from `offset` to its end, on a thread of its own, chunk by chunk, as they are taken.
+    fn read(
+        &self,
+        mut file: Box<dyn ReadAt>,
+        mut offset: u64,
+        file_bytes: u64,
+    ) -> io::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
+        let (chunks, to_send) = mpsc::channel(CHUNKS_WAITING_MAX);
+        let read = move || {
+            while offset < file_bytes {
+                let left = usize::try_from(file_bytes - offset).unwrap_or(usize::MAX);
+                let length = left.min(CHUNK_BYTES);
+                let chunk = chunk(file.as_mut(), offset, length);
+                let ends = chunk.is_err();
+                // Nobody takes it if the connection has ended.
+                if chunks.blocking_send(chunk).is_err() || ends {
+                    return;
+                }
+                offset += length as u64;
+            }
+        };
+        self.threads.start("snapshot-reader", read)?;
+        Ok(to_send)
     }
 
     /// This peer is served from now on, until the returned value is dropped.
@@ -194,7 +225,7 @@ async fn serve(
     socket::keep_little_unsent(to_peer.as_ref())?;
     info!(slot = %id.slot, bytes = id.bytes, from_byte = offset, "sends a snapshot to {peer}");
     let served = sender.begin(peer.id, id, offset);
-    let chunks = read(file, offset, id.bytes).map_err(LinkError::Io)?;
+    let chunks = sender.read(file, offset, id.bytes).map_err(LinkError::Io)?;
     tokio::select! {
         () = served.replaced() => Err(LinkError::Replaced),
         ended = until_closed(from_peer) => Err(ended),
@@ -209,30 +240,6 @@ async fn until_closed(from_peer: &mut FrameReader<OwnedReadHalf>) -> LinkError {
         Ok(None) => LinkError::Closed,
         Err(error) => error.into(),
     }
-}
-
-/// Reads a file from `offset` to its end, on a thread of its own, chunk by chunk, as they are taken.
-fn read(
-    mut file: Box<dyn ReadAt>,
-    mut offset: u64,
-    file_bytes: u64,
-) -> io::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
-    let (chunks, to_send) = mpsc::channel(CHUNKS_WAITING_MAX);
-    let read = move || {
-        while offset < file_bytes {
-            let left = usize::try_from(file_bytes - offset).unwrap_or(usize::MAX);
-            let length = left.min(CHUNK_BYTES);
-            let chunk = chunk(file.as_mut(), offset, length);
-            let ends = chunk.is_err();
-            // Nobody takes it if the connection has ended.
-            if chunks.blocking_send(chunk).is_err() || ends {
-                return;
-            }
-            offset += length as u64;
-        }
-    };
-    thread::Builder::new().name("snapshot-reader".to_owned()).spawn(read)?;
-    Ok(to_send)
 }
 
 /// The frame of a chunk.

@@ -46,17 +46,17 @@ pub(super) fn test(it: impl Future<Output = ()>) {
 }
 
 /// Waits until a condition holds that can only be polled.
-pub(super) async fn until(mut it: impl FnMut() -> bool) {
+pub(crate) async fn until(mut it: impl FnMut() -> bool) {
     while !it() {
         sleep(Duration::from_millis(1)).await;
     }
 }
 
 /// A port of this machine that stays taken between the runs of a node.
-pub(super) struct Port(std::net::TcpListener);
+pub(crate) struct Port(std::net::TcpListener);
 
 impl Port {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         listener.set_nonblocking(true).expect("a socket");
         Self(listener)
@@ -67,33 +67,33 @@ impl Port {
         TcpListener::from_std(listener).expect("a socket")
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().expect("an address")
     }
 }
 
 /// The addresses of members 0, 1, ...
-pub(super) fn addresses(ports: &[&Port]) -> BTreeMap<ReplicaId, String> {
+pub(crate) fn addresses(ports: &[&Port]) -> BTreeMap<ReplicaId, String> {
     let addresses = ports.iter().map(|port| port.address().to_string());
     (0..).map(ReplicaId).zip(addresses).collect()
 }
 
 /// The transport of a replica, without the replica.
-pub(super) struct Node {
-    pub(super) peers: Peers,
+pub(crate) struct Node {
+    pub(crate) peers: Peers,
     pub(super) control: mpsc::Receiver<PeerEvent>,
     pub(super) bulk: mpsc::Receiver<PeerEvent>,
 }
 
 /// What a node is made with.
 #[derive(Clone)]
-pub(super) struct Setup {
+pub(crate) struct Setup {
     pub(super) identity: Identity,
     pub(super) run: u64,
     pub(super) store: MemoryStore,
     pub(super) timing: LinkTiming,
     pub(super) inbox_messages_max: usize,
-    pub(super) snapshots: MemorySnapshots,
+    pub(crate) snapshots: MemorySnapshots,
 }
 
 impl Setup {
@@ -102,19 +102,19 @@ impl Setup {
         Self::new(identity(replica, 3, 10 + u128::from(replica)))
     }
 
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity) -> Self {
         let store = MemoryStore::new(&identity);
         let snapshots = MemorySnapshots::default();
         Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000, snapshots }
     }
 
     /// In a cluster that is formed already.
-    pub(super) fn formed(mut self) -> Self {
+    pub(crate) fn formed(mut self) -> Self {
         self.store = MemoryStore::formed(&self.identity);
         self
     }
 
-    pub(super) fn start(&self, port: &Port, members: BTreeMap<ReplicaId, String>) -> Node {
+    pub(crate) fn start(&self, port: &Port, members: BTreeMap<ReplicaId, String>) -> Node {
         let (to_control, control) = mpsc::channel(self.inbox_messages_max);
         let (to_bulk, bulk) = mpsc::channel(self.inbox_messages_max);
         let inbox = Inbox { control: to_control, bulk: to_bulk };
@@ -152,7 +152,7 @@ impl Node {
         status.expect("a peer")
     }
 
-    pub(super) async fn until_connected(&self, peers: &[u16]) {
+    pub(crate) async fn until_connected(&self, peers: &[u16]) {
         until(|| peers.iter().all(|peer| self.status_of(*peer).is_connected)).await;
     }
 
@@ -174,7 +174,7 @@ impl Node {
         self.peers.send(To::One(ReplicaId(to)), &ask(slot));
     }
 
-    pub(super) async fn receive(&mut self) -> (u16, Message<Value>) {
+    pub(crate) async fn receive(&mut self) -> (u16, Message<Value>) {
         loop {
             if let PeerEvent::Message(from, message) = self.event().await {
                 return (from.0, message);

@@ -13,15 +13,15 @@ use crate::peers::snapshots::{
 
 /// The snapshots of one replica, which outlive its runs.
 #[derive(Clone)]
-pub(super) struct MemorySnapshots {
+pub(crate) struct MemorySnapshots {
     state: Arc<Mutex<State>>,
-    pub(super) limits: SnapshotLimits,
+    pub(crate) limits: SnapshotLimits,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The newest last.
-    pub(super) stored: Vec<(SnapshotId, Arc<Vec<u8>>)>,
+    pub(crate) stored: Vec<(SnapshotId, Arc<Vec<u8>>)>,
     pub(super) partial: Option<(SnapshotId, Vec<u8>)>,
     /// From whom, and which.
     pub(super) finished: Vec<(ReplicaId, SnapshotId)>,
@@ -29,8 +29,10 @@ pub(super) struct State {
     pub(super) begun: usize,
     /// How many more bytes the disk takes.
     pub(super) room: Option<usize>,
-    /// How long a write takes.
-    pub(super) write_takes: Duration,
+    /// How long a write takes, and a read.
+    pub(super) call_takes: Duration,
+    /// How many threads read or write.
+    pub(super) at_work: usize,
 }
 
 impl Default for MemorySnapshots {
@@ -52,12 +54,12 @@ impl MemorySnapshots {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("whole")
     }
 
     /// Adds a snapshot. Those of the same slot and length are the same.
-    pub(super) fn add(&self, slot: u64, length: usize) -> SnapshotId {
+    pub(crate) fn add(&self, slot: u64, length: usize) -> SnapshotId {
         let bytes = content(slot, length);
         let id = id_of(slot, &bytes);
         self.state().stored.push((id, Arc::new(bytes)));
@@ -67,6 +69,16 @@ impl MemorySnapshots {
     /// How many bytes of a snapshot are here that is not whole.
     pub(super) fn received_bytes(&self) -> usize {
         self.state().partial.as_ref().map_or(0, |(_, bytes)| bytes.len())
+    }
+
+    fn work(&self) {
+        let takes = {
+            let mut state = self.state();
+            state.at_work += 1;
+            state.call_takes
+        };
+        std::thread::sleep(takes);
+        self.state().at_work -= 1;
     }
 
     pub(super) fn finished(&self) -> Vec<(u16, u64)> {
@@ -97,16 +109,20 @@ impl SnapshotSource for MemorySnapshots {
         let state = self.state();
         let found = state.stored.iter().find(|(it, _)| *it == id);
         let (_, bytes) = found.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(File(Arc::clone(bytes))))
+        Ok(Box::new(File { bytes: Arc::clone(bytes), of: self.clone() }))
     }
 }
 
-struct File(Arc<Vec<u8>>);
+struct File {
+    bytes: Arc<Vec<u8>>,
+    of: MemorySnapshots,
+}
 
 impl ReadAt for File {
     fn read_exact_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let begin = usize::try_from(offset).expect("few bytes");
-        let bytes = self.0.get(begin..begin + buffer.len());
+        self.of.work();
+        let bytes = self.bytes.get(begin..begin + buffer.len());
         buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -129,8 +145,7 @@ impl SnapshotSink for MemorySnapshots {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        let takes = self.state().write_takes;
-        std::thread::sleep(takes);
+        self.work();
         let mut state = self.state();
         if let Some(room) = &mut state.room {
             let left = room.checked_sub(bytes.len());

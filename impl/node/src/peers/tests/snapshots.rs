@@ -31,6 +31,19 @@ impl Three {
         self.setups[replica].start(&self.ports[replica], addresses(&ports))
     }
 
+    /// Replica 0 fetches a snapshot of slot 70 from replica 1, which goes away in the middle. Returns those that
+    /// remain: replica 0 and replica 2.
+    async fn lose_the_sender(&mut self) -> [Node; 2] {
+        self.send_slowly(1, 2 * MEGABYTE);
+        self.setups[1].snapshots.add(70, 2 * MEGABYTE);
+        let [lagging, first, second] = [0, 1, 2].map(|replica| self.start(replica));
+        fetch(&lagging, 1, 60);
+        let snapshots = &self.setups[0].snapshots;
+        until(|| snapshots.received_bytes() > MEGABYTE / 2).await;
+        first.peers.stop().await;
+        [lagging, second]
+    }
+
     /// Slows down what this replica sends.
     fn send_slowly(&mut self, replica: usize, bytes_per_second: usize) {
         self.setups[replica].snapshots.limits.sent_bytes_per_second = bytes_per_second as u64;
@@ -39,6 +52,21 @@ impl Three {
 
 fn fetch(node: &Node, from: u16, slot: u64) {
     node.peers.fetch_snapshot(ReplicaId(from), Slot(slot));
+}
+
+/// As a replica does that needs it: whenever it is told that none comes, it wants it anew.
+async fn keep_fetching(node: &Node, from: u16, slot: u64) {
+    loop {
+        fetch(node, from, slot);
+        not_fetched(node).await;
+    }
+}
+
+/// Waits until the replica is told that no snapshot comes, and that once.
+async fn not_fetched(node: &Node) {
+    node.peers.not_fetched().await;
+    assert!(node.peers.take_not_fetched());
+    assert!(!node.peers.take_not_fetched(), "it was told");
 }
 
 #[test]
@@ -75,21 +103,13 @@ fn a_snapshot_comes_whole_and_messages_pass_meanwhile() {
 fn after_a_lost_sender_another_one_with_the_same_snapshot_goes_on_at_the_offset() {
     test(async {
         let mut three = Three::new();
-        three.send_slowly(1, 2 * MEGABYTE);
-        for sender in [1, 2] {
-            three.setups[sender].snapshots.add(70, 2 * MEGABYTE);
-        }
+        three.setups[2].snapshots.add(70, 2 * MEGABYTE);
         // It could begin a newer one anew.
         three.setups[2].snapshots.add(90, 2 * MEGABYTE);
-        let (lagging, first, _second) = (three.start(0), three.start(1), three.start(2));
-        fetch(&lagging, 1, 60);
+        let _remaining = three.lose_the_sender().await;
         let snapshots = &three.setups[0].snapshots;
-        until(|| snapshots.received_bytes() > MEGABYTE / 2).await;
-        first.peers.stop().await;
-        drop(first);
         until(|| !snapshots.finished().is_empty()).await;
-        assert_eq!(snapshots.finished(), [(2, 70)]);
-        assert_eq!(snapshots.state().begun, 1);
+        assert_eq!((snapshots.finished(), snapshots.state().begun), (vec![(2, 70)], 1));
     });
 }
 
@@ -97,15 +117,9 @@ fn after_a_lost_sender_another_one_with_the_same_snapshot_goes_on_at_the_offset(
 fn a_part_that_nobody_can_complete_gives_way_to_a_newer_snapshot() {
     test(async {
         let mut three = Three::new();
-        three.send_slowly(1, 2 * MEGABYTE);
-        three.setups[1].snapshots.add(70, 2 * MEGABYTE);
         three.setups[2].snapshots.add(90, 2 * MEGABYTE);
-        let (lagging, first, _second) = (three.start(0), three.start(1), three.start(2));
-        fetch(&lagging, 1, 60);
+        let _remaining = three.lose_the_sender().await;
         let snapshots = &three.setups[0].snapshots;
-        until(|| snapshots.received_bytes() > MEGABYTE / 2).await;
-        first.peers.stop().await;
-        drop(first);
         until(|| !snapshots.finished().is_empty()).await;
         assert_eq!((snapshots.finished(), snapshots.state().begun), (vec![(2, 90)], 2));
     });
@@ -143,16 +157,18 @@ fn a_sender_serves_so_many_at_once_and_the_others_come_again() {
         three.setups[2].snapshots.add(70, MEGABYTE);
         let (first, second, sender) = (three.start(0), three.start(1), three.start(2));
         let begin = Instant::now();
-        fetch(&first, 2, 60);
-        fetch(&second, 2, 60);
         let [a, b] = [0, 1].map(|it| three.setups[it].snapshots.clone());
         let mut served_max = 0;
-        until(|| {
+        let both_have_it = until(|| {
             let served = sender.peers.sending().iter().filter(|it| it.is_connected).count();
             served_max = served.max(served_max);
             !a.finished().is_empty() && !b.finished().is_empty()
-        })
-        .await;
+        });
+        tokio::select! {
+            () = both_have_it => {}
+            () = keep_fetching(&first, 2, 60) => {}
+            () = keep_fetching(&second, 2, 60) => {}
+        }
         assert_eq!(served_max, 1);
         // Two megabytes at two megabytes a second.
         assert!(begin.elapsed() > Duration::from_millis(900), "{:?}", begin.elapsed());
@@ -170,10 +186,67 @@ fn a_transfer_that_is_not_needed_any_more_ends() {
         until(|| sender.peers.sending().iter().any(|it| it.is_connected)).await;
         lagging.peers.note_committed(Slot(59));
         fetch(&lagging, 1, 59);
-        assert!(lagging.peers.receiving().is_some());
+        assert!(lagging.peers.receiving().is_some() && !lagging.peers.take_not_fetched());
         lagging.peers.note_committed(Slot(60));
+        not_fetched(&lagging).await;
         assert_eq!(lagging.peers.receiving(), None);
         until(|| !sender.peers.sending()[0].is_connected).await;
+    });
+}
+
+#[test]
+fn when_nobody_has_it_the_replica_is_told_once_and_may_want_it_anew() {
+    test(async {
+        let three = Three::new();
+        three.setups[1].snapshots.add(50, MEGABYTE);
+        let [lagging, _sender, _other] = [0, 1, 2].map(|replica| three.start(replica));
+        fetch(&lagging, 1, 60);
+        not_fetched(&lagging).await;
+        fetch(&lagging, 1, 60);
+        not_fetched(&lagging).await;
+        three.setups[1].snapshots.add(70, MEGABYTE);
+        fetch(&lagging, 1, 60);
+        let snapshots = &three.setups[0].snapshots;
+        until(|| !snapshots.finished().is_empty()).await;
+        assert!(!lagging.peers.take_not_fetched(), "it has come");
+    });
+}
+
+#[test]
+fn what_has_come_is_not_fetched_anew_before_the_replica_is_given_it() {
+    test(async {
+        let three = Three::new();
+        three.setups[1].snapshots.add(70, MEGABYTE);
+        let (lagging, sender) = (three.start(0), three.start(1));
+        fetch(&lagging, 1, 60);
+        let snapshots = &three.setups[0].snapshots;
+        until(|| !snapshots.finished().is_empty()).await;
+        until(|| !sender.peers.sending()[0].is_connected).await;
+        fetch(&lagging, 1, 60);
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!((snapshots.finished().len(), lagging.peers.take_not_fetched()), (1, false));
+        // The replica has no use for it.
+        lagging.peers.note_snapshot_given();
+        fetch(&lagging, 1, 60);
+        until(|| snapshots.finished().len() == 2).await;
+    });
+}
+
+#[test]
+fn who_has_stopped_reads_and_writes_no_more() {
+    test(async {
+        let three = Three::new();
+        three.setups[1].snapshots.add(70, 10 * MEGABYTE);
+        let (lagging, sender) = (three.start(0), three.start(1));
+        for replica in [0, 1] {
+            three.setups[replica].snapshots.state().call_takes = Duration::from_millis(200);
+        }
+        fetch(&lagging, 1, 60);
+        let works = |replica: usize| three.setups[replica].snapshots.state().at_work > 0;
+        until(|| works(0) && works(1)).await;
+        tokio::join!(sender.peers.stop(), lagging.peers.stop());
+        assert!(!works(0) && !works(1));
+        assert!(three.setups[0].snapshots.finished().is_empty());
     });
 }
 
@@ -184,12 +257,13 @@ fn a_full_disk_is_tried_again_and_loses_nothing_that_has_come() {
         three.setups[1].snapshots.add(70, MEGABYTE);
         let snapshots = three.setups[0].snapshots.clone();
         snapshots.state().room = Some(MEGABYTE / 2);
-        let (lagging, _sender) = (three.start(0), three.start(1));
+        let [lagging, _sender, _other] = [0, 1, 2].map(|replica| three.start(replica));
         fetch(&lagging, 1, 60);
         until(|| snapshots.state().room < Some(CHUNK_BYTES)).await;
-        sleep(Duration::from_millis(50)).await;
-        assert_eq!(snapshots.received_bytes(), MEGABYTE / 2);
+        not_fetched(&lagging).await;
+        assert_eq!((snapshots.received_bytes(), lagging.peers.receiving()), (MEGABYTE / 2, None));
         snapshots.state().room = None;
+        fetch(&lagging, 1, 60);
         until(|| !snapshots.finished().is_empty()).await;
         assert_eq!(snapshots.state().begun, 1);
     });
@@ -200,7 +274,7 @@ struct ByHand {
     setup: Setup,
     listener: tokio::net::TcpListener,
     _port: Port,
-    _lagging: Node,
+    lagging: Node,
 }
 
 impl ByHand {
@@ -210,14 +284,17 @@ impl ByHand {
         let lagging = lagging.start(&of_lagging, addresses(&[&of_lagging, &port]));
         fetch(&lagging, 1, 60);
         let setup = Setup::new(identity(1, 2, 11));
-        Self { setup, listener: port.listener(), _port: port, _lagging: lagging }
+        Self { setup, listener: port.listener(), _port: port, lagging }
     }
 
-    /// Waits until it is asked for a snapshot.
+    /// Waits until it is asked for a snapshot. The other one wants it anew when none comes.
     async fn asked(&self) -> (Wire, Ask) {
         let welcome = HelloReply::Welcome(self.setup.introduction());
         loop {
-            let (mut wire, hello): (Wire, Hello) = Wire::answer(&self.listener, &welcome).await;
+            let (mut wire, hello): (Wire, Hello) = tokio::select! {
+                answered = Wire::answer(&self.listener, &welcome) => answered,
+                () = keep_fetching(&self.lagging, 1, 60) => continue,
+            };
             if hello.purpose == Purpose::Snapshots {
                 let ask = wire.frames.next().await.expect("a frame").expect("an ask");
                 let ask = from_payload(ask).expect("an ask");
@@ -296,6 +373,9 @@ fn a_snapshot_that_fails_its_check_is_fetched_anew() {
             wire.send(&chunk(&bytes[1..CHUNK_BYTES])).await;
             wire.send(&chunk(&bytes[CHUNK_BYTES..])).await;
             wire.until_closed().await;
+            if first != bytes[0] {
+                not_fetched(&by_hand.lagging).await;
+            }
         }
         until(|| lagging.snapshots.finished() == [(1, 70)]).await;
     });

@@ -61,6 +61,13 @@ impl fmt::Display for Finding {
                 Grouped(*application_bytes),
                 file.checksum,
             ),
+            Self::Part { path, part } => write!(
+                f,
+                "{} is a part of a peer's snapshot, {} bytes as a whole: the replica goes on with it if it \
+                 still needs it",
+                path.display(),
+                Grouped(part.length_bytes)
+            ),
             Self::Unfinished { path } => {
                 write!(f, "{} is not finished: a start removes it", path.display())
             }

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{Slot, SnapshotHandle};
 use synod_wire::ClusterId;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::error::SnapshotError;
 use super::format::SnapshotFile;
-use super::listing::{self, SNAPSHOTS, SnapshotListing, snapshot_name};
+use super::listing::{self, SNAPSHOTS, SnapshotListing, part_name, snapshot_name};
 use super::reader::{Chunks, SnapshotReader, unreadable};
 use super::receiver::SnapshotReceiver;
 use super::writer::SnapshotWriter;
@@ -96,6 +96,15 @@ impl SnapshotFolder {
     /// If the disk refuses, or the snapshot of that slot is being received already.
     pub fn receive(&self, file: SnapshotFile) -> Result<SnapshotReceiver, SnapshotError> {
         SnapshotReceiver::new(self, file)
+    }
+
+    /// What a former run has received of a peer's snapshot. None if there is nothing of use. It reads and checks all
+    /// of that.
+    #[must_use]
+    pub fn resume(&self) -> Option<SnapshotReceiver> {
+        let part = SnapshotListing::read(&*self.disk).ok()?.parts.pop()?;
+        let resumed = SnapshotReceiver::resume(self, part);
+        resumed.inspect_err(|error| info!("what is here of a snapshot is of no use: {error}")).ok()
     }
 
     /// Opens the snapshot of the slots up to `slot`. Returns the core's own state and a reader of the
@@ -185,11 +194,31 @@ impl SnapshotFolder {
         });
     }
 
-    /// Removes what an earlier run has left of files that it was making.
+    /// Removes what an earlier run has left of files that it was making, except for what it has received of the
+    /// newest snapshot: this run may go on with that.
     pub(in crate::storage) fn remove_unfinished(&self) -> Result<(), DiskError> {
-        for name in SnapshotListing::read(&*self.disk)?.unfinished {
+        let SnapshotListing { unfinished, mut parts, .. } = SnapshotListing::read(&*self.disk)?;
+        parts.pop();
+        for name in parts.into_iter().map(part_name).chain(unfinished) {
             let removed = self.disk.remove(&name);
             removed.map_err(DiskError::at(&*self.disk, &name, "remove"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is here of a peer's snapshot that includes no more than the slots up to `slot`. Called before
+    /// anything is [resumed](Self::resume).
+    ///
+    /// # Errors
+    ///
+    /// If the disk refuses.
+    pub fn remove_parts_through(&self, slot: Slot) -> Result<(), SnapshotError> {
+        let parts = SnapshotListing::read(&*self.disk).map_err(SnapshotError::Store)?.parts;
+        for name in parts.into_iter().filter(|part| part.slot <= slot).map(part_name) {
+            let removed = self.disk.remove(&name);
+            removed.map_err(|error| {
+                SnapshotError::Store(DiskError::at(&*self.disk, &name, "remove")(error))
+            })?;
         }
         Ok(())
     }
@@ -206,22 +235,25 @@ impl SnapshotFolder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Creates the file of `slot` under a name that ends in `suffix`.
+    /// Creates a file under this name.
     pub(super) fn begin(
         &self,
-        slot: Slot,
-        suffix: &str,
+        name: String,
     ) -> Result<(Unfinished, Box<dyn DiskFile>), SnapshotError> {
-        let name = listing::name(slot, suffix);
-        if !self.state().being_made.insert(name.clone()) {
-            return Err(SnapshotError::BeingMade { path: self.disk.path(&name) });
-        }
-        let unfinished = Unfinished { folder: self.clone(), name };
+        let unfinished = self.unfinished(name)?;
         // One that was given up may be left, if it could not be removed.
         let _ = self.disk.remove(&unfinished.name);
         let created = self.disk.create(&unfinished.name);
         let file = created.map_err(|error| unfinished.error("create", error))?;
         Ok((unfinished, file))
+    }
+
+    /// The file with this name is being made from now on.
+    pub(super) fn unfinished(&self, name: String) -> Result<Unfinished, SnapshotError> {
+        if !self.state().being_made.insert(name.clone()) {
+            return Err(SnapshotError::BeingMade { path: self.disk.path(&name) });
+        }
+        Ok(Unfinished { folder: self.clone(), name, stays: false })
     }
 
     /// Gives a file its name, durably. Everything in it is durable already.
@@ -254,11 +286,12 @@ impl SnapshotFolder {
     }
 }
 
-/// A file that is being made. If it does not take its place, it is removed.
+/// A file that is being made. If it does not take its place, it is removed, unless it stays.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     folder: SnapshotFolder,
     pub(super) name: String,
+    pub(super) stays: bool,
 }
 
 impl Unfinished {
@@ -275,7 +308,9 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         // Once it was renamed, there is nothing to remove. What cannot be removed now, the next start
         // removes.
-        let _ = self.folder.disk.remove(&self.name);
+        if !self.stays {
+            let _ = self.folder.disk.remove(&self.name);
+        }
         self.folder.state().being_made.remove(&self.name);
     }
 }

@@ -18,7 +18,7 @@ const SUFFIX: &str = ".snapshot";
 /// Ends the name of a file that this replica writes.
 pub(super) const NEW_SUFFIX: &str = ".snapshot.new";
 /// Ends the name of a file that comes from a peer.
-pub(super) const PART_SUFFIX: &str = ".snapshot.part";
+const PART_SUFFIX: &str = ".snapshot.part";
 
 /// The name of the snapshot of the slots up to `slot`: `snapshots/00000000000000000042.snapshot`.
 pub(in crate::storage) fn snapshot_name(slot: Slot) -> String {
@@ -27,6 +27,23 @@ pub(in crate::storage) fn snapshot_name(slot: Slot) -> String {
 
 pub(super) fn name(slot: Slot, suffix: &str) -> String {
     format!("{SNAPSHOTS}/{:020}{suffix}", slot.0)
+}
+
+/// The name of what is here of a peer's snapshot. It says which one that is, so that a later run can go on with it:
+/// `snapshots/00000000000000000042-1000-0123456789abcdef.snapshot.part`.
+pub(in crate::storage) fn part_name(file: SnapshotFile) -> String {
+    let SnapshotFile { slot, length_bytes, checksum } = file;
+    format!("{SNAPSHOTS}/{:020}-{length_bytes}-{checksum:016x}{PART_SUFFIX}", slot.0)
+}
+
+/// The snapshot that the file with this path is a part of.
+fn part_of(path: &str) -> Option<SnapshotFile> {
+    let name = path.strip_prefix(SNAPSHOTS)?.strip_prefix('/')?.strip_suffix(PART_SUFFIX)?;
+    let [slot, length_bytes, checksum] = name.splitn(3, '-').collect::<Vec<_>>().try_into().ok()?;
+    let (slot, length_bytes) = (Slot(slot.parse().ok()?), length_bytes.parse().ok()?);
+    let file =
+        SnapshotFile { slot, length_bytes, checksum: u64::from_str_radix(checksum, 16).ok()? };
+    (part_name(file) == path).then_some(file)
 }
 
 /// The slot of the file with this name in the folder of the snapshots.
@@ -41,6 +58,8 @@ fn slot_of(name: &str, suffix: &str) -> Option<Slot> {
 pub(in crate::storage) struct SnapshotListing {
     /// The last slots of the snapshots, in order.
     pub(in crate::storage) slots: Vec<Slot>,
+    /// What is here of the snapshots of peers, in the order of their slots.
+    pub(in crate::storage) parts: Vec<SnapshotFile>,
     /// Files that an interruption has left, with their folder.
     pub(in crate::storage) unfinished: Vec<String>,
     /// Names that do not belong there, with their folder.
@@ -59,6 +78,8 @@ impl SnapshotListing {
             let path = format!("{SNAPSHOTS}/{name}");
             if let Some(slot) = slot_of(&name, SUFFIX) {
                 listing.slots.push(slot);
+            } else if let Some(part) = part_of(&path) {
+                listing.parts.push(part);
             } else if [NEW_SUFFIX, PART_SUFFIX].iter().any(|it| slot_of(&name, it).is_some()) {
                 listing.unfinished.push(path);
             } else {
@@ -66,6 +87,7 @@ impl SnapshotListing {
             }
         }
         listing.slots.sort_unstable();
+        listing.parts.sort_unstable();
         Ok(listing)
     }
 }

@@ -166,6 +166,18 @@ impl Chunks {
         Ok(count)
     }
 
+    /// Reads and checks as much as there is of a file that may be a part of one. Returns up to where it is sound.
+    pub(super) fn sound_bytes(&mut self) -> Result<u64, SnapshotError> {
+        while self.kind < Kind::End {
+            match self.next() {
+                Ok(()) => {}
+                Err(SnapshotError::Damaged { .. }) if self.kind < Kind::End => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.offset)
+    }
+
     /// Takes the next bytes of this kind. None if there are no more.
     pub(super) fn read(&mut self, kind: Kind, buffer: &mut [u8]) -> Result<usize, SnapshotError> {
         while self.left.is_empty() && self.kind <= kind && self.kind < Kind::End {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use synod_model::SnapshotHandle;
 
-use super::error::SnapshotError;
+use super::error::{SnapshotError, SnapshotFlaw};
 use super::folder::{SnapshotFolder, Unfinished};
 use super::format::SnapshotFile;
-use super::listing::PART_SUFFIX;
+use super::listing::part_name;
 use super::reader::Chunks;
 use super::writer::SYNC_BYTES;
 use crate::disk::{Access, DiskFile};
 
 /// Takes the bytes of a peer's snapshot file, from its beginning on. If a connection ends, the transfer
 /// goes on where it stopped, from any peer that has the same file. Dropping this gives the transfer up,
-/// and removes what has come.
+/// and removes what has come. [`keep`](Self::keep) leaves it for a later run.
 #[derive(Debug)]
 pub struct SnapshotReceiver {
     unfinished: Unfinished,
@@ -30,15 +30,33 @@ impl SnapshotReceiver {
         folder: &SnapshotFolder,
         expected: SnapshotFile,
     ) -> Result<Self, SnapshotError> {
-        let (unfinished, file) = folder.begin(expected.slot, PART_SUFFIX)?;
-        Ok(Self {
-            unfinished,
-            file,
-            expected,
-            received_bytes: 0,
-            unsynced_bytes: 0,
-            has_failed: false,
-        })
+        let (unfinished, file) = folder.begin(part_name(expected))?;
+        Ok(Self::with(unfinished, file, expected))
+    }
+
+    /// Goes on with what a former run has left. Its last bytes may never have reached the disk. So it is read, and the
+    /// transfer goes on behind the last chunk that is sound.
+    pub(super) fn resume(
+        folder: &SnapshotFolder,
+        expected: SnapshotFile,
+    ) -> Result<Self, SnapshotError> {
+        let unfinished = folder.unfinished(part_name(expected))?;
+        let opened = folder.disk.open(&unfinished.name, Access::Write);
+        let file = opened.map_err(|error| unfinished.error("open", error))?;
+        let mut receiver = Self::with(unfinished, file, expected);
+        let sound_bytes = receiver.chunks().and_then(|mut chunks| chunks.sound_bytes());
+        receiver.received_bytes = sound_bytes.map_err(received)?;
+        if receiver.received_bytes > expected.length_bytes {
+            let path = folder.disk.path(&receiver.unfinished.name);
+            let (offset, flaw) = (expected.length_bytes, SnapshotFlaw::OtherFile);
+            return Err(SnapshotError::Received { path, offset, flaw });
+        }
+        Ok(receiver)
+    }
+
+    fn with(unfinished: Unfinished, file: Box<dyn DiskFile>, expected: SnapshotFile) -> Self {
+        let (received_bytes, unsynced_bytes, has_failed) = (0, 0, false);
+        Self { unfinished, file, expected, received_bytes, unsynced_bytes, has_failed }
     }
 
     /// The file at the peer.
@@ -57,6 +75,12 @@ impl SnapshotReceiver {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.received_bytes == self.expected.length_bytes
+    }
+
+    /// Gives the transfer up for this run. What has come stays:
+    /// [`SnapshotFolder::resume`] goes on with it.
+    pub fn keep(mut self) {
+        self.unfinished.stays = true;
     }
 
     /// Takes the next bytes, which are at `offset` in the file.
@@ -91,24 +115,24 @@ impl SnapshotReceiver {
     ///
     /// If the file is not complete, or not the snapshot that it should be, or the disk refuses.
     pub fn finish(mut self) -> Result<(SnapshotFile, Arc<SnapshotHandle>), SnapshotError> {
-        let handle = match self.check() {
-            Err(SnapshotError::Damaged { path, offset, flaw }) => {
-                return Err(SnapshotError::Received { path, offset, flaw });
-            }
-            checked => checked?,
-        };
+        let handle = self.check().map_err(received)?;
         self.sync()?;
         let Self { unfinished, expected, .. } = self;
         let folder = unfinished.folder().clone();
         Ok((folder.place(&unfinished, expected)?, Arc::new(handle)))
     }
 
-    fn check(&self) -> Result<SnapshotHandle, SnapshotError> {
+    /// Reads the file from its beginning.
+    fn chunks(&self) -> Result<Chunks, SnapshotError> {
         let (disk, name) = (&self.unfinished.folder().disk, &self.unfinished.name);
         let cluster_id = &self.unfinished.folder().cluster_id;
         let file = disk.open(name, Access::Read);
         let file = file.map_err(|error| self.unfinished.error("open", error))?;
-        let mut chunks = Chunks::new(disk.path(name), file, cluster_id, self.expected.slot)?;
+        Chunks::new(disk.path(name), file, cluster_id, self.expected.slot)
+    }
+
+    fn check(&self) -> Result<SnapshotHandle, SnapshotError> {
+        let mut chunks = self.chunks()?;
         chunks.check_end(self.expected)?;
         let handle = chunks.handle()?;
         chunks.skip_to_end()?;
@@ -124,5 +148,15 @@ impl SnapshotReceiver {
         self.has_failed = synced.is_err();
         self.unsynced_bytes = 0;
         synced.map_err(|error| self.unfinished.error("sync", error))
+    }
+}
+
+/// A flaw of a file that came from a peer.
+fn received(error: SnapshotError) -> SnapshotError {
+    match error {
+        SnapshotError::Damaged { path, offset, flaw } => {
+            SnapshotError::Received { path, offset, flaw }
+        }
+        error => error,
     }
 }

@@ -10,7 +10,7 @@ use super::folder::{SnapshotFolder, Unfinished};
 use super::format::{
     self, BEFORE_CONTENT, CHUNK_BYTES_MAX, End, HANDLE_BYTES_MAX, Kind, SnapshotFile, WholeChecksum,
 };
-use super::listing::NEW_SUFFIX;
+use super::listing::{self, NEW_SUFFIX};
 use crate::disk::DiskFile;
 
 /// How often a file is synced that is being made. 8 MiB: one sync of all of it would delay the syncs of
@@ -40,7 +40,7 @@ impl SnapshotWriter {
         handle: &SnapshotHandle,
     ) -> Result<Self, SnapshotError> {
         let slot = handle.slot;
-        let (unfinished, file) = folder.begin(slot, NEW_SUFFIX)?;
+        let (unfinished, file) = folder.begin(listing::name(slot, NEW_SUFFIX))?;
         let mut writer = Self {
             unfinished,
             file,

@@ -130,6 +130,8 @@ fn snapshots_are_reported() {
     append(&mut log, &[snapshot(directory.snapshots(), 8)]);
     drop((log, directory));
     drop(disk.create("snapshots/00000000000000000009.snapshot.part").expect("room"));
+    let part = "snapshots/00000000000000000009-4711-0123456789abcdef.snapshot.part";
+    drop(disk.create(part).expect("room"));
     drop(disk.create("snapshots/notes.txt").expect("room"));
     let disk = disk.kill();
     let told = text(&disk);
@@ -138,6 +140,8 @@ fn snapshots_are_reported() {
          of the snapshot is in batch 10\n",
         "data/snapshots/00000000000000000008.snapshot, 256 bytes, 100 of them of the application, checksum ",
         "data/snapshots/00000000000000000009.snapshot.part is not finished: a start removes it\n",
+        "data/snapshots/00000000000000000009-4711-0123456789abcdef.snapshot.part is a part of a peer's \
+         snapshot, 4,711 bytes as a whole: ",
         "data/snapshots/notes.txt does not belong here\n",
         "    snapshot, promised s=4, slots up to 8, 256 bytes, checksum ",
         "the log is sound: 2 batches, to byte 8,192 of log/00000002.wal, the first of which is batch 9",
