@@ -166,6 +166,12 @@ impl RequestTable {
         Verdict::First
     }
 
+    /// How many sessions it remembers, with those that have ended.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
     /// Whether there is such a session, or was lately.
     #[must_use]
     pub fn knows(&self, session: SessionId) -> bool {
