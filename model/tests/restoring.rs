@@ -121,7 +121,7 @@ fn the_first_record_is_that_of_an_installation() {
     let mut replica = recovery.and_then(Recovery::finish).expect("an empty disk");
     replica.step(Input::Install { from: ReplicaId(7), handle: Arc::clone(&handle) }, &mut out);
     let record = handle.first_record::<V>();
-    assert_eq!(out.writes, [record.clone()]);
+    assert_eq!(out.writes, std::slice::from_ref(&record));
     assert!(matches!(record.content, Content::Snapshot { promised: SequenceNumber::NONE, .. }));
 }
 

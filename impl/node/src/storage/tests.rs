@@ -15,4 +15,5 @@ mod histories;
 mod inspecting;
 mod reading;
 mod real;
+mod restoring;
 mod snapshots;
