@@ -49,7 +49,9 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use error::{NodeError, NodeOpenError};
-pub use make::{MakeError, make_data_directory};
+pub use make::{
+    MakeError, RestoreProgress, make_data_directory, restore_data_directory, state_bytes,
+};
 pub use prepare::{Config, PreparedNode};
 pub use snapshots::SnapshotOptions;
 pub use starting::NodeBackend;

@@ -4,10 +4,12 @@
 //! everything that is wrong, and where. The chunks of one kind are full, but for the last one. So behind a
 //! damaged chunk the next one is found where the damaged one says that it ends, or where a full one would.
 
+use std::path::Path;
+
 use synod_wire::ClusterId;
 use thiserror::Error;
 
-use super::error::SnapshotFlaw;
+use super::error::{SnapshotError, SnapshotFlaw};
 use super::format::{
     self, AROUND_CONTENT, BEFORE_CONTENT, CHUNK_BYTES_MAX, END_BYTES, End, HEADER_BYTES, Header,
     Kind, SnapshotFile, WholeChecksum,
@@ -49,6 +51,16 @@ pub struct SnapshotFlaws {
     pub found: Vec<FlawFound>,
     /// How many there are besides.
     pub more: u64,
+}
+
+impl SnapshotFlaws {
+    /// The first of them, as the error of the file at `path`.
+    #[must_use]
+    pub fn into_error(self, path: &Path) -> SnapshotError {
+        let first = self.found.into_iter().next();
+        let first = first.unwrap_or(FlawFound { offset: 0, flaw: SnapshotFlaw::CutOff });
+        SnapshotError::Saved { path: path.to_owned(), offset: first.offset, flaw: first.flaw }
+    }
 }
 
 /// Checks a snapshot file whose bytes come in pieces of any length. It keeps two chunks in memory.

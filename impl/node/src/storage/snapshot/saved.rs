@@ -73,6 +73,12 @@ impl SavedSnapshot {
         &self.handle
     }
 
+    /// A reader of the application's bytes.
+    #[must_use]
+    pub fn into_application(self) -> SnapshotReader {
+        self.reader
+    }
+
     pub(in crate::storage) fn path(&self) -> &Path {
         &self.path
     }
