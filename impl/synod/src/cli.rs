@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Say whether the cluster works, for scripts and probes
     #[command(after_help = health::CODES, long_about = health::ABOUT)]
     Health(HealthArgs),
-    /// Take snapshots of replicas; check saved ones, and restore clusters
+    /// Take, save and verify snapshots, and restore a cluster from one
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
     Inspect(InspectArgs),
@@ -119,6 +119,8 @@ mod tests {
             local::HELP,
             crate::snapshot::TAKE_ABOUT,
             crate::snapshot::TAKE_CODES,
+            crate::snapshot::SAVE_ABOUT,
+            crate::snapshot::SAVE_CODES,
             crate::snapshot::VERIFY_ABOUT,
             crate::snapshot::VERIFY_CODES,
             crate::snapshot::RESTORE_ABOUT,

@@ -2,6 +2,8 @@
 
 mod bytes_bar;
 mod restore;
+mod save;
+mod target;
 mod verify;
 
 use std::time::Duration;
@@ -18,6 +20,7 @@ use super::exit::{Exit, error_text};
 use super::output::Output;
 use restore::RESTORE_USAGE;
 pub(crate) use restore::{RESTORE_ABOUT, RESTORE_CODES, RestoreArgs};
+pub(crate) use save::{SAVE_ABOUT, SAVE_CODES, SaveArgs};
 pub(crate) use verify::{VERIFY_ABOUT, VERIFY_CODES, VerifyArgs};
 
 pub(crate) const TAKE_ABOUT: &str = "\
@@ -40,6 +43,9 @@ pub(crate) enum SnapshotCommand {
     /// Have replicas take a snapshot now, and cut their logs behind it
     #[command(long_about = TAKE_ABOUT, after_help = TAKE_CODES)]
     Take(TakeArgs),
+    /// Save a snapshot of a running cluster in a file
+    #[command(long_about = SAVE_ABOUT, after_help = SAVE_CODES)]
+    Save(SaveArgs),
     /// Read a saved snapshot, and say what is wrong with it
     #[command(long_about = VERIFY_ABOUT, after_help = VERIFY_CODES)]
     Verify(VerifyArgs),
@@ -76,6 +82,7 @@ struct Taken {
 pub(crate) async fn snapshot(command: SnapshotCommand) -> anyhow::Result<Exit> {
     match command {
         SnapshotCommand::Take(args) => take(args).await,
+        SnapshotCommand::Save(args) => save::save(args).await,
         SnapshotCommand::Verify(args) => on_thread(move || verify::verify(&args)).await,
         SnapshotCommand::Restore(args) => on_thread(move || restore::restore(&args)).await,
     }

@@ -17,9 +17,11 @@ use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, NotDone, QueryError,
-    ReadError, ReplicaStatus, Request, Response, Role, SnapshotStatus, SnapshotTaken, Starting,
-    SubmitError, SubscribeError, TakeSnapshotError, Unknown,
+    ReadError, ReplicaStatus, Request, Response, Role, SaveBegun, SaveError, SaveId,
+    SnapshotStatus, SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    Unknown,
 };
+use synod_wire::protocol::ReadSave;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -249,6 +251,16 @@ impl Backend for Node {
     async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
         Err(TakeSnapshotError::Empty)
     }
+
+    async fn begin_save(&self, _save: SaveId) -> Result<SaveBegun, SaveError> {
+        Err(SaveError::NotTaken(TakeSnapshotError::Empty))
+    }
+
+    async fn read_save(&self, _read: ReadSave) -> Result<Value, SaveError> {
+        Err(SaveError::NotKept)
+    }
+
+    fn end_save(&self, _save: SaveId) {}
 
     fn status(&self) -> Result<ReplicaStatus, Starting> {
         self.statuses.fetch_add(1, Ordering::SeqCst);

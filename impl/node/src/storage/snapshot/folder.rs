@@ -185,6 +185,15 @@ impl SnapshotFolder {
         older.into_iter().take(superfluous).for_each(|slot| self.remove(slot));
     }
 
+    /// Removes the snapshots between these slots. No record names them.
+    pub(crate) fn remove_between(&self, after: Slot, before: Slot) {
+        let between = |slot: &Slot| after < *slot && *slot < before;
+        let slots: Vec<Slot> = self.state().files.keys().copied().filter(between).collect();
+        for slot in slots {
+            self.remove(slot);
+        }
+    }
+
     /// Removes a snapshot. If that fails, the next start does it.
     fn remove(&self, slot: Slot) {
         let name = snapshot_name(slot);
