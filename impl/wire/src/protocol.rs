@@ -236,3 +236,6 @@ pub enum FollowEnd {
     /// The log cannot be followed any further.
     NoMore(SubscribeError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ use tracing::info;
 use crate::peers::snapshots::Pace;
 use crate::storage::{SnapshotBytes, SnapshotError, SnapshotFile, SnapshotFolder};
 
+#[cfg(test)]
+mod tests;
+
 /// How many saves there are at once. 2, as for peers: more would share the same rate, and each would take longer. The
 /// others are told to come again.
 const SAVES_MAX: usize = 2;
@@ -44,6 +47,7 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Saves {
     piece_bytes: u64,
     pace: Pace,
+    lingers: Duration,
     under_way: Mutex<BTreeMap<SaveId, Save>>,
 }
 
@@ -63,6 +67,7 @@ impl Saves {
         Self {
             piece_bytes: piece_bytes.clamp(PIECE_BYTES_MIN, SAVE_PIECE_BYTES_MAX),
             pace: Pace::new(sent_bytes_per_second, Instant::now()),
+            lingers: LINGERS,
             under_way: Mutex::default(),
         }
     }
@@ -151,7 +156,7 @@ impl Saves {
         let Some(Save::Kept { used_at, .. }) = saves.get(&save) else {
             return None;
         };
-        let until = *used_at + LINGERS;
+        let until = *used_at + self.lingers;
         if until > Instant::now() {
             return Some(until);
         }

@@ -101,6 +101,22 @@ fn a_cluster_is_saved_while_clients_are_at_work_and_restored_as_a_new_one() {
     synod(&args).failed_with(&["at byte", "nothing is restored from it"]);
     assert!(!nowhere.data_dir(0).exists());
 
+    // A replica whose disk has changed its snapshot cannot give it away. Another one can.
+    let name = format!("snapshots/{:020}.snapshot", saved["slot"].as_u64().unwrap());
+    let its = old.cluster.data_dir(0).join(name);
+    let mut bytes = fs::read(&its).unwrap();
+    bytes[1_000_000] ^= 1;
+    fs::write(&its, bytes).unwrap();
+    let bad = ["snapshot", "save", file("bad").to_str().unwrap(), "--endpoints", &endpoint]
+        .map(str::to_owned);
+    let both = old.cluster.endpoints([0, 1]);
+    let good = ["snapshot", "save", file("good").to_str().unwrap(), "--endpoints", &both]
+        .map(str::to_owned);
+    synod(&bad).failed_with(&["its snapshot is damaged, at byte", "synod inspect"]);
+    let good = synod(&good);
+    assert!(good.code == 0 && good.stderr.contains("its snapshot is damaged"), "{good:?}");
+    assert!(!file("bad").exists() && fs::read(file("good")).unwrap().len() > 3_000_000);
+
     let new = restored(&file("saved"), 3, "restored");
     let over = restore_args(&file("saved"), &new, 1, "restored", &new.peers());
     synod(&over).failed_with(&["is the data directory of a replica already"]);
