@@ -82,17 +82,21 @@ impl SnapshotHandle {
     /// If no log under the limits of the new cluster can have led to this handle.
     pub fn restored(self, constants: &ClusterConstants) -> Result<Self, NotRestorable> {
         let limits = constants.limits();
-        if self.slot == Slot::ZERO {
+        // Taken apart, so that nothing that is added goes over unnoticed.
+        let is_possible = self.is_possible(limits);
+        let Self { slot, configuration: _, hashes, table } = self;
+        if slot == Slot::ZERO {
             return Err(NotRestorable::Empty);
         }
-        if !self.is_possible(limits) {
+        if !is_possible {
             return Err(NotRestorable::OtherHashes);
         }
-        let (sessions, sessions_max) = (self.table.sessions(), limits.sessions_max);
+        let (sessions, sessions_max) = (table.sessions(), limits.sessions_max);
         if sessions > sessions_max {
             return Err(NotRestorable::TooManySessions { sessions, sessions_max });
         }
-        Ok(Self { configuration: constants.first_configuration().clone(), ..self })
+        let configuration = constants.first_configuration().clone();
+        Ok(Self { slot, configuration, hashes, table })
     }
 
     /// The only record in the log of a replica that begins with this snapshot. It is the record that an
