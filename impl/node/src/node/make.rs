@@ -1,7 +1,7 @@
 //! Making the data directory of a new replica, with an empty log or from a saved snapshot.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,13 +116,16 @@ pub fn restore_data_directory(
 /// How many bytes of a saved snapshot the state machine itself has written. None, of a bare log: what it has is in
 /// its entries, and a snapshot has none of them.
 ///
+/// It reads what the node has written before these, and leaves the rest unread.
+///
 /// # Errors
 ///
 /// If the snapshot cannot be read, or what is in it is no state of a node.
-pub fn state_bytes(snapshot: SavedSnapshot) -> io::Result<u64> {
-    let mut application = snapshot.into_application();
+pub fn state_bytes(path: &Path, snapshot: &SoundSnapshot) -> io::Result<u64> {
+    let opened = SavedSnapshot::open(path)?;
+    let mut application = opened.into_application().take(snapshot.application_bytes);
     skip_responses(&mut application)?;
-    Ok(application.check_to_end()?)
+    Ok(application.limit())
 }
 
 fn new_replica(

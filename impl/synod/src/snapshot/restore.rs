@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use synod_model::ReplicaId;
-use synod_node::storage::SavedSnapshot;
 use synod_node::{RestoreProgress, restore_data_directory, state_bytes};
 
 use super::bytes_bar::BytesBar;
@@ -83,7 +82,7 @@ pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<Exit> {
     ))?;
     output.flush()?;
     warn_of_ports(peers);
-    if state_bytes(SavedSnapshot::open(file)?)? == 0 {
+    if state_bytes(file, &from)? == 0 {
         anstream::eprintln!(
             "{} the state machine has no state in this snapshot\n  \
              the values of a bare log are in no snapshot: the new cluster goes on behind slot {},\n  \

@@ -1,6 +1,6 @@
 //! `synod snapshot save`: saves a snapshot of a running cluster in a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -10,12 +10,12 @@ use owo_colors::OwoColorize as _;
 use serde::Serialize;
 use synod_client::{Endpoint, SaveFailed, SaveOptions, SavePiece, SnapshotSave};
 use synod_node::state_bytes;
-use synod_node::storage::{SavedSnapshot, SnapshotCheck, SoundSnapshot};
+use synod_node::storage::{SnapshotCheck, SoundSnapshot};
 use synod_wire::blocking;
 use tokio::time::{Instant, sleep};
 
 use super::bytes_bar::BytesBar;
-use super::target::Target;
+use super::target::{Target, TargetError};
 use crate::args::{Endpoints, duration};
 use crate::exit::{Exit, error_text};
 use crate::output::Output;
@@ -96,35 +96,37 @@ pub(super) async fn save(args: SaveArgs) -> anyhow::Result<Exit> {
     let no_progress_max = if endpoints.len() > 1 { ANOTHER_AFTER } else { usual.no_progress_max };
     let options = SaveOptions { begin_max: args.timeout, no_progress_max, ..usual };
     let give_up_at = Instant::now() + args.timeout;
-    let (endpoint, sound) = 'saved: loop {
-        let mut is_busy = false;
+    let (endpoint, sound, failures) = 'saved: loop {
+        let (mut failures, mut is_busy) = (Vec::new(), false);
         for endpoint in &endpoints {
-            match copy(endpoint, options, &mut target).await {
-                Ok(sound) => break 'saved (endpoint, sound),
-                Err(error) => {
-                    let failed = error.downcast_ref::<SaveFailed>();
-                    let waits = failed.is_some_and(SaveFailed::is_busy);
-                    is_busy |= waits;
-                    if !waits {
-                        anstream::eprint!("{}", error_text(&error));
-                    }
-                    if failed.is_none() && error.is::<super::target::TargetError>() {
-                        return Ok(Exit::Failed);
-                    }
-                }
+            let error = match copy(endpoint, options, &mut target).await {
+                Ok(sound) => break 'saved (endpoint, sound, failures),
+                Err(error) => error,
+            };
+            if error.is::<TargetError>() {
+                return Err(error);
             }
+            is_busy |= error.downcast_ref::<SaveFailed>().is_some_and(SaveFailed::is_busy);
+            failures.push(error);
             target.clear()?;
         }
-        if !is_busy {
+        if !is_busy || Instant::now() >= give_up_at {
+            for error in failures {
+                anstream::eprint!("{}", error_text(&error));
+            }
             return Ok(Exit::Failed);
-        }
-        if Instant::now() >= give_up_at {
-            return Err(anyhow!("the replicas save as many snapshots as they may"));
         }
         sleep(BUSY_AGAIN).await;
     };
+    for error in failures {
+        anstream::eprintln!("{} {error}", "warning:".yellow().bold());
+    }
     let part = target.part().to_owned();
-    let state = blocking::run("snapshot-state", move || state_of(&part)).await??;
+    let (state, sound) = blocking::run("snapshot-state", move || {
+        let what = "what came is sound, and no snapshot of a node";
+        state_bytes(&part, &sound).context(what).map(|state| (state, sound))
+    })
+    .await??;
     blocking::run("snapshot-place", move || target.place()).await??;
     tell(&args, endpoint, &sound)?;
     if state == 0 {
@@ -188,12 +190,6 @@ async fn copy(
         return Err(anyhow!("{endpoint}: what came is another snapshot than it said"));
     }
     Ok(sound)
-}
-
-/// How much the state machine has of a saved snapshot. It is one, if that can be said.
-fn state_of(path: &Path) -> anyhow::Result<u64> {
-    let what = "what came is sound, and no snapshot of a node";
-    state_bytes(SavedSnapshot::open(path)?).context(what)
 }
 
 fn tell(args: &SaveArgs, endpoint: &Endpoint, sound: &SoundSnapshot) -> anyhow::Result<()> {

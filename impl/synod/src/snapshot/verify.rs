@@ -1,6 +1,6 @@
 //! `synod snapshot verify`: reads a saved snapshot, and says what is wrong with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -73,7 +73,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
     drop(bar);
     let exit = if verified.is_ok() { Exit::Done } else { Exit::Failed };
     let told = match &verified {
-        Ok(sound) => of_sound(sound, SavedSnapshot::open(&args.file)?)?,
+        Ok(sound) => of_sound(&args.file, sound)?,
         Err(flaws) => of_flaws(flaws),
     };
     let mut output = Output::new();
@@ -109,9 +109,10 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-fn of_sound(sound: &SoundSnapshot, saved: SavedSnapshot) -> anyhow::Result<Told> {
+fn of_sound(file: &Path, sound: &SoundSnapshot) -> anyhow::Result<Told> {
+    let saved = SavedSnapshot::open(file)?;
     let handle = saved.handle();
-    let told = Told {
+    Ok(Told {
         is_sound: true,
         cluster: Some(sound.cluster_name.clone()),
         cluster_id: Some(sound.cluster_id.to_string()),
@@ -120,10 +121,10 @@ fn of_sound(sound: &SoundSnapshot, saved: SavedSnapshot) -> anyhow::Result<Told>
         members: handle.configuration.members().iter().map(|id| id.0).collect(),
         sessions: Some(handle.table.sessions()),
         bytes: Some(sound.file.length_bytes),
+        state_bytes: Some(state_bytes(file, sound)?),
         checksum: Some(format!("{:016x}", sound.file.checksum)),
         ..Told::default()
-    };
-    Ok(Told { state_bytes: Some(state_bytes(saved)?), ..told })
+    })
 }
 
 fn of_flaws(flaws: &SnapshotFlaws) -> Told {

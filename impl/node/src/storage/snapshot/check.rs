@@ -66,9 +66,10 @@ impl SnapshotFlaws {
 /// Checks a snapshot file whose bytes come in pieces of any length. It keeps two chunks in memory.
 #[derive(Debug)]
 pub struct SnapshotCheck {
-    /// What has come and is not checked yet.
     buffer: Vec<u8>,
-    /// Where in the file the buffer begins.
+    /// How much of the buffer is checked.
+    checked: usize,
+    /// Where in the file the rest of it begins.
     at: u64,
     expects: Expects,
     kind: Option<Kind>,
@@ -95,6 +96,7 @@ impl Default for SnapshotCheck {
     fn default() -> Self {
         Self {
             buffer: Vec::new(),
+            checked: 0,
             at: 0,
             expects: Expects::Header,
             kind: None,
@@ -112,6 +114,13 @@ impl SnapshotCheck {
     pub fn add(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         while self.step(false) {}
+        self.buffer.drain(..self.checked);
+        self.checked = 0;
+    }
+
+    /// What has come and is not checked yet.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.checked..]
     }
 
     /// The first flaw that is found up to now.
@@ -145,7 +154,7 @@ impl SnapshotCheck {
             Expects::Chunk => self.take_chunk(is_last),
             Expects::ChunkBehindDamage(distances) => self.find_chunk(distances, is_last),
             Expects::Nothing => {
-                let is_more = !self.buffer.is_empty();
+                let is_more = !self.rest().is_empty();
                 if is_more {
                     self.note(self.at, SnapshotFlaw::BehindEnd);
                     self.expects = Expects::Unknown;
@@ -153,14 +162,14 @@ impl SnapshotCheck {
                 is_more
             }
             Expects::Unknown => {
-                self.skip(self.buffer.len());
+                self.skip(self.rest().len());
                 false
             }
         }
     }
 
     fn take_header(&mut self, is_last: bool) -> bool {
-        let Some(bytes) = self.buffer.first_chunk::<HEADER_BYTES>() else {
+        let Some(bytes) = self.rest().first_chunk::<HEADER_BYTES>() else {
             return self.ends(is_last, SnapshotFlaw::CutOff);
         };
         match Header::read(bytes) {
@@ -173,7 +182,7 @@ impl SnapshotCheck {
     }
 
     fn take_chunk(&mut self, is_last: bool) -> bool {
-        let Some(bytes) = self.buffer.first_chunk::<BEFORE_CONTENT>() else {
+        let Some(bytes) = self.rest().first_chunk::<BEFORE_CONTENT>() else {
             return self.ends(is_last, SnapshotFlaw::CutOff);
         };
         let (kind, length) = match format::begin(*bytes) {
@@ -185,7 +194,7 @@ impl SnapshotCheck {
             }
         };
         let chunk_bytes = AROUND_CONTENT + length;
-        let Some(chunk) = self.buffer.get(..chunk_bytes) else {
+        let Some(chunk) = self.rest().get(..chunk_bytes) else {
             if is_last && self.has_end_mark() {
                 // It is the length that is wrong.
                 self.note(self.at, SnapshotFlaw::NoChunk);
@@ -216,7 +225,7 @@ impl SnapshotCheck {
 
     fn take_end_mark(&mut self) {
         self.expects = Expects::Nothing;
-        match End::read(&self.buffer[BEFORE_CONTENT..END_BYTES], self.at) {
+        match End::read(&self.rest()[BEFORE_CONTENT..END_BYTES], self.at) {
             // If something before is damaged, the whole is as well.
             Ok(end) if end.checksum != self.checksum.get() && self.flaws.found.is_empty() => {
                 self.note(self.at, SnapshotFlaw::WholeChecksum);
@@ -228,11 +237,11 @@ impl SnapshotCheck {
 
     fn find_chunk(&mut self, distances: [usize; 2], is_last: bool) -> bool {
         let [nearer, further] = distances;
-        if !is_last && self.buffer.len() < nearer.max(further) + BEFORE_CONTENT {
+        if !is_last && self.rest().len() < nearer.max(further) + BEFORE_CONTENT {
             return false;
         }
         let begins = |distance: &&usize| {
-            let bytes = self.buffer.get(**distance..).and_then(<[u8]>::first_chunk);
+            let bytes = self.rest().get(**distance..).and_then(<[u8]>::first_chunk);
             bytes.is_some_and(|bytes| format::begin(*bytes).is_ok())
         };
         if let Some(distance) = distances.iter().find(begins).copied() {
@@ -240,7 +249,7 @@ impl SnapshotCheck {
             self.expects = Expects::Chunk;
             return true;
         }
-        if self.buffer.len() > further {
+        if self.rest().len() > further {
             self.note(self.at + further as u64, SnapshotFlaw::Unchecked);
         }
         self.expects = Expects::Unknown;
@@ -249,8 +258,8 @@ impl SnapshotCheck {
 
     /// Whether what has come ends with a sound end mark.
     fn has_end_mark(&self) -> bool {
-        let from = self.buffer.len().saturating_sub(END_BYTES);
-        let mark = &self.buffer[from..];
+        let from = self.rest().len().saturating_sub(END_BYTES);
+        let mark = &self.rest()[from..];
         let begun = mark.first_chunk().map(|bytes| format::begin(*bytes));
         matches!(begun, Some(Ok((Kind::End, _))))
             && format::check(mark).is_ok()
@@ -260,15 +269,16 @@ impl SnapshotCheck {
     /// What is expected has not come. If nothing more comes, that is a flaw.
     fn ends(&mut self, is_last: bool, flaw: SnapshotFlaw) -> bool {
         if is_last {
-            self.note(self.at + self.buffer.len() as u64, flaw);
+            self.note(self.at + self.rest().len() as u64, flaw);
             self.expects = Expects::Unknown;
         }
         is_last
     }
 
     fn skip(&mut self, count: usize) {
-        self.checksum.add(&self.buffer[..count]);
-        self.buffer.drain(..count);
+        let end = self.checked + count;
+        self.checksum.add(&self.buffer[self.checked..end]);
+        self.checked = end;
         self.at += count as u64;
     }
 
