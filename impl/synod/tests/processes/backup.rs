@@ -237,6 +237,30 @@ fn a_save_outlives_the_replica() {
     assert!(!file.exists() && !file.with_extension("part").exists());
 }
 
+/// No record names a snapshot that is only saved, so it goes with the next one, or with the next start.
+#[test]
+fn what_is_saved_does_not_pile_up_at_the_replica() {
+    let (mut cluster, _) = Cluster::running(3);
+    let files = tempfile::tempdir().unwrap();
+    let kept = |cluster: &Cluster| {
+        let names = fs::read_dir(cluster.data_dir(0).join("snapshots")).unwrap().flatten();
+        names.map(|it| it.file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    for count in 0..4 {
+        cluster.submit([0], &[&count.to_string()]);
+        let file = files.path().join(count.to_string());
+        let endpoint = cluster.endpoint(0);
+        let saved = synod(&["snapshot", "save", file.to_str().unwrap(), "--endpoints", &endpoint]);
+        assert_eq!(saved.code, 0, "{saved:?}");
+        assert_eq!(kept(&cluster).len(), 1, "{:?}", kept(&cluster));
+    }
+    cluster.kill(0);
+    cluster.start(0);
+    cluster.settled();
+    assert_eq!(kept(&cluster), [""; 0]);
+    assert_eq!(cluster.values(0).len(), 4, "no log was cut");
+}
+
 /// The log of `synod node` has no state: what is saved says so. It is restored all the same, and no replica of the one
 /// cluster takes one of the other for a member.
 #[test]
