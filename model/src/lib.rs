@@ -51,5 +51,5 @@ pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
 pub use replica::{Hung, Replica, Resource, RoleName, Status};
 pub use sessions::{DeliveryRefused, Known, RequestTable, Verdict};
-pub use snapshot::SnapshotHandle;
+pub use snapshot::{NotRestorable, SnapshotHandle};
 pub use testimony::{Forgotten, Testimony, ToldAccepted};

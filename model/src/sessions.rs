@@ -176,6 +176,12 @@ impl RequestTable {
         Verdict::First
     }
 
+    /// How many sessions it remembers, with those that have ended.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
     /// Whether there is such a session, and it has not ended.
     #[must_use]
     pub fn is_open(&self, session: SessionId) -> bool {

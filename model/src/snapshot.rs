@@ -12,15 +12,20 @@
 //!
 //! A replica that lags behind what its peers still have gets the whole snapshot. It *installs* the handle:
 //! the log here then begins after it, as if this replica had taken the snapshot itself.
+//!
+//! A snapshot that was saved can also begin the log of a *new cluster* ([`SnapshotHandle::restored`]). All
+//! members of the new cluster start with that snapshot, and with nothing else.
 
 use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
+use crate::constants::ClusterConstants;
 use crate::limits::Limits;
-use crate::numbers::Slot;
+use crate::numbers::{SequenceNumber, Slot};
 use crate::prefix::{PrefixHash, PrefixHashes};
+use crate::record::{Content, Record};
 use crate::sessions::RequestTable;
 
 /// The core's part of a snapshot: everything up to a slot, but for the state of the application.
@@ -58,6 +63,97 @@ impl SnapshotHandle {
         self.hashes.hash()
     }
 }
+
+/// How the replicas of a new cluster begin that is restored from a snapshot.
+impl SnapshotHandle {
+    /// The same snapshot as the beginning of a new cluster with these constants. Every member of the new
+    /// cluster must begin with it: then it is as if the new cluster had committed these slots, everywhere,
+    /// before its first coordinator.
+    ///
+    /// - The slots, the running hash and the request table stay, because the state of the application goes
+    ///   with them: a command that it has is never applied again.
+    /// - The configuration is that of the new cluster. Members of the old one mean nothing there.
+    /// - Nothing that was promised or accepted goes over. A handle has none of it, and promises bind only
+    ///   those that count each other. The shell must keep the two clusters apart for that: it gives the new
+    ///   one another id.
+    ///
+    /// # Errors
+    ///
+    /// If no log under the limits of the new cluster can have led to this handle.
+    pub fn restored(self, constants: &ClusterConstants) -> Result<Self, NotRestorable> {
+        let limits = constants.limits();
+        // Taken apart, so that nothing that is added goes over unnoticed.
+        let Self { slot, configuration: _, hashes, table } = self;
+        if slot == Slot::ZERO {
+            return Err(NotRestorable::Empty);
+        }
+        if !hashes.are_up_to(slot, limits) {
+            return Err(NotRestorable::OtherHashes);
+        }
+        let (sessions, sessions_max) = (table.sessions(), limits.sessions_max);
+        if sessions > sessions_max {
+            return Err(NotRestorable::TooManySessions { sessions, sessions_max });
+        }
+        if !table.is_up_to(slot, limits) {
+            return Err(NotRestorable::OtherRequests);
+        }
+        let configuration = constants.first_configuration().clone();
+        Ok(Self { slot, configuration, hashes, table })
+    }
+
+    /// The only record in the log of a replica that begins with this snapshot. It is the record that an
+    /// empty replica writes when it installs the snapshot.
+    #[must_use]
+    pub fn first_record<V>(self: Arc<Self>) -> Record<V> {
+        let (watermark, hash) = (self.slot, self.hash());
+        let content = Content::Snapshot { handle: self, promised: SequenceNumber::NONE };
+        Record { watermark, hash, content }
+    }
+}
+
+/// Why a snapshot cannot begin the log of a new cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRestorable {
+    /// It has no slot. A new cluster needs no snapshot for that.
+    Empty,
+    /// Its running hashes are not those that a log up to its slot has under the limits of the new cluster.
+    OtherHashes,
+    /// What it remembers of requests is not what a log up to its slot leads to under the limits of the new
+    /// cluster.
+    OtherRequests,
+    /// It remembers more sessions than the new cluster may have.
+    TooManySessions {
+        /// How many it remembers.
+        sessions: u64,
+        /// The limit of the new cluster.
+        sessions_max: u64,
+    },
+}
+
+impl core::fmt::Display for NotRestorable {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Empty => write!(f, "it is the snapshot of an empty log"),
+            Self::OtherHashes => write!(
+                f,
+                "its running hashes are not those of a log up to its slot under the limits of the new \
+                 cluster (frame_entries_max)"
+            ),
+            Self::OtherRequests => write!(
+                f,
+                "what it remembers of requests is beyond the limits of the new cluster \
+                 (session_requests_max)"
+            ),
+            Self::TooManySessions { sessions, sessions_max } => write!(
+                f,
+                "it remembers {sessions} sessions, and the new cluster may have {sessions_max} \
+                 (sessions_max)"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for NotRestorable {}
 
 #[cfg(feature = "stateright")]
 impl SnapshotHandle {

@@ -6,7 +6,9 @@
 //! the same submission: each command is applied at most once. In the end the client says what is known:
 //! done, with the slot and the response ([`Applied`]); not done; or unknown ([`SubmitFailed`]).
 //!
-//! Below it, a [`Connection`] carries the asks and answers of [`synod_wire::protocol`] to one replica.
+//! [`SnapshotSave`] reads a snapshot of one replica.
+//!
+//! Below them, a [`Connection`] carries the asks and answers of [`synod_wire::protocol`] to one replica.
 
 // Whatever comes from outside has an error of its own; what must be true inside is asserted, with the
 // reason. Tests may be short about both.
@@ -19,6 +21,7 @@ mod follow;
 mod outcome;
 mod requests;
 mod rotation;
+mod save;
 mod session;
 
 use std::future::Future;
@@ -39,6 +42,7 @@ use driver::{Command, Driver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use follow::{FollowFailed, Following, Left};
 pub use outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
+pub use save::{SaveFailed, SaveOptions, SavePiece, SnapshotSave};
 // What the interface of this package is made of besides.
 pub use synod_model::Slot;
 pub use synod_wire::api::{Answered, Applied, Consistency, Response};

@@ -10,8 +10,10 @@ use synod_model::{SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, QueryError, ReadError, ReplicaStatus, Request,
-    SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    SaveBegun, SaveError, SaveId, SnapshotTaken, Starting, SubmitError, SubscribeError,
+    TakeSnapshotError,
 };
+use synod_wire::protocol::ReadSave;
 
 /// What clients may ask of a node.
 pub trait Backend: Send + Sync + 'static {
@@ -59,6 +61,18 @@ pub trait Backend: Send + Sync + 'static {
     fn take_snapshot(
         &self,
     ) -> impl Future<Output = Result<SnapshotTaken, TakeSnapshotError>> + Send;
+
+    /// Takes a snapshot, and keeps it to be saved elsewhere. The log stays as it is. Answered when the snapshot is
+    /// durable.
+    fn begin_save(&self, save: SaveId)
+    -> impl Future<Output = Result<SaveBegun, SaveError>> + Send;
+
+    /// Reads a piece of a snapshot that is kept for a save. Answered no sooner than the rate at which snapshots are
+    /// sent allows.
+    fn read_save(&self, read: ReadSave) -> impl Future<Output = Result<Value, SaveError>> + Send;
+
+    /// The snapshot need not be kept for this save any more.
+    fn end_save(&self, save: SaveId);
 
     /// How this replica is.
     ///

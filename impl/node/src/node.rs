@@ -27,6 +27,7 @@ mod recent;
 mod replica;
 mod requests;
 mod resident_memory;
+mod saves;
 mod shared;
 mod snapshots;
 mod starting;
@@ -41,15 +42,18 @@ use synod_model::{Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, DiskStatus, Forming, PeerStatus, QueryError, ReadError,
-    ReplicaStatus, Request, Role, SnapshotProgress, SnapshotStatus, SnapshotTaken,
-    SnapshotTransfer, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    ReplicaStatus, Request, Role, SaveBegun, SaveError, SaveId, SnapshotProgress, SnapshotStatus,
+    SnapshotTaken, SnapshotTransfer, Starting, SubmitError, SubscribeError, TakeSnapshotError,
 };
+use synod_wire::protocol::ReadSave;
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use error::{NodeError, NodeOpenError};
-pub use make::{MakeError, make_data_directory};
+pub use make::{
+    MakeError, RestoreProgress, make_data_directory, restore_data_directory, state_bytes,
+};
 pub use prepare::{Config, PreparedNode};
 pub use snapshots::SnapshotOptions;
 pub use starting::NodeBackend;
@@ -64,6 +68,7 @@ use crate::storage::{LogReader, LogSize, SnapshotFolder};
 use call::Call;
 use local_session::LocalSession;
 use resident_memory::ResidentMemory;
+use saves::Saves;
 use shared::Shared;
 use snapshots::SnapshotWritten;
 
@@ -91,6 +96,8 @@ struct Inner {
     resident_memory: ResidentMemory,
     /// The session that [`Node::submit`] uses.
     session: Mutex<Option<LocalSession>>,
+    /// The snapshots that clients save.
+    saves: Arc<Saves>,
 }
 
 /// What a node is made of once it runs.
@@ -129,9 +136,14 @@ enum Notice {
 pub struct Stopping;
 
 impl Node {
-    fn new(parts: Parts, task: JoinHandle<Result<(), NodeError>>) -> Self {
+    fn new(
+        parts: Parts,
+        task: JoinHandle<Result<(), NodeError>>,
+        sent_bytes_per_second: u64,
+    ) -> Self {
         let inner = Inner {
             parts,
+            saves: Arc::new(Saves::new(sent_bytes_per_second)),
             task: Mutex::new(Some(task)),
             disk_reads: Arc::new(Semaphore::new(FOLLOWER_READS_MAX)),
             resident_memory: ResidentMemory::default(),
@@ -363,6 +375,21 @@ impl Backend for Node {
 
     async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
         Self::take_snapshot(self).await
+    }
+
+    async fn begin_save(&self, save: SaveId) -> Result<SaveBegun, SaveError> {
+        let stopping = TakeSnapshotError::Stopping;
+        let take = || self.call(Call::SaveSnapshot, stopping.clone(), stopping.clone());
+        let Parts { identity, folder, .. } = &self.inner.parts;
+        self.inner.saves.begin(save, folder, &identity.cluster_name, take).await
+    }
+
+    async fn read_save(&self, read: ReadSave) -> Result<Value, SaveError> {
+        self.inner.saves.read(read).await
+    }
+
+    fn end_save(&self, save: SaveId) {
+        self.inner.saves.end(save);
     }
 
     fn status(&self) -> Result<ReplicaStatus, Starting> {

@@ -15,6 +15,7 @@ use std::io::{self, Read, Write};
 use synod_model::Slot;
 use synod_wire::Value;
 
+pub(crate) use responder::skip_responses;
 pub use responder::{Responder, ResponderSnapshot};
 
 /// A deterministic state machine. The node calls it from one thread at a time.

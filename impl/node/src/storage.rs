@@ -9,7 +9,8 @@
 //!
 //! Everything is in one [`DataDirectory`], which one process at a time has open:
 //!
-//! - [`DataDirectory::init`] makes it, once. [`DataDirectory::open`] never makes anything.
+//! - [`DataDirectory::init`] makes it, once; or [`DataDirectory::restore`] does, for a new cluster that begins
+//!   with a saved snapshot. [`DataDirectory::open`] never makes anything.
 //! - [`Log::recover`] hands out the records in the log, and returns the log to append to.
 //! - [`Log::append`] makes records durable, with one write and one sync for as many as there are.
 //! - [`LogReader::read`] reads slots that are no longer in memory, for peers that lag behind.
@@ -94,7 +95,8 @@
 //! 5. `recover`: making durable what survived.
 //! 6. `index` and `reader`: finding single slots again.
 //! 7. `small_file`, `layout`, `init` and `directory`: the directory around the log.
-//! 8. `inspect`: a report of everything, for people.
+//! 8. `restore`: a data directory of a new cluster, from a saved snapshot.
+//! 9. `inspect`: a report of everything, for people.
 //!
 //! Three modules hold errors, below those who raise them: `disk_error`, `directory_error` and
 //! `recover_error`. `log_limits` says which sizes a log can have.
@@ -117,6 +119,7 @@ mod log_limits;
 mod reader;
 mod recover;
 mod recover_error;
+mod restore;
 mod scan;
 mod segment;
 mod small_file;
@@ -139,11 +142,13 @@ pub use log::{AppendError, Log, LogSize, Recovered};
 pub use log_limits::{LogLimits, LogLimitsError, SEGMENT_BYTES_MAX};
 pub use reader::{LogReader, ReadError};
 pub use recover_error::RecoverError;
+pub use restore::RestoreDirectoryError;
 pub use segment::{Place, Preparation};
 pub use small_file::{FORMAT_VERSION, SmallFileError};
 pub use snapshot::{
-    HANDLE_BYTES_MAX, SnapshotBytes, SnapshotError, SnapshotFile, SnapshotFlaw, SnapshotFolder,
-    SnapshotReader, SnapshotReceiver, SnapshotWriter,
+    FlawFound, HANDLE_BYTES_MAX, SavedSnapshot, SnapshotBytes, SnapshotCheck, SnapshotError,
+    SnapshotFile, SnapshotFlaw, SnapshotFlaws, SnapshotFolder, SnapshotReader, SnapshotReceiver,
+    SnapshotWriter, SoundSnapshot, verify_snapshot,
 };
 pub use survey::Interrupted;
 pub use unread::UnreadLog;

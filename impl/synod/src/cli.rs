@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Say whether the cluster works, for scripts and probes
     #[command(after_help = health::CODES, long_about = health::ABOUT)]
     Health(HealthArgs),
-    /// Take a snapshot of replicas
+    /// Take, save and verify snapshots, and restore a cluster from one
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
     Inspect(InspectArgs),
@@ -94,6 +94,11 @@ mod tests {
             (String::new(), command.render_long_help()),
             (String::new(), command.render_help()),
         ];
+        let snapshot = command.find_subcommand_mut("snapshot").expect("a command");
+        for command in snapshot.get_subcommands_mut() {
+            texts.push(("snapshot".to_owned(), command.render_long_help()));
+            texts.push(("snapshot".to_owned(), command.render_help()));
+        }
         for name in names {
             let command = command.find_subcommand_mut(&name).expect("a command");
             texts.push((name.clone(), command.render_long_help()));
@@ -114,6 +119,12 @@ mod tests {
             local::HELP,
             crate::snapshot::TAKE_ABOUT,
             crate::snapshot::TAKE_CODES,
+            crate::snapshot::SAVE_ABOUT,
+            crate::snapshot::SAVE_CODES,
+            crate::snapshot::VERIFY_ABOUT,
+            crate::snapshot::VERIFY_CODES,
+            crate::snapshot::RESTORE_ABOUT,
+            crate::snapshot::RESTORE_CODES,
         ];
         texts.extend(own.map(|text| ("text".to_owned(), text.into())));
         let lines = texts.iter().flat_map(|(name, text)| {

@@ -55,7 +55,13 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<Exit> {
         identity.cluster_id,
     ))?;
     output.flush()?;
-    for address in args.peers.0.values() {
+    warn_of_ports(&args.peers);
+    Ok(Exit::Done)
+}
+
+/// Warns of addresses at which a replica may find its port taken.
+pub(crate) fn warn_of_ports(peers: &Members) {
+    for address in peers.0.values() {
         if let Some(ports) = ephemeral_ports_of(address) {
             anstream::eprintln!(
                 "{} the system may give the port of {address} to any caller\n  \
@@ -67,5 +73,4 @@ pub(crate) fn init(args: &InitArgs) -> anyhow::Result<Exit> {
             );
         }
     }
-    Ok(Exit::Done)
 }

@@ -1,4 +1,10 @@
-//! `synod snapshot`: the snapshots of replicas.
+//! `synod snapshot`: the snapshots of replicas, and those that were saved.
+
+mod bytes_bar;
+mod restore;
+mod save;
+mod target;
+mod verify;
 
 use std::time::Duration;
 
@@ -7,10 +13,15 @@ use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_wire::api::SnapshotTaken;
+use synod_wire::blocking;
 
 use super::args::{AllEndpoints, duration};
 use super::exit::{Exit, error_text};
 use super::output::Output;
+use restore::RESTORE_USAGE;
+pub(crate) use restore::{RESTORE_ABOUT, RESTORE_CODES, RestoreArgs};
+pub(crate) use save::{SAVE_ABOUT, SAVE_CODES, SaveArgs};
+pub(crate) use verify::{VERIFY_ABOUT, VERIFY_CODES, VerifyArgs};
 
 pub(crate) const TAKE_ABOUT: &str = "\
 Have replicas take a snapshot now, and cut their logs behind it.
@@ -32,6 +43,19 @@ pub(crate) enum SnapshotCommand {
     /// Have replicas take a snapshot now, and cut their logs behind it
     #[command(long_about = TAKE_ABOUT, after_help = TAKE_CODES)]
     Take(TakeArgs),
+    /// Save a snapshot of a running cluster in a file
+    #[command(long_about = SAVE_ABOUT, after_help = SAVE_CODES)]
+    Save(SaveArgs),
+    /// Read a saved snapshot, and say what is wrong with it
+    #[command(long_about = VERIFY_ABOUT, after_help = VERIFY_CODES)]
+    Verify(VerifyArgs),
+    /// Make the data directory of a replica of a new cluster from a saved snapshot
+    #[command(
+        long_about = RESTORE_ABOUT,
+        after_help = RESTORE_CODES,
+        override_usage = RESTORE_USAGE
+    )]
+    Restore(RestoreArgs),
 }
 
 /// The arguments of `snapshot take`.
@@ -58,7 +82,17 @@ struct Taken {
 pub(crate) async fn snapshot(command: SnapshotCommand) -> anyhow::Result<Exit> {
     match command {
         SnapshotCommand::Take(args) => take(args).await,
+        SnapshotCommand::Save(args) => save::save(args).await,
+        SnapshotCommand::Verify(args) => on_thread(move || verify::verify(&args)).await,
+        SnapshotCommand::Restore(args) => on_thread(move || restore::restore(&args)).await,
     }
+}
+
+/// Runs a command that waits for the disk.
+async fn on_thread(
+    command: impl FnOnce() -> anyhow::Result<Exit> + Send + 'static,
+) -> anyhow::Result<Exit> {
+    blocking::run("snapshot", command).await?
 }
 
 async fn take(args: TakeArgs) -> anyhow::Result<Exit> {

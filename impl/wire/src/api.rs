@@ -13,6 +13,7 @@
 
 mod hexadecimal;
 mod response;
+mod save;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
@@ -24,6 +25,8 @@ use thiserror::Error;
 pub use response::{
     Answered, Applied, Consistency, QUERY_BYTES_MAX, QueryError, RESPONSE_BYTES_MAX, Response,
 };
+
+pub use save::{SaveBegun, SaveError, SaveId};
 
 use crate::{ClusterId, Value};
 

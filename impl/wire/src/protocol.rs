@@ -10,6 +10,10 @@
 //! delivery now and then shows that the node is alive. A client that reads slowly also delays the
 //! answers to its other asks on the same connection. So a follow deserves a connection of its own.
 //!
+//! A snapshot is saved piece by piece: the client begins a [save](Ask::BeginSave), and reads it
+//! ([`Ask::ReadSave`]) at the offsets that it wants, several at a time. The node keeps the snapshot for the save, and
+//! not for the connection. So after a lost connection the client goes on where it was.
+//!
 //! Each message is encoded by [`codec`](crate::codec) and travels in a frame of its own. The protocol
 //! is internal to one version of Synod: both ends are of the same version, or do not talk.
 
@@ -20,13 +24,13 @@ use thiserror::Error;
 use crate::Value;
 use crate::api::{
     About, Answered, Applied, Consistency, Delivery, QUERY_BYTES_MAX, QueryError,
-    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SnapshotTaken, Starting, SubmitError,
-    SubscribeError, TakeSnapshotError,
+    RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SaveBegun, SaveError, SaveId,
+    SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
 };
 
 /// The version of this module and of [`api`](crate::api). Both ends of a connection have the same
 /// version.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Marks a client of Synod, so that a stranger who finds the port is recognized.
 pub const MAGIC: [u8; 8] = *b"SYNODcli";
@@ -42,10 +46,14 @@ pub const BESIDES_VALUE_BYTES_MAX: u64 = 64 << 10;
 /// KiB: long enough to be worth a system call, and as much as a slow follower makes a node keep.
 pub const DELIVERIES_BYTES_MAX: u64 = 256 << 10;
 
+/// How many bytes a piece of a snapshot has at most. 256 KiB, as the entries for a follower.
+pub const SAVE_PIECE_BYTES_MAX: u64 = 256 << 10;
+
 /// How many bytes a message may have after the handshake.
 pub fn message_bytes_max(value_bytes_max: u64) -> u64 {
     let [query, response] = [QUERY_BYTES_MAX as u64, RESPONSE_BYTES_MAX as u64];
     let largest = value_bytes_max.max(query).max(response).max(DELIVERIES_BYTES_MAX);
+    let largest = largest.max(SAVE_PIECE_BYTES_MAX);
     largest.saturating_add(BESIDES_VALUE_BYTES_MAX)
 }
 
@@ -117,6 +125,22 @@ pub enum Ask {
     Status,
     /// Take a snapshot: [`Answer::SnapshotTaken`] or [`Answer::NoSnapshot`].
     TakeSnapshot,
+    /// Take a snapshot, and keep it to be saved: [`Answer::SaveBegun`] or [`Answer::NotSaved`]. A save that has
+    /// begun is begun again without effect.
+    BeginSave(SaveId),
+    /// A piece of it: [`Answer::SavePiece`] or [`Answer::NotSaved`].
+    ReadSave(ReadSave),
+    /// The save is over, and the snapshot need not be kept for it: [`Answer::SaveEnded`].
+    EndSave(SaveId),
+}
+
+/// Which piece of a snapshot a client wants that saves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadSave {
+    /// The save.
+    pub save: SaveId,
+    /// Where in the file the piece begins.
+    pub offset: u64,
 }
 
 /// A question to the state machine.
@@ -188,6 +212,15 @@ pub enum Answer {
     SnapshotTaken(SnapshotTaken),
     /// There is no snapshot.
     NoSnapshot(TakeSnapshotError),
+    /// The snapshot is kept for the save.
+    SaveBegun(SaveBegun),
+    /// A piece of the snapshot: [`SaveBegun::piece_bytes`] from the offset that was asked for, or what is left from
+    /// there on.
+    SavePiece(Value),
+    /// The save is not begun, or cannot go on.
+    NotSaved(SaveError),
+    /// The save is over.
+    SaveEnded,
 }
 
 /// Why a follow ends.
@@ -203,3 +236,6 @@ pub enum FollowEnd {
     /// The log cannot be followed any further.
     NoMore(SubscribeError),
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,22 @@ impl Cluster {
         cluster
     }
 
+    /// A new cluster with replicas 0 to `replicas` - 1, whose logs begin with `snapshot`, which `old` has taken.
+    pub(crate) fn restored(replicas: u16, old: &Self, snapshot: &SnapshotHandle) -> Self {
+        let mut cluster = Self::new(replicas, old.constants.limits().clone());
+        let restored = snapshot.clone().restored(&cluster.constants).expect("the same limits");
+        let restored = Arc::new(restored);
+        cluster.monitor = SafetyMonitor::of_restored(&old.monitor, restored.slot);
+        for at in 0..cluster.nodes.len() {
+            cluster.crash(at, 0);
+            let disk = &mut cluster.nodes[at].disk;
+            disk.append(Arc::clone(&restored).first_record());
+            disk.crash(1);
+        }
+        (0..cluster.nodes.len()).for_each(|at| cluster.restart(at));
+        cluster
+    }
+
     /// Gives replica `at` one input, and carries out the output. Does nothing if the replica is down.
     pub(crate) fn step(&mut self, at: usize, input: Input<V>) {
         let node = &mut self.nodes[at];

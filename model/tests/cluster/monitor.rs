@@ -52,6 +52,15 @@ impl Default for SafetyMonitor {
 }
 
 impl SafetyMonitor {
+    /// The monitor of a new cluster that is restored from a snapshot of the cluster that `old` has seen: the log up to
+    /// `slot` is the same, and nothing was proposed or promised.
+    pub(crate) fn of_restored(old: &Self, slot: Slot) -> Self {
+        let log = old.log.range(..=slot).map(|(slot, it)| (*slot, it.clone())).collect();
+        let firsts = old.firsts.iter().filter(|(_, first)| **first <= slot);
+        let firsts = firsts.map(|(submission, first)| (*submission, *first)).collect();
+        Self { committed: slot, log, firsts, ..Self::default() }
+    }
+
     /// Checks that all replicas deliver the same, and that a submission is first at most once. (An
     /// opening may be first again after its session was evicted.)
     pub(crate) fn delivered(&mut self, delivered: &Delivered<V>, limits: &Limits) {

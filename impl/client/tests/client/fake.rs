@@ -2,6 +2,7 @@
 //!
 //! The request table of the core gives the verdicts, so "exactly once" means the same as in a node.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,9 +18,11 @@ use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, NotDone, QueryError,
-    ReadError, ReplicaStatus, Request, Response, Role, SnapshotStatus, SnapshotTaken, Starting,
-    SubmitError, SubscribeError, TakeSnapshotError, Unknown,
+    ReadError, ReplicaStatus, Request, Response, Role, SaveBegun, SaveError, SaveId,
+    SnapshotStatus, SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    Unknown,
 };
+use synod_wire::protocol::ReadSave;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -125,6 +128,25 @@ pub(crate) struct Node {
     pub(crate) out_of_touch_ms: AtomicU64,
     /// Its log was cut: it begins here.
     pub(crate) log_starts_at: Arc<AtomicU64>,
+    pub(crate) saves: Mutex<Saves>,
+}
+
+/// How long a piece of a snapshot is.
+const PIECE: usize = 1000;
+pub(crate) const PIECE_BYTES: u64 = PIECE as u64;
+
+/// What clients save of a replica.
+#[derive(Debug, Default)]
+pub(crate) struct Saves {
+    pub(crate) snapshot: Vec<u8>,
+    pub(crate) kept: BTreeSet<SaveId>,
+    /// Where pieces were read.
+    pub(crate) reads: Vec<u64>,
+    /// When this is read, it has forgotten all saves.
+    pub(crate) restarts_at: Option<u64>,
+    /// What it has then.
+    pub(crate) another: Option<Vec<u8>>,
+    pub(crate) refuses: Option<SaveError>,
 }
 
 impl Node {
@@ -253,6 +275,38 @@ impl Backend for Node {
         Err(TakeSnapshotError::Empty)
     }
 
+    async fn begin_save(&self, save: SaveId) -> Result<SaveBegun, SaveError> {
+        let mut saves = self.saves.lock().unwrap();
+        if let Some(error) = &saves.refuses {
+            return Err(error.clone());
+        }
+        saves.kept.insert(save);
+        let bytes = saves.snapshot.len() as u64;
+        let (checksum, cluster_name) = (u64::from(saves.snapshot[0]), "fake".to_owned());
+        Ok(SaveBegun { slot: Slot(5), bytes, checksum, piece_bytes: PIECE_BYTES, cluster_name })
+    }
+
+    async fn read_save(&self, read: ReadSave) -> Result<Value, SaveError> {
+        let mut saves = self.saves.lock().unwrap();
+        saves.reads.push(read.offset);
+        if saves.restarts_at.take_if(|at| *at <= read.offset).is_some() {
+            saves.kept.clear();
+            if let Some(another) = saves.another.take() {
+                saves.snapshot = another;
+            }
+        }
+        if !saves.kept.contains(&read.save) {
+            return Err(SaveError::NotKept);
+        }
+        let from = usize::try_from(read.offset).unwrap();
+        let piece = saves.snapshot[from..].chunks(PIECE).next();
+        Ok(Value::from(piece.unwrap_or_default().to_vec()))
+    }
+
+    fn end_save(&self, save: SaveId) {
+        self.saves.lock().unwrap().kept.remove(&save);
+    }
+
     fn status(&self) -> Result<ReplicaStatus, Starting> {
         self.statuses.fetch_add(1, Ordering::SeqCst);
         let end = *self.cluster.end.borrow();
@@ -343,6 +397,7 @@ impl Running {
             batches: Arc::default(),
             out_of_touch_ms: AtomicU64::new(0),
             log_starts_at: Arc::new(AtomicU64::new(1)),
+            saves: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();

@@ -3,6 +3,7 @@
 mod budget;
 mod fake;
 mod following;
+mod saving;
 mod serving;
 mod submitting;
 

@@ -4,11 +4,12 @@ use std::future::Future;
 
 use synod_model::{Slot, Value as _};
 use synod_wire::api::{
-    Delivery, NotDone, QueryError, ReadError, SubmitError, SubscribeError, TakeSnapshotError,
+    Delivery, NotDone, QueryError, ReadError, SaveError, SubmitError, SubscribeError,
+    TakeSnapshotError,
 };
 use synod_wire::buffers::Outbox;
 use synod_wire::codec::EncodeError;
-use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd, Query, ToClient};
+use synod_wire::protocol::{Answer, Ask, Follow, FollowEnd, Query, SAVE_PIECE_BYTES_MAX, ToClient};
 use tokio::time::Instant;
 
 use super::ServerLimits;
@@ -94,6 +95,18 @@ impl Job {
                         .await
                         .map_or_else(Answer::NoSnapshot, Answer::SnapshotTaken),
                 ),
+                Ask::BeginSave(save) => {
+                    let begun = backend.begin_save(save).await;
+                    Outcome::Answer(begun.map_or_else(Answer::NotSaved, Answer::SaveBegun))
+                }
+                Ask::ReadSave(read) => {
+                    let read = backend.read_save(read).await;
+                    Outcome::Answer(read.map_or_else(Answer::NotSaved, Answer::SavePiece))
+                }
+                Ask::EndSave(save) => {
+                    backend.end_save(save);
+                    Outcome::Answer(Answer::SaveEnded)
+                }
             };
             Done { id, bytes, outcome }
         }
@@ -161,7 +174,13 @@ impl<'a, B: Backend> Desk<'a, B> {
             Ask::Query(query) => {
                 bytes = query.request.size_bytes() + self.unsent.expected_bytes();
             }
-            Ask::OpenSession | Ask::EndSession(_) | Ask::Read | Ask::TakeSnapshot => {}
+            Ask::ReadSave(_) => bytes = SAVE_PIECE_BYTES_MAX,
+            Ask::OpenSession
+            | Ask::EndSession(_)
+            | Ask::Read
+            | Ask::TakeSnapshot
+            | Ask::BeginSave(_)
+            | Ask::EndSave(_) => {}
         }
         if self.is_draining {
             self.say(
@@ -170,6 +189,9 @@ impl<'a, B: Backend> Desk<'a, B> {
                     Ask::Read => Answer::NotRead(ReadError::Stopping),
                     Ask::Query(_) => Answer::NotAnswered(QueryError::Stopping),
                     Ask::TakeSnapshot => Answer::NoSnapshot(TakeSnapshotError::Stopping),
+                    Ask::BeginSave(_) | Ask::ReadSave(_) | Ask::EndSave(_) => {
+                        Answer::NotSaved(SaveError::Stopping)
+                    }
                     _ => Answer::NoSlot(SubmitError::NotDone(NotDone::Stopping)),
                 },
             )?;

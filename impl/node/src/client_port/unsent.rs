@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use synod_wire::api::{QueryError, Response};
+use synod_wire::api::{QueryError, Response, SaveError};
 use synod_wire::protocol::{Answer, ToClient};
 
 use super::budget::{Part, Share};
@@ -87,6 +87,7 @@ fn response_bytes(answer: &Answer) -> usize {
     match answer {
         Answer::Done(applied) => applied.response.size_bytes(),
         Answer::Answered(answered) => answered.response.size_bytes(),
+        Answer::SavePiece(piece) => piece.0.len(),
         _ => 0,
     }
 }
@@ -98,6 +99,7 @@ fn without_response(answer: Answer) -> Answer {
             Answer::Done(applied)
         }
         Answer::Answered(_) => Answer::NotAnswered(QueryError::TooMany),
+        Answer::SavePiece(_) => Answer::NotSaved(SaveError::Busy),
         answer => answer,
     }
 }

@@ -20,8 +20,10 @@ pub(super) enum Call {
     Read(ReadReply),
     /// A query of the state as it is here.
     QueryStale(Query),
-    /// A snapshot.
+    /// A snapshot, and that the log is cut behind it.
     TakeSnapshot(SnapshotReply),
+    /// A snapshot, to save it elsewhere. The log stays.
+    SaveSnapshot(SnapshotReply),
 }
 
 pub(super) type SubmitReply = oneshot::Sender<Result<Applied, SubmitError>>;
@@ -52,7 +54,7 @@ impl Call {
             }
             Self::Read(reply) => reply.fail(ReadError::Forming),
             Self::QueryStale(query) => query.fail(QueryError::Forming),
-            Self::TakeSnapshot(reply) => {
+            Self::TakeSnapshot(reply) | Self::SaveSnapshot(reply) => {
                 let _ = reply.send(Err(TakeSnapshotError::Forming));
             }
         }

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use synod_model::{Delivered, Slot, SnapshotHandle, Value as _};
+use synod_model::{Delivered, Slot, Value as _};
 use synod_wire::Value;
 use synod_wire::api::{Answered, Applied, QueryError, Response, SubmitError};
 use synod_wire::blocking::{self, NotRun};
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::call::{Query, SubmitReply};
 use super::disk::Watch;
-use super::snapshots::SnapshotJob;
+use super::snapshots::{SnapshotJob, SnapshotOrder};
 use super::{NodeError, Notice};
 use crate::shell::Restore;
 use crate::state_machine::{Responder, Snapshot as _, StateMachine};
@@ -56,7 +56,7 @@ pub(super) struct Batch {
     /// These see the state after the last entry of the batch.
     pub(super) queries: Vec<Query>,
     /// A snapshot of the state after the last entry of the batch is wanted.
-    pub(super) snapshot: Option<Arc<SnapshotHandle>>,
+    pub(super) snapshot: Option<SnapshotOrder>,
 }
 
 impl Batch {
@@ -312,12 +312,12 @@ fn run<M: Machine + ?Sized>(
             .map_err(|_| NodeError::Query { slot: machine.applied() })?;
         let _ = reply.send(Ok(answered));
     }
-    if let Some(handle) = snapshot {
-        let slot = handle.slot;
+    if let Some(order) = snapshot {
+        let slot = order.handle.slot;
         let snapshot = catch_unwind(AssertUnwindSafe(|| machine.snapshot()));
         let write = snapshot.map_err(|_| NodeError::Snapshot { slot })?;
         // If the thread has ended, that ends the node.
-        let _ = snapshots.jobs.send(SnapshotJob { handle, write });
+        let _ = snapshots.jobs.send(SnapshotJob { order, write });
     }
     Ok(last.or(restored))
 }

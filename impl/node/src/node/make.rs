@@ -1,6 +1,7 @@
-//! Making the data directory of a new replica.
+//! Making the data directory of a new replica, with an empty log or from a saved snapshot.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,11 @@ use thiserror::Error;
 
 use crate::disk::RealDisk;
 use crate::identity::Identity;
-use crate::storage::{DataDirectory, InitError, LogLimits, NewReplica};
+use crate::state_machine::skip_responses;
+use crate::storage::{
+    DataDirectory, InitError, LogLimits, NewReplica, RestoreDirectoryError, SavedSnapshot,
+    SnapshotError, SoundSnapshot, verify_snapshot,
+};
 
 /// The stride of every deployed cluster: as many ids as there can ever be, so it never has to change.
 const STRIDE: u64 = 1 << 16;
@@ -29,6 +34,9 @@ pub enum MakeError {
     /// The directory cannot be made, or is not empty.
     #[error(transparent)]
     Directory(#[from] InitError),
+    /// The directory cannot be made from the snapshot.
+    #[error(transparent)]
+    Restore(#[from] RestoreDirectoryError),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -50,17 +58,90 @@ pub fn make_data_directory(
     me: ReplicaId,
     members: &BTreeMap<ReplicaId, String>,
 ) -> Result<Identity, MakeError> {
+    let replica = new_replica(cluster_name, me, members)?;
+    let directory = DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &replica)?;
+    Ok(directory.identity().clone())
+}
+
+/// How far a restore is: it reads the snapshot twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreProgress {
+    /// The snapshot is checked, before anything is made.
+    Checks {
+        /// How many bytes are read.
+        bytes: u64,
+        /// How many there are.
+        of: u64,
+    },
+    /// The application's bytes are written to the data directory.
+    Writes {
+        /// How many are written.
+        bytes: u64,
+        /// How many there are.
+        of: u64,
+    },
+}
+
+/// Makes the data directory of replica `me` of a new cluster, once, as `synod snapshot restore` does. The log of
+/// the new cluster begins with the saved snapshot in the file `snapshot`.
+///
+/// `members` has the address at which its peers look for each member, `me` among them. The same snapshot, the same
+/// members and the same name make the same cluster. The state machine of the replica is restored from the snapshot
+/// when it [opens](crate::Node::open).
+///
+/// # Errors
+///
+/// If the snapshot is damaged, or the directory is not empty, or cannot be made.
+pub fn restore_data_directory(
+    snapshot: &Path,
+    data_dir: &Path,
+    cluster_name: &str,
+    me: ReplicaId,
+    members: &BTreeMap<ReplicaId, String>,
+    mut progress: impl FnMut(RestoreProgress),
+) -> Result<(Identity, SoundSnapshot), MakeError> {
+    let replica = new_replica(cluster_name, me, members)?;
+    let failed = |error: SnapshotError| MakeError::Restore(error.into());
+    let checks = |bytes, of| progress(RestoreProgress::Checks { bytes, of });
+    let verified = verify_snapshot(snapshot, checks).map_err(failed)?;
+    let sound = verified.map_err(|flaws| failed(flaws.into_error(snapshot)))?;
+    let opened = SavedSnapshot::open(snapshot).map_err(failed)?;
+    let of = sound.application_bytes;
+    let disk = Arc::new(RealDisk::new(data_dir));
+    let writes = |bytes| progress(RestoreProgress::Writes { bytes, of });
+    let directory = DataDirectory::restore(disk, &replica, opened, writes)?;
+    Ok((directory.identity().clone(), sound))
+}
+
+/// How many bytes of a saved snapshot the state machine itself has written. None, of a bare log: what it has is in
+/// its entries, and a snapshot has none of them.
+///
+/// It reads what the node has written before these, and leaves the rest unread.
+///
+/// # Errors
+///
+/// If the snapshot cannot be read, or what is in it is no state of a node.
+pub fn state_bytes(path: &Path, snapshot: &SoundSnapshot) -> io::Result<u64> {
+    let opened = SavedSnapshot::open(path)?;
+    let mut application = opened.into_application().take(snapshot.application_bytes);
+    skip_responses(&mut application)?;
+    Ok(application.limit())
+}
+
+fn new_replica(
+    cluster_name: &str,
+    me: ReplicaId,
+    members: &BTreeMap<ReplicaId, String>,
+) -> Result<NewReplica, MakeError> {
     let configuration = Configuration::new(ConfigurationId(1), members.keys().copied().collect())?;
     let mut incarnation = [0; 16];
     getrandom::fill(&mut incarnation).map_err(MakeError::Random)?;
-    let replica = NewReplica {
+    Ok(NewReplica {
         cluster_name: cluster_name.to_owned(),
         constants: ClusterConstants::new(STRIDE, configuration, Limits::default())?,
         replica: me,
         incarnation: Incarnation(u128::from_le_bytes(incarnation)),
         log: LogLimits::default(),
         peers: members.clone(),
-    };
-    let directory = DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &replica)?;
-    Ok(directory.identity().clone())
+    })
 }

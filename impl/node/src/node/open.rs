@@ -262,7 +262,7 @@ impl<M: StateMachine> Opened<M> {
         let task = tokio::spawn(supervise(make_shell, sources, sinks, threads));
         let folder = folder.for_reading();
         let parts = Parts { shared, identity, run, reader, folder, peers, calls, notices, stop };
-        Ok(Node::new(parts, task))
+        Ok(Node::new(parts, task, options.sent_bytes_per_second))
     }
 }
 

@@ -23,7 +23,7 @@ use super::call::{Call, Query, ReadReply, SubmitReply};
 use super::catch_up_queue::ClosesWhenDropped;
 use super::machine::{Batch, MachineRunner};
 use super::shared::{PublishedSilence, Shared};
-use super::snapshots::Taking;
+use super::snapshots::{SnapshotOrder, Taking};
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
 use crate::shell::{Shell, ShellEvent, Silence, Unanswered};
@@ -285,6 +285,10 @@ fn event_of_call(
             snapshots.taking.order(reply);
             None
         }
+        Call::SaveSnapshot(reply) => {
+            snapshots.taking.order_to_save(reply);
+            None
+        }
     }
 }
 
@@ -450,7 +454,8 @@ async fn begin_snapshot(
     if !taking.begin(&handle, file, log_bytes) {
         return Ok(());
     }
-    let batch = Batch { snapshot: Some(handle), ..Batch::default() };
+    let superseded = taking.superseded(handle.slot);
+    let batch = Batch { snapshot: Some(SnapshotOrder { handle, superseded }), ..Batch::default() };
     give_to_machine(shell, notices, sinks, batch, start).await.map(drop)
 }
 

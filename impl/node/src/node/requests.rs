@@ -163,7 +163,7 @@ impl Node {
         self.call(Call::TakeSnapshot, stopping.clone(), stopping).await
     }
 
-    async fn call<T, E>(
+    pub(super) async fn call<T, E>(
         &self,
         call: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Call,
         not_taken: E,

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub(super) use progress::SnapshotProgress;
 pub(super) use taking::{SnapshotReply, Taking};
 pub(super) use transfer::{FolderSink, FolderSource};
-pub(super) use writer::{SnapshotJob, SnapshotWritten, spawn_writer};
+pub(super) use writer::{SnapshotJob, SnapshotOrder, SnapshotWritten, spawn_writer};
 
 /// When a node takes snapshots, and how fast it writes and sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,10 @@ use synod_model::{SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, NotDone, QueryError, ReadError, ReplicaStatus, Request,
-    SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    SaveBegun, SaveError, SaveId, SnapshotTaken, Starting, SubmitError, SubscribeError,
+    TakeSnapshotError,
 };
+use synod_wire::protocol::ReadSave;
 use tracing::info;
 
 use super::{Node, NodeSubscription};
@@ -116,6 +118,20 @@ impl Backend for NodeBackend {
 
     async fn take_snapshot(&self) -> Result<SnapshotTaken, TakeSnapshotError> {
         self.node(TakeSnapshotError::Starting)?.take_snapshot().await
+    }
+
+    async fn begin_save(&self, save: SaveId) -> Result<SaveBegun, SaveError> {
+        self.node(SaveError::NotTaken(TakeSnapshotError::Starting))?.begin_save(save).await
+    }
+
+    async fn read_save(&self, read: ReadSave) -> Result<Value, SaveError> {
+        self.node(SaveError::NotKept)?.read_save(read).await
+    }
+
+    fn end_save(&self, save: SaveId) {
+        if let Some(node) = self.node.get() {
+            node.end_save(save);
+        }
     }
 
     fn status(&self) -> Result<ReplicaStatus, Starting> {

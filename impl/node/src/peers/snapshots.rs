@@ -42,6 +42,7 @@ pub use source::{
     NoSnapshots, PartialSnapshot, ReadAt, SinkError, SnapshotId, SnapshotSink, SnapshotSource,
 };
 
+pub(crate) use pace::Pace;
 pub(super) use receiver::{Fetch, run as fetch};
 pub(super) use sender::{Sender, send};
 

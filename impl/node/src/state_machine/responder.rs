@@ -115,14 +115,8 @@ impl<M: StateMachine> Responder<M> {
     ///
     /// If it cannot be read, or is none. The state may be anything then.
     pub fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
-        let header: Header = read_block(snapshot)?.ok_or_else(|| invalid("it has no header"))?;
-        if header.version != SNAPSHOT_VERSION {
-            return Err(invalid("it is of another version of synod"));
-        }
         let mut responses = Vec::new();
-        while let Some(block) = read_block::<Vec<(Slot, Kept)>>(snapshot)? {
-            responses.extend(block);
-        }
+        let header = read_responses(snapshot, |block| responses.extend(block))?;
         self.machine.restore(snapshot)?;
         self.responses = Responses::from_parts(header.unknown_through, responses);
         self.applied = header.applied;
@@ -185,6 +179,29 @@ fn write_block(out: &mut dyn Write, block: &impl Serialize) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     out.write_all(&length.to_le_bytes())?;
     out.write_all(&bytes)
+}
+
+/// Reads a snapshot up to the machine's own part of it.
+///
+/// # Errors
+///
+/// If it cannot be read, or is none.
+pub(crate) fn skip_responses(snapshot: &mut dyn Read) -> io::Result<()> {
+    read_responses(snapshot, drop).map(drop)
+}
+
+fn read_responses(
+    snapshot: &mut dyn Read,
+    mut take: impl FnMut(Vec<(Slot, Kept)>),
+) -> io::Result<Header> {
+    let header: Header = read_block(snapshot)?.ok_or_else(|| invalid("it has no header"))?;
+    if header.version != SNAPSHOT_VERSION {
+        return Err(invalid("it is of another version of synod"));
+    }
+    while let Some(block) = read_block(snapshot)? {
+        take(block);
+    }
+    Ok(header)
 }
 
 /// The next block; none if it is the empty one.

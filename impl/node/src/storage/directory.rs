@@ -7,6 +7,7 @@
 //! peers              the addresses of the other replicas, as last given
 //! log/00000001.wal   the segments of the log
 //! snapshots/...      the snapshot files
+//! restoring          only while the directory is being made from a saved snapshot
 //! ```
 //!
 //! Making and opening are two commands, and neither does the work of the other. Only
@@ -24,11 +25,12 @@ use synod_model::{KnownMembers, ReplicaId};
 use super::directory_error::{InitError, OpenError};
 use super::disk_error::DiskError;
 use super::init::{self, NewReplica};
-use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, PEERS, is_known, lock};
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, PEERS, RESTORING, is_known, lock};
 use super::log_limits::LogLimits;
+use super::restore::{self, RestoreDirectoryError};
 use super::segment::{LOG, Listing};
 use super::small_file::{Replacing, SmallFileError};
-use super::snapshot::{SNAPSHOTS, SnapshotFolder};
+use super::snapshot::{SNAPSHOTS, SavedSnapshot, SnapshotFolder};
 use crate::disk::{Disk, DiskLock, ROOT};
 use crate::identity::Identity;
 
@@ -55,11 +57,38 @@ impl DataDirectory {
     ///
     /// If the directory holds anything that an interrupted `init` cannot have left, or the disk refuses.
     pub fn init(disk: Arc<dyn Disk>, replica: &NewReplica) -> Result<Self, InitError> {
-        let (lock, IdentityFile { identity, log: log_limits }) = init::make(&*disk, replica)?;
-        let lock: Arc<dyn DiskLock> = lock.into();
+        let (lock, identity) = init::make(&*disk, replica)?;
+        Ok(Self::made(disk, lock.into(), identity, replica))
+    }
+
+    /// Makes the data directory of a replica of a new cluster, whose log begins with `snapshot`, where there is
+    /// nothing, or where a restore was interrupted. All members of the cluster are made with the same snapshot.
+    /// When it returns, everything is durable. `progress` is told how many of the application's bytes are written.
+    ///
+    /// # Errors
+    ///
+    /// If the snapshot is damaged, or no log of the new cluster can have led to it; if the directory holds anything
+    /// that an interrupted restore cannot have left; or if the disk refuses.
+    pub fn restore(
+        disk: Arc<dyn Disk>,
+        replica: &NewReplica,
+        snapshot: SavedSnapshot,
+        progress: impl FnMut(u64),
+    ) -> Result<Self, RestoreDirectoryError> {
+        let (lock, identity) = restore::make(&disk, replica, snapshot, progress)?;
+        Ok(Self::made(disk, lock, identity, replica))
+    }
+
+    fn made(
+        disk: Arc<dyn Disk>,
+        lock: Arc<dyn DiskLock>,
+        identity: IdentityFile,
+        replica: &NewReplica,
+    ) -> Self {
+        let IdentityFile { identity, log: log_limits } = identity;
         let (own_disk, own_lock) = (Arc::clone(&disk), Arc::clone(&lock));
-        Ok(Self {
-            snapshots: SnapshotFolder::new(own_disk, own_lock, identity.cluster_id),
+        Self {
+            snapshots: SnapshotFolder::new(own_disk, own_lock, &identity),
             replacing: Replacing::new(Arc::clone(&disk)),
             disk,
             lock,
@@ -67,7 +96,7 @@ impl DataDirectory {
             log_limits,
             known_members: KnownMembers::new(replica.constants.first_configuration()),
             peers: replica.peers.clone(),
-        })
+        }
     }
 
     /// Opens an existing data directory.
@@ -95,6 +124,10 @@ impl DataDirectory {
         let peers: BTreeMap<ReplicaId, String> = PEERS.read(&*disk)?;
         // Data directories of the first clusters have none. The next write syncs the directory.
         init::make_folder(&*disk, SNAPSHOTS)?;
+        if names.iter().any(|name| name == RESTORING) {
+            // Only the end of the restore is missing. The next write syncs the directory.
+            disk.remove(RESTORING).map_err(DiskError::at(&*disk, RESTORING, "remove"))?;
+        }
         // The process that wrote these files may have stopped before they were durable, or their sync
         // may have failed. So they are written again before anybody relies on them, as the last batch
         // of the log is.
@@ -104,7 +137,7 @@ impl DataDirectory {
         let IdentityFile { identity, log: log_limits } = file;
         let lock: Arc<dyn DiskLock> = lock.into();
         let (own_disk, own_lock) = (Arc::clone(&disk), Arc::clone(&lock));
-        let snapshots = SnapshotFolder::new(own_disk, own_lock, identity.cluster_id);
+        let snapshots = SnapshotFolder::new(own_disk, own_lock, &identity);
         snapshots.remove_unfinished()?;
         Ok(Self {
             replacing: Replacing::new(Arc::clone(&disk)),
@@ -191,6 +224,9 @@ fn without_identity(disk: &dyn Disk, names: &[String]) -> Result<OpenError, Disk
     }
     if !names.iter().all(|name| is_known(name)) {
         return Ok(OpenError::NotADataDirectory { path });
+    }
+    if names.iter().any(|name| name == RESTORING) {
+        return Ok(OpenError::RestoreInterrupted { path });
     }
     let has_log = names.iter().any(|name| name == LOG);
     let gone = if has_log { init::remains(disk, &Listing::read(disk)?)? } else { None };

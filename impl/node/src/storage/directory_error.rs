@@ -127,6 +127,16 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// Restoring the directory was interrupted.
+    #[error(
+        "{} is an unfinished data directory: restoring it from a snapshot was interrupted\n  \
+         run `synod snapshot restore` again, with the same arguments: it begins anew",
+        path.display()
+    )]
+    RestoreInterrupted {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It was a data directory, and its identity is lost.
     #[error(transparent)]
     IdentityGone(#[from] IdentityGone),

@@ -9,10 +9,11 @@ use std::io;
 
 use synod_model::{ClusterConstants, Incarnation, KnownMembers, ReplicaId};
 use synod_wire::ClusterId;
+use synod_wire::identity::RestoredFrom;
 
 use super::directory_error::{IdentityGone, InitError};
 use super::disk_error::DiskError;
-use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, is_known, lock};
+use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, LOCK, PEERS, RESTORING, is_known, lock};
 use super::log_limits::LogLimits;
 use super::scan::{Rest, Scanner};
 use super::segment::{LOG, Listing, prepare, segment_name};
@@ -38,10 +39,18 @@ pub struct NewReplica {
 }
 
 impl NewReplica {
-    pub(super) fn identity_file(&self) -> Result<IdentityFile, InitError> {
+    /// `snapshot` is the one that the cluster is restored from, if it is.
+    pub(super) fn identity_file(
+        &self,
+        snapshot: Option<&RestoredFrom>,
+    ) -> Result<IdentityFile, InitError> {
+        let (name, constants) = (&self.cluster_name, &self.constants);
         let identity = Identity {
-            cluster_name: self.cluster_name.clone(),
-            cluster_id: ClusterId::of(&self.cluster_name, &self.constants),
+            cluster_name: name.clone(),
+            cluster_id: snapshot.map_or_else(
+                || ClusterId::of(name, constants),
+                |it| ClusterId::of_restored(name, constants, it),
+            ),
             replica: self.replica,
             incarnation: self.incarnation,
             constants: self.constants.clone(),
@@ -57,9 +66,21 @@ pub(super) fn make(
     disk: &dyn Disk,
     replica: &NewReplica,
 ) -> Result<(Box<dyn DiskLock>, IdentityFile), InitError> {
-    let identity = replica.identity_file()?;
+    let identity = replica.identity_file(None)?;
+    let lock = make_root(disk, check_names)?;
+    make_log(disk, replica.log.segment_bytes)?;
+    make_folder(disk, SNAPSHOTS)?;
+    write_small_files(disk, replica, &identity)?;
+    Ok((lock, identity))
+}
+
+/// Makes the directory itself, and locks it. `check` says whether what is in it allows that.
+pub(super) fn make_root(
+    disk: &dyn Disk,
+    check: impl Fn(&dyn Disk) -> Result<(), InitError>,
+) -> Result<Box<dyn DiskLock>, InitError> {
     // Before anything is made: not even a lock file is left in a directory that holds something else.
-    check_names(disk)?;
+    check(disk)?;
     disk.make_root().map_err(DiskError::at(disk, ROOT, "make"))?;
     match disk.create(LOCK) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -67,19 +88,25 @@ pub(super) fn make(
     }
     let lock = lock(disk)?;
     // Again, because another process may have changed the directory in between.
-    check_names(disk)?;
+    check(disk)?;
+    Ok(lock)
+}
 
-    make_log(disk, replica.log.segment_bytes)?;
-    make_folder(disk, SNAPSHOTS)?;
+/// Writes the small files of a new replica, the identity last.
+pub(super) fn write_small_files(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+    identity: &IdentityFile,
+) -> Result<(), InitError> {
     // Each write syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
     INCARNATIONS.write(disk, &KnownMembers::new(replica.constants.first_configuration()))?;
-    IDENTITY.write(disk, &identity)?;
-    Ok((lock, identity))
+    IDENTITY.write(disk, identity)?;
+    Ok(())
 }
 
 /// Checks that the directory holds nothing, or only what an interrupted `init` leaves.
-fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
+pub(super) fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     let names = match disk.list(ROOT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         listed => listed.map_err(DiskError::at(disk, ROOT, "list"))?,
@@ -88,7 +115,8 @@ fn check_names(disk: &dyn Disk) -> Result<(), InitError> {
     if names.iter().any(|name| name == IDENTITY.name) {
         return Err(InitError::AlreadyMade { path });
     }
-    if let Some(name) = names.iter().find(|name| !is_known(name)) {
+    // What an interrupted restore has left, a restore removes.
+    if let Some(name) = names.iter().find(|name| !is_known(name) || *name == RESTORING) {
         return Err(InitError::NotEmpty { path, name: name.clone() });
     }
     if names.iter().any(|name| name == SNAPSHOTS) {
@@ -127,7 +155,7 @@ pub(super) fn remains(
 }
 
 /// Makes the folder of the log, which then holds one segment and nothing else.
-fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
+pub(super) fn make_log(disk: &dyn Disk, segment_bytes: u64) -> Result<(), DiskError> {
     make_folder(disk, LOG)?;
     let listing = Listing::read(disk)?;
     listing.remove_unfinished(disk)?;

@@ -25,6 +25,10 @@ pub(super) const PEERS: SmallFile =
 pub(super) const BASE: SmallFile =
     SmallFile { name: "base", new_name: "base.new", letters: *b"SYNODbas" };
 
+/// Is there from the beginning of a restore to its end. So what is beside it, if there is no identity, is of a
+/// restore that was interrupted, and no replica ever ran from it.
+pub(super) const RESTORING: &str = "restoring";
+
 /// The small files. The first three are made with the directory, in this order.
 const SMALL_FILES: [SmallFile; 4] = [PEERS, INCARNATIONS, IDENTITY, BASE];
 
@@ -40,7 +44,7 @@ pub struct IdentityFile {
 /// Whether something of this name belongs in a data directory.
 pub(super) fn is_known(name: &str) -> bool {
     let is_small_file = SMALL_FILES.iter().any(|it| name == it.name || name == it.new_name);
-    is_small_file || [LOCK, LOG, SNAPSHOTS].contains(&name)
+    is_small_file || [LOCK, LOG, SNAPSHOTS, RESTORING].contains(&name)
 }
 
 /// Takes the lock of the directory.

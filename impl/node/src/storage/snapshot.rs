@@ -13,16 +13,22 @@
 //! Every replica writes the same bytes for the same snapshot. So a receiver may go on with another
 //! sender, and two replicas can compare their snapshots by their checksums.
 //!
+//! A snapshot that was saved elsewhere has the same format. [`verify_snapshot`] reads all of it, and says what is wrong
+//! with it. [`SavedSnapshot`] reads it for a new cluster. [`SnapshotCheck`] checks one while it comes.
+//!
 //! Making or receiving a snapshot may fail at any time, and changes nothing then: the log is not cut.
 
+mod check;
 mod error;
 mod folder;
 mod format;
 mod listing;
 mod reader;
 mod receiver;
+mod saved;
 mod writer;
 
+pub use check::{FlawFound, SnapshotCheck, SnapshotFlaws, SoundSnapshot};
 pub use error::{SnapshotError, SnapshotFlaw};
 pub use folder::{SnapshotBytes, SnapshotFolder};
 pub use format::{HANDLE_BYTES_MAX, SnapshotFile};
@@ -31,4 +37,8 @@ pub(super) use listing::{
 };
 pub use reader::SnapshotReader;
 pub use receiver::SnapshotReceiver;
+pub(super) use saved::of_saved;
+#[cfg(test)]
+pub(super) use saved::verify;
+pub use saved::{SavedSnapshot, verify_snapshot};
 pub use writer::SnapshotWriter;

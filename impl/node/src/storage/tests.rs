@@ -17,4 +17,5 @@ mod inspecting;
 mod parts;
 mod reading;
 mod real;
+mod restoring;
 mod snapshots;

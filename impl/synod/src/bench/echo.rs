@@ -110,9 +110,7 @@ async fn answer(mut socket: TcpStream) -> anyhow::Result<()> {
                 Ask::OpenSession => Answer::Opened(SessionId(slot)),
                 Ask::Request(_) => Answer::Done(Applied::with_empty_response(Slot(slot))),
                 Ask::EndSession(_) => Answer::Ended(Slot(slot)),
-                Ask::Read | Ask::Query(_) | Ask::Follow(_) | Ask::Status | Ask::TakeSnapshot => {
-                    Answer::ReadAt(Slot(slot))
-                }
+                _ => Answer::ReadAt(Slot(slot)),
             };
             outbox.push(&ToClient { id, answer })?;
         }

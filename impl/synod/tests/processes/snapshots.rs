@@ -27,7 +27,7 @@ use crate::command::synod;
 use crate::process::Running;
 use crate::wait::{SOON, until};
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// How many bytes the files of a data directory have.
 fn disk_bytes(folder: &Path) -> u64 {
@@ -44,7 +44,7 @@ fn disk_bytes(folder: &Path) -> u64 {
 }
 
 /// What the status of a replica says of its snapshots.
-fn snapshots(cluster: &Cluster, id: u16) -> Json {
+pub(crate) fn snapshots(cluster: &Cluster, id: u16) -> Json {
     cluster.status([id])[0]["snapshots"].clone()
 }
 
@@ -172,7 +172,7 @@ fn a_log_is_cut_by_order_and_its_followers_are_told_where_it_begins() {
 
 const DATA_DIR: &str = "SYNOD_TEST_SNAPSHOTS_DATA_DIR";
 const LISTEN_CLIENT: &str = "SYNOD_TEST_SNAPSHOTS_LISTEN_CLIENT";
-const SENT_BYTES_PER_SECOND: &str = "SYNOD_TEST_SNAPSHOTS_SENT";
+pub(crate) const SENT_BYTES_PER_SECOND: &str = "SYNOD_TEST_SNAPSHOTS_SENT";
 const AFTER_LOG_BYTES: &str = "SYNOD_TEST_SNAPSHOTS_AFTER";
 
 /// A running hash of all commands. A command `ballast N` makes its snapshots N bytes longer.
@@ -270,22 +270,26 @@ fn a_process_of_a_ledger() {
 }
 
 /// Three replicas of a ledger.
-struct Ledgers {
-    cluster: Cluster,
+pub(crate) struct Ledgers {
+    pub(crate) cluster: Cluster,
     processes: [Option<Running>; 3],
     options: Vec<(&'static str, u64)>,
 }
 
 impl Ledgers {
     fn running(options: &[(&'static str, u64)]) -> Self {
-        let cluster = Cluster::made(3);
+        Self::running_in(Cluster::made(3), options)
+    }
+
+    /// The data directories of the cluster are made.
+    pub(crate) fn running_in(cluster: Cluster, options: &[(&'static str, u64)]) -> Self {
         let mut ledgers =
             Self { cluster, processes: [None, None, None], options: options.to_vec() };
         (0..3).for_each(|id| ledgers.start(id));
         ledgers
     }
 
-    fn start(&mut self, id: u16) {
+    pub(crate) fn start(&mut self, id: u16) {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", OF_LEDGERS, "--nocapture"]);
         command.env(DATA_DIR, self.cluster.data_dir(id));
@@ -298,12 +302,12 @@ impl Ledgers {
     }
 
     /// `kill -9`.
-    fn kill(&mut self, id: u16) {
+    pub(crate) fn kill(&mut self, id: u16) {
         self.processes[usize::from(id)] = None;
     }
 
     /// Submits values through these replicas.
-    fn submit(&self, ids: &[u16], values: impl IntoIterator<Item = String>) {
+    pub(crate) fn submit(&self, ids: &[u16], values: impl IntoIterator<Item = String>) {
         let endpoints = ids.iter().map(|id| self.cluster.endpoint(*id).parse().unwrap());
         Runtime::new().unwrap().block_on(async {
             let options = ClientOptions { deadline: SOON, ..ClientOptions::default() };
@@ -335,7 +339,7 @@ impl Ledgers {
     }
 
     /// Waits until these replicas have applied the same. Returns up to which slot.
-    fn agree(&self, ids: &[u16]) -> u64 {
+    pub(crate) fn agree(&self, ids: &[u16]) -> u64 {
         until("they have applied the same", || {
             let first = self.applied(ids[0])?;
             ids.iter().all(|id| self.applied(*id) == Some(first)).then_some(first)
@@ -343,7 +347,7 @@ impl Ledgers {
     }
 
     /// Checks that all three have the same state.
-    fn same_everywhere(&self) {
+    pub(crate) fn same_everywhere(&self) {
         self.agree(&[0, 1, 2]);
         let state = |id| self.query(id);
         let states = [state(0), state(1), state(2)];
@@ -351,7 +355,7 @@ impl Ledgers {
     }
 
     /// What the state machine of a replica says of itself.
-    fn query(&self, id: u16) -> String {
+    pub(crate) fn query(&self, id: u16) -> String {
         let endpoint: Endpoint = self.cluster.endpoint(id).parse().unwrap();
         Runtime::new().unwrap().block_on(async {
             let options = ClientOptions { deadline: SOON, ..ClientOptions::default() };
@@ -381,14 +385,14 @@ impl Ledgers {
 }
 
 /// Clients that submit through two replicas until they are told to end.
-struct AtWork {
+pub(crate) struct AtWork {
     ends: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     client: JoinHandle<()>,
 }
 
 impl AtWork {
-    fn begin(endpoints: Vec<Endpoint>) -> Self {
+    pub(crate) fn begin(endpoints: Vec<Endpoint>) -> Self {
         let (ends, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (told, counted) = (Arc::clone(&ends), Arc::clone(&done));
         let client = std::thread::spawn(move || {
@@ -407,7 +411,7 @@ impl AtWork {
         Self { ends, done, client }
     }
 
-    fn end(self) -> u64 {
+    pub(crate) fn end(self) -> u64 {
         self.ends.store(true, Ordering::Relaxed);
         self.client.join().unwrap();
         self.done.load(Ordering::Relaxed)
@@ -491,7 +495,7 @@ fn when_a_sender_is_killed_in_the_middle_the_other_one_goes_on() {
 }
 
 /// A request, and what was told.
-async fn first_request(cluster: &Cluster) -> (Request, Applied) {
+pub(crate) async fn first_request(cluster: &Cluster) -> (Request, Applied) {
     let endpoint: Endpoint = cluster.endpoint(0).parse().unwrap();
     let session: SessionId = loop {
         if let Ok(mut connection) = Connection::connect(&endpoint, SOON).await {
@@ -509,7 +513,7 @@ async fn first_request(cluster: &Cluster) -> (Request, Applied) {
     (request, told)
 }
 
-async fn ask(cluster: &Cluster, id: u16, request: Request) -> Applied {
+pub(crate) async fn ask(cluster: &Cluster, id: u16, request: Request) -> Applied {
     let endpoint: Endpoint = cluster.endpoint(id).parse().unwrap();
     let mut connection = Connection::connect(&endpoint, SOON).await.unwrap();
     connection.put(1, Ask::Request(request)).unwrap();

@@ -5,7 +5,7 @@ use std::io;
 use futures_util::FutureExt as _;
 use synod_model::{
     ClusterConstants, Configuration, ConfigurationId, Entry, Incarnation, Limits, ReplicaId,
-    Request, SessionId, Verdict,
+    Request, SessionId, SnapshotHandle, Verdict,
 };
 use tokio::sync::oneshot;
 
@@ -73,6 +73,10 @@ fn snapshots() -> (MachineSnapshots, std::sync::mpsc::Receiver<SnapshotJob>) {
 /// Without snapshots.
 fn run_one(machine: &mut Responder<Counter>, batch: Batch) -> Result<Option<Slot>, NodeError> {
     run(machine, batch, &snapshots().0)
+}
+
+fn order(slot: u64) -> SnapshotOrder {
+    SnapshotOrder { handle: handle(slot), superseded: (Slot::ZERO, Slot::ZERO) }
 }
 
 fn handle(slot: u64) -> Arc<SnapshotHandle> {
@@ -159,9 +163,10 @@ fn a_snapshot_is_the_state_at_its_marker_and_restores_a_machine() {
     let (to, ordered) = snapshots();
     let mut machine = Responder::new(Counter::default());
     let all = [request(1, 1, "a"), request(2, 1, "b")];
-    run(&mut machine, Batch { snapshot: Some(handle(2)), ..batch(all) }, &to).unwrap();
+    run(&mut machine, Batch { snapshot: Some(order(2)), ..batch(all) }, &to).unwrap();
     run(&mut machine, batch([request(3, 1, "c")]), &to).unwrap();
-    let SnapshotJob { handle, write } = ordered.try_recv().expect("it is ordered");
+    let SnapshotJob { order: SnapshotOrder { handle, .. }, write } =
+        ordered.try_recv().expect("it is ordered");
     let mut writer = to.folder.create(&handle).expect("a disk");
     write(&mut writer).expect("a disk");
     writer.finish().expect("a disk");
@@ -184,9 +189,10 @@ fn a_snapshot_is_the_state_at_its_marker_and_restores_a_machine() {
 fn an_immediate_machine_is_restored_before_what_comes_after() {
     let (to, ordered) = snapshots();
     let mut machine = Responder::new(Counter(5));
-    run(&mut machine, Batch { snapshot: Some(handle(2)), ..batch([request(2, 1, "b")]) }, &to)
+    run(&mut machine, Batch { snapshot: Some(order(2)), ..batch([request(2, 1, "b")]) }, &to)
         .unwrap();
-    let SnapshotJob { handle, write } = ordered.try_recv().expect("it is ordered");
+    let SnapshotJob { order: SnapshotOrder { handle, .. }, write } =
+        ordered.try_recv().expect("it is ordered");
     let mut writer = to.folder.create(&handle).expect("a disk");
     write(&mut writer).expect("a disk");
     writer.finish().expect("a disk");

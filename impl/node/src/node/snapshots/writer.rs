@@ -9,7 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use synod_model::SnapshotHandle;
+use synod_model::{Slot, SnapshotHandle};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::super::Notice;
@@ -21,15 +21,23 @@ use crate::storage::{SnapshotFile, SnapshotFolder, SnapshotWriter};
 /// How much is written between two pauses. 1 MiB: 16 ms at the default rate.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// A snapshot that the machine is to take.
+#[derive(Clone, Debug)]
+pub(in super::super) struct SnapshotOrder {
+    pub(in super::super) handle: Arc<SnapshotHandle>,
+    /// The snapshots between these slots are removed before it is written.
+    pub(in super::super) superseded: (Slot, Slot),
+}
+
 /// A snapshot that is to be written.
 pub(in super::super) struct SnapshotJob {
-    pub(in super::super) handle: Arc<SnapshotHandle>,
+    pub(in super::super) order: SnapshotOrder,
     pub(in super::super) write: WritesSnapshot,
 }
 
 impl fmt::Debug for SnapshotJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SnapshotJob").field("slot", &self.handle.slot).finish_non_exhaustive()
+        f.debug_struct("SnapshotJob").field("order", &self.order).finish_non_exhaustive()
     }
 }
 
@@ -51,7 +59,9 @@ pub(in super::super) fn spawn_writer(
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
         let _watch = Watch { thread: "snapshot", notices: notices.clone() };
-        while let Ok(SnapshotJob { handle, write }) = jobs.recv() {
+        while let Ok(SnapshotJob { order, write }) = jobs.recv() {
+            let SnapshotOrder { handle, superseded: (after, before) } = order;
+            folder.remove_between(after, before);
             progress.set(Some((handle.slot, 0)));
             let written = || write_file(&folder, &handle, write, bytes_per_second, &progress);
             // The state machine writes its state, and may panic. That snapshot is given up.

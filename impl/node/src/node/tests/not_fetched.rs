@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use synod_model::{
     ConfigurationId, Entry, Incarnation, KnownMembers, Message, Order, Prefix, PrefixHash,
-    ReplicaId, RoundNumber, SequenceNumber, Slot, To,
+    ReplicaId, SequenceNumber, Slot, To,
 };
 use synod_wire::Value;
 use tempfile::TempDir;
@@ -78,12 +78,13 @@ impl Two {
         self.send(&Message::Order { configuration, s, order });
     }
 
-    /// The coordinator tells that so much is committed, until it is asked for what is lacking.
+    /// The coordinator tells that so much is committed, and opens the slot behind it, until it is asked for what
+    /// is lacking before.
     async fn asked(&mut self, through: u64) -> (Slot, Slot) {
         let asked = async {
             loop {
-                let prefix = prefix(through);
-                self.order(Order::Round { number: RoundNumber(1), prefix });
+                let (first, prefix) = (Slot(through + 1), prefix(through));
+                self.order(Order::Accept { first, entries: vec![Entry::NoOp], prefix });
                 let next = timeout(Duration::from_millis(20), self.other.receive()).await;
                 if let Ok((_, Message::Ask { from, through, .. })) = next {
                     return (from, through);

@@ -11,19 +11,19 @@ const MADE_UP_MAX: Duration = Duration::from_millis(10);
 
 /// Bytes leave no faster than this, whoever sends them.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     bytes_per_second: u64,
     /// When the bytes that were taken so far have left.
     free_at: Mutex<Instant>,
 }
 
 impl Pace {
-    pub(super) fn new(bytes_per_second: u64, now: Instant) -> Self {
+    pub(crate) fn new(bytes_per_second: u64, now: Instant) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1), free_at: Mutex::new(now) }
     }
 
     /// Waits until so many bytes may leave.
-    pub(super) async fn take(&self, bytes: usize) {
+    pub(crate) async fn take(&self, bytes: usize) {
         sleep_until(self.leaves_at(bytes, Instant::now())).await;
     }
 

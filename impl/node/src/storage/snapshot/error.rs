@@ -53,6 +53,22 @@ pub enum SnapshotError {
         /// What is wrong.
         flaw: SnapshotFlaw,
     },
+    /// A saved snapshot is not what was saved.
+    #[error(
+        "{}: at byte {}: {flaw}\n  \
+         it was checked when it was saved, so the disk, or something on its way, has changed it\n  \
+         nothing is restored from it: `synod snapshot verify` says all that is wrong with it; take another \
+         copy of it, or an older snapshot",
+        path.display(), Grouped(*offset)
+    )]
+    Saved {
+        /// The file.
+        path: PathBuf,
+        /// The byte where what is wrong begins.
+        offset: u64,
+        /// What is wrong.
+        flaw: SnapshotFlaw,
+    },
     /// What a peer has sent is not the snapshot that it should be.
     #[error(
         "{}, received from a peer: at byte {}: {flaw}\n  \
@@ -155,9 +171,9 @@ impl From<SnapshotError> for io::Error {
     fn from(error: SnapshotError) -> Self {
         let kind = match &error {
             SnapshotError::Store(error) | SnapshotError::Read(error) => error.error.kind(),
-            SnapshotError::Damaged { .. } | SnapshotError::Received { .. } => {
-                io::ErrorKind::InvalidData
-            }
+            SnapshotError::Damaged { .. }
+            | SnapshotError::Saved { .. }
+            | SnapshotError::Received { .. } => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };
         // These two kinds make the standard library try again, or take the error for the end.
@@ -198,8 +214,14 @@ pub enum SnapshotFlaw {
     #[error("there is no chunk, and one should begin there")]
     NoChunk,
     /// A chunk is not what was written.
-    #[error("a chunk fails its checksum")]
-    Checksum,
+    #[error("a chunk of {} bytes fails its checksum", Grouped(*chunk_bytes as u64))]
+    Checksum {
+        /// The length of the chunk.
+        chunk_bytes: usize,
+    },
+    /// What follows cannot be told apart into chunks.
+    #[error("no chunk can be found from there on, and nothing of it was checked")]
+    Unchecked,
     /// A chunk of the handle comes behind one of the application, or there is no handle.
     #[error("a chunk is not in its place")]
     ChunkOutOfPlace,

@@ -10,12 +10,13 @@ use synod_wire::ClusterId;
 use tracing::{info, warn};
 
 use super::error::SnapshotError;
-use super::format::SnapshotFile;
+use super::format::{Header, SnapshotFile};
 use super::listing::{self, SNAPSHOTS, SnapshotListing, part_name, snapshot_name};
 use super::reader::{Chunks, SnapshotReader, unreadable};
 use super::receiver::SnapshotReceiver;
 use super::writer::SnapshotWriter;
 use crate::disk::{Disk, DiskFile, DiskLock};
+use crate::identity::Identity;
 use crate::storage::disk_error::DiskError;
 
 /// The snapshot files of a data directory. Clones are the same folder, and any thread may use them.
@@ -27,6 +28,7 @@ pub struct SnapshotFolder {
     /// Nothing is written once another process may have the directory. Who only reads has none.
     _lock: Option<Arc<dyn DiskLock>>,
     pub(super) cluster_id: ClusterId,
+    cluster_name: Arc<str>,
     state: Arc<Mutex<State>>,
     /// Held while a file takes its place, which takes a sync.
     placing: Arc<Mutex<()>>,
@@ -43,10 +45,18 @@ impl SnapshotFolder {
     pub(in crate::storage) fn new(
         disk: Arc<dyn Disk>,
         lock: Arc<dyn DiskLock>,
-        cluster_id: ClusterId,
+        identity: &Identity,
     ) -> Self {
         let (state, placing) = (Arc::default(), Arc::default());
-        Self { disk, _lock: Some(lock), cluster_id, state, placing }
+        let (cluster_id, cluster_name) = (identity.cluster_id, identity.cluster_name.as_str());
+        let cluster_name = cluster_name.into();
+        Self { disk, _lock: Some(lock), cluster_id, cluster_name, state, placing }
+    }
+
+    /// The header of the snapshot of the slots up to `slot`.
+    pub(super) fn header(&self, slot: Slot) -> Header {
+        let cluster_name = self.cluster_name.to_string();
+        Header { cluster_id: self.cluster_id, cluster_name, slot }
     }
 
     /// The same folder for one who only reads, and may do so after the directory was released.
@@ -182,6 +192,15 @@ impl SnapshotFolder {
         let older: Vec<Slot> = self.state().files.range(..slot).map(|(slot, _)| *slot).collect();
         let superfluous = older.len().saturating_sub(1);
         older.into_iter().take(superfluous).for_each(|slot| self.remove(slot));
+    }
+
+    /// Removes the snapshots between these slots. No record names them.
+    pub(crate) fn remove_between(&self, after: Slot, before: Slot) {
+        let between = |slot: &Slot| after < *slot && *slot < before;
+        let slots: Vec<Slot> = self.state().files.keys().copied().filter(between).collect();
+        for slot in slots {
+            self.remove(slot);
+        }
     }
 
     /// Removes a snapshot. If that fails, the next start does it.

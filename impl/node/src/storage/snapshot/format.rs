@@ -6,9 +6,10 @@
 //!      8      4  version of the format
 //!     12     32  the cluster's id
 //!     44      8  the last slot that the snapshot includes
-//!     52      8  zeros
-//!     60      4  checksum of the 60 bytes before
-//!     64         chunks, one behind the other:
+//!     52      8  zeros: room for the revision of a database
+//!     60     64  the cluster's name, and zeros behind it
+//!    124      4  checksum of the 124 bytes before
+//!    128         chunks, one behind the other:
 //!             4    kind: 1 for the handle, 2 for the bytes of the application, 3 for the end
 //!             4    n, the length of the content: 1 to 65,536
 //!             n    the content
@@ -27,6 +28,7 @@ use synod_wire::ClusterId;
 use twox_hash::XxHash3_64;
 
 use super::error::SnapshotFlaw;
+use crate::identity::CLUSTER_NAME_BYTES_MAX;
 use crate::storage::small_file::FORMAT_VERSION;
 
 /// The longest encoding of a handle: 1 GiB. The request table takes most of it. Under the default limits
@@ -34,7 +36,11 @@ use crate::storage::small_file::FORMAT_VERSION;
 pub const HANDLE_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) const LETTERS: [u8; 8] = *b"SYNODsnp";
-pub(super) const HEADER_BYTES: usize = 64;
+pub(super) const HEADER_BYTES: usize = 128;
+/// Where the name of the cluster begins.
+const NAME_AT: usize = 60;
+/// Where the checksum of the header is.
+const HEADER_CHECKSUM_AT: usize = HEADER_BYTES - 4;
 /// The longest content of a chunk: 64 KiB, which a writer or a reader holds in memory.
 pub(super) const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// Kind and length of a chunk, before its content.
@@ -64,39 +70,58 @@ pub(super) enum Kind {
     End = 3,
 }
 
-/// The header of the file.
-pub(super) fn header(cluster_id: &ClusterId, slot: Slot) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..8].copy_from_slice(&LETTERS);
-    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    header[12..44].copy_from_slice(&cluster_id.0);
-    header[44..52].copy_from_slice(&slot.0.to_le_bytes());
-    let checksum = crc32c::crc32c(&header[..HEADER_BYTES - 4]);
-    header[HEADER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
-    header
+/// What the header of a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) cluster_id: ClusterId,
+    pub(super) cluster_name: String,
+    pub(super) slot: Slot,
 }
 
-/// Checks that `bytes` are the header of a snapshot of `slot`.
-pub(super) fn check_header(
-    bytes: &[u8; HEADER_BYTES],
-    cluster_id: &ClusterId,
-    slot: Slot,
-) -> Result<(), SnapshotFlaw> {
-    if bytes[..8] != LETTERS || number_at(bytes, 60) != crc32c::crc32c(&bytes[..60]) {
-        return Err(SnapshotFlaw::NoHeader);
+impl Header {
+    pub(super) fn bytes(&self) -> [u8; HEADER_BYTES] {
+        let Self { cluster_id, cluster_name, slot } = self;
+        let mut header = [0; HEADER_BYTES];
+        header[..8].copy_from_slice(&LETTERS);
+        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header[12..44].copy_from_slice(&cluster_id.0);
+        header[44..52].copy_from_slice(&slot.0.to_le_bytes());
+        // An identity has no longer name.
+        let name = cluster_name.as_bytes();
+        let name = &name[..name.len().min(CLUSTER_NAME_BYTES_MAX)];
+        header[NAME_AT..NAME_AT + name.len()].copy_from_slice(name);
+        let checksum = crc32c::crc32c(&header[..HEADER_CHECKSUM_AT]);
+        header[HEADER_CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        header
     }
-    let found = number_at(bytes, 8);
-    if found != FORMAT_VERSION {
-        return Err(SnapshotFlaw::UnknownVersion { found });
+
+    pub(super) fn read(bytes: &[u8; HEADER_BYTES]) -> Result<Self, SnapshotFlaw> {
+        let checksum = crc32c::crc32c(&bytes[..HEADER_CHECKSUM_AT]);
+        if bytes[..8] != LETTERS || number_at(bytes, HEADER_CHECKSUM_AT) != checksum {
+            return Err(SnapshotFlaw::NoHeader);
+        }
+        let found = number_at(bytes, 8);
+        if found != FORMAT_VERSION {
+            return Err(SnapshotFlaw::UnknownVersion { found });
+        }
+        let mut cluster_id = ClusterId([0; 32]);
+        cluster_id.0.copy_from_slice(&bytes[12..44]);
+        let name = &bytes[NAME_AT..HEADER_CHECKSUM_AT];
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let cluster_name = std::str::from_utf8(name).map_err(|_| SnapshotFlaw::NoHeader)?;
+        let slot = Slot(long_at(bytes, 44));
+        let header = Self { cluster_id, cluster_name: cluster_name.to_owned(), slot };
+        if header.bytes() == *bytes { Ok(header) } else { Err(SnapshotFlaw::NoHeader) }
     }
-    if bytes[12..44] != cluster_id.0 {
-        return Err(SnapshotFlaw::OtherCluster);
+
+    /// Checks that it is that of a snapshot of `slot`.
+    pub(super) fn check(&self, cluster_id: &ClusterId, slot: Slot) -> Result<(), SnapshotFlaw> {
+        if self.cluster_id != *cluster_id {
+            return Err(SnapshotFlaw::OtherCluster);
+        }
+        let found = self.slot;
+        if found == slot { Ok(()) } else { Err(SnapshotFlaw::OtherSlot { found }) }
     }
-    let found = Slot(long_at(bytes, 44));
-    if found != slot {
-        return Err(SnapshotFlaw::OtherSlot { found });
-    }
-    if *bytes == header(cluster_id, slot) { Ok(()) } else { Err(SnapshotFlaw::NoHeader) }
 }
 
 /// Fills in what is around the content of a chunk. `chunk` has room for kind and length, and then the
@@ -132,7 +157,7 @@ pub(super) fn begin(bytes: [u8; BEFORE_CONTENT]) -> Result<(Kind, usize), Snapsh
 pub(super) fn check(chunk: &[u8]) -> Result<(), SnapshotFlaw> {
     let at = chunk.len().saturating_sub(4);
     let is_sound = number_at(chunk, at) == crc32c::crc32c(&chunk[..at]);
-    if is_sound { Ok(()) } else { Err(SnapshotFlaw::Checksum) }
+    if is_sound { Ok(()) } else { Err(SnapshotFlaw::Checksum { chunk_bytes: chunk.len() }) }
 }
 
 /// What the end mark says.

@@ -9,8 +9,8 @@ use synod_wire::codec::{self, DecodeError};
 
 use super::error::{SnapshotError, SnapshotFlaw};
 use super::format::{
-    self, AROUND_CONTENT, BEFORE_CONTENT, END_BYTES, End, HANDLE_BYTES_MAX, HEADER_BYTES, Kind,
-    SnapshotFile, WholeChecksum,
+    self, AROUND_CONTENT, BEFORE_CONTENT, END_BYTES, End, HANDLE_BYTES_MAX, HEADER_BYTES, Header,
+    Kind, SnapshotFile, WholeChecksum,
 };
 use crate::disk::DiskFile;
 use crate::storage::disk_error::DiskError;
@@ -79,24 +79,35 @@ impl Chunks {
         cluster_id: &ClusterId,
         slot: Slot,
     ) -> Result<Self, SnapshotError> {
+        let (header, chunks) = Self::of_any(path, file)?;
+        header.check(cluster_id, slot).map_err(|flaw| chunks.flawed(0, flaw))?;
+        Ok(chunks)
+    }
+
+    /// The chunks of whatever snapshot it is, and its header.
+    pub(super) fn of_any(
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+    ) -> Result<(Header, Self), SnapshotError> {
         let length_bytes = file.length_bytes().map_err(unreadable(&path, "read"))?;
         let mut chunks = Self {
             path,
             file,
             length_bytes,
-            slot,
+            slot: Slot::ZERO,
             checksum: WholeChecksum::new(),
             offset: 0,
             kind: Kind::Handle,
             chunk: Vec::new(),
             left: 0..0,
         };
-        let mut header = [0; HEADER_BYTES];
-        chunks.fill(&mut header, 0)?;
-        format::check_header(&header, cluster_id, slot).map_err(|flaw| chunks.flawed(0, flaw))?;
-        chunks.checksum.add(&header);
+        let mut bytes = [0; HEADER_BYTES];
+        chunks.fill(&mut bytes, 0)?;
+        let header = Header::read(&bytes).map_err(|flaw| chunks.flawed(0, flaw))?;
+        chunks.slot = header.slot;
+        chunks.checksum.add(&bytes);
         chunks.offset = HEADER_BYTES as u64;
-        Ok(chunks)
+        Ok((header, chunks))
     }
 
     /// Decodes the handle, whose chunks come first.

@@ -53,7 +53,7 @@ impl SnapshotWriter {
             handle_bytes: 0,
             has_failed: false,
         };
-        writer.append(&format::header(&folder.cluster_id, slot))?;
+        writer.append(&folder.header(slot).bytes())?;
         codec::encode_into(handle, &mut writer).map_err(|error| match error.downcast() {
             Ok(error) => error,
             Err(error) => SnapshotError::NoEncoding { slot, what: error.to_string() },

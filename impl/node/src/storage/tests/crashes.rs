@@ -329,7 +329,7 @@ fn init_is_stopped_in_every_operation() {
                 Ok(directory) => {
                     assert_eq!(
                         *directory.identity(),
-                        new_replica().identity_file().expect("possible").identity
+                        new_replica().identity_file(None).expect("possible").identity
                     );
                     drop(directory);
                     assert!(matches!(init(&disk), Err(InitError::AlreadyMade { .. })));

@@ -118,8 +118,8 @@ fn the_record_of_a_snapshot_and_the_base_are_what_they_always_were() {
             "04",                 // a snapshot
             "04",                 // promised
             "fb2c01",             // its slot
-            "fb0201",             // the length of its file
-            "fd0a4739290e0ac1ee", // the checksum of its file
+            "fb4201",             // the length of its file
+            "fd12d479c3935fb103", // the checksum of its file
         )
     );
     assert_eq!(
@@ -129,13 +129,13 @@ fn the_record_of_a_snapshot_and_the_base_are_what_they_always_were() {
             "02000000",           // version
             "17000000",           // length of the content
             "fb2c01",             // the slot of the snapshot
-            "fb0201",             // the length of its file
-            "fd0a4739290e0ac1ee", // the checksum of its file
+            "fb4201",             // the length of its file
+            "fd12d479c3935fb103", // the checksum of its file
             "09",                 // the batch with its record
             "02",                 // the first segment
             "09",                 // the first batch in it
             "fc5affc8b3",         // checksum of the header before
-            "d400892f",           // checksum
+            "d22db6cf",           // checksum
         )
     );
 }

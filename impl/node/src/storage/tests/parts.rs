@@ -41,7 +41,7 @@ fn a_part_is_used_as_far_as_it_is_sound() {
         disk
     };
     drop(directory);
-    let header_bytes = 64;
+    let header_bytes = 128;
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1 << (at % 8);

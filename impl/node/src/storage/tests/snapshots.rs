@@ -102,7 +102,9 @@ fn a_snapshot_is_what_it_always_was() {
             "a39d7db9d06b66afbeaf9085310e8e21244086c4f5bb906034318709f602c4f0", // cluster id
             "2c01000000000000",                                                 // slot
             "0000000000000000",                                                 // zeros
-            "19464ccc",                                                         // checksum
+            "7465737400000000000000000000000000000000000000000000000000000000", // the name
+            "0000000000000000000000000000000000000000000000000000000000000000", // zeros behind it
+            "b73b1db9",                                                         // checksum
             "01000000",                                                         // the handle
             "1b000000",                                                         // its length
             "fb2c01",                                                           // slot
@@ -120,13 +122,13 @@ fn a_snapshot_is_what_it_always_was() {
             "bfdfa7d4",         // checksum
             "03000000",         // the end
             "10000000",         // the length of what follows
-            "7800000000000000", // the length of everything before
-            "919c44f9bf7ee8ef", // the checksum of everything before
-            "ed75384e",         // checksum
+            "b800000000000000", // the length of everything before
+            "560261fc62e9a32b", // the checksum of everything before
+            "126995bc",         // checksum
         )
     );
-    let checksum = 0xefe8_7ebf_f944_9c91;
-    assert_eq!(file, SnapshotFile { slot: Slot(300), length_bytes: 0x78 + 28, checksum });
+    let checksum = 0x2ba3_e962_fc61_0256;
+    assert_eq!(file, SnapshotFile { slot: Slot(300), length_bytes: 0xb8 + 28, checksum });
 }
 
 #[test]
@@ -273,7 +275,7 @@ fn forged_files_are_refused() {
     check(4_000, &(changes, any::<prop::sample::Index>()), |(changes, cut)| {
         let mut forged = bytes.clone();
         // Within the chunk of the handle, or anywhere.
-        let chunk = 64..64 + 8 + usize::from(bytes[68]) + 256 * usize::from(bytes[69]);
+        let chunk = 128..128 + 8 + usize::from(bytes[132]) + 256 * usize::from(bytes[133]);
         for (place, byte) in changes {
             forged[chunk.start + 8 + place.index(chunk.len() - 8)] = byte;
         }
