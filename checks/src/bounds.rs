@@ -9,15 +9,15 @@
 
 mod file;
 pub mod scenario;
+pub mod submission;
 pub mod values;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 pub use file::{read, to_toml};
-use values::{
-    Count, Hears, LimitName, MessageName, Number, Numbers, ReplicaSet, Submission, WitnessName,
-};
+use submission::Submission;
+use values::{Count, Hears, LimitName, MessageName, Number, Numbers, ReplicaSet, WitnessName};
 
 /// The bounds of a scenario. A bound that is `None` keeps its default.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,12 @@ pub struct Bounds {
     /// How many replicas there are, 1 to 5 [default: 3]
     #[arg(long, value_name = "N")]
     pub replicas: Option<Count<1, 5>>,
+    /// The replicas that are members from the start: all, or such as 0,1,2 [default: all]
+    #[arg(long, value_name = "REPLICAS")]
+    pub members: Option<ReplicaSet>,
+    /// Those among them that only learn: none, or such as 3 [default: none]
+    #[arg(long, value_name = "REPLICAS")]
+    pub learners: Option<ReplicaSet>,
     /// The highest slot that a submission may open, 1 to 8 [default: 1]
     #[arg(long, value_name = "N")]
     pub slots: Option<Count<1, 8>>,
@@ -34,9 +40,10 @@ pub struct Bounds {
     /// Number s belongs to replica s modulo the number of replicas [default: 1 to that number]
     #[arg(long, value_name = "NUMBERS")]
     pub numbers: Option<Numbers>,
-    /// A submission, such as a@0,2: value a, once, at replica 0 or 2. Also open@1, end@2, none. Then, if
-    /// needed, after spaces: places=2 (retried at so many), after=1 (once submission 1 is committed),
-    /// session=1, answered=5 [default: values a, b, ... at the even or the odd replicas]
+    /// A submission, such as a@0,2: value a, once, at replica 0 or 2. Also open@1, end@2, none, and
+    /// members(0,1,3)@0, a change of the members. Then, if needed, after spaces: places=2 (retried at so many),
+    /// after=1 (once submission 1 is committed), session=1, answered=5; for members number=2 (of the request),
+    /// configuration=3, next=5 (the next free id) [default: values a, b, ... at the even or the odd replicas]
     #[arg(long, value_name = "SUBMISSION")]
     pub submissions: Option<Vec<Submission>>,
     /// Clients may submit at replicas that do not coordinate

@@ -12,6 +12,7 @@ mod finishing;
 mod forming;
 mod histories;
 mod larger;
+mod membership;
 mod reads;
 mod snapshots;
 
@@ -116,6 +117,17 @@ pub const TABLE: &[ScenarioRow] = &[
     snapshots::CUT_AND_CRASHED,
     snapshots::SNAPSHOT_OVERTAKES,
     snapshots::ABOVE_SNAPSHOT,
+    membership::GROW,
+    membership::SHRINK,
+    membership::TWO_CHANGES,
+    membership::REPLACE,
+    membership::MOVE,
+    membership::LEARNER,
+    membership::CHANGE_IN_SNAPSHOT,
+    membership::READ_AND_CHANGE,
+    membership::THREE_TO_FIVE,
+    membership::FIVE_TO_THREE,
+    membership::STALE_ACCEPT,
     clients::APPLICATION,
     clients::RETRY,
     clients::FORWARDING,

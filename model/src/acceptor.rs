@@ -182,6 +182,13 @@ impl<V: Value> Acceptor<V> {
         awaited
     }
 
+    /// Another configuration governs all slots above the watermark. What was accepted there counts for
+    /// nothing any more, and nobody of that configuration waits for a promise.
+    pub(crate) fn void(&mut self) {
+        self.accepted = CountedMap::default();
+        self.owed_promise = None;
+    }
+
     /// Whether the entry of `slot` was accepted under `s`.
     pub(crate) fn holds_under(&self, slot: Slot, s: SequenceNumber) -> bool {
         self.accepted().get(&slot).is_some_and(|held| held.s == s)

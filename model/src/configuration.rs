@@ -11,13 +11,16 @@ pub const MEMBERS_MAX: usize = 16;
 
 /// The members that govern a range of slots.
 ///
-/// Code that needs a quorum asks a configuration, and never counts by itself. Once membership can
-/// change, the slot decides which members count.
+/// *Voters* accept and elect; a majority of them decides. *Learners* receive everything and never count.
+///
+/// Code that needs a quorum asks a configuration, and never counts by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "AnyConfiguration")]
 pub struct Configuration {
     id: ConfigurationId,
     members: Vec<ReplicaId>,
+    learners: Vec<ReplicaId>,
+    next_replica_id: u32,
 }
 
 /// A configuration as it comes from outside, before it is known to be one.
@@ -25,37 +28,85 @@ pub struct Configuration {
 struct AnyConfiguration {
     id: ConfigurationId,
     members: Vec<ReplicaId>,
+    learners: Vec<ReplicaId>,
+    next_replica_id: u32,
 }
 
 impl TryFrom<AnyConfiguration> for Configuration {
     type Error = ConfigurationError;
 
     fn try_from(any: AnyConfiguration) -> Result<Self, ConfigurationError> {
-        Self::new(any.id, any.members)
+        let AnyConfiguration { id, members, learners, next_replica_id } = any;
+        Self::from_parts(id, members, learners, next_replica_id)
     }
 }
 
 impl Configuration {
-    /// A configuration of `members`, in any order.
+    /// A first configuration: all `members`, in any order, vote.
     ///
     /// # Errors
     ///
     /// If there are no members, more than [`MEMBERS_MAX`], or one is named twice.
-    pub fn new(
+    pub fn new(id: ConfigurationId, members: Vec<ReplicaId>) -> Result<Self, ConfigurationError> {
+        let next_replica_id = id_after(&members);
+        Self::from_parts(id, members, Vec::new(), next_replica_id)
+    }
+
+    /// The configuration after this one, with these voters and learners, in any order. Replicas that are
+    /// new have ids from [`next_replica_id`](Self::next_replica_id) on.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); if there is no voter; or if a replica that is new has an id that was used
+    /// before.
+    pub fn changed(
+        &self,
+        voters: &[ReplicaId],
+        learners: &[ReplicaId],
+    ) -> Result<Self, ConfigurationError> {
+        let members = [voters, learners].concat();
+        let next_replica_id = self.next_replica_id.max(id_after(&members));
+        let id = ConfigurationId(self.id.0.saturating_add(1));
+        let after = Self::from_parts(id, members, learners.to_vec(), next_replica_id)?;
+        match after.used_before(self) {
+            Some(member) => Err(ConfigurationError::IdUsedBefore { member }),
+            None => Ok(after),
+        }
+    }
+
+    /// A configuration as it was taken apart: all members, those among them that are learners, and the next
+    /// id that is free.
+    ///
+    /// # Errors
+    ///
+    /// If these are not the parts of one.
+    pub fn from_parts(
         id: ConfigurationId,
         mut members: Vec<ReplicaId>,
+        mut learners: Vec<ReplicaId>,
+        next_replica_id: u32,
     ) -> Result<Self, ConfigurationError> {
         members.sort_unstable();
-        if members.is_empty() {
-            return Err(ConfigurationError::NoMembers);
-        }
+        learners.sort_unstable();
         if members.len() > MEMBERS_MAX {
             return Err(ConfigurationError::TooManyMembers { count: members.len() });
         }
-        if let Some(pair) = members.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ConfigurationError::MemberTwice { member: pair[0] });
+        for list in [&members, &learners] {
+            if let Some(pair) = list.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(ConfigurationError::MemberTwice { member: pair[0] });
+            }
         }
-        Ok(Self { id, members })
+        if let Some(&member) = learners.iter().find(|it| members.binary_search(it).is_err()) {
+            return Err(ConfigurationError::LearnerIsNoMember { member });
+        }
+        if members.len() == learners.len() {
+            return Err(ConfigurationError::NoVoters);
+        }
+        let beyond = members.last().filter(|last| u32::from(last.0) >= next_replica_id);
+        if let Some(&member) = beyond {
+            return Err(ConfigurationError::IdNotUsedYet { member });
+        }
+        Ok(Self { id, members, learners, next_replica_id })
     }
 
     /// The id of this configuration.
@@ -64,23 +115,67 @@ impl Configuration {
         self.id
     }
 
-    /// The members, by ascending id.
+    /// The members, voters and learners, by ascending id.
     #[must_use]
     pub fn members(&self) -> &[ReplicaId] {
         &self.members
     }
 
-    /// Whether `replica` is a member.
+    /// The learners, by ascending id.
+    #[must_use]
+    pub fn learners(&self) -> &[ReplicaId] {
+        &self.learners
+    }
+
+    /// The voters, by ascending id.
+    pub fn voters(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.members.iter().copied().filter(|member| !self.is_learner(*member))
+    }
+
+    /// No replica has had this id or a higher one so far: the next new member gets it.
+    #[must_use]
+    pub fn next_replica_id(&self) -> u32 {
+        self.next_replica_id
+    }
+
+    /// Whether this configuration can come right after `before`.
+    #[must_use]
+    pub fn follows(&self, before: &Self) -> bool {
+        self.id.0 == before.id.0.saturating_add(1)
+            && self.next_replica_id >= before.next_replica_id
+            && self.used_before(before).is_none()
+    }
+
+    /// A member that is new after `before`, and has an id that was used already.
+    fn used_before(&self, before: &Self) -> Option<ReplicaId> {
+        let is_used = |it: &ReplicaId| u32::from(it.0) < before.next_replica_id;
+        self.members.iter().copied().find(|it| !before.contains(*it) && is_used(it))
+    }
+
+    /// Whether `replica` is a member, voter or learner.
     #[must_use]
     pub fn contains(&self, replica: ReplicaId) -> bool {
         self.members.binary_search(&replica).is_ok()
     }
 
-    /// Adds `replica` to `set` and says whether that was new. A replica that is no member never counts.
+    /// Whether `replica` votes.
+    #[must_use]
+    pub fn is_voter(&self, replica: ReplicaId) -> bool {
+        self.contains(replica) && !self.is_learner(replica)
+    }
+
+    fn is_learner(&self, replica: ReplicaId) -> bool {
+        self.learners.binary_search(&replica).is_ok()
+    }
+
+    /// Adds `replica` to `set` and says whether that was new. A replica that does not vote never counts.
     pub fn insert(&self, set: &mut MemberSet, replica: ReplicaId) -> bool {
         let Ok(index) = self.members.binary_search(&replica) else {
             return false;
         };
+        if self.is_learner(replica) {
+            return false;
+        }
         let before = set.0;
         set.0 |= 1 << index;
         set.0 != before
@@ -99,11 +194,11 @@ impl Configuration {
         self.members.binary_search(&replica).is_ok_and(|index| set.0 & (1 << index) != 0)
     }
 
-    /// Whether `set` holds more than half of the members. Any two majorities share a member, and
-    /// all of Paxos rests on that.
+    /// Whether `set` holds more than half of the voters. Any two majorities share a voter, and all of
+    /// Paxos rests on that.
     #[must_use]
     pub fn is_majority(&self, set: MemberSet) -> bool {
-        2 * set.0.count_ones() as usize > self.members.len()
+        2 * set.0.count_ones() as usize > self.members.len() - self.learners.len()
     }
 
     /// The members of `set`, by ascending id.
@@ -111,6 +206,11 @@ impl Configuration {
         let members = self.members.iter().enumerate();
         members.filter(move |(index, _)| set.0 & (1 << index) != 0).map(|(_, member)| *member)
     }
+}
+
+/// The id after all of these.
+fn id_after(members: &[ReplicaId]) -> u32 {
+    members.iter().map(|member| u32::from(member.0) + 1).max().unwrap_or(0)
 }
 
 /// Some of the members of one configuration; kept and read by its methods.
@@ -122,8 +222,8 @@ pub struct MemberSet(u16);
 /// Why some replicas do not make a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigurationError {
-    /// A configuration needs at least one member.
-    NoMembers,
+    /// A configuration needs at least one voter.
+    NoVoters,
     /// More than [`MEMBERS_MAX`].
     TooManyMembers {
         /// How many there were.
@@ -134,16 +234,40 @@ pub enum ConfigurationError {
         /// The member that was named again.
         member: ReplicaId,
     },
+    /// Every learner is a member.
+    LearnerIsNoMember {
+        /// The learner.
+        member: ReplicaId,
+    },
+    /// A replica that is new has an id that was used before. Ids are never used again.
+    IdUsedBefore {
+        /// The replica.
+        member: ReplicaId,
+    },
+    /// A member has an id that is said to be free.
+    IdNotUsedYet {
+        /// The member.
+        member: ReplicaId,
+    },
 }
 
 impl core::fmt::Display for ConfigurationError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::NoMembers => write!(f, "a configuration needs at least one member"),
+            Self::NoVoters => write!(f, "a configuration needs at least one voter"),
             Self::TooManyMembers { count } => {
                 write!(f, "{count} members are more than a configuration can have ({MEMBERS_MAX})")
             }
             Self::MemberTwice { member } => write!(f, "member {member} is named twice"),
+            Self::LearnerIsNoMember { member } => {
+                write!(f, "learner {member} is not among the members")
+            }
+            Self::IdUsedBefore { member } => {
+                write!(f, "the id {member} was used before, and ids are never used again")
+            }
+            Self::IdNotUsedYet { member } => {
+                write!(f, "member {member} has an id that is said to be free")
+            }
         }
     }
 }

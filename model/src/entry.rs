@@ -69,6 +69,21 @@ pub struct Opening {
     pub count: u64,
 }
 
+/// A client's wish for another configuration. It is a request of its session, so a retry is known again.
+///
+/// It is based on the configuration before it. If another change was committed first, delivery refuses it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Change {
+    /// As in a [`Request`].
+    pub session: SessionId,
+    /// As in a [`Request`].
+    pub number: u64,
+    /// As in a [`Request`].
+    pub answered: u64,
+    /// It governs the slots after the one in which this entry is committed.
+    pub configuration: Configuration,
+}
+
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Entry<V> {
@@ -83,8 +98,8 @@ pub enum Entry<V> {
         /// The session that ends.
         session: SessionId,
     },
-    /// A change of the members (later work; no replica submits one yet).
-    Configuration(Configuration),
+    /// Changes the members.
+    Change(Change),
 }
 
 /// How many bytes an entry counts for in the limits, beside its value.
@@ -93,7 +108,7 @@ pub(crate) const ENTRY_BYTES: u64 = 32;
 /// Tells submissions apart: two entries with the same identity are copies of one submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SubmissionId {
-    /// A request, by session and number.
+    /// A request or a change, by session and number.
     Request {
         /// The client's session.
         session: SessionId,
@@ -115,12 +130,13 @@ impl<V: Value> Entry<V> {
     #[must_use]
     pub fn submission_id(&self) -> Option<SubmissionId> {
         match *self {
-            Self::Request(Request { session, number, .. }) => {
+            Self::Request(Request { session, number, .. })
+            | Self::Change(Change { session, number, .. }) => {
                 Some(SubmissionId::Request { session, number })
             }
             Self::Open(opening) => Some(SubmissionId::Open(opening)),
             Self::End { session } => Some(SubmissionId::End { session }),
-            Self::NoOp | Self::Configuration(_) => None,
+            Self::NoOp => None,
         }
     }
 

@@ -13,6 +13,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::configuration::Configuration;
 use crate::entry::{Entry, SubmissionId, Value};
 use crate::message::Message;
 use crate::numbers::{Position, ReadId, ReplicaId, SequenceNumber, Slot, SlotRange};
@@ -220,6 +221,27 @@ impl<V> Output<V> {
         self.messages.push(Outgoing { to: To::One(to), message });
     }
 
+    /// From now on, the others are those of another configuration. What was sent to the others in this step
+    /// is for those of `before`.
+    pub(crate) fn address_others(&mut self, before: &Configuration, me: ReplicaId)
+    where
+        V: Clone,
+    {
+        if !self.messages.iter().any(|it| it.to == To::Others) {
+            return;
+        }
+        for outgoing in core::mem::take(&mut self.messages) {
+            match outgoing.to {
+                To::One(_) => self.messages.push(outgoing),
+                To::Others => {
+                    for to in before.members().iter().copied().filter(|it| *it != me) {
+                        self.send(to, outgoing.message.clone());
+                    }
+                }
+            }
+        }
+    }
+
     pub(crate) fn send_to_others(&mut self, message: Message<V>) {
         self.messages.push(Outgoing { to: To::Others, message });
     }
@@ -239,7 +261,7 @@ pub struct Outgoing<V> {
 pub enum To {
     /// One replica.
     One(ReplicaId),
-    /// Every member of the configuration but the sender.
+    /// Every member of the sender's configuration, as it is after the step, but the sender.
     Others,
 }
 
@@ -322,10 +344,12 @@ pub enum ClientAnswer {
         /// The slot it was to be served at; the application may be further.
         slot: Slot,
     },
-    /// The read was not taken: there are too many already.
+    /// The read was not taken, or is not answered any more.
     ReadRefused {
         /// Which read.
         id: ReadId,
+        /// Why.
+        reason: ReadRefused,
     },
     /// The submission was delivered before, at this slot.
     Done {
@@ -343,6 +367,12 @@ pub enum ClientAnswer {
     /// Nobody knows what became of the submission: a snapshot took the place of the slots in which it may
     /// be, and its session has ended or was evicted since.
     Unknown {
+        /// Which submission.
+        submission: SubmissionId,
+    },
+    /// This replica was removed from the cluster, and learns no more what becomes of the submission. A member
+    /// knows.
+    Removed {
         /// Which submission.
         submission: SubmissionId,
     },
@@ -365,6 +395,19 @@ pub enum SubmitRefused {
     /// It is no request, opening or end of a session; or it is an opening that names another replica
     /// or run.
     NotASubmission,
+    /// This replica is no member of the newest configuration that it knows. A member will take it.
+    NotAMember,
+    /// The change names a replica id that is too large.
+    IdTooLarge,
+}
+
+/// Why a read was not taken, or is not answered any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReadRefused {
+    /// As many reads as the limit allows wait already.
+    TooMany,
+    /// This replica is no member of the newest configuration that it knows. A member will take it.
+    NotAMember,
 }
 
 /// Why a replica does not stand for election.
@@ -372,8 +415,8 @@ pub enum SubmitRefused {
 pub enum ElectRefused {
     /// It coordinates already.
     Coordinates,
-    /// It is no member of the configuration.
-    NotAMember,
+    /// It does not vote in the newest configuration that it knows.
+    NotAVoter,
     /// There is no larger sequence number.
     NoLargerNumber,
     /// Its disk or its application hangs.

@@ -19,12 +19,18 @@ use crate::io::{Delivered, Output};
 use crate::limits::Limits;
 use crate::numbers::{SequenceNumber, Slot};
 use crate::prefix::{EntryDigest, PrefixHash, PrefixHashes};
-use crate::sessions::RequestTable;
+use crate::sessions::{RequestTable, Verdict};
 use crate::snapshot::SnapshotHandle;
 
 /// The committed part of one replica's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Learner<V> {
+    /// The configuration that governs the slots above the watermark.
+    configuration: Configuration,
+    /// The slot of the change that made it; [`Slot::ZERO`] for the first one.
+    changed_at: Slot,
+    /// The configuration before, until one more slot is committed.
+    former: Option<Configuration>,
     /// The last slot that the log on disk does not have any more, and the running hash up to there.
     cut_at: (Slot, PrefixHash),
     watermark: Slot,
@@ -74,8 +80,11 @@ impl<V: Value> Learner<V> {
     /// A learner that has nothing yet but what a snapshot holds. The application has everything up to
     /// `applied`. If that is less, it is given the snapshot.
     pub(crate) fn new(snapshot: &SnapshotHandle, applied: Slot) -> Self {
-        let SnapshotHandle { slot, hashes, table, configuration: _ } = snapshot;
+        let SnapshotHandle { slot, hashes, table, configuration, changed_at } = snapshot;
         Self {
+            configuration: configuration.clone(),
+            changed_at: *changed_at,
+            former: None,
             cut_at: (*slot, snapshot.hash()),
             watermark: *slot,
             hashes: hashes.clone(),
@@ -94,6 +103,28 @@ impl<V: Value> Learner<V> {
     /// The running hash of what is committed.
     pub(crate) fn hashes(&self) -> &PrefixHashes {
         &self.hashes
+    }
+
+    /// The configuration that governs the slots above the watermark.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// The configuration before that one, until one more slot is committed. A replica that starts anew does not
+    /// know it: a snapshot may have taken its place.
+    pub(crate) fn former(&self) -> Option<&Configuration> {
+        self.former.as_ref()
+    }
+
+    /// Forgets the configuration before: a start from a snapshot would not know it either.
+    pub(crate) fn forget_former(&mut self) {
+        self.former = None;
+    }
+
+    /// Whether no slot after the change that made the newest configuration is known to be committed. For the
+    /// first configuration there is no change.
+    pub(crate) fn is_change_unfinished(&self) -> bool {
+        self.changed_at == self.watermark && self.changed_at > Slot::ZERO
     }
 
     pub(crate) fn durable(&self) -> Slot {
@@ -157,7 +188,8 @@ impl<V: Value> Learner<V> {
         }
     }
 
-    /// Commits the next slot and hands its entry to the application.
+    /// Commits the next slot and hands its entry to the application. Says whether another configuration
+    /// governs the slots after it.
     ///
     /// `waits_for` is the number of the entry's record if that is not durable yet.
     pub(crate) fn commit(
@@ -167,11 +199,22 @@ impl<V: Value> Learner<V> {
         waits_for: Option<SequenceNumber>,
         limits: &Limits,
         out: &mut Output<V>,
-    ) {
+    ) -> bool {
         let slot = self.watermark.next();
         self.watermark = slot;
         self.hashes.push(digest, limits);
-        let verdict = Arc::make_mut(&mut self.table).deliver(slot, &entry, limits);
+        let table = Arc::make_mut(&mut self.table);
+        let verdict = table.deliver(slot, &entry, &self.configuration, limits);
+        self.former = None;
+        let is_changed = match &entry {
+            Entry::Change(change) if verdict == Some(Verdict::First) => {
+                let after = change.configuration.clone();
+                self.former = Some(core::mem::replace(&mut self.configuration, after));
+                self.changed_at = slot;
+                true
+            }
+            _ => false,
+        };
         if slot > self.delivered {
             self.delivered = slot;
             out.delivered.push(Delivered { slot, entry: entry.clone(), verdict });
@@ -182,6 +225,7 @@ impl<V: Value> Learner<V> {
         self.trim(limits);
         // As far back as an acceptor accepts ahead: nobody else votes. And as far as the tail is served.
         self.hashes.keep(limits.accepted_slots_max.max(self.tail.count()));
+        is_changed
     }
 
     /// Moves `durable` up over the entries that wait for no record any more.
@@ -233,11 +277,7 @@ impl<V: Value> Learner<V> {
 
     /// The handle of a snapshot that the application takes now; none if it has more than this log knows to
     /// be committed.
-    pub(crate) fn handle(
-        &self,
-        configuration: &Configuration,
-        limits: &Limits,
-    ) -> Option<SnapshotHandle> {
+    pub(crate) fn handle(&self, limits: &Limits) -> Option<SnapshotHandle> {
         if self.watermark != self.delivered {
             return None;
         }
@@ -245,7 +285,8 @@ impl<V: Value> Learner<V> {
         // The tail may reach further back for a while, at one replica and not at another.
         hashes.keep(limits.accepted_slots_max);
         let (slot, table) = (self.watermark, Arc::clone(&self.table));
-        Some(SnapshotHandle { slot, configuration: configuration.clone(), hashes, table })
+        let (configuration, changed_at) = (self.configuration.clone(), self.changed_at);
+        Some(SnapshotHandle { slot, configuration, changed_at, hashes, table })
     }
 
     /// The log on disk has nothing any more of what is in this snapshot, and committed here.
@@ -270,7 +311,9 @@ impl<V: Value> Learner<V> {
         let (durable, applied, delivered) = (self.durable, self.applied, self.delivered);
         let delivered_now = delivered.max(snapshot.slot);
         let new = Self::new(snapshot, applied);
-        *self = Self { durable, delivered: delivered_now, ..new };
+        let is_changed = self.configuration != new.configuration;
+        let former = is_changed.then(|| self.configuration.clone());
+        *self = Self { durable, delivered: delivered_now, former, ..new };
         delivered < snapshot.slot
     }
 

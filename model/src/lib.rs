@@ -33,12 +33,12 @@ pub mod world;
 
 pub use configuration::{Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use constants::{ClusterConstants, ConstantsError};
-pub use entry::{Entry, Opening, Request, SubmissionId, Value};
+pub use entry::{Change, Entry, Opening, Request, SubmissionId, Value};
 pub use forming::{Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation};
 pub use frames::FrameRoom;
 pub use io::{
     ClientAnswer, Contradiction, Delivered, ElectRefused, Input, OtherHistory, Outgoing, Output,
-    Serve, SubmitRefused, To,
+    ReadRefused, Serve, SubmitRefused, To,
 };
 pub use limits::{LimitContradiction, Limits};
 pub use message::{Accepted, Message, NotTakenReason, Order, Promise, Reply};

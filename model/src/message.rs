@@ -124,6 +124,12 @@ pub enum Message<V> {
         /// What it has lost.
         forgotten: Forgotten,
     },
+    /// What the sender has committed, for a replica that is found to know of another configuration, or may
+    /// not know of the newest. The one that lacks something gets it from the other.
+    CommittedThrough {
+        /// All that it has committed.
+        prefix: Prefix,
+    },
     /// Answers an ask for slots that the log has no more: "they are in my snapshot".
     Offer {
         /// The last slot that the snapshot includes.
@@ -166,7 +172,9 @@ impl<V> Message<V> {
                 Reply::Promise(promise) => Some(&promise.prefix),
                 Reply::Agree { .. } | Reply::Room { .. } | Reply::Applied { .. } => None,
             },
-            Self::Ask { prefix, .. } | Self::Compare { prefix, .. } => Some(prefix),
+            Self::Ask { prefix, .. }
+            | Self::Compare { prefix, .. }
+            | Self::CommittedThrough { prefix } => Some(prefix),
             _ => None,
         }
     }

@@ -101,6 +101,11 @@ number! {
     ConfigurationId(u64)
 }
 
+impl ConfigurationId {
+    /// No configuration.
+    pub const NONE: Self = Self(0);
+}
+
 number! {
     /// Names a read among those of one run of a replica; chosen by the shell.
     ReadId(u64)

@@ -18,8 +18,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::configuration::Configuration;
-use crate::entry::{Entry, Opening, Request, Value};
+use crate::entry::{Change, Entry, Opening, Request, Value};
 use crate::limits::Limits;
 use crate::numbers::Slot;
 
@@ -76,17 +75,17 @@ impl EntryDigest {
                 kind(3).mix(u64::from(origin.0)).mix(run.0).mix(*count)
             }
             Entry::End { session } => kind(4).mix(session.0),
-            Entry::Configuration(configuration) => {
-                let members = configuration.members().iter();
-                members.fold(kind(5).mix(id(configuration)), |hash, it| hash.mix(it.0.into()))
+            Entry::Change(Change { session, number, answered, configuration: after }) => {
+                let hash = kind(5).mix(session.0).mix(*number).mix(*answered);
+                let hash = hash.mix(after.id().0).mix(after.next_replica_id().into());
+                [after.members(), after.learners()].into_iter().fold(hash, |hash, list| {
+                    let hash = hash.mix(list.len() as u64);
+                    list.iter().fold(hash, |hash, it| hash.mix(it.0.into()))
+                })
             }
         };
         Self(hash.0)
     }
-}
-
-fn id(configuration: &Configuration) -> u64 {
-    configuration.id().0
 }
 
 /// A committed prefix of the log: how long it is, and its hash. It says what a replica has, in a message.

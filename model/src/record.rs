@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
 use crate::entry::Entry;
-use crate::numbers::{SequenceNumber, Slot, SlotRange};
+use crate::numbers::{ConfigurationId, SequenceNumber, Slot, SlotRange};
 use crate::prefix::PrefixHash;
 use crate::snapshot::SnapshotHandle;
 use crate::testimony::Forgotten;
@@ -46,6 +46,9 @@ pub enum Content<V> {
     Accepted {
         /// The number.
         s: SequenceNumber,
+        /// The configuration of which it was ordered. If another one turns out to govern the slot of an
+        /// entry, then the entry counts for nothing.
+        configuration: ConfigurationId,
         /// The slot of the first entry.
         first: Slot,
         /// The entries of consecutive slots.
@@ -109,16 +112,20 @@ impl<V> Content<V> {
     /// [`Fold`] uses this, and so does a shell that reads slots from the disk to serve them
     /// ([`Output::serve`](crate::Output::serve)).
     pub fn put_into(self, entries: &mut BTreeMap<Slot, Stored<V>>, slots: impl RangeBounds<Slot>) {
-        let (s, first, new) = match self {
+        let (s, configuration, first, new) = match self {
             Self::Promised(_) | Self::Forgotten(_) | Self::Snapshot { .. } => return,
-            Self::Accepted { s, first, entries } => (s, first, entries),
-            Self::Committed { first, entries } => (SequenceNumber::NONE, first, entries),
+            Self::Accepted { s, configuration, first, entries } => {
+                (s, configuration, first, entries)
+            }
+            Self::Committed { first, entries } => {
+                (SequenceNumber::NONE, ConfigurationId::NONE, first, entries)
+            }
         };
         for (ahead, entry) in (0..).zip(new) {
             // Saturates: a record that no replica wrote must not stop the program that reads it.
             let slot = first.plus(ahead);
             if slots.contains(&slot) {
-                entries.insert(slot, Stored { s, entry });
+                entries.insert(slot, Stored { s, configuration, entry });
             }
         }
     }
@@ -195,6 +202,8 @@ pub struct Stored<V> {
     /// The number under which it was accepted. [`SequenceNumber::NONE`] once the entry is known to
     /// be committed: from then on its number means nothing.
     pub s: SequenceNumber,
+    /// The configuration of which it was ordered; [`ConfigurationId::NONE`] once it is committed.
+    pub configuration: ConfigurationId,
     /// The entry.
     pub entry: Entry<V>,
 }
@@ -237,6 +246,11 @@ pub enum RecordError {
         /// The slot.
         slot: Slot,
     },
+    /// An entry was accepted in a configuration that is newer than all that is committed.
+    UnknownConfiguration {
+        /// The slot of the entry.
+        slot: Slot,
+    },
     /// The entries up to a slot are not those that were there when a record was written.
     OtherPrefix {
         /// The slot.
@@ -270,6 +284,12 @@ impl core::fmt::Display for RecordError {
             }
             Self::CommittedSlotOverwritten { slot } => {
                 write!(f, "a record overwrites slot {slot}, which is committed")
+            }
+            Self::UnknownConfiguration { slot } => {
+                write!(
+                    f,
+                    "the entry of slot {slot} was accepted in a configuration that the log does not have"
+                )
             }
             Self::OtherPrefix { slot } => {
                 write!(
@@ -307,7 +327,7 @@ impl<V: Clone + Eq> Fold<V> {
                 }
                 (*promised, watermark.next(), &[])
             }
-            Content::Accepted { s, first, entries }
+            Content::Accepted { s, first, entries, configuration: _ }
                 if *s >= self.promised && *s != SequenceNumber::NONE =>
             {
                 self.check_range(*first, entries)?;
@@ -362,7 +382,7 @@ impl<V: Clone + Eq> Fold<V> {
         let newly_committed = self.watermark.next()..=watermark;
         if !newly_committed.is_empty() {
             for (_, stored) in self.entries.range_mut(newly_committed) {
-                stored.s = SequenceNumber::NONE;
+                (stored.s, stored.configuration) = (SequenceNumber::NONE, ConfigurationId::NONE);
             }
         }
         self.watermark = watermark;

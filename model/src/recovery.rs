@@ -18,7 +18,7 @@ use crate::io::Output;
 use crate::learner::Learner;
 use crate::numbers::{ReplicaId, Run, Slot};
 use crate::prefix::EntryDigest;
-use crate::record::{Base, Content, Record, RecordError};
+use crate::record::{Base, Content, Record, RecordError, Stored};
 use crate::replica::Replica;
 use crate::replica::common::Common;
 use crate::snapshot::SnapshotHandle;
@@ -163,16 +163,22 @@ impl<V: Value> Recovery<V> {
     ///
     /// If the log has no record of the snapshot that it starts from.
     pub fn finish(self) -> Result<Replica<V>, RecordError> {
-        let Self { constants, me, run, base, is_before_snapshot, learner } = self;
+        let Self { constants, me, run, base, is_before_snapshot, mut learner } = self;
+        learner.forget_former();
         let Base { snapshot, fold } = base;
         if is_before_snapshot {
             return Err(RecordError::SnapshotRecordMissing { slot: snapshot.slot });
         }
-        let accepted =
-            fold.entries.into_iter().map(|(slot, stored)| (slot, stored.s, stored.entry));
+        let governing = learner.configuration().id();
+        let is_unknown = |stored: &Stored<V>| stored.configuration > governing;
+        if let Some((&slot, _)) = fold.entries.iter().find(|(_, stored)| is_unknown(stored)) {
+            return Err(RecordError::UnknownConfiguration { slot });
+        }
+        // What was accepted in an older configuration counts for nothing: a change came before its slot.
+        let counts = fold.entries.into_iter().filter(|(_, it)| it.configuration == governing);
+        let accepted = counts.map(|(slot, stored)| (slot, stored.s, stored.entry));
         let acceptor = Acceptor::recovered(fold.promised, accepted);
-        let configuration = snapshot.configuration.clone();
-        let mut common = Common::new(constants, configuration, me, run, acceptor, learner);
+        let mut common = Common::new(constants, me, run, acceptor, learner);
         common.forgotten.extend(fold.forgotten.map(|forgotten| (me, forgotten)));
         Ok(Replica::new(common))
     }

@@ -16,6 +16,7 @@
 //! - [`histories`]: whether peers have committed the same entries as this replica;
 //! - [`reminders`]: whether the disk of a replica still has what the replica once told;
 //! - [`commit`]: what follows when a slot is committed, in any role;
+//! - [`membership`]: what follows when another configuration governs;
 //! - [`reads`]: linearizable reads, at the replica that a client asked;
 //! - [`clients`]: submissions, on their way to the coordinator and back;
 //! - [`snapshots`]: cutting the log, and taking in a peer's snapshot;
@@ -34,6 +35,7 @@ pub(crate) mod finish;
 pub(crate) mod follower;
 pub(crate) mod histories;
 pub(crate) mod hung;
+pub(crate) mod membership;
 pub(crate) mod push;
 pub(crate) mod reads;
 pub(crate) mod reminders;
@@ -47,6 +49,7 @@ use alloc::vec::Vec;
 pub use hung::{Hung, Resource};
 pub use status::{RoleName, Status};
 
+use crate::configuration::Configuration;
 use crate::entry::Value;
 use crate::io::{Input, Output};
 use crate::message::{Message, Reply};
@@ -127,7 +130,9 @@ impl<V: Value> Replica<V> {
             if may_push {
                 coordinator.push_held_back(None, &mut self.common, out);
             }
-            coordinator.proceed(&mut self.common, &mut self.clients, out);
+            if coordinator.proceed(&mut self.common, &mut self.clients, out) {
+                self.end_role_after_change(out);
+            }
         }
         self.give_way_if_others_are_further(out);
         self.common.tell_room(out);
@@ -135,7 +140,8 @@ impl<V: Value> Replica<V> {
     }
 
     fn receive(&mut self, from: ReplicaId, message: Message<V>, out: &mut Output<V>) {
-        if from == self.common.me || !self.common.configuration.contains(from) {
+        let is_member = self.common.configuration().contains(from);
+        if from == self.common.me || !(is_member || is_for_anyone(&message)) {
             return;
         }
         match message {
@@ -151,19 +157,25 @@ impl<V: Value> Replica<V> {
         }
         match message {
             Message::Order { configuration, s, order } => {
-                let is_owner = self.common.constants.owns(from, s);
-                if configuration == self.common.configuration.id() && is_owner {
+                let mine = self.common.configuration();
+                if configuration != mine.id() {
+                    let prefix = self.common.prefix();
+                    out.send(from, Message::CommittedThrough { prefix });
+                } else if mine.is_voter(from) && self.common.constants.owns(from, s) {
                     self.obey(from, s, order, out);
                 }
             }
             Message::Reply { configuration, s, reply } => {
                 let is_awaited = self.role.number() == Some(s);
-                if configuration == self.common.configuration.id() && is_awaited {
+                if configuration == self.common.configuration().id() && is_awaited {
                     self.common.remember(from, s, &reply);
                     self.take_reply(from, reply, out);
                 }
             }
-            Message::Reject { promised } => self.rejected(promised),
+            Message::Reject { promised } => self.rejected(from, promised, out),
+            Message::CommittedThrough { prefix } => {
+                self.take_committed_through(from, &prefix, out);
+            }
             Message::Ask { from: first, through, prefix: _ } => {
                 if let Role::Coordinator(coordinator) = &mut self.role {
                     coordinator.take_ask(from, through.min(self.common.watermark()));
@@ -196,7 +208,7 @@ impl<V: Value> Replica<V> {
         let common = &mut self.common;
         match (&mut self.role, reply) {
             (Role::Canvassing(canvassing), Reply::Agree { run }) if run == common.run => {
-                canvassing.agree(from, &common.configuration);
+                canvassing.agree(from, common.configuration());
                 self.stand_when_agreed(out);
             }
             (Role::Candidate(candidate), Reply::Promise(frame)) if candidate.proposed => {
@@ -256,9 +268,15 @@ impl<V: Value> Replica<V> {
             } else if let Role::Coordinator(coordinator) = &mut self.role
                 && coordinator.s == s
             {
-                coordinator.count_votes(common.me, &ranges, &common.configuration);
+                coordinator.count_votes(common.me, &ranges, common.configuration());
             }
         }
+    }
+
+    /// The newest configuration that this replica knows: it governs the slots above the watermark.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.common.configuration()
     }
 
     /// The sequence number that this replica would pick if it stood for election now.
@@ -266,6 +284,19 @@ impl<V: Value> Replica<V> {
     pub fn next_number(&self) -> Option<SequenceNumber> {
         self.common.next_number()
     }
+}
+
+/// Whether a message counts even if its sender is no member of the configuration here. One of the two
+/// configurations is not the newest.
+fn is_for_anyone<V>(message: &Message<V>) -> bool {
+    matches!(
+        message,
+        Message::Order { .. }
+            | Message::Ask { .. }
+            | Message::Committed { .. }
+            | Message::CommittedThrough { .. }
+            | Message::Offer { .. }
+    )
 }
 
 /// Whether a portion of what is held back from followers may be pushed after this input: there is news of

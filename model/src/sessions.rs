@@ -13,7 +13,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Entry, Opening, Request, SubmissionId};
+use crate::configuration::Configuration;
+use crate::entry::{Change, Entry, Opening, Request, SubmissionId};
 use crate::limits::Limits;
 use crate::numbers::{SessionId, Slot};
 
@@ -43,6 +44,8 @@ pub enum DeliveryRefused {
     GivenUp,
     /// The number is too far above `answered`.
     TooFarAhead,
+    /// The change is not based on the configuration that governs its slot: another one came first.
+    OtherConfiguration,
 }
 
 /// What every replica remembers of the requests delivered so far.
@@ -87,14 +90,28 @@ impl KnownSession {
 }
 
 impl RequestTable {
-    /// Takes in the entry committed at `slot`, which is the next one, and says what it is.
-    pub fn deliver<V>(&mut self, slot: Slot, entry: &Entry<V>, limits: &Limits) -> Option<Verdict> {
+    /// Takes in the entry committed at `slot`, which is the next one and is governed by `configuration`, and
+    /// says what it is.
+    pub fn deliver<V>(
+        &mut self,
+        slot: Slot,
+        entry: &Entry<V>,
+        configuration: &Configuration,
+        limits: &Limits,
+    ) -> Option<Verdict> {
         match *entry {
-            Entry::NoOp | Entry::Configuration(_) => None,
+            Entry::NoOp => None,
             Entry::Open(opening) => Some(self.open(slot, opening, limits)),
             Entry::End { session } => Some(self.end(slot, session)),
             Entry::Request(Request { session, number, answered, .. }) => {
-                Some(self.request(slot, session, number, answered, limits))
+                let id = (session, number);
+                Some(self.request(slot, id, answered, None, limits))
+            }
+            Entry::Change(Change { session, number, answered, configuration: ref after }) => {
+                let refused =
+                    (!after.follows(configuration)).then_some(DeliveryRefused::OtherConfiguration);
+                let id = (session, number);
+                Some(self.request(slot, id, answered, refused, limits))
             }
         }
     }
@@ -144,12 +161,14 @@ impl RequestTable {
         Verdict::First
     }
 
+    /// Takes in a request or a change. A change that is refused is not remembered, like any request that is
+    /// refused.
     fn request(
         &mut self,
         slot: Slot,
-        id: SessionId,
-        number: u64,
+        (id, number): (SessionId, u64),
         answered: u64,
+        refused: Option<DeliveryRefused>,
         limits: &Limits,
     ) -> Verdict {
         let session = self.sessions.get_mut(&id).filter(|session| session.is_open());
@@ -171,6 +190,9 @@ impl RequestTable {
         }
         if let Some(&first_slot) = session.requests.get(&number) {
             return Verdict::Duplicate { first_slot };
+        }
+        if let Some(reason) = refused {
+            return Verdict::Refused { reason };
         }
         session.requests.insert(number, slot);
         Verdict::First

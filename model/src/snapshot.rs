@@ -37,6 +37,8 @@ pub struct SnapshotHandle {
     pub slot: Slot,
     /// The configuration that governs the slots after it.
     pub configuration: Configuration,
+    /// The slot of the change that made this configuration; [`Slot::ZERO`] for the first one.
+    pub changed_at: Slot,
     /// The running hash up to there, and at slots before: at as many as an acceptor accepts ahead, and at
     /// all checkpoints.
     pub hashes: PrefixHashes,
@@ -49,12 +51,14 @@ impl SnapshotHandle {
     #[must_use]
     pub fn empty(configuration: Configuration) -> Self {
         let (hashes, table) = (PrefixHashes::default(), Arc::default());
-        Self { slot: Slot::ZERO, configuration, hashes, table }
+        Self { slot: Slot::ZERO, configuration, changed_at: Slot::ZERO, hashes, table }
     }
 
     /// Whether a replica can have made it. What it says of the log may be wrong all the same.
     pub(crate) fn is_possible(&self, limits: &Limits) -> bool {
-        self.hashes.are_up_to(self.slot, limits) && self.table.is_up_to(self.slot, limits)
+        self.changed_at <= self.slot
+            && self.hashes.are_up_to(self.slot, limits)
+            && self.table.is_up_to(self.slot, limits)
     }
 
     /// The running hash of all that the snapshot stands for.
@@ -83,7 +87,7 @@ impl SnapshotHandle {
     pub fn restored(self, constants: &ClusterConstants) -> Result<Self, NotRestorable> {
         let limits = constants.limits();
         // Taken apart, so that nothing that is added goes over unnoticed.
-        let Self { slot, configuration: _, hashes, table } = self;
+        let Self { slot, configuration: _, changed_at: _, hashes, table } = self;
         if slot == Slot::ZERO {
             return Err(NotRestorable::Empty);
         }
@@ -98,7 +102,8 @@ impl SnapshotHandle {
             return Err(NotRestorable::OtherRequests);
         }
         let configuration = constants.first_configuration().clone();
-        Ok(Self { slot, configuration, hashes, table })
+        let changed_at = Slot::ZERO;
+        Ok(Self { slot, configuration, changed_at, hashes, table })
     }
 
     /// The only record in the log of a replica that begins with this snapshot. It is the record that an
@@ -156,17 +161,24 @@ impl core::fmt::Display for NotRestorable {
 impl core::error::Error for NotRestorable {}
 
 #[cfg(feature = "stateright")]
+use crate::{entry::Entry, sessions::Verdict};
+
+#[cfg(feature = "stateright")]
 impl SnapshotHandle {
     /// The handle of the log that has one more entry, computed from the log alone.
     pub(crate) fn after<V: crate::entry::Value>(
         mut self,
-        entry: &crate::entry::Entry<V>,
+        entry: &Entry<V>,
         limits: &Limits,
     ) -> Self {
         self.slot = self.slot.next();
         self.hashes.push(crate::prefix::EntryDigest::of(entry), limits);
         self.hashes.keep(limits.accepted_slots_max);
-        Arc::make_mut(&mut self.table).deliver(self.slot, entry, limits);
+        let table = Arc::make_mut(&mut self.table);
+        let verdict = table.deliver(self.slot, entry, &self.configuration, limits);
+        if let (Entry::Change(change), Some(Verdict::First)) = (entry, verdict) {
+            (self.configuration, self.changed_at) = (change.configuration.clone(), self.slot);
+        }
         self
     }
 }

@@ -21,7 +21,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::numbers::{ReplicaId, SequenceNumber, Slot};
+use crate::numbers::{ConfigurationId, ReplicaId, SequenceNumber, Slot};
 
 /// What a replica has told another one when it was durable.
 #[derive(
@@ -30,7 +30,8 @@ use crate::numbers::{ReplicaId, SequenceNumber, Slot};
 pub struct Testimony {
     /// It has promised this number; [`SequenceNumber::NONE`] if it has told of no promise.
     pub promised: SequenceNumber,
-    /// The last slot that it has accepted, under the highest number under which it has told of one.
+    /// The last slot that it has accepted, under the highest number of the newest configuration in which it has
+    /// told of one.
     pub accepted: Option<ToldAccepted>,
 }
 
@@ -38,7 +39,10 @@ pub struct Testimony {
 /// committed. Then the entry is on its disk under this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ToldAccepted {
-    /// The number. (It comes first, so that these are ordered by it.)
+    /// The configuration. What was accepted in an older one may be void by now. (It comes first, so that
+    /// these are ordered by it, and then by the number.)
+    pub configuration: ConfigurationId,
+    /// The number.
     pub s: SequenceNumber,
     /// The slot.
     pub slot: Slot,

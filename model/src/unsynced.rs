@@ -54,7 +54,7 @@ impl Unsynced {
             Content::Promised(s) => (Fact::Promised(*s), 0),
             Content::Snapshot { handle, .. } => (Fact::Snapshot(handle.slot), 0),
             Content::Forgotten(_) => (Fact::Forgotten, 0),
-            Content::Accepted { s, first, entries } => {
+            Content::Accepted { s, first, entries, configuration: _ } => {
                 (Fact::Holds(*s, range_of(*first, entries)), total_bytes(entries))
             }
             Content::Committed { first, entries } => {

@@ -36,7 +36,8 @@
 //!
 //! 14. [`property`]: the properties and their names.
 //! 15. [`conditions`]: the condition of each property.
-//! 16. [`liveness`]: the condition of the liveness property: a majority left in peace agrees. In it,
+//! 16. [`membership`]: which configuration governs which slot, where members change.
+//! 17. [`liveness`]: the condition of the liveness property: a majority left in peace agrees. In it,
 //!     `canvass` and `forming` say what is left in peace there.
 //!
 //! Some of this only makes the model smaller or faster: [`intern`], [`outcomes`] and [`dead`], catch-up
@@ -54,6 +55,7 @@ mod history_tests;
 mod intern;
 mod liveness;
 pub(crate) mod local;
+mod membership;
 mod model;
 mod outcomes;
 mod property;

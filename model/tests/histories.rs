@@ -257,7 +257,8 @@ fn a_log_whose_entries_have_another_hash_than_its_records_is_refused() {
     let members = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).expect("one member");
     let constants = ClusterConstants::new(1, members.clone(), Limits::default()).expect("right");
     let s = SequenceNumber(1);
-    let accepted = Content::Accepted { s, first: Slot(1), entries: mine() };
+    let configuration = members.id();
+    let accepted = Content::Accepted { s, configuration, first: Slot(1), entries: mine() };
     let promised = Content::Promised(SequenceNumber(2));
     for (hash, is_right) in [(prefix_of(&mine()).hash, true), (PrefixHash(1), false)] {
         let mut out = Output::default();

@@ -6,8 +6,9 @@
 mod replica;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, Input, Limits, Message, Opening, Order, Prefix, Reply,
-    RequestTable, RoleName, Run, SequenceNumber, Slot, SlotRange, SubmitRefused, Verdict,
+    ClientAnswer, Configuration, ConfigurationId, DeliveryRefused, Input, Limits, Message, Opening,
+    Order, Prefix, ReadRefused, Reply, RequestTable, RoleName, Run, SequenceNumber, Slot,
+    SlotRange, SubmitRefused, Verdict,
 };
 use synod_model::{Content, Entry, ReadId, ReplicaId, SessionId};
 
@@ -242,7 +243,10 @@ fn reads_max() {
     it.step(Input::Read(ids(1..=3)));
     assert_eq!(it.out.answers, []);
     it.step(Input::Read(ids(4..=4)));
-    assert_eq!(it.out.answers, [ClientAnswer::ReadRefused { id: ReadId(4) }]);
+    assert_eq!(
+        it.out.answers,
+        [ClientAnswer::ReadRefused { id: ReadId(4), reason: ReadRefused::TooMany }]
+    );
     // And at a coordinator, for all.
     let mut it = Subject::coordinator(limits);
     it.receive(OTHERS[0], Message::Read { run: Run(1), ids: ids(1..=2) });
@@ -336,7 +340,11 @@ fn resend_bytes_max() {
 
 fn open(table: &mut RequestTable, slot: u64, limits: &Limits) -> Option<Verdict> {
     let opening = Opening { origin: ME, run: Run(1), count: slot };
-    table.deliver(Slot(slot), &Entry::<replica::V>::Open(opening), limits)
+    table.deliver(Slot(slot), &Entry::<replica::V>::Open(opening), &one_member(), limits)
+}
+
+fn one_member() -> Configuration {
+    Configuration::new(ConfigurationId(1), vec![ME]).expect("one member")
 }
 
 #[test]
@@ -346,7 +354,8 @@ fn session_requests_max() {
     open(&mut table, 1, &limits);
     let session = SessionId(1);
     let mut deliver = |number, slot| {
-        table.deliver(Slot(slot), &request_of(session, number, 1), &limits).expect("a verdict")
+        let request = request_of(session, number, 1);
+        table.deliver(Slot(slot), &request, &one_member(), &limits).expect("a verdict")
     };
     assert_eq!(deliver(3, 2), Verdict::First);
     assert_eq!(deliver(4, 3), Verdict::Refused { reason: DeliveryRefused::TooFarAhead });
@@ -360,10 +369,11 @@ fn sessions_max() {
         assert_eq!(open(&mut table, slot, &limits), Some(Verdict::First));
     }
     let mut first = table.clone();
-    let verdict = first.deliver(Slot(4), &request_of(SessionId(1), 1, 1), &limits);
+    let request = request_of(SessionId(1), 1, 1);
+    let verdict = first.deliver(Slot(4), &request, &one_member(), &limits);
     assert_eq!(verdict, Some(Verdict::First));
     open(&mut table, 4, &limits);
-    let verdict = table.deliver(Slot(5), &request_of(SessionId(1), 1, 1), &limits);
+    let verdict = table.deliver(Slot(5), &request, &one_member(), &limits);
     assert_eq!(verdict, Some(Verdict::Refused { reason: DeliveryRefused::NoSession }));
 }
 

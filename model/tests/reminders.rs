@@ -13,8 +13,11 @@ use synod_model::{
 };
 
 fn told(s: u64, accepted: Option<(u64, u64)>) -> Testimony {
-    let accepted =
-        accepted.map(|(slot, s)| ToldAccepted { s: SequenceNumber(s), slot: Slot(slot) });
+    let accepted = accepted.map(|(slot, s)| ToldAccepted {
+        configuration: ConfigurationId(1),
+        s: SequenceNumber(s),
+        slot: Slot(slot),
+    });
     Testimony { promised: SequenceNumber(s), accepted }
 }
 
@@ -123,7 +126,7 @@ fn a_coordinator_reminds_of_promises_and_acknowledgements() {
     // Of a slot that nobody was asked to accept, nobody can tell.
     acknowledge(&mut it, OTHERS[0], 1000);
     let open = reminded(&mut it).and_then(|it| it.accepted);
-    assert_eq!(open, Some(ToldAccepted { s, slot: Slot(2) }));
+    assert_eq!(open, Some(ToldAccepted { configuration: ConfigurationId(1), s, slot: Slot(2) }));
     it.sync();
     assert_eq!(it.status().watermark, Slot(2));
     let committed = reminded(&mut it).and_then(|it| it.accepted);

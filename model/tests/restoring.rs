@@ -140,7 +140,8 @@ fn what_no_log_of_the_new_cluster_leads_to_is_refused() {
     let table = Arc::make_mut(&mut many.table);
     for count in 1..=2 {
         let opening = Opening { origin: ReplicaId(1), run: Run(7), count };
-        table.deliver::<V>(Slot(count), &Entry::Open(opening), &limits());
+        let open = Entry::<V>::Open(opening);
+        table.deliver(Slot(count), &open, &snapshot.configuration, &limits());
     }
     let few = Limits { sessions_max: 2, ..limits() };
     let too_many = NotRestorable::TooManySessions { sessions: 3, sessions_max: 2 };

@@ -22,7 +22,7 @@ use synod_model::{
 };
 
 use cluster::network::{Envelope, kind};
-use cluster::{Cluster, Node, request, text};
+use cluster::{Cluster, Node, change, request, text};
 
 macro_rules! scripts {
     ($($name:ident),* $(,)?) => {
@@ -45,6 +45,13 @@ scripts! {
     candidate_is_not_answered,
     candidate_learns_of_a_commit,
     candidate_with_a_hung_disk,
+    change_and_a_retry,
+    change_in_a_snapshot,
+    coordinator_removes_itself,
+    nothing_above_a_change,
+    learner_of_nothing,
+    one_becomes_three,
+    removed_and_away,
     canvass_after_isolation,
     catch_up,
     catch_up_from_the_disk,
@@ -119,6 +126,9 @@ enum Command {
     Cluster {
         #[arg(key)]
         replicas: u16,
+        /// How many of them are members, from 0 on; all of them if it is not said.
+        #[arg(key)]
+        members: Option<u16>,
         #[arg(key)]
         open_slots: Option<u64>,
         #[arg(key)]
@@ -226,6 +236,14 @@ enum Command {
     },
     /// A replica begins a new run from its disk.
     Restart(usize),
+    /// A client wants these to be the voters, in place of those that the replica knows. Its number in its
+    /// session is 1 if it is not said.
+    Change {
+        at: usize,
+        voters: Vec<u16>,
+        #[arg(key)]
+        number: Option<u64>,
+    },
     /// The application of a replica asks for a handle, for a snapshot of all that it was given.
     Handle(usize),
     /// The snapshot of the oldest handle of a replica is durable, and the handle is given back.
@@ -292,8 +310,9 @@ impl goldenscript::Runner for Story {
 
     #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
-        if let Command::Cluster { replicas, applies_later, .. } = command {
-            let mut cluster = Cluster::new(*replicas, limits(command));
+        if let Command::Cluster { replicas, members, applies_later, .. } = command {
+            let members = (0..members.unwrap_or(*replicas)).collect();
+            let mut cluster = Cluster::of(*replicas, members, limits(command));
             cluster.applies_at_once = !applies_later;
             self.cluster = Some(cluster);
             return Ok(String::new());
@@ -308,6 +327,11 @@ impl goldenscript::Runner for Story {
             Command::Submit(at, values) => {
                 let entries = values.iter().map(|value| request(value.as_bytes()[0])).collect();
                 cluster.step(*at, Input::Submit(entries));
+            }
+            Command::Change { at, voters, number } => {
+                let replica = cluster.nodes[*at].replica.as_ref().ok_or("it is down")?;
+                let change = change(replica.configuration(), number.unwrap_or(1), voters);
+                cluster.step(*at, Input::Submit(vec![change]));
             }
             Command::Open { at, count, origin } => {
                 let Node { id, run, .. } = cluster.nodes[*at];

@@ -11,9 +11,8 @@ use synod_model::{
 };
 
 use super::Bounds;
-use super::values::{
-    Count, Hears, LimitName, MessageName, Numbers, ReplicaSet, Submission, WitnessName,
-};
+use super::submission::Submission;
+use super::values::{Count, Hears, LimitName, MessageName, Numbers, ReplicaSet, WitnessName};
 
 /// Bounds that do not go together.
 #[derive(Debug)]
@@ -55,6 +54,8 @@ impl Bounds {
         let is = |it: Option<bool>| it.unwrap_or(false);
         let defaults = Scenario::new(replicas, slots, &numbers);
         let scenario = Scenario {
+            members: all(self.members),
+            learners: self.learners.map_or(Replicas::NONE, |it| it.0),
             limits: self.limits()?,
             canvass: is(self.canvass),
             submissions: match &self.submissions {
@@ -102,6 +103,8 @@ impl Bounds {
     fn check(&self, scenario: &Scenario) -> Result<(), Contradiction> {
         let replicas = scenario.replicas;
         let sets = [
+            ("members", scenario.members),
+            ("learners", scenario.learners),
             ("may-crash", scenario.may_crash),
             ("may-lose", scenario.may_lose),
             ("may-roll-back", scenario.may_roll_back),
@@ -159,9 +162,14 @@ impl Bounds {
                 return Err(wrong("submissions", what));
             }
         }
-        let members = ids(replicas).map(ReplicaId).collect();
-        let members = Configuration::new(ConfigurationId(1), members);
-        let members = members.map_err(|error| wrong("replicas", error.to_string()))?;
+        let among = |set: Replicas| {
+            let ids = ids(replicas).filter(move |id| set.contains(usize::from(*id)));
+            ids.map(ReplicaId).collect::<Vec<_>>()
+        };
+        let (members, learners) = (among(scenario.members), among(scenario.learners));
+        let next = u32::try_from(replicas).unwrap_or(u32::MAX);
+        let members = Configuration::from_parts(ConfigurationId(1), members, learners, next);
+        let members = members.map_err(|error| wrong("members", error.to_string()))?;
         ClusterConstants::new(replicas as u64, members, scenario.limits.clone())
             .map(|_| ())
             .map_err(|error| wrong("limits", error.to_string()))
@@ -242,6 +250,8 @@ impl From<&Scenario> for Bounds {
         // Taken apart, so that a bound that is added is not left out.
         let Scenario {
             replicas,
+            members,
+            learners,
             slots,
             limits,
             numbers,
@@ -276,6 +286,8 @@ impl From<&Scenario> for Bounds {
         let hears = ids(*replicas).zip(hears);
         Self {
             replicas: Some(Count(*replicas as u64)),
+            members: Some(ReplicaSet(*members)),
+            learners: Some(ReplicaSet(*learners)),
             slots: Some(Count(*slots as u64)),
             limits: Some(
                 limits

@@ -7,10 +7,9 @@ use std::str::FromStr;
 
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use synod_model::world::{
-    MessageKind, OPEN_SESSION, Replicas, ScenarioSubmission, Witness, small_limits,
-};
-use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
+use synod_model::world::{MessageKind, Replicas, Witness, small_limits};
+
+use super::submission::Submission;
 
 /// The highest sequence number that bounds may name. More is far beyond what can be searched.
 const NUMBER_MAX: u64 = 1000;
@@ -261,96 +260,6 @@ impl FromStr for WitnessName {
 impl Display for WitnessName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.map_or("none", Witness::name))
-    }
-}
-
-/// Something that clients may submit, or `none`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission(pub Option<ScenarioSubmission>);
-
-impl FromStr for Submission {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is no submission: allowed are a@REPLICAS to z@REPLICAS, open@REPLICAS, and \
-                 end@REPLICAS, followed by places=N, after=N, session=N or answered=N"
-            )
-        };
-        if text == "none" {
-            return Ok(Self(None));
-        }
-        let mut words = text.split_whitespace();
-        let (what, at) = words.next().and_then(|word| word.split_once('@')).ok_or_else(wrong)?;
-        let at = at.parse::<ReplicaSet>()?.0;
-        let (mut places, mut after, mut session, mut answered) = (1, None, OPEN_SESSION.0, 1);
-        for word in words {
-            let (key, number) = word.split_once('=').ok_or_else(wrong)?;
-            let number: u64 = number.parse().map_err(|_| wrong())?;
-            match key {
-                "places" => places = u32::try_from(number).map_err(|_| wrong())?,
-                "after" => after = Some(usize::try_from(number).map_err(|_| wrong())?),
-                "session" => session = number,
-                "answered" => answered = number,
-                _ => return Err(wrong()),
-            }
-        }
-        let session = SessionId(session);
-        let entry = match what.as_bytes() {
-            [value @ b'a'..=b'z'] => {
-                let number = u64::from(value - b'a') + 1;
-                Entry::Request(Request { session, number, answered, value: *value })
-            }
-            b"open" => Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 1 }),
-            b"end" => Entry::End { session },
-            _ => return Err(wrong()),
-        };
-        // Counted from 1 in the text, as people do.
-        let after = match after {
-            None => None,
-            Some(after) => Some(usize::checked_sub(after, 1).ok_or_else(wrong)?),
-        };
-        Ok(Self(Some(ScenarioSubmission { entry, at, places, after })))
-    }
-}
-
-impl Display for Submission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(ScenarioSubmission { entry, at, places, after }) = &self.0 else {
-            return f.write_str("none");
-        };
-        let at = ReplicaSet(*at);
-        let session = match entry {
-            Entry::Request(Request { session, value, .. }) => {
-                write!(f, "{}@{at}", char::from(*value))?;
-                *session
-            }
-            Entry::End { session } => {
-                write!(f, "end@{at}")?;
-                *session
-            }
-            // Nobody submits anything else.
-            _ => {
-                write!(f, "open@{at}")?;
-                OPEN_SESSION
-            }
-        };
-        if *places != 1 {
-            write!(f, " places={places}")?;
-        }
-        if let Some(after) = after {
-            write!(f, " after={}", after + 1)?;
-        }
-        if session != OPEN_SESSION {
-            write!(f, " session={}", session.0)?;
-        }
-        match entry {
-            Entry::Request(Request { answered, .. }) if *answered != 1 => {
-                write!(f, " answered={answered}")
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use synod_model::world::{
     MessageKind, MessageKinds, REPLICAS_MAX, Replicas, Scenario, ScenarioSubmission, Witness,
+    small_limits,
 };
-use synod_model::{Entry, Opening, ReplicaId, Request, Run, SessionId};
+use synod_model::{Entry, Limits, Opening, ReplicaId, Request, Run, SessionId};
 
 pub(super) const CANVASS_MESSAGES: MessageKinds =
     MessageKinds::of(&[MessageKind::Canvass, MessageKind::Agree]);
@@ -101,4 +102,9 @@ pub(super) fn five(catch_up: Replicas, may_crash: Replicas) -> Scenario {
         reaches: vec![Witness::TwoCoordinate],
         ..Scenario::new(5, 1, &[1, 2])
     }
+}
+
+/// The tail has room for one entry, so that what is older than that is on the disk only.
+pub(super) fn short_tail() -> Limits {
+    Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() }
 }

@@ -3,13 +3,10 @@
 use synod_model::Limits;
 use synod_model::world::{ASIDE, Replicas, Scenario, ScenarioSubmission, Witness, small_limits};
 
-use super::bounds::{AROUND_0, AROUND_2, NONE, READ_MESSAGES, five, request, two_values};
+use super::bounds::{
+    AROUND_0, AROUND_2, NONE, READ_MESSAGES, five, request, short_tail, two_values,
+};
 use super::{ScenarioRow, StateCount, Tier};
-
-/// The tail has room for one entry, so that what is older than that is on the disk only.
-fn short_tail() -> Limits {
-    Limits { open_slots_max: 1, accepted_slots_max: 1, ..small_limits() }
-}
 
 pub(super) const CUT_LOG: ScenarioRow = ScenarioRow {
     name: "cut-log",

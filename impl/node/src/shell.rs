@@ -443,8 +443,8 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
                 let reply = self.waiting.answered(id);
                 return self.effects.read.extend(reply.map(|reply| (reply, Ok(slot))));
             }
-            ClientAnswer::ReadRefused { id } => {
-                let refused = |reply| (reply, Err(ReadError::TooMany));
+            ClientAnswer::ReadRefused { id, reason } => {
+                let refused = |reply| (reply, Err(reason.into()));
                 return self.effects.read.extend(self.waiting.answered(id).map(refused));
             }
             // It is committed, but the application may not have applied it. The core found it in the
@@ -460,6 +460,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             }
             ClientAnswer::Unknown { submission } => {
                 (submission, SubmitError::Unknown(Unknown::InSnapshot))
+            }
+            ClientAnswer::Removed { submission } => {
+                (submission, SubmitError::Unknown(Unknown::Removed))
             }
             // Everything that the shell submits has an id.
             ClientAnswer::Refused { submission: None, .. } => return,

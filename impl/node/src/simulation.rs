@@ -136,7 +136,7 @@ impl Simulation {
                 constants: constants.clone(),
                 replica,
                 incarnation: Incarnation(rng.u128(..)),
-                log: LogLimits { segment_bytes: 256 << 10, batch_bytes_max: 64 << 10 },
+                log: LogLimits { segment_bytes: 256 << 10, batch_bytes_max: 96 << 10 },
                 peers: BTreeMap::new(),
             };
             drop(DataDirectory::init(Arc::new(disk.clone()), &new).expect("an empty disk"));

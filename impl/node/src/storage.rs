@@ -62,13 +62,13 @@
 //!     })
 //! };
 //! let mut log = recover(&mut Vec::new())?;
-//! let s = SequenceNumber(65_536);
+//! let (s, configuration, first) = (SequenceNumber(65_536), ConfigurationId(1), Slot(1));
 //! let records = [
 //!     Record { watermark: Slot(0), hash: PrefixHash(0), content: Content::Promised(s) },
 //!     Record {
 //!         watermark: Slot(0),
 //!         hash: PrefixHash(0),
-//!         content: Content::Accepted { s, first: Slot(1), entries: vec![Entry::NoOp] },
+//!         content: Content::Accepted { s, configuration, first, entries: vec![Entry::NoOp] },
 //!     },
 //! ];
 //! let mut rest = &records[..];

@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::Args;
 use synod_client::Following;
-use synod_model::{Entry, Opening, Request, Slot, Verdict};
+use synod_model::{Change, Entry, Opening, Request, Slot, Verdict};
 use synod_wire::api::Delivery;
 use synod_wire::protocol::Follow;
 
@@ -105,10 +105,10 @@ impl fmt::Display for Line<'_> {
                 write!(f, "open\tsession {count} of r{origin}")
             }
             Entry::End { session } => write!(f, "end\tsession {session}"),
-            Entry::Configuration(configuration) => {
-                let members = configuration.members();
-                let members: Vec<_> = members.iter().map(|member| format!("r{member}")).collect();
-                write!(f, "configuration\t{}", members.join(" "))
+            Entry::Change(Change { configuration, .. }) => {
+                let voters: Vec<_> = configuration.voters().map(|it| format!("r{it}")).collect();
+                write!(f, "members\t{}", voters.join(" "))?;
+                configuration.learners().iter().try_for_each(|it| write!(f, " learner r{it}"))
             }
         }
     }

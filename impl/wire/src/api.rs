@@ -17,8 +17,8 @@ mod save;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    DeliveryRefused, Entry, Position, PrefixHash, ReplicaId, RoleName, Run, SequenceNumber, Slot,
-    SubmitRefused, Verdict,
+    DeliveryRefused, Entry, Position, PrefixHash, ReadRefused, ReplicaId, RoleName, Run,
+    SequenceNumber, Slot, SubmitRefused, Verdict,
 };
 use thiserror::Error;
 
@@ -106,12 +106,21 @@ pub enum NotDone {
     /// The deadline passed before it was taken.
     #[error("the deadline passed before it was taken")]
     Deadline,
+    /// The replica is no member of the cluster. A member may take it.
+    #[error("the replica is no member of the cluster")]
+    NotAMember,
+    /// The change of members names a replica id beyond those that the cluster can have.
+    #[error("the cluster cannot have a replica with so large an id")]
+    IdTooLarge,
 }
 
 impl NotDone {
     /// Whether the same submission may be taken later, or by another replica.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::TooMany | Self::Stopping | Self::Forming | Self::Starting)
+        matches!(
+            self,
+            Self::TooMany | Self::Stopping | Self::Forming | Self::Starting | Self::NotAMember
+        )
     }
 }
 
@@ -121,6 +130,8 @@ impl From<SubmitRefused> for NotDone {
             SubmitRefused::TooMany => Self::TooMany,
             SubmitRefused::TooLarge => Self::TooLarge,
             SubmitRefused::NotASubmission => Self::NotASubmission,
+            SubmitRefused::NotAMember => Self::NotAMember,
+            SubmitRefused::IdTooLarge => Self::IdTooLarge,
         }
     }
 }
@@ -143,12 +154,15 @@ pub enum Unknown {
     /// A snapshot took the place of the slots in which it may be, and its session is no longer known.
     #[error("the replica has taken in a snapshot since, and the session is no longer known")]
     InSnapshot,
+    /// The replica that took it was removed from the cluster. A member can answer.
+    #[error("the replica that took it was removed from the cluster")]
+    Removed,
 }
 
 impl Unknown {
     /// Whether the client can learn more if it asks again with the same session and number.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::Stopping)
+        matches!(self, Self::Stopping | Self::Removed)
     }
 }
 
@@ -158,6 +172,7 @@ fn refusal(reason: DeliveryRefused) -> &'static str {
         DeliveryRefused::NoSession => "its session has ended, or was evicted to make room",
         DeliveryRefused::GivenUp => "the client had given it up",
         DeliveryRefused::TooFarAhead => "too many requests of its session were in flight",
+        DeliveryRefused::OtherConfiguration => "another change of the members came first",
     }
 }
 
@@ -179,6 +194,18 @@ pub enum ReadError {
     /// There was no answer before the deadline.
     #[error("there was no answer before the deadline")]
     Deadline,
+    /// The replica is no member of the cluster. A member will take it.
+    #[error("the replica is no member of the cluster")]
+    NotAMember,
+}
+
+impl From<ReadRefused> for ReadError {
+    fn from(refused: ReadRefused) -> Self {
+        match refused {
+            ReadRefused::TooMany => Self::TooMany,
+            ReadRefused::NotAMember => Self::NotAMember,
+        }
+    }
 }
 
 /// Why the log cannot be followed.

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use synod_model::{
-    Configuration, ConfigurationId, Content, Entry, Forgotten, Opening, PrefixHash, Record,
+    Change, Configuration, ConfigurationId, Content, Entry, Forgotten, Opening, PrefixHash, Record,
     ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
 };
 
@@ -69,7 +69,9 @@ pub fn entries() -> impl Strategy<Value = Entry<Value>> {
         }),
         1 => any::<u64>().prop_map(|session| Entry::End { session: SessionId(session) }),
         1 => vec(any::<u16>().prop_map(ReplicaId), 1..9).prop_filter_map("twice", |members| {
-            Some(Entry::Configuration(Configuration::new(ConfigurationId(7), members).ok()?))
+            let (session, number, answered) = (SessionId(7), 2, 1);
+            let configuration = Configuration::new(ConfigurationId(7), members).ok()?;
+            Some(Entry::Change(Change { session, number, answered, configuration }))
         }),
     ]
 }
@@ -81,7 +83,10 @@ pub fn records() -> impl Strategy<Value = Record<Value>> {
     let content = prop_oneof![
         1 => s.clone().prop_map(Content::Promised),
         4 => (s, first.clone(), entries())
-            .prop_map(|(s, first, entries)| Content::Accepted { s, first, entries }),
+            .prop_map(|(s, first, entries)| {
+                let configuration = ConfigurationId(s.0 % 300);
+                Content::Accepted { s, configuration, first, entries }
+            }),
         2 => (first, entries()).prop_map(|(first, entries)| Content::Committed { first, entries }),
         1 => (any::<u64>(), any::<Option<u64>>()).prop_map(|(s, slot)| {
             let (s, slot) = (SequenceNumber(s), slot.map(Slot));

@@ -247,6 +247,7 @@ impl<V: Value> Replica<V> {
         if matches!(self.role, Role::Coordinator(_)) {
             self.role = Role::Follower;
         }
+        let mut has_change = false;
         let promised = common.acceptor.promised();
         for entry in &news {
             let slot = common.watermark().next();
@@ -258,7 +259,7 @@ impl<V: Value> Replica<V> {
                 common.owed.insert(slot, promised);
             }
             let (digest, waits_for) = (EntryDigest::of(entry), Some(SequenceNumber::NONE));
-            commit(common, &mut self.clients, entry.clone(), digest, waits_for, out);
+            has_change |= commit(common, &mut self.clients, entry.clone(), digest, waits_for, out);
         }
         common.write(Content::Committed { first: next, entries: news }, out);
         let watermark = common.watermark();
@@ -269,6 +270,9 @@ impl<V: Value> Replica<V> {
         }
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(common.watermark());
+        }
+        if has_change {
+            self.end_role_after_change(out);
         }
         self.coordinate_when_elected(out);
     }

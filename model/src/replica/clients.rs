@@ -12,7 +12,7 @@ use super::reads::Reads;
 use super::resend::room_of_portion;
 use super::{Coordinator, Replica, Role};
 use crate::counted::CountedMap;
-use crate::entry::{Entry, Opening, Request, SubmissionId, Value};
+use crate::entry::{Change, Entry, Opening, Request, SubmissionId, Value};
 use crate::frames::{FrameRoom, in_frames, is_one_frame};
 use crate::io::{ClientAnswer, Output, SubmitRefused};
 use crate::limits::Limits;
@@ -94,6 +94,13 @@ impl<V: Value> Clients<V> {
         !self.unforwarded.is_empty() || self.reads.are_unforwarded()
     }
 
+    /// Takes all submissions out.
+    pub(super) fn take_all(&mut self) -> Vec<SubmissionId> {
+        let taken = core::mem::take(self);
+        self.reads = taken.reads;
+        taken.submissions.items().keys().copied().collect()
+    }
+
     fn waits_for(&self, submission: &SubmissionId) -> bool {
         self.submissions.items().contains_key(submission)
     }
@@ -119,8 +126,16 @@ impl<V: Value> Clients<V> {
         if self.waits_for(&id) {
             return Ok(false);
         }
+        if !common.is_member() {
+            return refused(SubmitRefused::NotAMember);
+        }
         if !entry.is_within(limits) {
             return refused(SubmitRefused::TooLarge);
+        }
+        if let Entry::Change(change) = entry
+            && u64::from(change.configuration.next_replica_id()) > common.constants.stride()
+        {
+            return refused(SubmitRefused::IdTooLarge);
         }
         let size_bytes = self.submissions.size_bytes().saturating_add(entry.size_bytes());
         if self.submissions.count() >= limits.submissions_max
@@ -247,8 +262,12 @@ impl Copied {
     /// What `entry` says, if it is a submission.
     pub(super) fn of<V: Value>(entry: &Entry<V>) -> Option<Self> {
         let submission = entry.submission_id()?;
-        let answered =
-            if let Entry::Request(Request { answered, .. }) = entry { *answered } else { 0 };
+        let answered = match entry {
+            Entry::Request(Request { answered, .. }) | Entry::Change(Change { answered, .. }) => {
+                *answered
+            }
+            _ => 0,
+        };
         Some(Self { submission, answered })
     }
 }

@@ -29,7 +29,6 @@ use crate::unsynced::{Fact, Unsynced};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Common<V> {
     pub(crate) constants: Arc<ClusterConstants>,
-    pub(crate) configuration: Configuration,
     pub(crate) me: ReplicaId,
     pub(crate) run: Run,
     pub(crate) acceptor: Acceptor<V>,
@@ -71,7 +70,6 @@ pub(crate) struct Common<V> {
 impl<V: Value> Common<V> {
     pub(crate) fn new(
         constants: Arc<ClusterConstants>,
-        configuration: Configuration,
         me: ReplicaId,
         run: Run,
         acceptor: Acceptor<V>,
@@ -80,7 +78,6 @@ impl<V: Value> Common<V> {
         let heard = acceptor.promised();
         Self {
             constants,
-            configuration,
             me,
             run,
             acceptor,
@@ -106,19 +103,25 @@ impl<V: Value> Common<V> {
         self.constants.limits()
     }
 
+    /// The configuration that governs the slots above the watermark.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        self.learner.configuration()
+    }
+
     pub(crate) fn watermark(&self) -> Slot {
         self.learner.watermark()
     }
 
     /// The other members, by ascending id.
     pub(crate) fn others(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.configuration.members().iter().copied().filter(|member| *member != self.me)
+        self.configuration().members().iter().copied().filter(|member| *member != self.me)
     }
 
     /// The replica to which submissions and reads are forwarded: the owner of the promised number,
-    /// unless that is this replica.
+    /// unless that is this replica, or votes no more.
     pub(crate) fn forwards_to(&self) -> Option<ReplicaId> {
-        self.constants.owner(self.acceptor.promised()).filter(|owner| *owner != self.me)
+        let owner = self.constants.owner(self.acceptor.promised());
+        owner.filter(|owner| *owner != self.me && self.configuration().is_voter(*owner))
     }
 
     /// The sequence number under which this replica would stand for election now (Paxos Made Live,
@@ -192,7 +195,8 @@ impl<V: Value> Common<V> {
         for (slot, entry) in (first.0..).map(Slot).zip(&entries) {
             self.acceptor.hold(slot, s, entry.clone());
         }
-        self.write(Content::Accepted { s, first, entries }, out);
+        let configuration = self.configuration().id();
+        self.write(Content::Accepted { s, configuration, first, entries }, out);
     }
 
     /// Everything written up to `through` is durable. Returns which accepted entries that makes
@@ -239,7 +243,7 @@ impl<V: Value> Common<V> {
 
     /// An order of this replica under `s`, as a message.
     pub(crate) fn order(&self, s: SequenceNumber, order: Order<V>) -> Message<V> {
-        Message::Order { configuration: self.configuration.id(), s, order }
+        Message::Order { configuration: self.configuration().id(), s, order }
     }
 
     pub(crate) fn order_others(&self, s: SequenceNumber, order: Order<V>, out: &mut Output<V>) {
@@ -260,7 +264,7 @@ impl<V: Value> Common<V> {
     /// Replies to the owner of `s`.
     pub(crate) fn reply(&self, s: SequenceNumber, reply: Reply<V>, out: &mut Output<V>) {
         if let Some(owner) = self.constants.owner(s) {
-            let configuration = self.configuration.id();
+            let configuration = self.configuration().id();
             out.send(owner, Message::Reply { configuration, s, reply });
         }
     }

@@ -101,14 +101,18 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// What a coordinator does at the end of every step: commits what a majority has acknowledged,
-    /// opens slots for what waits, answers reads, and tells of the watermark.
+    /// opens slots for what waits, answers reads, and tells of the watermark. Says whether it has committed
+    /// a change: then it coordinates no more.
+    #[must_use]
     pub(super) fn proceed(
         &mut self,
         common: &mut Common<V>,
         clients: &mut Clients<V>,
         out: &mut Output<V>,
-    ) {
-        self.commit_acknowledged(common, clients, out);
+    ) -> bool {
+        if self.commit_acknowledged(common, clients, out) {
+            return true;
+        }
         self.open_next_portion(common, out);
         self.open_for_queue(common, out);
         self.confirm_reads(common, clients, out);
@@ -121,6 +125,7 @@ impl<V: Value> Coordinator<V> {
             self.announced = watermark;
             common.order_others(self.s, Order::Commit { prefix: common.prefix() }, out);
         }
+        false
     }
 
     /// Tells reads at which slots they are served, once a round that began after them is answered.
@@ -155,9 +160,9 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// Opens slots for what waits, as far as the window and the disk allow, if nothing else must be opened
-    /// before.
+    /// before, and up to a change.
     fn open_for_queue(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
-        if self.to_finish.is_some() {
+        if self.to_finish.is_some() || self.has_open_change(common) {
             return;
         }
         let limits = common.limits();
@@ -174,7 +179,11 @@ impl<V: Value> Coordinator<V> {
         {
             unsynced_bytes = unsynced_bytes.saturating_add(entry.size_bytes());
             accepted_bytes = accepted_bytes.saturating_add(entry.size_bytes());
+            let is_change = matches!(entry, Entry::Change(_));
             entries.push(entry);
+            if is_change {
+                break;
+            }
         }
         self.open(EntryRange { first, entries }, common, out);
     }
@@ -268,7 +277,7 @@ impl<V: Value> Coordinator<V> {
             known = (slot, known.1.after_digest(digest));
         }
         if known.0 > prefix.through || known == (prefix.through, prefix.hash) {
-            self.count_votes(replica, ranges, &common.configuration);
+            self.count_votes(replica, ranges, common.configuration());
         }
     }
 
@@ -314,27 +323,29 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// Commits the open slots that a majority has acknowledged (Paxos Made Live, 4.1, step 3), in order:
-    /// a slot counts as committed once every slot below it does.
+    /// a slot counts as committed once every slot below it does. Stops at a change, and then says so.
     fn commit_acknowledged(
         &mut self,
         common: &mut Common<V>,
         clients: &mut Clients<V>,
         out: &mut Output<V>,
-    ) {
+    ) -> bool {
         loop {
             let slot = common.watermark().next();
-            if !self.has_majority(slot, &common.configuration) {
-                return;
+            if !self.has_majority(slot, common.configuration()) {
+                return false;
             }
             self.open.remove(&slot);
             let Some(held) = common.acceptor.take(slot) else {
                 debug_assert!(false, "a coordinator holds what it opened");
-                return;
+                return false;
             };
             if let Some(submission) = held.entry.submission_id() {
                 self.forget_copy(submission);
             }
-            commit_held(common, clients, held, out);
+            if commit_held(common, clients, held, out) {
+                return true;
+            }
         }
     }
 
@@ -362,7 +373,7 @@ impl<V: Value> Coordinator<V> {
         common: &mut Common<V>,
         out: &mut Output<V>,
     ) {
-        if self.rounds.take_obey(replica, number, &common.configuration, out) {
+        if self.rounds.take_obey(replica, number, common.configuration(), out) {
             self.fill_up_to(last, common, out);
         }
     }

@@ -130,7 +130,7 @@ impl<V: Value> Replica<V> {
     /// steps down. The detector counts for how long; the core has no clock.
     pub(super) fn suspect(&mut self) {
         if let Role::Coordinator(coordinator) = &self.role {
-            if coordinator.rounds.are_answered(&self.common.configuration) {
+            if coordinator.rounds.are_answered(self.common.configuration()) {
                 return;
             }
             self.role = Role::Follower;
@@ -147,8 +147,10 @@ impl<V: Value> Replica<V> {
     pub(super) fn elect(&mut self, canvass: bool, out: &mut Output<V>) {
         if matches!(self.role, Role::Coordinator(_)) {
             out.elect_refused = Some(ElectRefused::Coordinates);
-        } else if !self.common.configuration.contains(self.common.me) {
-            out.elect_refused = Some(ElectRefused::NotAMember);
+        } else if !self.common.configuration().is_voter(self.common.me) {
+            out.elect_refused = Some(ElectRefused::NotAVoter);
+            // It hears no coordinator, perhaps because it was removed.
+            self.common.tell_of_change(out);
         } else if let Some(resource) = self.common.hung.any() {
             out.elect_refused = Some(ElectRefused::Hangs { resource });
         } else if canvass {
@@ -168,7 +170,7 @@ impl<V: Value> Replica<V> {
         };
         let common = &mut self.common;
         common.suspects = true;
-        self.role = Role::Canvassing(Canvassing::new(s, common.me, &common.configuration));
+        self.role = Role::Canvassing(Canvassing::new(s, common.me, common.configuration()));
         common.order_others(s, Order::Canvass { run: common.run }, out);
         self.stand_when_agreed(out);
     }
@@ -185,7 +187,7 @@ impl<V: Value> Replica<V> {
 
     pub(super) fn stand_when_agreed(&mut self, out: &mut Output<V>) {
         if let Role::Canvassing(canvassing) = &self.role
-            && self.common.configuration.is_majority(canvassing.agreed)
+            && self.common.configuration().is_majority(canvassing.agreed)
         {
             self.stand(canvassing.s, out);
         }
@@ -229,7 +231,7 @@ impl<V: Value> Replica<V> {
             let from = common.watermark().next();
             common.order_others(candidate.s, Order::Propose { from }, out);
         }
-        match candidate.standing(common.me, common.watermark(), &common.configuration) {
+        match candidate.standing(common.me, common.watermark(), common.configuration()) {
             Standing::Waits => {}
             Standing::Lags { ahead, watermark } => common.ask(ahead, watermark, out),
             Standing::Elected => {
@@ -238,7 +240,7 @@ impl<V: Value> Replica<V> {
                     let s = candidate.s;
                     let watermark = common.watermark();
                     let promised_by =
-                        candidate.counted(common.me, watermark, &common.configuration);
+                        candidate.counted(common.me, watermark, common.configuration());
                     let to_finish = candidate.what_to_finish(common);
                     let clients = &mut self.clients;
                     self.role = Role::Coordinator(Coordinator::begin(
@@ -261,22 +263,43 @@ impl<V: Value> Replica<V> {
             return false;
         };
         let common = &self.common;
-        let standing = candidate.standing(common.me, common.watermark(), &common.configuration);
+        let standing = candidate.standing(common.me, common.watermark(), common.configuration());
         matches!(standing, Standing::Lags { .. })
     }
 
-    /// A peer has promised `promised`. A replica that canvasses, stands or coordinates below that
-    /// number has lost.
-    pub(super) fn rejected(&mut self, promised: SequenceNumber) {
+    /// `from` has promised `promised`. A replica that canvasses, stands or coordinates below that number has
+    /// lost.
+    ///
+    /// If `from` only learns, nobody else need stand: no voter has promised more. But the learner obeys no lower
+    /// number. So this replica stands again at once.
+    pub(super) fn rejected(
+        &mut self,
+        from: ReplicaId,
+        promised: SequenceNumber,
+        out: &mut Output<V>,
+    ) {
         self.common.heard = self.common.heard.max(promised);
-        let has_lost = match &self.role {
-            Role::Follower => false,
-            Role::Canvassing(canvassing) => canvassing.s <= promised,
-            Role::Candidate(candidate) => candidate.s < promised,
-            Role::Coordinator(coordinator) => coordinator.s < promised,
+        let (has_lost, stood) = match &self.role {
+            Role::Follower => (false, false),
+            Role::Canvassing(canvassing) => (canvassing.s <= promised, false),
+            Role::Candidate(candidate) => (candidate.s < promised, true),
+            Role::Coordinator(coordinator) => (coordinator.s < promised, true),
         };
-        if has_lost {
-            self.role = Role::Follower;
+        if !has_lost {
+            return;
+        }
+        self.role = Role::Follower;
+        if stood && !self.common.configuration().is_voter(from) {
+            self.stand_again(out);
+        }
+    }
+
+    /// Stands under a new number, if nothing hangs.
+    pub(super) fn stand_again(&mut self, out: &mut Output<V>) {
+        if self.common.hung.any().is_none()
+            && let Some(s) = self.take_number(out)
+        {
+            self.stand(s, out);
         }
     }
 }
@@ -454,8 +477,12 @@ impl<V: Value> Candidate<V> {
     /// as it stands now, decides which entries these slots get.
     pub(crate) fn what_to_finish(self, common: &Common<V>) -> ToFinish<V> {
         let watermark = common.watermark();
-        let through = common.acceptor.last(watermark).max(self.last_reported(watermark));
-        ToFinish::new(self.reported, through)
+        let mut through = common.acceptor.last(watermark).max(self.last_reported(watermark));
+        if common.learner.is_change_unfinished() {
+            // The change is finished when a slot after it is committed.
+            through = through.max(watermark.next());
+        }
+        ToFinish::new(self.reported, through, common)
     }
 
     /// Forgets what was reported of the slots up to `watermark`: they are committed.

@@ -9,6 +9,10 @@
 //! itself. A coordinator accepts nothing but what it opens. So its own entry of a slot stays until the
 //! slot is opened.
 //!
+//! If a change of the members is chosen for a slot, nothing is opened above it
+//! ([`membership`](super::membership)). What is left out there is finished after the change, if it still
+//! counts.
+//!
 //! Until the last of these slots is open, nothing else is opened, and no submission is taken in. Only
 //! open slots tell which submissions have a slot.
 //!
@@ -47,13 +51,31 @@ pub(crate) struct ToFinish<V> {
     reported: BTreeMap<Slot, Reported<V>>,
     /// The last of these slots.
     pub(crate) through: Slot,
+    /// Whether a change is chosen for the last one. What lies above is left out.
+    ends_with_change: bool,
 }
 
 impl<V: Value> ToFinish<V> {
-    /// The slots up to `through`, of which this was `reported`.
-    pub(super) fn new(mut reported: BTreeMap<Slot, Reported<V>>, through: Slot) -> Self {
-        reported.split_off(&through.next());
-        Self { reported, through }
+    /// The slots above the watermark up to `through`, of which this was `reported`; or up to the first one
+    /// for which a change is chosen.
+    pub(super) fn new(
+        reported: BTreeMap<Slot, Reported<V>>,
+        through: Slot,
+        common: &Common<V>,
+    ) -> Self {
+        let mut all = Self { reported, through, ends_with_change: false };
+        if let Some(slot) = all.first_change(common) {
+            (all.through, all.ends_with_change) = (slot, true);
+        }
+        all.reported.split_off(&all.through.next());
+        all
+    }
+
+    /// The first slot for which a change is chosen.
+    fn first_change(&self, common: &Common<V>) -> Option<Slot> {
+        let mut chosen = self.chosen(common.watermark().next(), common);
+        let change = chosen.find(|(_, entry, _)| matches!(entry, Entry::Change(_)));
+        change.map(|(slot, ..)| slot)
     }
 
     /// What is chosen for the slots from `first` on, one after another.
@@ -144,9 +166,13 @@ impl<V: Value> Coordinator<V> {
         let watermark = common.watermark();
         let last = last.min(watermark.plus(common.limits().open_slots_max));
         if let Some(to_finish) = &mut self.to_finish {
-            to_finish.through = to_finish.through.max(last);
-        } else if self.next_slot(watermark) <= last {
-            self.to_finish = Some(Box::new(ToFinish::new(BTreeMap::new(), last)));
+            if !to_finish.ends_with_change {
+                to_finish.through = to_finish.through.max(last);
+            }
+        } else if self.next_slot(watermark) <= last && !self.has_open_change(common) {
+            let (reported, through) = (BTreeMap::new(), last);
+            let to_finish = ToFinish { reported, through, ends_with_change: false };
+            self.to_finish = Some(Box::new(to_finish));
             self.open_portion(common, out);
         }
     }

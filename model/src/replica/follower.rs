@@ -161,7 +161,10 @@ impl<V: Value> Replica<V> {
         while common.watermark() < through
             && let Some(held) = common.acceptor.take(common.watermark().next())
         {
-            commit_held(common, &mut self.clients, held, out);
+            if commit_held(common, &mut self.clients, held, out) {
+                self.end_role_after_change(out);
+                return true;
+            }
         }
         true
     }

@@ -88,9 +88,9 @@ impl<V: Value> Common<V> {
         }
         let mut differ = MemberSet::default();
         for peer in self.other_histories.keys().filter(|it| !self.forgotten.contains_key(it)) {
-            self.configuration.insert(&mut differ, *peer);
+            self.configuration().insert(&mut differ, *peer);
         }
-        self.configuration.is_majority(differ)
+        self.configuration().is_majority(differ)
     }
 }
 

@@ -119,7 +119,7 @@ impl<V: Value> Replica<V> {
         };
         let are_further = coordinator.probe.as_ref().is_some_and(|probe| {
             (common.hung.disk && probe.slot <= common.watermark())
-                || (common.hung.application && common.configuration.is_majority(probe.applied))
+                || (common.hung.application && common.configuration().is_majority(probe.applied))
         });
         if are_further {
             self.give_way(resource, out);
@@ -136,12 +136,14 @@ impl<V: Value> Replica<V> {
 }
 
 impl<V: Value> Coordinator<V> {
-    /// Opens the probe, if there is none yet, everything is open that must be finished, and the window has
-    /// room. It waits for nothing else.
+    /// Opens the probe, if there is none yet, everything is open that must be finished, no change is open, and
+    /// the window has room. It waits for nothing else. (When the change is committed, this replica does not
+    /// stand again.)
     fn open_probe(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
         let (slot, watermark) = (self.next_slot(common.watermark()), common.watermark());
         if self.probe.is_none()
             && self.to_finish.is_none()
+            && !self.has_open_change(common)
             && slot.above(watermark) <= common.limits().open_slots_max
         {
             self.probe = Some(Probe { slot, applied: MemberSet::default() });
@@ -162,7 +164,7 @@ impl<V: Value> Coordinator<V> {
         if let Some(probe) = &mut self.probe
             && probe.slot <= through
         {
-            common.configuration.insert(&mut probe.applied, replica);
+            common.configuration().insert(&mut probe.applied, replica);
         }
     }
 }

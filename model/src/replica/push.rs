@@ -216,7 +216,7 @@ impl<V: Value> Coordinator<V> {
         let mut unacknowledged = EntryRanges::new();
         let mut through = Slot(slots.first.0 - 1);
         for (&slot, &acknowledged) in self.open.range(slots.first..=slots.last) {
-            if !common.configuration.is_in(acknowledged, member)
+            if !common.configuration().is_in(acknowledged, member)
                 && let Some(held) = common.acceptor.accepted().get(&slot)
             {
                 if !room.take(held.entry.size_bytes()) {

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::{Replica, Role};
 use crate::entry::Value;
-use crate::io::{ClientAnswer, Output};
+use crate::io::{ClientAnswer, Output, ReadRefused};
 use crate::message::{Message, NotTakenReason};
 use crate::numbers::{ReadId, ReplicaId, Run, Slot};
 
@@ -77,6 +77,12 @@ impl Reads {
         }
     }
 
+    /// Takes all reads out.
+    pub(super) fn take_all(&mut self) -> Vec<ReadId> {
+        let Self { asked, told, .. } = core::mem::take(self);
+        asked.into_iter().chain(told.into_iter().map(|(_, id)| id)).collect()
+    }
+
     /// Answers the reads whose slot is applied.
     pub(super) fn answer<V>(&mut self, applied: Slot, out: &mut Output<V>) {
         while let Some(&(slot, id)) = self.told.first().filter(|(slot, _)| *slot <= applied) {
@@ -87,16 +93,20 @@ impl Reads {
 }
 
 impl<V: Value> Replica<V> {
-    /// Clients of this replica want to read.
+    /// Clients of this replica want to read. Only a member learns of a slot for that.
     pub(super) fn read(&mut self, ids: Vec<ReadId>, out: &mut Output<V>) {
         let reads_max = self.common.limits().reads_max;
         let mut taken = Vec::new();
         for id in ids {
-            if self.clients.reads.ask(id, reads_max) {
-                taken.push(id);
+            let reason = if !self.common.is_member() {
+                ReadRefused::NotAMember
+            } else if !self.clients.reads.ask(id, reads_max) {
+                ReadRefused::TooMany
             } else {
-                out.answers.push(ClientAnswer::ReadRefused { id });
-            }
+                taken.push(id);
+                continue;
+            };
+            out.answers.push(ClientAnswer::ReadRefused { id, reason });
         }
         self.pass_on_reads(&taken, out);
     }

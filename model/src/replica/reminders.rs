@@ -26,7 +26,9 @@ impl<V: Value> Common<V> {
                 let last = self.acceptor.last(self.watermark());
                 let is_held = |slot: &Slot| prefix.through < *slot && *slot <= last;
                 let slot = ranges.last().map(|range| range.last).filter(is_held);
-                let accepted = known.accepted.max(slot.map(|slot| ToldAccepted { s, slot }));
+                let configuration = self.configuration().id();
+                let told = slot.map(|slot| ToldAccepted { configuration, s, slot });
+                let accepted = known.accepted.max(told);
                 Testimony { accepted, ..known }
             }
             _ => return,
@@ -61,7 +63,10 @@ impl<V: Value> Common<V> {
         if self.acceptor.promised() < testimony.promised {
             return forgotten(testimony.promised, None);
         }
-        let ToldAccepted { s, slot } = testimony.accepted?;
+        let ToldAccepted { configuration, s, slot } = testimony.accepted?;
+        if configuration < self.configuration().id() {
+            return None;
+        }
         let held = self.acceptor.accepted().get(&slot);
         let has_it = slot <= self.watermark() || held.is_some_and(|held| held.s >= s);
         if has_it { None } else { forgotten(s, Some(slot)) }
@@ -70,7 +75,7 @@ impl<V: Value> Common<V> {
     /// Tells `peer` what the disk of this replica has lost, if it has stopped for that.
     pub(super) fn tell_what_is_lost(&self, peer: ReplicaId, out: &mut Output<V>) {
         if let Some(forgotten) = self.forgotten.get(&self.me)
-            && self.configuration.contains(peer)
+            && self.configuration().contains(peer)
             && peer != self.me
         {
             out.send(peer, Message::Forgot { forgotten: *forgotten });
@@ -125,12 +130,12 @@ impl<V: Value> Replica<V> {
             Role::Follower | Role::Canvassing(_) => {}
             Role::Candidate(candidate) => candidate.forget_promise(from),
             Role::Coordinator(coordinator) => {
-                if !coordinator.is_elected_without(from, &common.configuration) {
+                if !coordinator.is_elected_without(from, common.configuration()) {
                     self.role = Role::Follower;
                     return;
                 }
-                coordinator.forget_votes(from, &common.configuration);
-                coordinator.rounds.forget(from, &common.configuration);
+                coordinator.forget_votes(from, common.configuration());
+                coordinator.rounds.forget(from, common.configuration());
             }
         }
     }

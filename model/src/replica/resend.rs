@@ -28,7 +28,7 @@ impl<V: Value> Replica<V> {
     /// A connection with `peer` was made: reminds it of what it told, and repeats what it has not answered.
     pub(super) fn reconnected(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         let common = &mut self.common;
-        if peer == common.me || !common.configuration.contains(peer) {
+        if peer == common.me || !common.configuration().contains(peer) {
             return;
         }
         // It may have started anew, with another data directory.
@@ -46,6 +46,12 @@ impl<V: Value> Replica<V> {
             common.told_room = None;
             self.clients.forward_anew();
         }
+        self.repeat_to(peer, out);
+    }
+
+    /// Repeats to `peer` what this replica has ordered under its number, and has no answer to.
+    pub(super) fn repeat_to(&mut self, peer: ReplicaId, out: &mut Output<V>) {
+        let common = &mut self.common;
         match &mut self.role {
             Role::Follower => {}
             Role::Canvassing(canvassing) => {
@@ -68,7 +74,7 @@ impl<V: Value> Replica<V> {
 
     /// Much is on its way to `peer`.
     pub(super) fn full(&mut self, peer: ReplicaId) {
-        if self.common.configuration.contains(peer) {
+        if self.common.configuration().contains(peer) {
             self.common.full.insert(peer);
         }
     }
@@ -85,6 +91,7 @@ impl<V: Value> Replica<V> {
     pub(super) fn resend(&mut self, out: &mut Output<V>) {
         self.common.doubt_asks();
         self.common.ask_for_histories(out);
+        self.common.repeat_change(out);
         for peer in self.common.others() {
             self.common.remind(peer, out);
         }
@@ -128,7 +135,7 @@ impl<V: Value> Coordinator<V> {
     /// Repeats the newest round, or begins a new one if the newest is answered. While its application
     /// hangs, it asks how far the others have come.
     fn beat(&mut self, common: &Common<V>, out: &mut Output<V>) {
-        if self.rounds.are_answered(&common.configuration) {
+        if self.rounds.are_answered(common.configuration()) {
             self.rounds.begin(self.s, common, out);
         } else {
             self.rounds.send(self.s, common, out);

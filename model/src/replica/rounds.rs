@@ -72,7 +72,7 @@ impl Rounds {
     ) {
         self.number.0 = self.number.0.saturating_add(1);
         self.obeyed = MemberSet::default();
-        common.configuration.insert(&mut self.obeyed, common.me);
+        common.configuration().insert(&mut self.obeyed, common.me);
         self.confirmed_by_this.append(&mut self.confirmed_by_next);
         self.send(s, common, out);
     }
@@ -159,7 +159,7 @@ impl Rounds {
         reads: &mut Reads,
         out: &mut Output<V>,
     ) {
-        while self.are_answered(&common.configuration) {
+        while self.are_answered(common.configuration()) {
             let confirmed = core::mem::take(&mut self.confirmed_by_this);
             tell_reads(confirmed, common, reads, out);
             if self.confirmed_by_next.is_empty() {

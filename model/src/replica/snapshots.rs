@@ -49,10 +49,11 @@ impl<V: Value> Common<V> {
         }
     }
 
-    /// Whether a snapshot is of the configuration that governs here. No log changes the configuration yet, so a
-    /// handle with another one is of another cluster, or forged.
+    /// Whether the configuration of a snapshot that goes further may come after the one that governs here.
+    /// Otherwise it is of another cluster, or forged.
     fn has_configuration_of(&self, handle: &SnapshotHandle) -> bool {
-        handle.configuration == self.configuration
+        let (mine, its) = (self.configuration(), &handle.configuration);
+        mine.id() < its.id() || mine == its
     }
 
     /// Tells `peer` that what it asks for is in a snapshot only.
@@ -69,7 +70,7 @@ impl<V: Value> Replica<V> {
     #[must_use]
     pub fn snapshot_handle(&self) -> Option<Arc<SnapshotHandle>> {
         let common = &self.common;
-        common.learner.handle(&common.configuration, common.limits()).map(Arc::new)
+        common.learner.handle(common.limits()).map(Arc::new)
     }
 
     /// `from` has what this replica lacks in a snapshot only. So others have committed it, and a
@@ -118,6 +119,7 @@ impl<V: Value> Replica<V> {
         {
             return self.not_fetched(out);
         }
+        let is_changed = *common.configuration() != handle.configuration;
         let compared = handle.hashes.compare(&common.prefix(), common.constants.limits());
         if let PrefixCompared::Differs { slot } = compared {
             common.note_other_history(from, slot, out);
@@ -130,10 +132,12 @@ impl<V: Value> Replica<V> {
         if common.learner.install(&handle) {
             out.restore = Some(slot);
         }
-        common.configuration = handle.configuration.clone();
         let promised = common.acceptor.promised();
         let awaited = common.acceptor.forget_through(slot);
         common.owed.extend(awaited.into_iter().map(|slot| (slot, promised)));
+        if is_changed {
+            common.configuration_changed(out);
+        }
         common.told = common.told.filter(|told| told.through > slot);
         common.catch_up = None;
         common.asks_at_once = true;
@@ -141,6 +145,9 @@ impl<V: Value> Replica<V> {
         self.clients.answer_after_snapshot(slot, common.learner.table(), out);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.forget_committed(slot);
+        }
+        if is_changed {
+            self.end_role_after_change(out);
         }
         self.coordinate_when_elected(out);
     }

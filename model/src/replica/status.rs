@@ -26,7 +26,7 @@ impl<V: Value> Replica<V> {
                     s: coordinator.s,
                     open_slots: coordinator.last_slot(common.watermark()).above(common.watermark()),
                     queued: coordinator.queue.count(),
-                    round_is_answered: coordinator.rounds.are_answered(&common.configuration),
+                    round_is_answered: coordinator.rounds.are_answered(common.configuration()),
                 },
             },
             coordinator: common.constants.owner(common.acceptor.promised()),

@@ -92,7 +92,7 @@ fn replica_lines(world: &World, state: &ClusterState, replica: usize, lines: &mu
     say(Topic::Promised, promised(&local.replica));
     say(Topic::Log, log(world, state, local));
     if let Role::Coordinator(coordinator) = &local.replica.role {
-        let configuration = &local.replica.common.configuration;
+        let configuration = local.replica.common.configuration();
         if !coordinator.open.is_empty() {
             let open = coordinator.open.iter().map(|(slot, set)| {
                 let who = configuration.members_of(*set).map(|it| usize::from(it.0));
@@ -158,7 +158,12 @@ fn cluster_lines(world: &World, state: &ClusterState, lines: &mut Vec<StateLine>
     let history = world.history(state);
     let entry = |id| world.entry(id).map_or_else(|| "?".into(), words::entry);
     let chosen = (1..).zip(&history.chosen);
-    let chosen = chosen.filter_map(|(slot, it)| it.map(|it| format!("{slot}: {}", entry(it))));
+    let chosen = chosen.flat_map(|(slot, all)| {
+        all.iter().map(move |(configuration, it)| {
+            let its = words::of_configuration(*configuration);
+            format!("{slot}: {}{its}", entry(*it))
+        })
+    });
     say(Topic::Chosen, joined(chosen));
     let committed = (1..).zip(&history.committed).filter_map(|(slot, commit)| {
         let commit = commit.as_ref()?;
@@ -206,7 +211,7 @@ fn role(replica: &Replica<u8>) -> String {
         _ if replica.common.is_stopped() => String::from("has stopped"),
         Role::Follower => String::from("follower"),
         Role::Canvassing(canvassing) => {
-            let agreed = replica.common.configuration.members_of(canvassing.agreed);
+            let agreed = replica.common.configuration().members_of(canvassing.agreed);
             let agreed = names(agreed.map(|it| usize::from(it.0)));
             format!("canvasses under {}, followed by {agreed}", canvassing.s)
         }
@@ -215,7 +220,7 @@ fn role(replica: &Replica<u8>) -> String {
         }
         Role::Candidate(candidate) => {
             let watermark = replica.common.learner.watermark();
-            let members = replica.common.configuration.members().iter();
+            let members = replica.common.configuration().members().iter();
             let promised = members.filter(|it| {
                 **it == replica.common.me || candidate.missing_from(**it, watermark).is_none()
             });

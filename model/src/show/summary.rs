@@ -56,7 +56,7 @@ fn disagreements(world: &World, state: &ClusterState) -> Vec<String> {
             .collect();
         let (_, first) = committed.first()?;
         let place = usize::try_from(slot.0 - 1).unwrap_or(usize::MAX);
-        let chosen = history.chosen.get(place).copied().flatten().and_then(|id| world.entry(id));
+        let chosen = history.chosen.get(place).and_then(|all| world.entry(all.last()?.1));
         let chosen = chosen.map(words::entry);
         let agree = committed.iter().all(|(_, entry)| entry == first);
         if agree && chosen.as_ref() == Some(first) {

@@ -7,9 +7,9 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::entry::{Entry, Opening, Request, SubmissionId};
+use crate::entry::{Change, Entry, Opening, Request, SubmissionId};
 use crate::message::{Message, NotTakenReason, Order, Promise, Reply};
-use crate::numbers::{ReadId, Run, SequenceNumber, Slot};
+use crate::numbers::{ConfigurationId, ReadId, Run, SequenceNumber, Slot};
 use crate::prefix::Prefix;
 use crate::record::{Content, Record};
 use crate::sessions::Verdict;
@@ -28,8 +28,17 @@ pub(crate) fn entry(entry: &Entry<u8>) -> String {
         Entry::Open(Opening { origin, run, .. }) if run.0 == 1 => format!("open(r{origin})"),
         Entry::Open(Opening { origin, run, .. }) => format!("open(r{origin} run {run})"),
         Entry::End { session } => format!("end#{session}"),
-        Entry::Configuration(configuration) => format!("configuration {}", configuration.id()),
+        Entry::Change(Change { configuration, .. }) => {
+            let voters: Vec<_> = configuration.voters().map(|it| format!("r{it}")).collect();
+            let learners = configuration.learners().iter().map(|it| format!(" +r{it}"));
+            format!("members({}{})", voters.join(" "), learners.collect::<String>())
+        }
     }
+}
+
+/// Names a configuration, unless it is the first one.
+pub(crate) fn of_configuration(id: ConfigurationId) -> String {
+    if id.0 <= 1 { String::new() } else { format!(" of configuration {id}") }
 }
 
 fn letter(value: u8) -> String {
@@ -58,7 +67,7 @@ pub(crate) fn verdict(verdict: Option<Verdict>) -> Option<String> {
 pub(crate) fn record(record: &Record<u8>) -> String {
     match &record.content {
         Content::Promised(s) => format!("promised {s}"),
-        Content::Accepted { s, first, entries } => {
+        Content::Accepted { s, first, entries, configuration: _ } => {
             format!("accepted {} under {s}", in_slots(*first, entries))
         }
         Content::Committed { first, entries } => {
@@ -81,7 +90,7 @@ pub(crate) fn short_record(record: &Record<u8>) -> Vec<String> {
         Content::Promised(s) => Vec::from([format!("promise {s}")]),
         Content::Snapshot { handle, .. } => Vec::from([format!("…{}", handle.slot)]),
         Content::Forgotten(_) => Vec::from(["stopped".into()]),
-        Content::Accepted { s, first, entries } => all(*s, first, entries),
+        Content::Accepted { s, first, entries, configuration: _ } => all(*s, first, entries),
         Content::Committed { first, entries } => all(SequenceNumber::NONE, first, entries),
     }
 }
@@ -100,6 +109,7 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
         | Message::Committed { .. }
         | Message::Submit { .. }
         | Message::Compare { .. }
+        | Message::CommittedThrough { .. }
         | Message::Remind { .. }
         | Message::Forgot { .. }
         | Message::Forward { .. } => "tells",
@@ -133,6 +143,7 @@ pub(crate) fn message(message: &Message<u8>) -> String {
             Reply::Applied { through } => format!("applied up to slot {through} under {s}"),
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
+        Message::CommittedThrough { prefix } => format!("committed{}", prefix_text(prefix)),
         Message::Ask { from, through, prefix: _ } => {
             format!("ask for what is committed in slots {from} to {through}")
         }

@@ -7,9 +7,10 @@ use super::directory::Directory;
 use super::envelope::Envelope;
 use super::history::Commit;
 use super::local::{LocalState, RoleKind};
+use super::membership::{governs, is_majority};
 use super::model::World;
 use super::property::{ChecksProperties, Invariant, ModelProperty, Witness};
-use super::scenario::{MessageKind, Scenario};
+use super::scenario::{MessageKind, Replicas, Scenario};
 use super::state::ClusterState;
 use crate::entry::{Entry, Request};
 use crate::message::{Message, NotTakenReason, Order, Reply};
@@ -73,6 +74,10 @@ impl World {
             Invariant::SnapshotEqualsLog | Invariant::AllDurableCounts => {
                 self.scenario.snapshots > 0 && is_elected
             }
+            Invariant::FinishedChangeIsDurable => has_disks && self.has_changes() && is_elected,
+            Invariant::OneConfigurationGoverns
+            | Invariant::NumberOfOneConfiguration
+            | Invariant::CommittedByGovernors => self.has_changes() && is_elected,
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
             }
@@ -90,6 +95,7 @@ impl World {
                 self.replicas().all(|it| !self.summary(state, it).opened_twice)
             }
             Invariant::CanvassOustsNobody => self.is_undisturbed(state),
+            Invariant::FinishedChangeIsDurable => self.finished_changes_are_durable(state),
             Invariant::OneDirectoryTakesPart => self
                 .directories(state)
                 .all(|directory| directory.all().filter(|(_, it)| it.is_formed()).count() <= 1),
@@ -129,10 +135,14 @@ impl World {
             | Invariant::OnlyLossIsFound
             | Invariant::LossIsFound
             | Invariant::SnapshotEqualsLog
+            | Invariant::OneConfigurationGoverns
+            | Invariant::NumberOfOneConfiguration
+            | Invariant::CommittedByGovernors
             | Invariant::NoLostVoteCounts => !state.broken.contains(invariant),
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each witness")]
     fn shows(&self, witness: Witness, state: &ClusterState) -> bool {
         match witness {
             Witness::CommittedEverywhere => self.is_committed_everywhere(state),
@@ -229,6 +239,13 @@ impl World {
             | Witness::InstalledNotDurable
             | Witness::LateAcceptBelowSnapshot
             | Witness::ReadWaitsForSnapshot => self.shows_of_snapshots(witness, state),
+            Witness::ChangeFinished
+            | Witness::TwoConfigurationsElect
+            | Witness::CoordinatorRemoved
+            | Witness::RemovedDoesNotKnow
+            | Witness::ChangeRefused
+            | Witness::AcceptedAboveChange
+            | Witness::NewMemberLearns => self.shows_of_membership(witness, state),
             Witness::HungCoordinatorGivesWay => {
                 self.replicas().any(|it| self.local(state, it).has_given_way())
             }
@@ -251,22 +268,26 @@ impl World {
         self.summary(state, replica).role
     }
 
-    /// Whether every committed entry is on a majority of disks, in the log or in a snapshot. A replica that cannot crash any more has
-    /// no disk in the model, and counts as holding the entry. So does a replica that took part and lost
-    /// its data directory: no other directory votes in its place.
+    /// Whether every committed entry is on the disks of a majority that governs its slot, in the log or in a
+    /// snapshot. A replica that cannot crash any more has no disk in the model, and counts as holding the
+    /// entry. So does a replica that took part and lost its data directory: no other directory votes in its
+    /// place.
     fn is_on_a_majority_of_disks(&self, state: &ClusterState) -> bool {
         let history = self.history(state);
+        let configurations = self.configurations(state);
         history.committed.iter().enumerate().all(|(place, commit)| {
             commit.is_none_or(|commit| {
-                let holders = self.replicas().filter(|it| {
+                let holds = |it: &usize| {
                     let interned = self.locals.get(state.locals[*it]);
                     let LocalState { disk, directory, .. } = &interned.content;
                     disk.is_none()
                         || directory.as_ref().is_some_and(Directory::took_part)
                         || interned.derived.snapshot_on_disk.0 > place as u64
                         || interned.derived.on_disk.get(place + 1) == Some(&Some(commit.entry))
-                });
-                2 * holders.count() > self.scenario.replicas
+                };
+                let holders = self.replicas().filter(holds).fold(0, |set, it| set | 1 << it);
+                governs(&configurations, Slot(place as u64 + 1))
+                    .is_some_and(|it| is_majority(it, Replicas(holders)))
             })
         })
     }

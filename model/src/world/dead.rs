@@ -72,11 +72,13 @@ pub(crate) fn is_dead(
         }
         // A rejection only makes its recipient step down below the number, or pick a higher one.
         Message::Reject { promised } => recipient.summary.heard_floor >= *promised,
-        // The world serves committed slots unasked, so the first two are never kept in flight. The third
-        // only makes its recipient ask. The last one has been found to tell of no other history.
+        // The world serves committed slots unasked, so the first three are never kept in flight, and the
+        // fourth is not needed. The fifth only makes its recipient ask. The last one has been found to tell
+        // of no other history.
         Message::Ask { .. }
         | Message::Offer { .. }
         | Message::Committed { .. }
+        | Message::CommittedThrough { .. }
         | Message::Submitted { .. }
         | Message::Compare { .. } => true,
         // Its disk holds for good what it is reminded of, as every disk does where none rolls back.
@@ -216,7 +218,7 @@ fn reply_is_dead(
         {
             ranges.iter().all(|range| {
                 range.iter().all(|slot| match coordinator.open.get(&slot) {
-                    Some(set) => local.replica.common.configuration.is_in(*set, from),
+                    Some(set) => local.replica.common.configuration().is_in(*set, from),
                     None => slot <= to.watermark,
                 })
             })
@@ -224,7 +226,7 @@ fn reply_is_dead(
         // Only an answer to the newest round counts, and rounds only grow.
         (Reply::Obey { number, .. }, Role::Coordinator(coordinator)) if coordinator.s == s => {
             coordinator.rounds.newest() > *number
-                || coordinator.rounds.has_obeyed(from, &local.replica.common.configuration)
+                || coordinator.rounds.has_obeyed(from, local.replica.common.configuration())
         }
         _ => false,
     }

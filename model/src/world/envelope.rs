@@ -99,6 +99,7 @@ pub(crate) fn kind_of<V>(message: &Message<V>) -> MessageKind {
         Message::Remind { .. } => MessageKind::Remind,
         Message::Forgot { .. } => MessageKind::Forgot,
         Message::Offer { .. } => MessageKind::Offer,
+        Message::CommittedThrough { .. } => MessageKind::CommittedThrough,
         Message::Submit { .. } => MessageKind::Submit,
         Message::Submitted { .. } => MessageKind::Submitted,
         Message::Read { .. } => MessageKind::Read,

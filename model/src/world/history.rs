@@ -14,10 +14,12 @@ use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use super::local::{EntryId, Summary};
+use super::membership::{Governing, governs, is_majority};
 use super::property::{Broken, Invariant};
 use super::scenario::{OPEN_SESSION, REPLICAS_MAX, Replicas};
-use crate::entry::{Entry, Request, SubmissionId};
-use crate::numbers::{ReadId, SequenceNumber, Slot};
+use crate::configuration::Configuration;
+use crate::entry::{Change, Entry, Request, SubmissionId};
+use crate::numbers::{ConfigurationId, ReadId, SequenceNumber, SessionId, Slot};
 use crate::sessions::{DeliveryRefused, Verdict};
 
 /// What happened on the way to a state.
@@ -25,8 +27,11 @@ use crate::sessions::{DeliveryRefused, Verdict};
 pub(crate) struct History {
     /// For each slot from 1 on, what replicas have committed.
     pub(crate) committed: Vec<Option<Commit>>,
-    /// For each slot from 1 on, the entry that a majority has durably accepted under one number.
-    pub(crate) chosen: Vec<Option<EntryId>>,
+    /// For each slot from 1 on, the entries that a majority of a configuration has durably accepted under one
+    /// number. Only the configuration that governs the slot matters, but it may not be known yet.
+    pub(crate) chosen: Vec<Vec<(ConfigurationId, EntryId)>>,
+    /// Where members change: the numbers that were used, each with its configuration.
+    numbers: BTreeSet<(SequenceNumber, ConfigurationId)>,
     /// The durable accepts under numbers under which some replica may still vote, in ascending order.
     votes: Vec<Votes>,
     /// The unanswered reads: the id, the replica, and the slot that the answer must cover.
@@ -60,6 +65,7 @@ pub(crate) struct Commit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Votes {
     s: SequenceNumber,
+    configuration: ConfigurationId,
     slot: Slot,
     entry: EntryId,
     by: Replicas,
@@ -69,7 +75,10 @@ struct Votes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
     /// The accepted entries that became durable, with their numbers.
-    pub(crate) votes: Vec<(SequenceNumber, Slot, EntryId)>,
+    pub(crate) votes: Vec<VoteSeen>,
+    /// The number under which the replica has begun to canvass, to stand or to coordinate, and in which
+    /// configuration. Only where members change.
+    pub(crate) stands: Option<(SequenceNumber, ConfigurationId)>,
     /// The slots that were committed in memory, in order.
     pub(crate) committed: Vec<CommitSeen>,
     /// The reads that were answered, with the slot that each answer covers.
@@ -84,6 +93,15 @@ pub(crate) struct Effects {
     pub(crate) promise_rose: bool,
     /// The invariants that the step itself broke.
     pub(crate) broken: Broken,
+}
+
+/// An accepted entry that became durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VoteSeen {
+    pub(crate) s: SequenceNumber,
+    pub(crate) configuration: ConfigurationId,
+    pub(crate) slot: Slot,
+    pub(crate) entry: EntryId,
 }
 
 /// A slot that a replica commits.
@@ -106,6 +124,7 @@ impl Effects {
 /// What history must know about the cluster to record a step.
 pub(crate) struct HistoryContext<'a> {
     pub(crate) replicas: usize,
+    pub(crate) first_configuration: &'a Configuration,
     /// The summaries of all replicas after the step.
     pub(crate) summaries: [Option<&'a Summary>; REPLICAS_MAX],
     /// The entry with an id.
@@ -154,8 +173,14 @@ impl History {
         context: &HistoryContext<'_>,
     ) -> Broken {
         let mut broken = effects.broken;
-        for &(s, slot, entry) in &effects.votes {
-            broken.add_all(self.vote(who, s, slot, entry));
+        for &vote in &effects.votes {
+            broken.add_all(self.vote(who, vote));
+        }
+        if let Some((s, configuration)) = effects.stands {
+            self.numbers.insert((s, configuration));
+            if self.numbers.iter().filter(|it| it.0 == s).count() > 1 {
+                broken.add(Invariant::NumberOfOneConfiguration);
+            }
         }
         broken.add_all(self.count(context));
         for &commit in &effects.committed {
@@ -194,7 +219,7 @@ impl History {
         let Some(log) = &effects.log else {
             return broken;
         };
-        for &(s, slot, entry) in &effects.votes {
+        for &VoteSeen { s, slot, entry, .. } in &effects.votes {
             self.votes_over.insert(VoteOver { s, slot, entry, by: who, log: log.clone() });
         }
         if effects.committed.is_empty() {
@@ -222,14 +247,16 @@ impl History {
         broken
     }
 
-    fn vote(&mut self, who: usize, s: SequenceNumber, slot: Slot, entry: EntryId) -> Broken {
+    fn vote(&mut self, who: usize, vote: VoteSeen) -> Broken {
+        let VoteSeen { s, configuration, slot, entry } = vote;
         match self.votes.iter_mut().find(|votes| votes.s == s && votes.slot == slot) {
             Some(votes) if votes.entry != entry => {
                 return Invariant::OneValuePerNumberAndSlot.into();
             }
             Some(votes) => votes.by.0 |= 1 << who,
             None => {
-                self.votes.push(Votes { s, slot, entry, by: Replicas(1 << who) });
+                let by = Replicas(1 << who);
+                self.votes.push(Votes { s, configuration, slot, entry, by });
                 self.votes.sort_unstable();
             }
         }
@@ -239,16 +266,27 @@ impl History {
     /// Records what has a majority of votes.
     fn count(&mut self, context: &HistoryContext<'_>) -> Broken {
         let mut broken = Broken::default();
-        for votes in &self.votes {
-            let Some(place) = place(votes.slot).filter(|_| context.is_majority(votes.by)) else {
+        let configurations = self.all_configurations(context);
+        for Votes { configuration, slot, entry, by, .. } in &self.votes {
+            let has_majority = is_majority_of(&configurations, *configuration, *by);
+            let Some(place) = place(*slot).filter(|_| has_majority) else {
                 continue;
             };
-            match grown(&mut self.chosen, place) {
-                Some(chosen) if *chosen != votes.entry => broken.add(Invariant::OneChosenValue),
-                chosen => *chosen = Some(votes.entry),
+            let chosen = grown(&mut self.chosen, place);
+            match chosen.iter().find(|it| it.0 == *configuration) {
+                Some(it) if it.1 != *entry => broken.add(Invariant::OneChosenValue),
+                Some(_) => {}
+                None => {
+                    chosen.push((*configuration, *entry));
+                    chosen.sort_unstable();
+                }
             }
         }
         broken
+    }
+
+    fn all_configurations(&self, context: &HistoryContext<'_>) -> Vec<Governing> {
+        self.configurations(context.first_configuration, &|id| (context.entry)(id).cloned())
     }
 
     fn take_commit(
@@ -262,8 +300,13 @@ impl History {
         let Some(place) = place(slot) else {
             return broken;
         };
-        if self.chosen.get(place).copied().flatten() != Some(entry) {
+        let configurations = self.all_configurations(context);
+        let governing = governs(&configurations, slot).map(Configuration::id);
+        let mut chosen = self.chosen.get(place).into_iter().flatten();
+        if !chosen.clone().any(|it| it.1 == entry) {
             broken.add(Invariant::CommittedIsChosen);
+        } else if !chosen.any(|it| (Some(it.0), it.1) == (governing, entry)) {
+            broken.add(Invariant::CommittedByGovernors);
         }
         if !(context.may_be_in_log)(entry) {
             broken.add(Invariant::CommittedWasSubmitted);
@@ -328,34 +371,35 @@ impl History {
         entry: EntryId,
         context: &HistoryContext<'_>,
     ) -> Option<DeliveryRefused> {
-        let Some(Entry::Request(Request { session, number, answered, .. })) =
-            (context.entry)(entry)
-        else {
-            return None;
-        };
+        let (session, number, answered) = request(entry, context)?;
         let below = self.committed.iter().take(place(slot)?).flatten();
-        let mut is_open = *session == OPEN_SESSION;
-        let mut answered = *answered;
+        let mut is_open = session == OPEN_SESSION;
+        let mut answered = answered;
         for (at, commit) in (1..).zip(below) {
+            if let Some((its, _, more)) = request(commit.entry, context)
+                && its == session
+            {
+                answered = answered.max(more);
+            }
             match (context.entry)(commit.entry) {
-                Some(Entry::Request(Request { session: its, answered: more, .. }))
-                    if its == session =>
-                {
-                    answered = answered.max(*more);
-                }
                 Some(Entry::Open(_)) => {
                     is_open |= at == session.0 && commit.verdict == Some(Verdict::First);
                 }
-                Some(Entry::End { session: its }) if its == session => is_open = false,
+                Some(Entry::End { session: its }) if *its == session => is_open = false,
                 _ => {}
             }
         }
         if !is_open {
             Some(DeliveryRefused::NoSession)
-        } else if *number < answered {
+        } else if number < answered {
             Some(DeliveryRefused::GivenUp)
-        } else if *number >= answered + context.session_requests_max {
+        } else if number >= answered + context.session_requests_max {
             Some(DeliveryRefused::TooFarAhead)
+        } else if let Some(Entry::Change(change)) = (context.entry)(entry) {
+            let configurations = self.all_configurations(context);
+            let before = governs(&configurations, slot)?;
+            let follows = change.configuration.follows(before);
+            (!follows).then_some(DeliveryRefused::OtherConfiguration)
         } else {
             None
         }
@@ -370,16 +414,36 @@ impl History {
             };
             Replicas((0..context.replicas).filter(may).fold(0, |set, who| set | 1 << who))
         };
+        let configurations = self.all_configurations(context);
         self.votes.retain_mut(|votes| {
             let may_vote = may_vote(votes.s);
             let possible = Replicas(votes.by.0 | may_vote.0);
-            if context.is_majority(votes.by) {
+            let is_majority = |set| is_majority_of(&configurations, votes.configuration, set);
+            if is_majority(votes.by) {
                 votes.by = Replicas::ALL;
-            } else if !context.is_majority(possible) {
+            } else if !is_majority(possible) {
                 votes.by = Replicas::NONE;
             }
             may_vote != Replicas::NONE
         });
+    }
+}
+
+/// Whether `set` is a majority of the configuration with this id. No replica accepts in a configuration before
+/// the change that makes it is committed.
+fn is_majority_of(configurations: &[Governing], id: ConfigurationId, set: Replicas) -> bool {
+    let configuration = configurations.iter().find(|it| it.configuration.id() == id);
+    configuration.is_some_and(|it| is_majority(&it.configuration, set))
+}
+
+/// The session, the number and `answered` of a request or a change.
+fn request(entry: EntryId, context: &HistoryContext<'_>) -> Option<(SessionId, u64, u64)> {
+    match (context.entry)(entry)? {
+        Entry::Request(Request { session, number, answered, .. })
+        | Entry::Change(Change { session, number, answered, .. }) => {
+            Some((*session, *number, *answered))
+        }
+        _ => None,
     }
 }
 
@@ -389,9 +453,9 @@ fn place(slot: Slot) -> Option<usize> {
 }
 
 /// The element at `place`. The list grows if it is too short.
-fn grown<T>(list: &mut Vec<Option<T>>, place: usize) -> &mut Option<T> {
+fn grown<T: Default>(list: &mut Vec<T>, place: usize) -> &mut T {
     while list.len() <= place {
-        list.push(None);
+        list.push(T::default());
     }
     &mut list[place]
 }

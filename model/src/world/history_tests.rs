@@ -11,11 +11,11 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use super::history::{CommitSeen, Effects, History, HistoryContext};
+use super::history::{CommitSeen, Effects, History, HistoryContext, VoteSeen};
 use super::property::{Broken, Invariant};
 use super::scenario::REPLICAS_MAX;
 use super::{Scenario, World};
-use crate::numbers::{SequenceNumber, Slot};
+use crate::numbers::{ConfigurationId, SequenceNumber, Slot};
 
 /// Something that a replica makes durable.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,11 @@ impl All {
     }
 }
 
+fn vote_seen(s: u64, slot: u64, entry: u8) -> VoteSeen {
+    let configuration = ConfigurationId(1);
+    VoteSeen { s: SequenceNumber(s), configuration, slot: Slot(slot), entry }
+}
+
 /// Gives the same steps to both. Returns the invariants that the last step broke.
 fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> {
     let world = World::new(Scenario::new(replicas, 2, &[1]));
@@ -76,7 +81,7 @@ fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> 
                     continue;
                 }
                 summaries[who].durable_promise = SequenceNumber(s);
-                effects.votes.push((SequenceNumber(s), Slot(slot), entry));
+                effects.votes.push(vote_seen(s, slot, entry));
                 all.0.insert((s, slot, entry, who));
                 who
             }
@@ -87,6 +92,7 @@ fn compare(replicas: usize, steps: &[Durable]) -> Result<Broken, TestCaseError> 
         }
         let around = HistoryContext {
             replicas,
+            first_configuration: world.constants.first_configuration(),
             summaries: around,
             entry: &|_| None,
             session_requests_max: 4,
@@ -163,6 +169,7 @@ fn broken_by(steps: &[(usize, Effects)]) -> Broken {
     }
     let context = HistoryContext {
         replicas: 3,
+        first_configuration: world.constants.first_configuration(),
         summaries,
         entry: &|_| None,
         session_requests_max: 4,
@@ -179,7 +186,7 @@ fn broken_by(steps: &[(usize, Effects)]) -> Broken {
 
 /// A vote for entry 0 in slot 2, by a replica that has committed `log`.
 fn vote_over(who: usize, log: &[u8]) -> (usize, Effects) {
-    let votes = Vec::from([(SequenceNumber(1), Slot(2), 0)]);
+    let votes = Vec::from([vote_seen(1, 2, 0)]);
     (who, Effects { votes, log: Some(log.to_vec()), ..Effects::default() })
 }
 

@@ -12,6 +12,12 @@
 //! Within a bounded number of rounds, the majority must agree: all watermarks are equal, no replica holds
 //! an accepted entry above them, and every submission and read that its origin keeps is answered.
 //!
+//! Where members change, a set of replicas is a majority if it has a majority of every configuration from the
+//! last finished one on, and of every one that a client wants. Replicas outside a configuration may be in the
+//! set. Then they talk, and must not hold the others up: a replica that hears no coordinator stands. They
+//! must come to know that they are not members. The members must agree, and finish every change that they
+//! commit.
+//!
 //! Where disks roll back, two histories may come to be. Then those members must agree that share one, if
 //! they are a majority. The others are not silent, and must not hold them up. A coordinator then counts only
 //! if it is answered, and the members take turns to stand.
@@ -30,6 +36,7 @@
 mod canvass;
 mod forming;
 mod hung;
+mod membership;
 
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
@@ -43,6 +50,7 @@ use super::outcomes::EventKey;
 use super::scenario::{REPLICAS_MAX, Replicas};
 use super::state::ClusterState;
 use crate::numbers::Slot;
+use crate::replica::Replica;
 
 /// A run that takes more rounds is stuck. Without failures, it needs an election or two, and catches up
 /// at least one slot in each round.
@@ -61,8 +69,11 @@ impl World {
         if is_sampled {
             self.checked.sampled.fetch_add(1, Ordering::Relaxed);
         }
-        let works = |majority: &Replicas| self.is_working_majority(*majority, &state.locals);
-        self.majorities().filter(works).all(|majority| match self.formed(majority, state.locals) {
+        let works = |majority: &Replicas| {
+            self.is_majority_of_all(*majority, state)
+                && self.is_working_majority(*majority, &state.locals)
+        };
+        self.sets().filter(works).all(|majority| match self.formed(majority, state.locals) {
             Formed::Joined(locals) => {
                 self.ends_well(majority, locals, Vec::new())
                     && (!is_sampled || self.ends_well(majority, locals, state.in_flight.to_vec()))
@@ -79,9 +90,20 @@ impl World {
         (self.checked.sampled.load(Ordering::Relaxed), self.checked.ends_well.len())
     }
 
+    /// Whether another replica stands in the next round. Where disks roll back or members change, the one that
+    /// stands may never be elected.
+    fn takes_turns(&self) -> bool {
+        self.scenario.rollbacks > 0 || self.has_changes()
+    }
+
+    /// The sets of replicas that are not empty.
+    fn sets(&self) -> impl Iterator<Item = Replicas> {
+        (1..1_u8 << self.scenario.replicas).map(Replicas)
+    }
+
+    /// The majorities of all replicas, where members do not change.
     fn majorities(&self) -> impl Iterator<Item = Replicas> + '_ {
-        let replicas = self.scenario.replicas;
-        (1..1_u8 << replicas).map(Replicas).filter(move |set| 2 * set.count() > replicas)
+        self.sets().filter(|set| 2 * set.count() > self.scenario.replicas)
     }
 
     fn ends_well(
@@ -108,8 +130,7 @@ impl World {
                 }
                 return true;
             }
-            // With rollbacks, another replica stands in the next round.
-            if passed.contains(&key) && self.scenario.rollbacks == 0 {
+            if passed.contains(&key) && !self.takes_turns() {
                 return false;
             }
             passed.push(key);
@@ -215,6 +236,9 @@ impl FairRun<'_> {
         if !self.deliver_all() {
             return false;
         }
+        if !self.stand_if_outside() {
+            return false;
+        }
         let rolls_back = self.world.scenario.rollbacks > 0;
         let coordinates = |it: usize| {
             let summary = self.summary(it);
@@ -225,7 +249,8 @@ impl FairRun<'_> {
                 self.happen(replica, EventKey::Suspect);
             }
             let canvass = self.world.scenario.canvass;
-            let turn = if rolls_back { self.rounds % self.majority.count() } else { 0 };
+            let takes_turns = self.world.takes_turns();
+            let turn = if takes_turns { self.rounds % self.majority.count() } else { 0 };
             let may_stand = self.members().filter(|it| !self.refuses_to_stand(*it));
             let may_stand: Vec<_> = may_stand.collect();
             if let Some(&stands) = may_stand.get(turn).or(may_stand.first()) {
@@ -243,14 +268,21 @@ impl FairRun<'_> {
             return true;
         };
         let watermark = |it: usize| self.local(it).replica.common.learner.watermark();
-        let is_settled = |it: usize| {
-            let replica = &self.local(it).replica;
-            replica.clients.submissions().next().is_none()
-                && replica.clients.reads.is_empty()
-                && replica.common.acceptor.accepted().is_empty()
+        let highest = members.iter().copied().max_by_key(|it| watermark(*it));
+        let Some(highest) = highest else {
+            return true;
         };
-        let first = members.first().map(|it| watermark(*it));
-        members.iter().all(|it| Some(watermark(*it)) == first && is_settled(*it))
+        let learner = &self.local(highest).replica.common.learner;
+        let newest = learner.configuration();
+        let agrees = |it: usize| {
+            let Replica { common, clients, .. } = &self.local(it).replica;
+            let is_answered = clients.submissions().next().is_none() && clients.reads.is_empty();
+            // What one holds that does not vote decides nothing.
+            let is_settled = common.acceptor.accepted().is_empty() || !newest.is_voter(common.me);
+            let is_outside = !newest.contains(common.me) && common.configuration() == newest;
+            is_answered && is_settled && (is_outside || watermark(it) == watermark(highest))
+        };
+        !learner.is_change_unfinished() && members.iter().all(|it| agrees(*it))
     }
 
     /// The members that must agree. If disks have rolled back, these are as many as share one history, and

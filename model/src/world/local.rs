@@ -8,7 +8,7 @@ use super::envelope::{Connection, Envelope};
 use super::scenario::SLOTS_MAX;
 use crate::entry::Entry;
 use crate::message::Message;
-use crate::numbers::{ReadId, ReplicaId, Run, SequenceNumber, Slot};
+use crate::numbers::{ConfigurationId, ReadId, ReplicaId, Run, SequenceNumber, Slot};
 use crate::record::{Base, Fold, Record};
 use crate::replica::Coordinator;
 use crate::replica::{Replica, Role};
@@ -84,6 +84,8 @@ pub(crate) type EntryId = u8;
 /// crash, it is the value on its disk; if not, the value in its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
+    /// The configuration that governs the slots above the watermark.
+    pub(crate) configuration: ConfigurationId,
     pub(crate) durable_promise: SequenceNumber,
     pub(crate) promise_floor: SequenceNumber,
     pub(crate) heard_floor: SequenceNumber,
@@ -257,6 +259,7 @@ impl LocalState {
             it.last_slot(watermark).next().0 + waits
         });
         Summary {
+            configuration: replica.common.configuration().id(),
             durable_promise,
             promise_floor,
             heard_floor,
@@ -275,7 +278,7 @@ impl LocalState {
             has_unforwarded: replica.clients.has_unforwarded(),
             round: coordinator.map_or(0, |it| it.rounds.newest().0),
             round_is_answered: coordinator
-                .is_some_and(|it| it.rounds.are_answered(&replica.common.configuration)),
+                .is_some_and(|it| it.rounds.are_answered(replica.common.configuration())),
             opened_twice: coordinator.is_some_and(|it| self.has_opened_twice(it)),
         }
     }

@@ -23,13 +23,13 @@ use super::scenario::{
 use super::snapshots::Handles;
 use super::state::{ClusterState, Remaining};
 use super::step::{ReplicaEvent, Stepped, step};
-use crate::configuration::{Configuration, MemberSet};
+use crate::configuration::MemberSet;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Opening};
 use crate::forming::Greeting;
 use crate::io::{Input, Output};
 use crate::message::Message;
-use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
+use crate::numbers::{ReplicaId, Run, Slot};
 use crate::prefix::PrefixHash;
 use crate::record::Base;
 use crate::recovery::Recovery;
@@ -107,9 +107,7 @@ impl World {
             "no snapshot of another history"
         );
         assert!(!(scenario.forming && scenario.canvass), "no canvass where a cluster forms");
-        let members = (0..scenario.replicas).filter_map(|id| u16::try_from(id).ok()).map(ReplicaId);
-        let configuration = Configuration::new(ConfigurationId(1), members.collect());
-        let configuration = configuration.unwrap_or_else(|error| panic!("{error}"));
+        let configuration = scenario.first_configuration();
         let stride = scenario.replicas as u64;
         let constants = ClusterConstants::new(stride, configuration, scenario.limits.clone());
         let constants = Arc::new(constants.unwrap_or_else(|error| panic!("{error}")));
@@ -175,6 +173,12 @@ impl World {
 
 /// The contents behind the numbers of a state.
 impl World {
+    /// The id of a replica.
+    pub(super) fn id(&self, replica: usize) -> ReplicaId {
+        debug_assert!(replica < self.scenario.replicas, "a replica of this model");
+        ReplicaId(u16::try_from(replica).unwrap_or(u16::MAX))
+    }
+
     pub(crate) fn replicas(&self) -> core::ops::Range<usize> {
         0..self.scenario.replicas
     }
@@ -266,12 +270,13 @@ impl World {
 
     /// The disk of a replica that has never written anything.
     pub(super) fn first_base(&self) -> Base<u8> {
-        let mut base = Base::new(self.constants.first_configuration().clone());
+        let configuration = self.constants.first_configuration();
+        let mut base = Base::new(configuration.clone());
         // The session that is open from the start.
         let open = Entry::<u8>::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
         let table = &mut Arc::make_mut(&mut base.snapshot).table;
         let limits = self.constants.limits();
-        Arc::make_mut(table).deliver(Slot(OPEN_SESSION.0), &open, limits);
+        Arc::make_mut(table).deliver(Slot(OPEN_SESSION.0), &open, configuration, limits);
         base
     }
 
@@ -320,8 +325,11 @@ impl World {
             let before = &self.locals.get(local).content;
             let event = self.event(before, key);
             let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
-            let Stepped { mut local, mut sent, effects, fetch } =
+            let Stepped { mut local, mut sent, mut effects, fetch } =
                 step(&self.constants, before, event, &entry_id);
+            if !self.has_changes() {
+                effects.stands = None;
+            }
             if !self.keeps_asks {
                 // It matters only to asks, and the world serves unasked.
                 local.replica.common.forget_asks();
@@ -437,7 +445,11 @@ fn other_than(me: ReplicaId) -> ReplicaId {
 fn is_of_catch_up(kind: MessageKind) -> bool {
     matches!(
         kind,
-        MessageKind::Ask | MessageKind::Offer | MessageKind::Committed | MessageKind::Submitted
+        MessageKind::Ask
+            | MessageKind::Offer
+            | MessageKind::Committed
+            | MessageKind::CommittedThrough
+            | MessageKind::Submitted
     )
 }
 

@@ -102,6 +102,10 @@ properties! {
         LossIsFound = "a replica that is reminded at its start of what its disk has lost stops",
         NoLostVoteCounts = "a vote that is known to be lost does not count",
         SnapshotEqualsLog = "a snapshot equals the log up to its slot",
+        OneConfigurationGoverns = "no two configurations govern one slot",
+        NumberOfOneConfiguration = "nobody coordinates two configurations under one number",
+        CommittedByGovernors = "nothing is committed by members who do not govern the slot",
+        FinishedChangeIsDurable = "a finished change is durable on a majority of the new voters",
     }
 }
 
@@ -147,6 +151,13 @@ properties! {
         InstalledNotDurable = "a snapshot is installed, and the record of it is not durable",
         LateAcceptBelowSnapshot = "an accept comes late, below an installed snapshot",
         ReadWaitsForSnapshot = "a read waits for slots that are in a snapshot",
+        ChangeFinished = "a change of the members is finished",
+        TwoConfigurationsElect = "two configurations elect at once",
+        CoordinatorRemoved = "a coordinator removes itself",
+        RemovedDoesNotKnow = "a removed replica does not know",
+        ChangeRefused = "a change is refused because another came first",
+        AcceptedAboveChange = "an entry is accepted above a change that its acceptor lacks",
+        NewMemberLearns = "a new replica comes to know that it is a member",
     }
 }
 
@@ -211,13 +222,13 @@ impl fmt::Display for ModelProperty {
 
 /// The invariants that were broken on the way to a state. It is part of every state.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Broken(u32);
+pub(crate) struct Broken(u64);
 
-const _: () = assert!(Invariant::ALL.len() <= u32::BITS as usize, "one bit for each invariant");
+const _: () = assert!(Invariant::ALL.len() <= u64::BITS as usize, "one bit for each invariant");
 
 impl Broken {
     pub(crate) fn add(&mut self, invariant: Invariant) {
-        self.0 |= 1 << invariant as u32;
+        self.0 |= 1 << invariant as u64;
     }
 
     pub(crate) fn add_all(&mut self, other: Self) {
@@ -225,13 +236,13 @@ impl Broken {
     }
 
     pub(crate) const fn contains(self, invariant: Invariant) -> bool {
-        self.0 & 1 << invariant as u32 != 0
+        self.0 & 1 << invariant as u64 != 0
     }
 }
 
 impl From<Invariant> for Broken {
     fn from(invariant: Invariant) -> Self {
-        Self(1 << invariant as u32)
+        Self(1 << invariant as u64)
     }
 }
 

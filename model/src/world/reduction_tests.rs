@@ -389,6 +389,18 @@ fn a_snapshot() {
 }
 
 #[test]
+fn a_change() {
+    let bounds = Scenario { members: Replicas::of(&[0, 1]), ..Scenario::new(3, 1, &[3, 4]) };
+    let change = bounds.change(1, &[1, 2], Replicas::of(&[0]));
+    check(Scenario {
+        submissions: Vec::from([change, request(2, &[1])]),
+        crashes: 1,
+        may_crash: Replicas::of(&[1]),
+        ..bounds
+    });
+}
+
+#[test]
 fn a_rollback() {
     let submissions = Vec::from([request(1, &[0]), request(2, &[1])]);
     let lost = MessageKinds::of(&[MessageKind::Commit, MessageKind::Compare]);

@@ -8,9 +8,10 @@
 use std::vec::Vec;
 
 use super::property::{Invariant, ModelProperty, Witness};
-use crate::entry::{Entry, Request};
+use crate::configuration::Configuration;
+use crate::entry::{Change, Entry, Request};
 use crate::limits::Limits;
-use crate::numbers::{ReadId, ReplicaId, SequenceNumber, SessionId};
+use crate::numbers::{ConfigurationId, ReadId, ReplicaId, SequenceNumber, SessionId};
 
 /// The most replicas that a model can have.
 pub const REPLICAS_MAX: usize = 5;
@@ -109,6 +110,8 @@ pub enum MessageKind {
     Applied,
     /// Tells that what is asked for is in a snapshot only.
     Offer,
+    /// Tells what is committed, to one who may not know of a change of the members.
+    CommittedThrough,
 }
 
 impl MessageKind {
@@ -139,10 +142,11 @@ impl MessageKind {
         (Self::Progress, "progress"),
         (Self::Applied, "applied"),
         (Self::Offer, "offer"),
+        (Self::CommittedThrough, "committed-through"),
     ];
 
     /// The last variant. A kind that is added makes the list above too short, and does not compile.
-    const LAST: Self = Self::Offer;
+    const LAST: Self = Self::CommittedThrough;
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -241,6 +245,10 @@ pub(super) const READ: ReadId = ReadId(0);
 pub struct Scenario {
     /// The number of replicas.
     pub replicas: usize,
+    /// The replicas that are members from the start.
+    pub members: Replicas,
+    /// Those among them that only learn.
+    pub learners: Replicas,
     /// The highest slot that a submission may open. (Elections may open higher ones.)
     pub slots: usize,
     /// The limits of the replicas.
@@ -313,6 +321,8 @@ impl Scenario {
     pub fn new(replicas: usize, slots: usize, numbers: &[u64]) -> Self {
         Self {
             replicas,
+            members: Replicas::ALL,
+            learners: Replicas::NONE,
             slots,
             limits: small_limits(),
             numbers: numbers.iter().copied().map(SequenceNumber).collect(),
@@ -367,6 +377,12 @@ impl Scenario {
                 Invariant::SnapshotEqualsLog | Invariant::AllDurableCounts,
             ) => self.snapshots > 0,
             ModelProperty::Invariant(
+                Invariant::OneConfigurationGoverns
+                | Invariant::NumberOfOneConfiguration
+                | Invariant::CommittedByGovernors
+                | Invariant::FinishedChangeIsDurable,
+            ) => self.submissions.iter().any(|it| matches!(it.entry, Entry::Change(_))),
+            ModelProperty::Invariant(
                 Invariant::CommittedWasSubmitted
                 | Invariant::DeliveryInOrder
                 | Invariant::NoStepPanics
@@ -380,6 +396,54 @@ impl Scenario {
             ModelProperty::Witness(witness) => self.reaches.contains(witness),
         };
         ModelProperty::all().filter(is_checked).collect()
+    }
+
+    /// The configuration that the cluster starts with.
+    ///
+    /// # Panics
+    ///
+    /// If no replica is a voter.
+    #[must_use]
+    pub fn first_configuration(&self) -> Configuration {
+        let among = |set: Replicas| {
+            let ids = (0..self.replicas).filter(move |it| set.contains(*it));
+            ids.filter_map(|id| u16::try_from(id).ok()).map(ReplicaId).collect::<Vec<_>>()
+        };
+        let (members, learners) = (among(self.members), among(self.learners));
+        let next_replica_id = members.last().map_or(0, |last| u32::from(last.0) + 1);
+        let id = ConfigurationId(1);
+        let configuration = Configuration::from_parts(id, members, learners, next_replica_id);
+        configuration.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A change of the first configuration, which may be submitted at one of `at`: from then on, these
+    /// replicas vote.
+    ///
+    /// # Panics
+    ///
+    /// If that is no configuration.
+    #[must_use]
+    pub fn change(&self, number: u64, voters: &[u16], at: Replicas) -> ScenarioSubmission {
+        Self::change_of(&self.first_configuration(), number, voters, at)
+    }
+
+    /// The same for a change of `before`.
+    ///
+    /// # Panics
+    ///
+    /// If that is no configuration.
+    #[must_use]
+    pub fn change_of(
+        before: &Configuration,
+        number: u64,
+        voters: &[u16],
+        at: Replicas,
+    ) -> ScenarioSubmission {
+        let voters: Vec<_> = voters.iter().copied().map(ReplicaId).collect();
+        let configuration = before.changed(&voters, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let (session, answered) = (OPEN_SESSION, 1);
+        let entry = Entry::Change(Change { session, number, answered, configuration });
+        ScenarioSubmission { entry, at, places: 1, after: None }
     }
 
     /// Whether replicas are reminded of what they have told. That matters only where disks lose what was

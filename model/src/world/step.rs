@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use super::directory::DirectoryName;
 use super::envelope::Envelope;
-use super::history::{CommitSeen, Effects};
+use super::history::{CommitSeen, Effects, VoteSeen};
 use super::local::{EntryId, LocalState, Lost, Rollback};
 use super::property::{Broken, Invariant};
 use crate::configuration::Configuration;
@@ -96,29 +96,7 @@ fn step_or_panic(
     match event {
         ReplicaEvent::Input(input) => local.replica.step(input, &mut out),
         ReplicaEvent::Sync(count) => {
-            if let Some(rollback) = local.rollback.as_mut().filter(|it| it.may_happen) {
-                rollback.before.clone_from(&local.disk);
-            }
-            let synced: Vec<_> = local.unsynced.drain(..count).collect();
-            let mut promised = before.replica.common.acceptor.durable_promise();
-            for record in &synced {
-                if let Content::Promised(s) | Content::Accepted { s, .. } = &record.content {
-                    if *s < promised {
-                        effects.broken.add(Invariant::NothingAcceptedBelowPromise);
-                    }
-                    promised = promised.max(*s);
-                }
-                if let Content::Accepted { s, first, entries } = &record.content {
-                    for (slot, entry) in (first.0..).map(Slot).zip(entries) {
-                        effects.votes.push((*s, slot, entry_id(entry)));
-                    }
-                }
-                if let Some(disk) = &mut local.disk
-                    && Arc::make_mut(disk).apply(record.clone()).is_err()
-                {
-                    effects.broken.add(Invariant::EveryDiskRecovers);
-                }
-            }
+            sync(before, &mut local, count, entry_id, &mut effects);
             let through = Position(count as u64);
             local.replica.step(Input::Synced { through }, &mut out);
         }
@@ -181,6 +159,41 @@ fn step_or_panic(
     let fetch = out.fetch.map(|(from, slot)| (usize::from(from.0), slot));
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects, fetch }
+}
+
+/// The oldest `count` records become durable.
+fn sync(
+    before: &LocalState,
+    local: &mut LocalState,
+    count: usize,
+    entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
+    effects: &mut Effects,
+) {
+    if let Some(rollback) = local.rollback.as_mut().filter(|it| it.may_happen) {
+        rollback.before.clone_from(&local.disk);
+    }
+    let synced: Vec<_> = local.unsynced.drain(..count).collect();
+    let mut promised = before.replica.common.acceptor.durable_promise();
+    for record in &synced {
+        if let Content::Promised(s) | Content::Accepted { s, .. } = &record.content {
+            if *s < promised {
+                effects.broken.add(Invariant::NothingAcceptedBelowPromise);
+            }
+            promised = promised.max(*s);
+        }
+        if let Content::Accepted { s, configuration, first, entries } = &record.content {
+            let (s, configuration) = (*s, *configuration);
+            for (slot, entry) in (first.0..).map(Slot).zip(entries) {
+                let entry = entry_id(entry);
+                effects.votes.push(VoteSeen { s, configuration, slot, entry });
+            }
+        }
+        if let Some(disk) = &mut local.disk
+            && Arc::make_mut(disk).apply(record.clone()).is_err()
+        {
+            effects.broken.add(Invariant::EveryDiskRecovers);
+        }
+    }
 }
 
 /// Records whether a replica has rightly stopped, or goes on, for what its disk has lost.
@@ -272,6 +285,11 @@ fn observe(
     let crashed = after.replica.common.run != before.replica.common.run;
     let promise_before = before.replica.common.acceptor.durable_promise();
     let promise_after = after.replica.common.acceptor.durable_promise();
+    let own = |local: &LocalState| {
+        let id = local.replica.common.configuration().id();
+        local.replica.role.number().map(|s| (s, id))
+    };
+    effects.stands = own(after).filter(|it| Some(*it) != own(before));
     effects.promise_rose = promise_after > promise_before;
     if promise_after < promise_before {
         effects.broken.add(Invariant::DurablePromiseNeverFalls);
@@ -339,7 +357,7 @@ fn snapshot_written(out: &Output<u8>) -> Slot {
 /// the disk. (Without a disk there are no such answers: the tail is as long as the log.)
 fn envelopes(local: &LocalState, out: Output<u8>, broken: &mut Broken) -> Vec<Envelope> {
     let from = local.me();
-    let members = local.replica.common.configuration.members();
+    let members = local.replica.common.configuration().members();
     let mut sent = Vec::new();
     let mut post = |to, message| sent.extend(local.envelope(to, message));
     for outgoing in out.messages {

@@ -63,6 +63,9 @@ impl World {
         {
             self.check_snapshot(at, &mut state);
         }
+        if self.has_changes() {
+            self.check_configuration(at, &mut state);
+        }
         if !self.keeps_dead {
             self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });
         }
@@ -198,6 +201,7 @@ impl World {
         let may_be_in_log = |id| self.may_be_in_log(id, &submitted);
         let context = HistoryContext {
             replicas: self.scenario.replicas,
+            first_configuration: self.constants.first_configuration(),
             summaries,
             entry: &entry,
             session_requests_max: self.scenario.limits.session_requests_max,

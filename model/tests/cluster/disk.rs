@@ -107,7 +107,7 @@ impl Disk {
             let durable = index < self.durable;
             let (s, first, entries) = match &record.content {
                 Content::Promised(_) | Content::Forgotten(_) | Content::Snapshot { .. } => continue,
-                Content::Accepted { s, first, entries } => (Some(*s), first, entries),
+                Content::Accepted { s, first, entries, .. } => (Some(*s), first, entries),
                 Content::Committed { first, entries } => (None, first, entries),
             };
             for (slot, entry) in (first.0..).map(Slot).zip(entries) {

@@ -22,10 +22,11 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use synod_model::{
-    Base, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content, Contradiction,
-    Delivered, ElectRefused, Entry, Forgotten, FrameRoom, Input, Limits, Message, Opening,
-    OtherHistory, Output, ReadId, Record, Recovery, Replica, ReplicaId, Request, RequestTable,
-    Resource, RoleName, Run, Serve, SessionId, Slot, SnapshotHandle, SubmissionId, To,
+    Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content,
+    Contradiction, Delivered, ElectRefused, Entry, Forgotten, FrameRoom, Input, Limits, Message,
+    Opening, OtherHistory, Output, ReadId, Record, Recovery, Replica, ReplicaId, Request,
+    RequestTable, Resource, RoleName, Run, Serve, SessionId, Slot, SnapshotHandle, SubmissionId,
+    To,
 };
 
 use disk::Disk;
@@ -97,15 +98,19 @@ pub(crate) enum Event {
 impl Cluster {
     /// A cluster with replicas 0 to `replicas` - 1. None of them has ever written anything.
     pub(crate) fn new(replicas: u16, limits: Limits) -> Self {
-        let members = (0..replicas).map(ReplicaId).collect();
+        Self::of(replicas, (0..replicas).collect(), limits)
+    }
+
+    /// A cluster of these members, and replicas that are none yet.
+    pub(crate) fn of(replicas: u16, members: Vec<u16>, limits: Limits) -> Self {
+        let members = members.into_iter().map(ReplicaId).collect();
         let first = Configuration::new(ConfigurationId(1), members).expect("members differ");
         let constants =
             ClusterConstants::new(u64::from(replicas), first, limits).expect("a right stride");
         let constants = Arc::new(constants);
         let nodes = (0..replicas).map(|id| {
             let mut base = Base::new(constants.first_configuration().clone());
-            Arc::make_mut(&mut base.snapshot).table =
-                Arc::new(table_with_session(constants.limits()));
+            Arc::make_mut(&mut base.snapshot).table = Arc::new(table_with_session(&constants));
             Node {
                 id: ReplicaId(id),
                 run: Run(0),
@@ -126,7 +131,7 @@ impl Cluster {
             nodes: nodes.collect(),
             constants: Arc::clone(&constants),
             network: Network::default(),
-            monitor: SafetyMonitor::default(),
+            monitor: SafetyMonitor::new(constants.first_configuration().clone()),
             events: Vec::new(),
             applies_at_once: true,
             snapshots: Vec::new(),
@@ -143,7 +148,11 @@ impl Cluster {
         let mut cluster = Self::new(replicas, old.constants.limits().clone());
         let restored = snapshot.clone().restored(&cluster.constants).expect("the same limits");
         let restored = Arc::new(restored);
-        cluster.monitor = SafetyMonitor::of_restored(&old.monitor, restored.slot);
+        cluster.monitor = SafetyMonitor::of_restored(
+            &old.monitor,
+            cluster.constants.first_configuration().clone(),
+            restored.slot,
+        );
         for at in 0..cluster.nodes.len() {
             cluster.crash(at, 0);
             let disk = &mut cluster.nodes[at].disk;
@@ -196,12 +205,14 @@ impl Cluster {
 
     /// Carries out the output of replica `at`.
     fn act(&mut self, at: usize, out: &mut Output<V>) {
-        let members = self.constants.first_configuration().members();
+        let replica = self.nodes[at].replica.as_ref();
+        let members: Vec<ReplicaId> =
+            replica.map_or_else(Vec::new, |it| it.configuration().members().to_vec());
         let limits = self.constants.limits();
         let slots = limits.accepted_slots_max + limits.open_slots_max + limits.frame_entries_max;
         assert!(out.writes.len() as u64 <= slots + 2, "r{at} writes too much at once");
         let messages =
-            members.len() as u64 * (slots + 4) + limits.submissions_max + limits.reads_max;
+            self.nodes.len() as u64 * (slots + 4) + limits.submissions_max + limits.reads_max;
         assert!(out.messages.len() as u64 <= messages, "r{at} sends too much at once");
         let node = &mut self.nodes[at];
         for record in out.writes.drain(..) {
@@ -249,10 +260,11 @@ impl Cluster {
                     assert!(node.reads.remove(&id), "r{me} answers a read once");
                     self.monitor.read_answered(me, node.run, id, slot);
                 }
-                ClientAnswer::ReadRefused { id } => _ = node.reads.remove(&id),
+                ClientAnswer::ReadRefused { id, .. } => _ = node.reads.remove(&id),
                 ClientAnswer::Done { submission, .. }
                 | ClientAnswer::GivenUp { submission }
                 | ClientAnswer::Unknown { submission }
+                | ClientAnswer::Removed { submission }
                 | ClientAnswer::Refused { submission: Some(submission), .. } => {
                     node.submissions.remove(&submission);
                 }
@@ -280,7 +292,8 @@ impl Cluster {
         }
         let status = node.replica.as_ref().expect("it is up").status();
         assert_eq!(status.written, node.disk.written(), "r{me} counts its records");
-        self.monitor.committed(status.watermark, &self.nodes.iter().map(|node| &node.disk));
+        let disks = self.nodes.iter().map(|node| (node.id, &node.disk));
+        self.monitor.committed(status.watermark, &disks);
     }
 
     /// Delivers a message, pending or not.
@@ -289,7 +302,8 @@ impl Cluster {
         envelope.pending = false;
         let (from, to) = (envelope.from, usize::from(envelope.to.0));
         let message = envelope.message.clone();
-        let cut = self.nodes[to].isolated
+        // A forged message may have come from a replica that does not exist, and is answered.
+        let cut = self.nodes.get(to).is_none_or(|node| node.isolated)
             || self.nodes.get(usize::from(from.0)).is_some_and(|node| node.isolated);
         if !cut {
             self.step(to, Input::Receive { from, message });
@@ -298,24 +312,22 @@ impl Cluster {
 
     /// Makes the next `count` records of `at` durable, or as many as there are.
     pub(crate) fn sync(&mut self, at: usize, count: usize) {
-        let replicas = self.nodes.len();
         let node = &mut self.nodes[at];
         let count = count.min(node.disk.unsynced());
         if count > 0 && node.replica.is_some() && !node.disk_hangs {
             let through = node.disk.sync(count);
-            self.monitor.synced(node.id, node.disk.last_synced(count), replicas);
+            self.monitor.synced(node.id, node.disk.last_synced(count));
             self.step(at, Input::Synced { through });
         }
     }
 
     /// Replica `at` stops. The next `keep` records that are not synced reach the disk all the same.
     pub(crate) fn crash(&mut self, at: usize, keep: usize) {
-        let replicas = self.nodes.len();
         let node = &mut self.nodes[at];
         let keep = keep.min(node.disk.unsynced());
         node.replica = None;
         node.disk.crash(keep);
-        self.monitor.synced(node.id, node.disk.last_synced(keep), replicas);
+        self.monitor.synced(node.id, node.disk.last_synced(keep));
         node.submissions.clear();
         node.reads.clear();
         node.handles.clear();
@@ -328,7 +340,7 @@ impl Cluster {
         let handle = node.replica.as_ref().and_then(Replica::snapshot_handle);
         if let Some(handle) = handle.filter(|it| it.slot > Slot::ZERO) {
             let limits = self.constants.limits();
-            self.monitor.snapshot(&handle, table_with_session(limits), limits);
+            self.monitor.snapshot(&handle, table_with_session(&self.constants), limits);
             node.handles.push(handle);
         }
     }
@@ -571,11 +583,19 @@ fn committed_from_disk(disk: &Disk, serve: &Serve, limits: &Limits) -> Vec<Messa
 }
 
 /// A request table in which [`SESSION`] is open.
-fn table_with_session(limits: &Limits) -> RequestTable {
+fn table_with_session(constants: &ClusterConstants) -> RequestTable {
     let mut table = RequestTable::default();
     let open: Entry<V> = Entry::Open(Opening { origin: ReplicaId(0), run: Run(0), count: 0 });
-    table.deliver(Slot(SESSION.0), &open, limits);
+    let first = constants.first_configuration();
+    table.deliver(Slot(SESSION.0), &open, first, constants.limits());
     table
+}
+
+/// A change of `before` to these voters: a request of [`SESSION`] with this number.
+pub(crate) fn change(before: &Configuration, number: u64, voters: &[u16]) -> Entry<V> {
+    let voters: Vec<_> = voters.iter().copied().map(ReplicaId).collect();
+    let configuration = before.changed(&voters, &[]).expect("a configuration");
+    Entry::Change(Change { session: SESSION, number, answered: 1, configuration })
 }
 
 /// The request of [`SESSION`] whose value is `letter`. Its number is the place of the letter in the

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_model::{
-    Content, Contradiction, Delivered, Entry, Forgotten, Limits, Message, Order, OtherHistory,
-    PrefixHash, ReadId, Record, ReplicaId, Reply, RequestTable, Run, SequenceNumber, Slot,
-    SnapshotHandle, Status, SubmissionId, Verdict,
+    Configuration, ConfigurationId, Content, Contradiction, Delivered, Entry, Forgotten, Limits,
+    MemberSet, Message, Order, OtherHistory, PrefixHash, ReadId, Record, ReplicaId, Reply,
+    RequestTable, Run, SequenceNumber, Slot, SnapshotHandle, Status, SubmissionId, Verdict,
 };
 
 use super::V;
@@ -17,6 +17,7 @@ use super::disk::Disk;
 /// The history of a cluster, as far as a promise of Paxos depends on it.
 #[derive(Debug)]
 pub(crate) struct SafetyMonitor {
+    first: Configuration,
     /// Whether every replica follows the protocol. Paxos promises nothing if one lies.
     pub(crate) honest: bool,
     /// The highest watermark of any replica so far.
@@ -27,17 +28,22 @@ pub(crate) struct SafetyMonitor {
     proposed: BTreeMap<(SequenceNumber, Slot), Entry<V>>,
     /// The replicas that have ever had the value of a number and slot on disk.
     holders: BTreeMap<(SequenceNumber, Slot), BTreeSet<ReplicaId>>,
-    /// The values that a majority of disks has ever held under one number, noticed or not.
-    chosen: BTreeMap<Slot, Entry<V>>,
+    /// The values that a majority of a configuration has ever held on its disks under one number, noticed or
+    /// not.
+    chosen: BTreeMap<(Slot, ConfigurationId), Entry<V>>,
+    /// The configuration of each number that was used.
+    numbers: BTreeMap<SequenceNumber, ConfigurationId>,
     /// The highest number that each replica has promised in a message.
     promised: BTreeMap<ReplicaId, SequenceNumber>,
     /// The last committed slot at the time when a read arrived.
     reads: BTreeMap<(ReplicaId, Run, ReadId), Slot>,
 }
 
-impl Default for SafetyMonitor {
-    fn default() -> Self {
+impl SafetyMonitor {
+    pub(crate) fn new(first: Configuration) -> Self {
         Self {
+            first,
+            numbers: BTreeMap::new(),
             honest: true,
             committed: Slot::ZERO,
             log: BTreeMap::new(),
@@ -52,13 +58,36 @@ impl Default for SafetyMonitor {
 }
 
 impl SafetyMonitor {
+    /// The configurations that govern the log, each with the slot of its change.
+    fn configurations(&self) -> impl DoubleEndedIterator<Item = (Slot, &Configuration)> {
+        let changes = self.log.iter().filter_map(|(slot, (entry, verdict))| match entry {
+            Entry::Change(change) if *verdict == Some(Verdict::First) => {
+                Some((*slot, &change.configuration))
+            }
+            _ => None,
+        });
+        std::iter::once((Slot::ZERO, &self.first)).chain(changes)
+    }
+
+    /// The configuration with this id. Nobody accepts in it before the change is committed.
+    fn configuration(&self, id: ConfigurationId) -> &Configuration {
+        let mut all = self.configurations().map(|(_, it)| it);
+        all.find(|it| it.id() == id).expect("it governs")
+    }
+
+    /// The configuration that governs `slot`.
+    pub(crate) fn governs(&self, slot: Slot) -> &Configuration {
+        let mut before = self.configurations().rev();
+        before.find(|(at, _)| *at < slot).expect("the first one").1
+    }
+
     /// The monitor of a new cluster that is restored from a snapshot of the cluster that `old` has seen: the log up to
     /// `slot` is the same, and nothing was proposed or promised.
-    pub(crate) fn of_restored(old: &Self, slot: Slot) -> Self {
+    pub(crate) fn of_restored(old: &Self, first: Configuration, slot: Slot) -> Self {
         let log = old.log.range(..=slot).map(|(slot, it)| (*slot, it.clone())).collect();
         let firsts = old.firsts.iter().filter(|(_, first)| **first <= slot);
         let firsts = firsts.map(|(submission, first)| (*submission, *first)).collect();
-        Self { committed: slot, log, firsts, ..Self::default() }
+        Self { committed: slot, log, firsts, ..Self::new(first) }
     }
 
     /// Checks that all replicas deliver the same, and that a submission is first at most once. (An
@@ -81,17 +110,24 @@ impl SafetyMonitor {
         }
     }
 
-    /// Checks that a majority of the disks holds everything up to the watermark of a replica.
+    /// Checks that the disks of a majority that governs it hold everything up to the watermark of a replica,
+    /// and that a chosen value is committed.
     pub(crate) fn committed<'a>(
         &mut self,
         watermark: Slot,
-        disks: &(impl ExactSizeIterator<Item = &'a Disk> + Clone),
+        disks: &(impl Iterator<Item = (ReplicaId, &'a Disk)> + Clone),
     ) {
         while self.honest && self.committed < watermark {
             let slot = self.committed.next();
             let (entry, _) = &self.log[&slot];
-            let holders = disks.clone().filter(|disk| disk.has(slot, entry)).count();
-            assert!(2 * holders > disks.len(), "slot {slot} is committed on {holders} disks only");
+            let governing = self.governs(slot);
+            let mut holders = MemberSet::default();
+            for (id, _) in disks.clone().filter(|(_, disk)| disk.has(slot, entry)) {
+                governing.insert(&mut holders, id);
+            }
+            assert!(governing.is_majority(holders), "slot {slot} is committed on {holders:?} only");
+            let chosen = self.chosen.get(&(slot, governing.id()));
+            assert_eq!(chosen, Some(entry), "what is committed in slot {slot} is chosen");
             self.committed = slot;
         }
     }
@@ -105,46 +141,56 @@ impl SafetyMonitor {
     ) {
         let mut hash = PrefixHash::default();
         for (slot, (entry, _)) in self.log.range(..=handle.slot) {
-            table.deliver(*slot, entry, limits);
+            table.deliver(*slot, entry, self.governs(*slot), limits);
             hash = hash.after(entry);
         }
         assert_eq!((hash, &table), (handle.hash(), &*handle.table), "slot {}", handle.slot);
+        assert_eq!(handle.configuration, *self.governs(handle.slot.next()));
     }
 
     /// Checks that a slot has one value under one number.
     pub(crate) fn wrote(&mut self, record: &Record<V>) {
-        if let Content::Accepted { s, first, entries } = &record.content {
+        if let Content::Accepted { s, configuration, first, entries } = &record.content {
             self.proposed(*s, *first, entries);
+            let its = *self.numbers.entry(*s).or_insert(*configuration);
+            assert!(its == *configuration || !self.honest, "{s} belongs to one configuration");
         }
     }
 
     /// Checks that one value is chosen for a slot, and that only a chosen value is committed.
-    pub(crate) fn synced(&mut self, me: ReplicaId, records: &[Record<V>], replicas: usize) {
+    pub(crate) fn synced(&mut self, me: ReplicaId, records: &[Record<V>]) {
         if !self.honest {
             return;
         }
         for record in records {
             match &record.content {
                 Content::Promised(_) | Content::Forgotten(_) | Content::Snapshot { .. } => {}
-                Content::Accepted { s, first, entries } => {
+                Content::Accepted { s, configuration, first, entries } => {
+                    let its = self.configuration(*configuration).clone();
                     for (slot, entry) in (first.0..).map(Slot).zip(entries) {
                         let holders = self.holders.entry((*s, slot)).or_default();
-                        if holders.insert(me) && 2 * holders.len() > replicas {
-                            self.is_chosen(slot, entry);
+                        holders.insert(me);
+                        let mut set = MemberSet::default();
+                        for holder in holders.iter() {
+                            its.insert(&mut set, *holder);
+                        }
+                        if its.is_majority(set) {
+                            self.is_chosen(slot, *configuration, entry);
                         }
                     }
                 }
                 Content::Committed { first, entries } => {
                     for (slot, entry) in (first.0..).map(Slot).zip(entries) {
-                        self.is_chosen(slot, entry);
+                        let governing = self.governs(slot).id();
+                        self.is_chosen(slot, governing, entry);
                     }
                 }
             }
         }
     }
 
-    fn is_chosen(&mut self, slot: Slot, entry: &Entry<V>) {
-        let chosen = self.chosen.entry(slot).or_insert_with(|| entry.clone());
+    fn is_chosen(&mut self, slot: Slot, configuration: ConfigurationId, entry: &Entry<V>) {
+        let chosen = self.chosen.entry((slot, configuration)).or_insert_with(|| entry.clone());
         assert_eq!(chosen, entry, "one value is chosen for slot {slot}");
     }
 

@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 25;
+pub(crate) const KINDS: usize = 26;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -60,6 +60,7 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
         Message::Remind { .. } => "remind",
         Message::Forgot { .. } => "forgot",
         Message::Offer { .. } => "offer",
+        Message::CommittedThrough { .. } => "committed_through",
         Message::Submit { .. } => "submit",
         Message::Submitted { .. } => "submitted",
         Message::Read { .. } => "read",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use synod_model::{
-    ClientAnswer, DeliveryRefused, ElectRefused, Entry, Forgotten, Message, NotTakenReason,
+    Change, ClientAnswer, DeliveryRefused, ElectRefused, Entry, Forgotten, Message, NotTakenReason,
     Opening, Order, OtherHistory, Prefix, ReadId, Reply, Request, Resource, RoleName, Slot,
     SubmissionId, SubmitRefused, Testimony, Verdict,
 };
@@ -133,6 +133,7 @@ pub(crate) fn message(message: &Message<V>) -> String {
             format!("{kind} committed={through} hash={hash}{question}")
         }
         Message::Offer { slot } => format!("{kind} slot={slot}"),
+        Message::CommittedThrough { prefix } => format!("{kind} {}", prefix.through),
         Message::Remind { testimony: Testimony { promised, accepted } } => {
             let accepted = accepted.map(|it| format!(" accepted={}@{}", it.slot, it.s));
             format!("{kind} promised={promised}{}", accepted.unwrap_or_default())
@@ -187,7 +188,10 @@ pub(crate) fn entry(entry: &Entry<V>) -> String {
         Entry::Open(_) | Entry::End { .. } => {
             entry.submission_id().map_or_else(String::new, submission)
         }
-        Entry::Configuration(configuration) => format!("configuration#{}", configuration.id()),
+        Entry::Change(Change { configuration, .. }) => {
+            let voters: Vec<_> = configuration.voters().map(|it| it.to_string()).collect();
+            format!("members({})", voters.join(","))
+        }
     }
 }
 
@@ -218,6 +222,7 @@ pub(crate) fn event(event: &Event) -> String {
                         DeliveryRefused::NoSession => "no such session",
                         DeliveryRefused::GivenUp => "given up",
                         DeliveryRefused::TooFarAhead => "too far ahead",
+                        DeliveryRefused::OtherConfiguration => "another change came first",
                     };
                     format!("{what}, refused: {reason}")
                 }
@@ -225,7 +230,7 @@ pub(crate) fn event(event: &Event) -> String {
         }
         Event::Answered(answer) => match answer {
             ClientAnswer::Read { id, slot } => format!("serves read {id} at {slot}"),
-            ClientAnswer::ReadRefused { id } => format!("refuses read {id}"),
+            ClientAnswer::ReadRefused { id, .. } => format!("refuses read {id}"),
             ClientAnswer::Done { submission: it, slot } => {
                 format!("answers {}: done at {slot}", submission(*it))
             }
@@ -235,11 +240,16 @@ pub(crate) fn event(event: &Event) -> String {
             ClientAnswer::Unknown { submission: it } => {
                 format!("answers {}: unknown", submission(*it))
             }
+            ClientAnswer::Removed { submission: it } => {
+                format!("answers {}: removed", submission(*it))
+            }
             ClientAnswer::Refused { submission: it, reason } => {
                 let reason = match reason {
                     SubmitRefused::TooMany => "too many",
                     SubmitRefused::TooLarge => "too large",
                     SubmitRefused::NotASubmission => "not a submission",
+                    SubmitRefused::NotAMember => "no member",
+                    SubmitRefused::IdTooLarge => "the id is too large",
                 };
                 format!("refuses {}: {reason}", it.map_or_else(|| "it".into(), submission))
             }
@@ -248,7 +258,7 @@ pub(crate) fn event(event: &Event) -> String {
         Event::ElectRefused(reason) => {
             let reason = match reason {
                 ElectRefused::Coordinates => "it coordinates already",
-                ElectRefused::NotAMember => "it is no member",
+                ElectRefused::NotAVoter => "it does not vote",
                 ElectRefused::NoLargerNumber => "there is no larger number",
                 ElectRefused::Hangs { resource: Resource::Disk } => "its disk hangs",
                 ElectRefused::Hangs { resource: Resource::Application } => "its application hangs",

@@ -10,8 +10,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    ConfigurationId, Entry, Input, Limits, Message, Opening, Order, OtherHistory, Output, Prefix,
-    PrefixHash, Promise, ReplicaId, Reply, Request, RoleName, SequenceNumber, Slot, Testimony,
+    ConfigurationId, Entry, Input, Limits, Message, Opening, Order, OtherHistory, Outgoing, Output,
+    Prefix, PrefixHash, Promise, ReplicaId, Reply, Request, RoleName, SequenceNumber, Slot,
+    Testimony, To,
 };
 
 use crate::check;
@@ -76,8 +77,8 @@ fn no_message_changes_what_is_committed() {
     });
 }
 
-/// A replica ignores an order whose sender does not own the number, and every message of another
-/// configuration.
+/// A replica ignores an order whose sender does not own the number, and every reply of another
+/// configuration. An order of another configuration is answered with what is committed, and changes nothing.
 #[test]
 fn no_replica_obeys_a_stranger() {
     let forged = (order(), reply(), 1..12u64, 2..5u64);
@@ -106,7 +107,16 @@ fn no_replica_obeys_a_stranger() {
             };
             let replied = Message::Reply { configuration: ConfigurationId(other), s: used, reply };
             let not_owned = owned + 1 + more % (stride - 1);
-            for message in [ordered(1, not_owned), ordered(other, owned), replied] {
+            let prefix = replica.status().prefix;
+            let told =
+                Outgoing { to: To::One(from), message: Message::CommittedThrough { prefix } };
+            let answered = Output { messages: vec![told], ..Output::default() };
+            let cases = [
+                (ordered(1, not_owned), Output::default()),
+                (ordered(other, owned), answered),
+                (replied, Output::default()),
+            ];
+            for (message, answer) in cases {
                 // What a peer has committed is compared in any case.
                 if message.prefix().is_some_and(|prefix| *prefix != Prefix::default()) {
                     continue;
@@ -114,7 +124,8 @@ fn no_replica_obeys_a_stranger() {
                 let mut after = replica.clone();
                 let mut out = Output::default();
                 after.step(Input::Receive { from, message }, &mut out);
-                assert_eq!((&after, out), (replica, Output::default()));
+                let answer = if status.is_stopped { Output::default() } else { answer };
+                assert_eq!((&after, out), (replica, answer));
             }
         }
     });
@@ -322,7 +333,9 @@ fn raise(message: &mut Message<V>, more: u64) {
             up(through);
             up(&mut prefix.through);
         }
-        Message::Compare { prefix, .. } => up(&mut prefix.through),
+        Message::Compare { prefix, .. } | Message::CommittedThrough { prefix } => {
+            up(&mut prefix.through);
+        }
         Message::Remind { testimony: Testimony { accepted, .. } } => {
             if let Some(accepted) = accepted {
                 up(&mut accepted.slot);

@@ -8,6 +8,7 @@ mod cluster;
 #[path = "../replica/mod.rs"]
 mod replica;
 
+mod changes;
 mod chaos;
 mod forged;
 mod forming;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Accepted, Configuration, ConfigurationId, Entry, Forgotten, Message, NotTakenReason, Opening,
-    Order, Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, RoundNumber, Run,
-    SequenceNumber, SessionId, Slot, SlotRange, SubmissionId, Testimony, ToldAccepted,
+    Accepted, Change, Configuration, ConfigurationId, Entry, Forgotten, Message, NotTakenReason,
+    Opening, Order, Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, RoundNumber,
+    Run, SequenceNumber, SessionId, Slot, SlotRange, SubmissionId, Testimony, ToldAccepted,
 };
 
 use crate::cluster::V;
@@ -58,7 +58,9 @@ pub(crate) fn entry() -> BoxedStrategy<Entry<V>> {
         1 => number().prop_map(|id| {
             let members = vec![ReplicaId(1), ReplicaId(9)];
             let configuration = Configuration::new(ConfigurationId(id), members);
-            Entry::Configuration(configuration.expect("members differ"))
+            let configuration = configuration.expect("members differ");
+            let session = SessionId(id);
+            Entry::Change(Change { session, number: id, answered: id, configuration })
         }),
     ]
     .boxed()
@@ -171,7 +173,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message<V>> {
 
 /// Mostly of something that every replica has, or the replicas would soon do nothing any more.
 fn testimony() -> impl Strategy<Value = Testimony> {
-    let accepted = |slot, s| Some(ToldAccepted { s, slot });
+    let configuration = ConfigurationId(1);
+    let accepted = move |slot, s| Some(ToldAccepted { configuration, s, slot });
     let any = (sequence_number(), slot(), sequence_number())
         .prop_map(move |(promised, slot, s)| Testimony { promised, accepted: accepted(slot, s) });
     prop_oneof![9 => Just(Testimony::default()), 1 => any]

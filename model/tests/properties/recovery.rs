@@ -93,7 +93,10 @@ fn a_fold_stays_possible() {
             let first = Slot(first);
             let content = match kind {
                 0 => Content::Promised(s),
-                1 => Content::Accepted { s, first, entries },
+                1 => {
+                    let configuration = ConfigurationId(1);
+                    Content::Accepted { s, configuration, first, entries }
+                }
                 _ => Content::Committed { first, entries },
             };
             Record { watermark: Slot(watermark), hash, content }
@@ -141,7 +144,10 @@ fn impossible_records_are_refused() {
         fold.apply(record).expect("a possible record");
     }
     assert_eq!(fold.promised, SequenceNumber(4));
-    assert_eq!(fold.entries[&Slot(2)], Stored { s: three, entry: request(b'b') });
+    assert_eq!(
+        fold.entries[&Slot(2)],
+        Stored { s: three, configuration: ConfigurationId(1), entry: request(b'b') }
+    );
     for (why, record) in [
         ("the watermark goes back", promised(0, 5)),
         ("a promise goes back", promised(1, 3)),
@@ -181,7 +187,9 @@ fn promised(watermark: u64, s: u64) -> Record<V> {
 
 fn accepted(watermark: u64, s: u64, first: u64, entries: Vec<Entry<V>>) -> Record<V> {
     let (s, first, hash) = (SequenceNumber(s), Slot(first), PrefixHash::default());
-    Record { watermark: Slot(watermark), hash, content: Content::Accepted { s, first, entries } }
+    let configuration = ConfigurationId(1);
+    let content = Content::Accepted { s, configuration, first, entries };
+    Record { watermark: Slot(watermark), hash, content }
 }
 
 fn committed(watermark: u64, first: u64, entries: Vec<Entry<V>>) -> Record<V> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, Resource, SessionId, Slot, Verdict,
+    Change, Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, Resource, SessionId, Slot,
+    Verdict,
 };
 
 use crate::cluster::{Cluster, SESSION, V};
@@ -15,6 +16,8 @@ use crate::cluster::{Cluster, SESSION, V};
 #[derive(Clone)]
 pub(crate) struct Schedule {
     pub(crate) replicas: u16,
+    /// How many of them are members from the start.
+    pub(crate) members: u16,
     pub(crate) limits: Limit,
     pub(crate) applies_at_once: bool,
     pub(crate) acts: Vec<Act>,
@@ -143,6 +146,12 @@ pub(crate) enum Act {
         at: usize,
         which: usize,
     },
+    /// A client wants other members: those whose bits are set. Of these, `learners` are to be learners.
+    Change {
+        at: usize,
+        members: u16,
+        learners: u16,
+    },
     /// A snapshot that anybody ever made is durable at a replica.
     Install {
         at: usize,
@@ -191,12 +200,34 @@ pub(crate) fn schedules_with_hangs(
 pub(crate) fn schedules_with_snapshots(
     acts: std::ops::Range<usize>,
 ) -> impl Strategy<Value = Schedule> {
-    let snapshot = (0..5usize, 0..8usize, 0..4u8).prop_map(|(at, which, kind)| match kind {
+    schedules_of(acts, prop_oneof![6 => act(), 1 => snapshot()])
+}
+
+fn snapshot() -> impl Strategy<Value = Act> {
+    (0..7usize, 0..8usize, 0..4u8).prop_map(|(at, which, kind)| match kind {
         0 | 1 => Act::AskForHandle { at },
         2 => Act::SnapshotTaken { at, which },
         _ => Act::Install { at, which },
+    })
+}
+
+/// Schedules in which members come and go, and snapshots are taken and installed. Some replicas are no members
+/// at the start.
+pub(crate) fn schedules_with_changes(
+    acts: std::ops::Range<usize>,
+) -> impl Strategy<Value = Schedule> {
+    let change = (0..7usize, 1..128u16, any::<u16>(), any::<u16>());
+    let change = change.prop_map(|(at, members, some, few)| Act::Change {
+        at,
+        members,
+        learners: some & few,
     });
-    schedules_of(acts, prop_oneof![6 => act(), 1 => snapshot])
+    let acts = schedules_of(acts, prop_oneof![12 => act(), 1 => change, 1 => snapshot()]);
+    (acts, 3..=7u16, 1..=4u16).prop_map(|(schedule, replicas, members)| Schedule {
+        replicas,
+        members: members.min(replicas),
+        ..schedule
+    })
 }
 
 fn schedules_of(
@@ -215,6 +246,7 @@ fn schedules_of(
     (replicas, limits, prop::bool::weighted(0.8), vec(act, acts)).prop_map(
         |(replicas, limits, applies_at_once, acts)| Schedule {
             replicas,
+            members: replicas,
             limits,
             applies_at_once,
             acts,
@@ -323,15 +355,17 @@ impl Limit {
 /// One line for each act, also in the alternate form.
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { replicas, limits, applies_at_once, acts } = self;
-        writeln!(f, "replicas={replicas} limits={limits:?} applies_at_once={applies_at_once}")?;
+        let Self { replicas, members, limits, applies_at_once, acts } = self;
+        write!(f, "replicas={replicas} members={members} ")?;
+        writeln!(f, "limits={limits:?} applies_at_once={applies_at_once}")?;
         acts.iter().try_for_each(|act| writeln!(f, "    {act:?}"))
     }
 }
 
 impl Schedule {
     pub(crate) fn cluster(&self) -> Cluster {
-        let mut cluster = Cluster::new(self.replicas, self.limits.limits());
+        let members = (0..self.members).collect();
+        let mut cluster = Cluster::of(self.replicas, members, self.limits.limits());
         cluster.applies_at_once = self.applies_at_once;
         cluster
     }
@@ -434,6 +468,9 @@ impl Act {
             Self::Way { at, peer, news } => {
                 cluster.step(at % replicas, news.input(ReplicaId(peer)));
             }
+            Self::Change { at, members, learners } => {
+                change(cluster, at % replicas, members, learners);
+            }
             Self::AskForHandle { at } => cluster.ask_for_handle(at % replicas),
             Self::SnapshotTaken { at, which } => cluster.snapshot_taken(at % replicas, which),
             Self::Install { at, which } => cluster.install(at % replicas, which),
@@ -460,6 +497,23 @@ fn among(cluster: &mut Cluster, some: usize, syncs: bool) {
         for index in pending {
             cluster.deliver(index);
         }
+    }
+}
+
+/// A change of the configuration that replica `at` knows, if it is one: ids are never used again.
+fn change(cluster: &mut Cluster, at: usize, members: u16, learners: u16) {
+    let Some(replica) = &cluster.nodes[at].replica else {
+        return;
+    };
+    let ids = (0..cluster.nodes.len()).filter_map(|id| u16::try_from(id).ok());
+    let ids = ids.filter(|id| members & (1 << id) != 0);
+    let (learners, voters): (Vec<_>, Vec<_>) = ids.partition(|id| learners & (1 << id) != 0);
+    let ids = |ids: Vec<u16>| ids.into_iter().map(ReplicaId).collect::<Vec<_>>();
+    if let Ok(configuration) = replica.configuration().changed(&ids(voters), &ids(learners)) {
+        let (session, answered) = (SESSION, 1);
+        // No request has this number.
+        let number = cluster.monitor.committed.0 + 7;
+        submit(cluster, at, Entry::Change(Change { session, number, answered, configuration }));
     }
 }
 

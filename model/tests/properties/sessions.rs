@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Entry, Known, Limits, Opening, ReplicaId, Request, RequestTable, Run, SessionId, Slot,
-    SubmissionId, Verdict,
+    Configuration, ConfigurationId, Entry, Known, Limits, Opening, ReplicaId, Request,
+    RequestTable, Run, SessionId, Slot, SubmissionId, Verdict,
 };
 
 use crate::check;
@@ -43,6 +43,8 @@ fn opening(count: u64) -> SubmissionId {
 fn the_session_that_was_quiet_for_longest_is_evicted() {
     check(2_000, &vec(act(), 1..80), |acts| {
         let limits = Limits { sessions_max: SESSIONS_MAX as u64, ..Limits::default() };
+        let configuration = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]);
+        let configuration = configuration.expect("one member");
         let mut table = RequestTable::default();
         // All sessions that were ever opened, and those that the table should still have.
         let mut opened: Vec<SessionId> = Vec::new();
@@ -60,7 +62,7 @@ fn the_session_that_was_quiet_for_longest_is_evicted() {
                 }
                 Act::End { session } => Entry::End { session: named(session) },
             };
-            let verdict = table.deliver(slot, &entry, &limits);
+            let verdict = table.deliver(slot, &entry, &configuration, &limits);
             match entry {
                 Entry::Open(_) => {
                     if there.len() == SESSIONS_MAX {
@@ -81,7 +83,7 @@ fn the_session_that_was_quiet_for_longest_is_evicted() {
                         known.is_open = matches!(entry, Entry::Request(_));
                     }
                 }
-                Entry::NoOp | Entry::Configuration(_) => unreachable!("no act submits these"),
+                Entry::NoOp | Entry::Change(_) => unreachable!("no act submits these"),
             }
             for (count, id) in (0..).zip(&opened) {
                 let is_there = there.iter().any(|it| it.id == *id);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use synod_client::Endpoint;
 use synod_model::{
-    Entry, Limits, Opening, Position, PrefixHash, ReplicaId, RequestTable, Run, SequenceNumber,
-    SessionId, Slot, Value as _, Verdict,
+    Configuration, ConfigurationId, Entry, Limits, Opening, Position, PrefixHash, ReplicaId,
+    RequestTable, Run, SequenceNumber, SessionId, Slot, Value as _, Verdict,
 };
 use synod_node::client_port::{ServerLimits, serve};
 use synod_node::{Backend, Subscription};
@@ -34,6 +34,7 @@ pub(crate) const VALUE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Cluster {
     id: ClusterId,
     limits: Limits,
+    configuration: Configuration,
     log: Mutex<Log>,
     /// The last slot.
     end: watch::Sender<Slot>,
@@ -54,7 +55,8 @@ impl Cluster {
     pub(crate) fn with(id: u8, limits: Limits) -> Arc<Self> {
         let (end, _) = watch::channel(Slot::ZERO);
         let (id, log) = (ClusterId([id; 32]), Mutex::default());
-        Arc::new(Self { id, limits, log, end, opened: AtomicU64::new(0) })
+        let configuration = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).unwrap();
+        Arc::new(Self { id, limits, configuration, log, end, opened: AtomicU64::new(0) })
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -65,7 +67,7 @@ impl Cluster {
     pub(crate) fn deliver(&self, entry: Entry<Value>) -> (Slot, Option<Verdict>) {
         let mut log = self.log();
         let slot = Slot(log.deliveries.len() as u64 + 1);
-        let verdict = log.table.deliver(slot, &entry, &self.limits);
+        let verdict = log.table.deliver(slot, &entry, &self.configuration, &self.limits);
         log.deliveries.push(Delivery { slot, entry, verdict });
         self.end.send_replace(slot);
         (slot, verdict)

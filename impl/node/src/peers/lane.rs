@@ -74,6 +74,7 @@ impl Traffic {
             | Message::Ask { .. }
             | Message::Offer { .. }
             | Message::Compare { .. }
+            | Message::CommittedThrough { .. }
             | Message::Remind { .. }
             | Message::Forgot { .. }
             | Message::Submitted { .. }

@@ -95,6 +95,7 @@ fn a_snapshot_that_the_core_has_no_use_for_ends_its_wait() {
     let handle = SnapshotHandle {
         slot: Slot::ZERO,
         configuration: Configuration::new(ConfigurationId(1), vec![peer]).unwrap(),
+        changed_at: Slot::ZERO,
         hashes: PrefixHashes::default(),
         table: Arc::new(RequestTable::default()),
     };

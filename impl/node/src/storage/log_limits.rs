@@ -55,8 +55,8 @@ impl LogLimits {
 /// The length of the longest encoding of a record: as many entries as a frame has, or a single longer
 /// one, with everything around their values.
 fn record_bytes_max(limits: &Limits) -> u64 {
-    /// The kind of an entry and at most four numbers; or a configuration of sixteen members.
-    const ENTRY_BYTES_MAX: u64 = 64;
+    /// The kind of an entry and at most four numbers; or a change to sixteen members, most of them learners.
+    const ENTRY_BYTES_MAX: u64 = 144;
     let values = limits.frame_bytes_max.max(limits.value_bytes_max);
     let around = limits.frame_entries_max.saturating_add(1).saturating_mul(ENTRY_BYTES_MAX);
     values.saturating_add(around)

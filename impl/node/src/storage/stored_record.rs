@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    Content, Entry, Forgotten, PrefixHash, Record, SequenceNumber, Slot, SlotRange, SnapshotHandle,
+    ConfigurationId, Content, Entry, Forgotten, PrefixHash, Record, SequenceNumber, Slot,
+    SlotRange, SnapshotHandle,
 };
 use synod_wire::Value;
 use synod_wire::codec::{self, DecodeError, EncodeError};
@@ -27,10 +28,21 @@ pub(super) struct StoredRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) enum StoredContent {
     Promised(SequenceNumber),
-    Accepted { s: SequenceNumber, first: Slot, entries: Vec<Entry<Value>> },
-    Committed { first: Slot, entries: Vec<Entry<Value>> },
+    Accepted {
+        s: SequenceNumber,
+        configuration: ConfigurationId,
+        first: Slot,
+        entries: Vec<Entry<Value>>,
+    },
+    Committed {
+        first: Slot,
+        entries: Vec<Entry<Value>>,
+    },
     Forgotten(Forgotten),
-    Snapshot { promised: SequenceNumber, file: SnapshotFile },
+    Snapshot {
+        promised: SequenceNumber,
+        file: SnapshotFile,
+    },
 }
 
 impl StoredRecord {
@@ -42,8 +54,8 @@ impl StoredRecord {
         let Self { watermark, hash, content } = self;
         let content = match content {
             StoredContent::Promised(s) => Content::Promised(s),
-            StoredContent::Accepted { s, first, entries } => {
-                Content::Accepted { s, first, entries }
+            StoredContent::Accepted { s, configuration, first, entries } => {
+                Content::Accepted { s, configuration, first, entries }
             }
             StoredContent::Committed { first, entries } => Content::Committed { first, entries },
             StoredContent::Forgotten(forgotten) => Content::Forgotten(forgotten),
@@ -94,8 +106,9 @@ pub(super) fn encode(
     let Record { watermark, hash, content } = record;
     let content = match content {
         Content::Promised(s) => ToStore::Promised(*s),
-        Content::Accepted { s, first, entries } => {
-            ToStore::Accepted { s: *s, first: *first, entries }
+        Content::Accepted { s, configuration, first, entries } => {
+            let (s, configuration, first) = (*s, *configuration, *first);
+            ToStore::Accepted { s, configuration, first, entries }
         }
         Content::Committed { first, entries } => ToStore::Committed { first: *first, entries },
         Content::Forgotten(forgotten) => ToStore::Forgotten(*forgotten),
@@ -122,8 +135,19 @@ struct RecordToStore<'a> {
 #[derive(Serialize)]
 enum ToStore<'a> {
     Promised(SequenceNumber),
-    Accepted { s: SequenceNumber, first: Slot, entries: &'a [Entry<Value>] },
-    Committed { first: Slot, entries: &'a [Entry<Value>] },
+    Accepted {
+        s: SequenceNumber,
+        configuration: ConfigurationId,
+        first: Slot,
+        entries: &'a [Entry<Value>],
+    },
+    Committed {
+        first: Slot,
+        entries: &'a [Entry<Value>],
+    },
     Forgotten(Forgotten),
-    Snapshot { promised: SequenceNumber, file: SnapshotFile },
+    Snapshot {
+        promised: SequenceNumber,
+        file: SnapshotFile,
+    },
 }

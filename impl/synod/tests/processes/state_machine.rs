@@ -12,8 +12,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use synod_model::{
-    Content, Entry, Opening, PrefixHash, Record, ReplicaId, Run, SequenceNumber, SessionId, Slot,
-    Verdict,
+    ConfigurationId, Content, Entry, Opening, PrefixHash, Record, ReplicaId, Run, SequenceNumber,
+    SessionId, Slot, Verdict,
 };
 use synod_node::disk::RealDisk;
 use synod_node::storage::{self, DataDirectory, Preparation};
@@ -231,7 +231,8 @@ fn twice_in_the_log(data_dir: &Path) {
     let entries = vec![open, request.clone(), request];
     let none = PrefixHash::default();
     let hash = entries.iter().fold(none, PrefixHash::after);
-    let accepted = Content::Accepted { s, first: Slot(1), entries };
+    let accepted =
+        Content::Accepted { s, configuration: ConfigurationId(1), first: Slot(1), entries };
     let records = [
         Record { watermark: Slot(0), hash: none, content: Content::Promised(s) },
         Record { watermark: Slot(0), hash: none, content: accepted },

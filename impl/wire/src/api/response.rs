@@ -112,6 +112,9 @@ pub enum QueryError {
     /// There was no answer before the deadline.
     #[error("there was no answer before the deadline")]
     Deadline,
+    /// The replica is no member of the cluster. A member may answer.
+    #[error("the replica is no member of the cluster")]
+    NotAMember,
 }
 
 impl QueryError {
@@ -129,6 +132,7 @@ impl From<ReadError> for QueryError {
             ReadError::Forming => Self::Forming,
             ReadError::Starting => Self::Starting,
             ReadError::Deadline => Self::Deadline,
+            ReadError::NotAMember => Self::NotAMember,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use synod_model::{Content, Entry, Record, Request, SequenceNumber, SessionId, Slot, SlotRange};
+use synod_model::{
+    ConfigurationId, Content, Entry, Record, Request, SequenceNumber, SessionId, Slot, SlotRange,
+};
 
 use super::{
     DecodeError, EncodeError, decode, decode_from, decode_small, encode, encode_into, records,
@@ -35,7 +37,8 @@ fn any_record() -> impl Strategy<Value = Record<Value>> {
             })];
             if !keep {
                 let (s, first) = (SequenceNumber(s), Slot(first));
-                record.content = Content::Accepted { s, first, entries };
+                let configuration = ConfigurationId(number);
+                record.content = Content::Accepted { s, configuration, first, entries };
                 record.watermark = Slot(number);
             }
             record
@@ -86,8 +89,8 @@ fn mutations_are_decoded_or_refused() {
 fn lengths_are_not_believed() {
     // A number of eight bytes, and none of what it counts.
     let length: &[u8] = &[253, 255, 255, 255, 255, 255, 255, 255, 255];
-    let request = [&[0, 0, 1, 1, 1, 1, 1, 1, 1, 1], length].concat();
-    let entries = [&[0, 0, 1, 1, 1], length].concat();
+    let request = [&[0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1], length].concat();
+    let entries = [&[0, 0, 1, 1, 1, 1], length].concat();
     for bytes in [request, entries] {
         assert!(matches!(decoded(&bytes), Err(DecodeError::Impossible(_))));
     }
@@ -99,7 +102,7 @@ fn lengths_are_not_believed() {
 /// A configuration that names a member twice is refused, even if its checksum is right.
 #[test]
 fn an_impossible_configuration_is_refused() {
-    let configuration = [0, 0, 1, 1, 1, 1, 4, 7, 2, 5, 5];
+    let configuration = [0, 0, 1, 1, 1, 1, 1, 4, 1, 1, 1, 7, 2, 5, 5, 0, 6];
     let error = decoded(&configuration).expect_err("a member twice").to_string();
     assert!(error.contains("member 5 is named twice"), "{error}");
 }

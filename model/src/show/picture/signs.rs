@@ -172,6 +172,7 @@ impl ArrowStyle {
             | MessageKind::Committed
             | MessageKind::Compare
             | MessageKind::Offer
+            | MessageKind::CommittedThrough
             | MessageKind::Remind
             | MessageKind::Forgot => Self::CatchUp,
         }

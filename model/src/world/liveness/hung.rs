@@ -27,7 +27,7 @@ impl World {
     ) -> bool {
         let works = |it: &usize| !self.locals.get(locals[*it]).content.disk_hangs;
         let working = self.replicas().filter(|it| majority.contains(*it)).filter(works);
-        2 * working.count() > self.scenario.replicas
+        self.scenario.hangs == 0 || 2 * working.count() > self.scenario.replicas
     }
 }
 
@@ -59,7 +59,9 @@ impl FairRun<'_> {
     pub(super) fn refuses_to_stand(&self, replica: usize) -> bool {
         let canvass = self.world.scenario.canvass;
         let before = self.locals[replica];
-        self.local(replica).disk_hangs
-            && self.world.outcome(before, EventKey::Elect { canvass }).local == before
+        let local = self.local(replica);
+        let votes = local.replica.common.configuration().is_voter(local.me());
+        let may_refuse = local.disk_hangs || !votes;
+        may_refuse && self.world.outcome(before, EventKey::Elect { canvass }).local == before
     }
 }

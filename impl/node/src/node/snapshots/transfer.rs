@@ -165,6 +165,7 @@ mod tests {
         let handle = SnapshotHandle {
             slot: Slot(4),
             configuration: identity(0, 1, 1).constants.first_configuration().clone(),
+            changed_at: Slot::ZERO,
             hashes: PrefixHashes::default(),
             table: Arc::new(RequestTable::default()),
         };

@@ -1,9 +1,9 @@
 //! The largest message that a core can send under its limits, of each kind that has a list.
 
 use synod_model::{
-    Accepted, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order, Prefix,
-    PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId, Slot,
-    SlotRange,
+    Accepted, Change, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order,
+    Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId,
+    Slot, SlotRange,
 };
 use synod_wire::Value;
 
@@ -21,7 +21,12 @@ fn request(value_bytes: u64) -> Entry<Value> {
 
 fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
     let members = (0..16).map(|it| ReplicaId(u16::MAX - it)).collect();
-    let change = Configuration::new(ConfigurationId(MOST), members).expect("they differ");
+    let learners = (1..16).map(|it| ReplicaId(u16::MAX - it)).collect();
+    let id = ConfigurationId(MOST);
+    let configuration = Configuration::from_parts(id, members, learners, 1 << 16);
+    let configuration = configuration.expect("they differ");
+    let (session, number, answered) = (SessionId(MOST), MOST, MOST);
+    let change = Change { session, number, answered, configuration };
     let open = Entry::Open(Opening { origin: ReplicaId(u16::MAX), run: Run(MOST), count: MOST });
     let count = usize::try_from(limits.frame_entries_max).expect("small");
     // As many bytes as a frame may carry, with the fewest bytes that count. The core counts more.
@@ -31,7 +36,7 @@ fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
         vec![request(limits.value_bytes_max)],
         many,
         vec![open; count],
-        vec![Entry::Configuration(change); count],
+        vec![Entry::Change(change); count],
     ]
 }
 

@@ -8,8 +8,8 @@ use std::thread;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Delivered, Entry, Limits, Opening, ReplicaId, Request, RequestTable, Run, SessionId, Slot,
-    SubmissionId, Verdict,
+    Configuration, ConfigurationId, Delivered, Entry, Limits, Opening, ReplicaId, Request,
+    RequestTable, Run, SessionId, Slot, SubmissionId, Verdict,
 };
 use synod_wire::Value;
 use synod_wire::api::{RESPONSE_BYTES_MAX, Response};
@@ -99,6 +99,8 @@ fn event() -> impl Strategy<Value = Event> {
 fn deliver(events: &[Event]) -> Vec<(Delivered<Value>, RequestTable)> {
     let limits =
         Limits { sessions_max: SESSIONS, session_requests_max: REQUESTS_MAX, ..Limits::default() };
+    let configuration = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]);
+    let configuration = configuration.expect("a member");
     let mut table = RequestTable::default();
     let mut sessions: Vec<(SessionId, u64)> = Vec::new();
     let mut log = Vec::new();
@@ -127,7 +129,7 @@ fn deliver(events: &[Event]) -> Vec<(Delivered<Value>, RequestTable)> {
             }
             Event::NoOp => Entry::NoOp,
         };
-        let verdict = table.deliver(slot, &entry, &limits);
+        let verdict = table.deliver(slot, &entry, &configuration, &limits);
         log.push((Delivered { slot, entry, verdict }, table.clone()));
     }
     log

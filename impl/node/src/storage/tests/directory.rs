@@ -205,7 +205,7 @@ fn damage_in_small_files_is_reported() {
             content[end..].copy_from_slice(&checksum.to_le_bytes());
         });
         let error = try_open(&disk).expect_err("another version").to_string();
-        assert!(error.contains("has format version 9, and this program knows version 2 only"));
+        assert!(error.contains("has format version 9, and this program knows version 3 only"));
     }
 }
 
@@ -229,7 +229,7 @@ fn impossible_replicas_are_refused() {
         assert!(error.contains("is impossible with batch_bytes_max = 8,128"), "{error}");
     }
     let error = told(&|it| it.log.batch_bytes_max = 3000);
-    assert!(error.contains("a record can take 3,576 bytes"), "{error}");
+    assert!(error.contains("a record can take 4,296 bytes"), "{error}");
     let error = told(&|it| it.log.batch_bytes_max = u64::MAX);
     assert!(error.contains("is impossible"), "{error}");
 }

@@ -103,7 +103,8 @@ pub(super) fn disk_with(batches: &[Vec<Record<Value>>]) -> SimulatedDisk {
 /// A record with one entry in `slot`.
 pub(super) fn accepted(slot: u64, seed: u8, value_bytes: usize) -> Record<Value> {
     let entries = vec![entry(seed, value_bytes)];
-    let content = Content::Accepted { s: SequenceNumber(4), first: Slot(slot), entries };
+    let (s, configuration) = (SequenceNumber(4), ConfigurationId(1));
+    let content = Content::Accepted { s, configuration, first: Slot(slot), entries };
     Record { watermark: Slot::ZERO, hash: PrefixHash::default(), content }
 }
 
@@ -121,14 +122,17 @@ pub(super) fn flat(batches: &[Vec<Record<Value>>]) -> Vec<Record<Value>> {
 /// A handle whose table has `sessions` sessions.
 pub(super) fn handle(slot: u64, sessions: u64) -> SnapshotHandle {
     let mut table = RequestTable::default();
+    let configuration = Configuration::new(ConfigurationId(1), vec![ReplicaId(1)]);
+    let configuration = configuration.expect("a member");
     for count in 0..sessions {
         let opening = Opening { origin: ReplicaId(1), run: Run(7), count };
-        table.deliver::<()>(Slot(count + 1), &Entry::Open(opening), &Limits::default());
+        let open = Entry::<()>::Open(opening);
+        table.deliver(Slot(count + 1), &open, &configuration, &Limits::default());
     }
     SnapshotHandle {
         slot: Slot(slot),
-        configuration: Configuration::new(ConfigurationId(1), vec![ReplicaId(1)])
-            .expect("a member"),
+        configuration,
+        changed_at: Slot::ZERO,
         hashes: PrefixHashes::default(),
         table: Arc::new(table),
     }

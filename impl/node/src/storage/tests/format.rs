@@ -1,8 +1,8 @@
 //! The format, byte by byte, as docs/storage.md has it and an older program has written it.
 
 use synod_model::{
-    Content, Entry, Forgotten, Opening, PrefixHash, Record, ReplicaId, Request, Run,
-    SequenceNumber, SessionId, Slot,
+    ConfigurationId, Content, Entry, Forgotten, Opening, PrefixHash, Record, ReplicaId, Request,
+    Run, SequenceNumber, SessionId, Slot,
 };
 use synod_wire::Value;
 
@@ -22,6 +22,7 @@ fn records() -> Vec<Record<Value>> {
             hash: PrefixHash(0x0123_4567_89ab_cdef),
             content: Content::Accepted {
                 s: SequenceNumber(65_537),
+                configuration: ConfigurationId(3),
                 first: Slot(2),
                 entries: vec![
                     Entry::NoOp,
@@ -64,43 +65,44 @@ fn a_batch_is_what_it_always_was() {
         hex(&segment[..64]),
         concat!(
             "53594e4f44626174",                 // the letters
-            "02000000",                         // version
+            "03000000",                         // version
             "01000000",                         // segment
             "0100000000000000",                 // number
             "efcdab8967452301efcdab8967452301", // incarnation
-            "25000000",                         // length of the records
+            "26000000",                         // length of the records
             "00000000",                         // checksum of the header before
-            "9e343d31",                         // checksum of the records
+            "e4c42b6e",                         // checksum of the records
             "0000000000000000",                 // zeros
-            "4e86a298",                         // checksum of the header
+            "f0eb5452",                         // checksum of the header
         )
     );
     assert_eq!(
-        hex(&segment[64..101]),
+        hex(&segment[64..102]),
         concat!(
             "000000fc01000100",   // watermark 0, its hash, promised, s
             "01",                 // watermark 1
             "fdefcdab8967452301", // its hash
-            "01fc010001000202",   // accepted, s, first slot, two entries
+            "01fc0100010003",     // accepted, s, configuration
+            "0202",               // first slot, two entries
             "00",                 // no-op
             "01010201",           // request: session, number, answered
             "0568656c6c6f",       // and its value
         )
     );
-    assert!(segment[101..4096].iter().all(|byte| *byte == 0));
+    assert!(segment[102..4096].iter().all(|byte| *byte == 0));
     assert_eq!(
         hex(&segment[4096..4160]),
         concat!(
             "53594e4f44626174",                 // the letters
-            "02000000",                         // version
+            "03000000",                         // version
             "01000000",                         // segment
             "0200000000000000",                 // number
             "efcdab8967452301efcdab8967452301", // incarnation
             "0d000000",                         // length of the records
-            "4e86a298",                         // checksum of the header before
+            "f0eb5452",                         // checksum of the header before
             "b5eb349f",                         // checksum of the records
             "0000000000000000",                 // zeros
-            "2501a2df",                         // checksum of the header
+            "af6509e4",                         // checksum of the header
         )
     );
     assert_eq!(
@@ -143,15 +145,15 @@ fn small_files_are_what_they_always_were() {
     assert_eq!(
         hex(&files["identity"]),
         concat!(
-            "53594e4f4469646e02000000840000000474657374a39d7db9d06b66afbeaf9085310e8e21244086",
+            "53594e4f4469646e03000000860000000474657374a39d7db9d06b66afbeaf9085310e8e21244086",
             "c4f5bb906034318709f602c4f001feefcdab8967452301efcdab8967452301fc0000010001030001",
-            "02fb0004fb0010fc0000000408fbb80bfbb80bfc00001000fc00000100fc00000004fc00000100fc",
-            "00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01f0590eaab",
+            "020003fb0004fb0010fc0000000408fbb80bfbb80bfc00001000fc00000100fc00000004fc000001",
+            "00fc00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01fe4b05730",
         )
     );
-    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e6302000000020000000000c8149481");
+    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e63030000000200000000006d6fc24a");
     assert_eq!(
         hex(&files["peers"]),
-        "53594e4f44706572020000001900000002000d31302e302e302e313a34303030020772323a34303030afb114ec"
+        "53594e4f44706572030000001900000002000d31302e302e302e313a34303030020772323a34303030809a2db6"
     );
 }

@@ -33,10 +33,10 @@ fn everything_is_reported() {
         "    unsynced_bytes_max = ",
         "members met so far: none\n",
         "addresses of peers:\n  replica 0: 10.0.0.1:4000\n  replica 2: r2:4000\n",
-        "data/log/00000001.wal, 32,768 bytes\n  at byte 0: batch 1, 222 bytes\n",
+        "data/log/00000001.wal, 32,768 bytes\n  at byte 0: batch 1, 224 bytes\n",
         "    accepted s=4 slots 1, watermark 0, hash 0000000000000000\n",
         "    accepted s=4 slots 2, watermark 0, hash 0000000000000000\n",
-        "  at byte 12,288: batch 3, 111 bytes\n",
+        "  at byte 12,288: batch 3, 112 bytes\n",
         "  at byte 16,384: blank to the end\n",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
@@ -101,7 +101,7 @@ fn nothing_stops_an_inspection() {
         let text = text(&disk);
         assert!(text.contains("data/notes.txt does not belong here\n"), "{text}");
         assert!(text.contains("data/log/notes.txt does not belong here\n"), "{text}");
-        assert!(name == "log/00000001.wal" || text.contains("batch 3, 111 bytes\n"), "{text}");
+        assert!(name == "log/00000001.wal" || text.contains("batch 3, 112 bytes\n"), "{text}");
     }
     let disk = disk();
     for name in ["identity", "incarnations", "peers", "LOCK", "log/00000001.wal"] {
@@ -138,12 +138,12 @@ fn snapshots_are_reported() {
     for expected in [
         "the log begins behind the snapshot of slot 8, with batch 9 in log/00000002.wal\n  the record \
          of the snapshot is in batch 10\n",
-        "data/snapshots/00000000000000000008.snapshot, 320 bytes, 100 of them of the application, checksum ",
+        "data/snapshots/00000000000000000008.snapshot, 323 bytes, 100 of them of the application, checksum ",
         "data/snapshots/00000000000000000009.snapshot.part is not finished: a start removes it\n",
         "data/snapshots/00000000000000000009-4711-0123456789abcdef.snapshot.part is a part of a peer's \
          snapshot, 4,711 bytes as a whole: ",
         "data/snapshots/notes.txt does not belong here\n",
-        "    snapshot, promised s=4, slots up to 8, 320 bytes, checksum ",
+        "    snapshot, promised s=4, slots up to 8, 323 bytes, checksum ",
         "the log is sound: 2 batches, to byte 8,192 of log/00000002.wal, the first of which is batch 9",
     ] {
         assert!(told.contains(expected), "{expected} is not in\n{told}");

@@ -98,37 +98,39 @@ fn a_snapshot_is_what_it_always_was() {
         hex(content),
         concat!(
             "53594e4f44736e70",                                                 // the letters
-            "02000000",                                                         // version
+            "03000000",                                                         // version
             "a39d7db9d06b66afbeaf9085310e8e21244086c4f5bb906034318709f602c4f0", // cluster id
             "2c01000000000000",                                                 // slot
             "0000000000000000",                                                 // zeros
             "7465737400000000000000000000000000000000000000000000000000000000", // the name
             "0000000000000000000000000000000000000000000000000000000000000000", // zeros behind it
-            "b73b1db9",                                                         // checksum
+            "014989af",                                                         // checksum
             "01000000",                                                         // the handle
-            "1b000000",                                                         // its length
+            "1e000000",                                                         // its length
             "fb2c01",                                                           // slot
-            "010101",           // configuration: id, one member
+            "010101",           // configuration: id, one member,
+            "0002",             // no learners, the next id
+            "00",               // the slot of the change that made it
             "000000",           // hashes: up to which slot, recent ones, checkpoints
             "0101",             // table: one session
             "010700",           // the opening that opened it
             "00010001",         // not ended; answered, no requests, its last delivery
             "0101070001",       // its opening, again, to find it
             "01010101",         // its age: it is open, its last delivery, its id
-            "f882fa39",         // checksum
+            "55a33ece",         // checksum
             "02000000",         // the application
             "05000000",         // the length of its bytes
             "7374617465",       // its bytes
             "bfdfa7d4",         // checksum
             "03000000",         // the end
             "10000000",         // the length of what follows
-            "b800000000000000", // the length of everything before
-            "560261fc62e9a32b", // the checksum of everything before
-            "126995bc",         // checksum
+            "bb00000000000000", // the length of everything before
+            "3aa487babac77955", // the checksum of everything before
+            "72f40d8d",         // checksum
         )
     );
-    let checksum = 0x2ba3_e962_fc61_0256;
-    assert_eq!(file, SnapshotFile { slot: Slot(300), length_bytes: 0xb8 + 28, checksum });
+    let checksum = 0x5579_c7ba_ba87_a43a;
+    assert_eq!(file, SnapshotFile { slot: Slot(300), length_bytes: 0xbb + 28, checksum });
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! Membership: which configuration governs which slot, and what must hold across a change.
+//!
+//! The properties derive configurations from the committed log in [`History`], and never ask a replica. After
+//! each step, the configuration of the replica is compared with that.
+
+use std::vec::Vec;
+
+use super::history::History;
+use super::local::RoleKind;
+use super::model::World;
+use super::property::{Invariant, Witness};
+use super::scenario::Replicas;
+use super::state::ClusterState;
+use crate::configuration::Configuration;
+use crate::entry::{Change, Entry};
+use crate::numbers::{ConfigurationId, Slot};
+use crate::sessions::Verdict;
+
+/// A configuration, and the slot of the change that made it.
+#[derive(Clone, Debug)]
+pub(super) struct Governing {
+    pub(super) configuration: Configuration,
+    pub(super) changed_at: Slot,
+}
+
+/// Whether `set` holds more than half of the voters of `configuration`.
+pub(super) fn is_majority(configuration: &Configuration, set: Replicas) -> bool {
+    let voters = configuration.voters().count();
+    let counted = configuration.voters().filter(|voter| set.contains(usize::from(voter.0)));
+    2 * counted.count() > voters
+}
+
+impl History {
+    /// The configurations that govern the committed log and what comes after it, from `first` on.
+    pub(super) fn configurations(
+        &self,
+        first: &Configuration,
+        entry: &dyn Fn(u8) -> Option<Entry<u8>>,
+    ) -> Vec<Governing> {
+        let first = Governing { configuration: first.clone(), changed_at: Slot::ZERO };
+        let mut all = Vec::from([first]);
+        for (slot, commit) in (1..).map(Slot).zip(&self.committed) {
+            if let Some(commit) = commit.filter(|it| it.verdict == Some(Verdict::First))
+                && let Some(Entry::Change(Change { configuration, .. })) = entry(commit.entry)
+            {
+                all.push(Governing { configuration, changed_at: slot });
+            }
+        }
+        all
+    }
+}
+
+/// The configuration that governs `slot`.
+pub(super) fn governs(configurations: &[Governing], slot: Slot) -> Option<&Configuration> {
+    let before = configurations.iter().rev().find(|it| it.changed_at < slot);
+    before.map(|it| &it.configuration)
+}
+
+impl World {
+    /// Whether the members may change in this scenario.
+    pub(super) fn has_changes(&self) -> bool {
+        self.changes().next().is_some()
+    }
+
+    /// The changes that clients may submit, with their places among the submissions.
+    fn changes(&self) -> impl Iterator<Item = (usize, &Configuration)> {
+        let submissions = self.scenario.submissions.iter().enumerate();
+        submissions.filter_map(|(index, it)| match &it.entry {
+            Entry::Change(change) => Some((index, &change.configuration)),
+            _ => None,
+        })
+    }
+
+    /// The configurations that govern the log of a state.
+    pub(super) fn configurations(&self, state: &ClusterState) -> Vec<Governing> {
+        let first = self.constants.first_configuration();
+        self.history(state).configurations(first, &|id| self.entry(id).cloned())
+    }
+
+    /// Checks the configuration of `replica` against the committed log.
+    pub(super) fn check_configuration(&self, replica: usize, state: &mut ClusterState) {
+        let configurations = self.configurations(state);
+        let common = &self.local(state, replica).replica.common;
+        if governs(&configurations, common.watermark().next()) != Some(common.configuration()) {
+            state.broken.add(Invariant::OneConfigurationGoverns);
+        }
+    }
+
+    /// Whether every change behind which a slot is committed is on the disks of a majority of the new voters,
+    /// with all that comes before it. A replica without a disk cannot crash any more.
+    pub(super) fn finished_changes_are_durable(&self, state: &ClusterState) -> bool {
+        let history = self.history(state);
+        self.configurations(state).iter().all(|it| {
+            let Governing { configuration, changed_at } = it;
+            let has = |it: &usize| self.summary(state, *it).watermark_floor >= *changed_at;
+            let holders = self.replicas().filter(has).fold(0, |set, it| set | 1 << it);
+            *changed_at == Slot::ZERO
+                || history.commit(changed_at.next()).is_none()
+                || is_majority(configuration, Replicas(holders))
+        })
+    }
+
+    /// Whether `set` holds a majority of every configuration from the last finished one on: of those that
+    /// govern a slot, and of those that a client wants and that may come.
+    pub(super) fn is_majority_of_all(&self, set: Replicas, state: &ClusterState) -> bool {
+        if !self.has_changes() {
+            return 2 * set.count() > self.scenario.replicas;
+        }
+        let history = self.history(state);
+        let configurations = self.configurations(state);
+        let is_finished = |it: &Governing| {
+            it.changed_at == Slot::ZERO || history.commit(it.changed_at.next()).is_some()
+        };
+        let finished = configurations.iter().rposition(is_finished).unwrap_or(0);
+        let newest =
+            configurations.last().map_or(ConfigurationId::NONE, |it| it.configuration.id());
+        let wanted = self.changes().filter(|(index, change)| {
+            change.id() > newest && state.remaining.submitted[*index] != 0
+        });
+        let governing = configurations[finished..].iter().map(|it| &it.configuration);
+        governing.chain(wanted.map(|(_, it)| it)).all(|it| is_majority(it, set))
+    }
+
+    /// Whether `state` shows `witness`, which is one of membership.
+    pub(super) fn shows_of_membership(&self, witness: Witness, state: &ClusterState) -> bool {
+        let configurations = self.configurations(state);
+        let newest = configurations.last().map(|it| &it.configuration);
+        let history = self.history(state);
+        match witness {
+            Witness::ChangeFinished => configurations.iter().any(|it| {
+                it.changed_at > Slot::ZERO && history.commit(it.changed_at.next()).is_some()
+            }),
+            Witness::TwoConfigurationsElect => {
+                let stands = |it: &usize| {
+                    let role = self.summary(state, *it).role;
+                    matches!(role, RoleKind::Candidate | RoleKind::Coordinator)
+                };
+                let ids = self.replicas().filter(stands);
+                let mut ids = ids.map(|it| self.summary(state, it).configuration);
+                ids.next().is_some_and(|first| ids.any(|id| id != first))
+            }
+            Witness::CoordinatorRemoved => self.replicas().any(|it| {
+                let common = &self.local(state, it).replica.common;
+                let removed = !common.configuration().contains(common.me);
+                removed && common.constants.owns(common.me, common.acceptor.promised())
+            }),
+            Witness::RemovedDoesNotKnow => self.replicas().any(|it| {
+                let common = &self.local(state, it).replica.common;
+                common.configuration().contains(common.me)
+                    && newest.is_some_and(|newest| !newest.contains(common.me))
+            }),
+            Witness::ChangeRefused => {
+                let mut commits = history.committed.iter().flatten();
+                commits.any(|commit| {
+                    matches!(commit.verdict, Some(Verdict::Refused { .. }))
+                        && matches!(self.entry(commit.entry), Some(Entry::Change(_)))
+                })
+            }
+            Witness::AcceptedAboveChange => self.replicas().any(|it| {
+                let common = &self.local(state, it).replica.common;
+                let mut accepted = common.acceptor.accepted().keys();
+                configurations.iter().any(|governing| {
+                    governing.configuration.id() > common.configuration().id()
+                        && accepted.any(|slot| *slot > governing.changed_at)
+                })
+            }),
+            Witness::NewMemberLearns => self.replicas().any(|it| {
+                let is_new = !self.constants.first_configuration().contains(self.id(it));
+                let common = &self.local(state, it).replica.common;
+                is_new && common.configuration().contains(common.me)
+            }),
+            _ => false,
+        }
+    }
+}
