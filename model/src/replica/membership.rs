@@ -135,9 +135,7 @@ impl<V: Value> Coordinator<V> {
             out.send(member, Message::Order { configuration: its.id(), s: self.s, order });
         }
     }
-}
 
-impl<V: Value> Coordinator<V> {
     /// Whether the last open slot holds a change. Then nothing is opened above it.
     pub(super) fn has_open_change(&self, common: &Common<V>) -> bool {
         self.open.last_key_value().is_some_and(|(slot, _)| {

@@ -10,16 +10,22 @@ const DISK_BYTES: u64 = 8 << 20;
 
 const FULL: [&str; 2] = ["No space left on device", "the disk is full: make room on it"];
 
-#[test]
-fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
+/// A cluster that works, whose replica 0 has a disk of its own. None where this user may mount nothing.
+fn cluster_with_small_disk() -> Option<(Cluster, Mount)> {
     let mut cluster = Cluster::new(3);
-    let Some(mount) = Mount::new(cluster.path().join("disk"), DISK_BYTES) else {
-        return;
-    };
+    let mount = Mount::new(cluster.path().join("disk"), DISK_BYTES)?;
     cluster.elsewhere.insert(0, mount.path().join("r0"));
     cluster.ids().for_each(|id| cluster.make(id));
     cluster.start_all();
     cluster.settled();
+    Some((cluster, mount))
+}
+
+#[test]
+fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
+    let Some((mut cluster, mount)) = cluster_with_small_disk() else {
+        return;
+    };
     let mut values = vec!["with room".to_owned()];
     cluster.submit([1, 2], &["with room"]);
 
@@ -51,14 +57,9 @@ fn a_replica_whose_disk_is_full_stops_and_comes_back_when_there_is_room() {
 
 #[test]
 fn a_replica_starts_on_a_full_disk_as_long_as_its_segments_have_room() {
-    let mut cluster = Cluster::new(3);
-    let Some(mount) = Mount::new(cluster.path().join("disk"), DISK_BYTES) else {
+    let Some((mut cluster, mount)) = cluster_with_small_disk() else {
         return;
     };
-    cluster.elsewhere.insert(0, mount.path().join("r0"));
-    cluster.ids().for_each(|id| cluster.make(id));
-    cluster.start_all();
-    cluster.settled();
     cluster.submit([0], &["with room"]);
     mount.fill();
     for start in ["first", "second"] {
