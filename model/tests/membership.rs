@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use synod_model::{
     Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationError,
-    ConfigurationId, Content, Entry, Input, Limits, Message, Opening, Order, Output, Prefix,
-    PrefixHash, Promise, Record, RecordError, Recovery, Replica, ReplicaId, Reply, RoleName, Run,
-    SequenceNumber, SessionId, Slot, SubmitRefused,
+    ConfigurationId, Content, Entry, Input, Limits, MemberSet, Message, Opening, Order, Output,
+    Prefix, PrefixHash, Promise, Record, RecordError, Recovery, Replica, ReplicaId, Reply,
+    RoleName, Run, SequenceNumber, SessionId, Slot, SubmitRefused,
 };
 
 type V = Arc<[u8]>;
@@ -161,6 +161,26 @@ fn who_comes_to_know_that_it_is_a_member_gets_the_order_again() {
         .iter()
         .filter(|it| matches!(it.message, Message::Order { order: Order::Propose { .. }, .. }));
     assert_eq!(proposes.count(), 1);
+}
+
+#[test]
+fn a_majority_is_one_of_the_voters() {
+    let id = ConfigurationId(1);
+    let some = |voters: &[u16], learners: &[u16]| {
+        let members = [voters, learners].concat();
+        Configuration::from_parts(id, ids(&members), ids(learners), 9).expect("members")
+    };
+    let is_majority = |members: &Configuration, set: &[u16]| {
+        let mut counted = MemberSet::default();
+        for replica in ids(set) {
+            members.insert(&mut counted, replica);
+        }
+        members.is_majority(counted)
+    };
+    let one = some(&[0], &[1, 2, 3]);
+    assert!(is_majority(&one, &[0]) && !is_majority(&one, &[1, 2, 3]));
+    let three = some(&[2, 4, 6], &[1, 3, 5]);
+    assert!(is_majority(&three, &[2, 6]) && !is_majority(&three, &[1, 3, 4, 5, 7]));
 }
 
 #[test]
