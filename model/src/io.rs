@@ -94,8 +94,8 @@ pub enum Input<V> {
     /// Or the log does not have what was to be served any more, because it was cut meanwhile. The peer does not
     /// learn that. It asks anew at a resend, and is offered the snapshot.
     ///
-    /// If the connection has ended, it comes when the next connection to the peer is made, and before the peer learns of that. So it
-    /// never takes back what the peer asks for anew.
+    /// If the connection has ended, this input comes when the next connection to the peer is made, and before
+    /// the peer learns of that. So it never takes back what the peer asks for anew.
     NotServed {
         /// The peer.
         peer: ReplicaId,

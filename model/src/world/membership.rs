@@ -173,3 +173,33 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::history::Commit;
+    use crate::world::property::ModelProperty;
+    use crate::world::scenario::Scenario;
+
+    /// No replica has anything on its disk here. So a change must not be finished.
+    #[test]
+    fn a_finished_change_that_is_on_no_disk_is_found() {
+        let bounds = Scenario { members: Replicas::of(&[0]), ..Scenario::new(3, 2, &[3]) };
+        let change = bounds.change(1, &[0, 1, 2], Replicas::of(&[0]));
+        let submissions = Vec::from([change.clone()]);
+        let world = World::new(Scenario { submissions, crashes: 1, ..bounds });
+        let commit = |entry: &Entry<u8>, verdict| {
+            let entry = world.entry_id(entry);
+            Some(Commit { entry, verdict, by: Replicas::of(&[0]) })
+        };
+        let log = [commit(&change.entry, Some(Verdict::First)), commit(&Entry::NoOp, None)];
+        for (slots, is_finished) in [(1, false), (2, true)] {
+            let mut history = History::default();
+            history.committed = log[..slots].to_vec();
+            let mut state = world.first_state();
+            state.history = world.histories.intern(history, |_, _| ());
+            let property = ModelProperty::from(Invariant::FinishedChangeIsDurable);
+            assert_eq!(world.holds(property, &state), !is_finished, "{slots} slots");
+        }
+    }
+}

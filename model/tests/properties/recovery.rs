@@ -11,7 +11,8 @@ use synod_model::{
 use synod_model::{SequenceNumber, Slot, SlotRange, Stored};
 
 use crate::check;
-use crate::cluster::{Given, V, recover, recover_from_snapshot, request};
+use crate::cluster::recovery::{Given, recover, recover_from_snapshot};
+use crate::cluster::{V, request};
 use crate::messages::{entries, sequence_number};
 use crate::schedule::{Schedule, schedules, schedules_with_snapshots};
 

@@ -1,4 +1,4 @@
-//! For tests: replicas of a small cluster, and a store in memory.
+//! For tests: replicas of a small cluster, what their data directories are made of, and a store in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use synod_wire::ClusterId;
 
 use super::{Store, StoreError};
 use crate::identity::Identity;
+use crate::storage::{LogLimits, NewReplica};
 
 /// A replica of the cluster "test" with these limits, whose members are the first `members` ids.
 pub(crate) fn identity_with(
@@ -32,6 +33,12 @@ pub(crate) fn identity_with(
 
 pub(crate) fn identity(replica: u16, members: u16, incarnation: u128) -> Identity {
     identity_with(Limits::default(), replica, members, incarnation)
+}
+
+/// What the data directory of this replica is made of. It knows no addresses.
+pub(crate) fn new_replica(identity: Identity, log: LogLimits) -> NewReplica {
+    let Identity { cluster_name, constants, replica, incarnation, .. } = identity;
+    NewReplica { cluster_name, constants, replica, incarnation, log, peers: BTreeMap::new() }
 }
 
 /// Its clones share what is stored, as two runs share a disk.

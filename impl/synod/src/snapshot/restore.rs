@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use owo_colors::OwoColorize as _;
 use synod_model::ReplicaId;
 use synod_node::{RestoreProgress, restore_data_directory, state_bytes};
 
@@ -87,7 +88,7 @@ pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<Exit> {
             "{} the state machine has no state in this snapshot\n  \
              the values of a bare log are in no snapshot: the new cluster goes on behind slot {},\n  \
              and has none of the values before",
-            owo_colors::OwoColorize::bold(&owo_colors::OwoColorize::yellow(&"warning:")),
+            "warning:".yellow().bold(),
             from.file.slot,
         );
     }

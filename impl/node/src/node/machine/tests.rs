@@ -4,14 +4,14 @@ use std::io;
 
 use futures_util::FutureExt as _;
 use synod_model::{
-    ClusterConstants, Configuration, ConfigurationId, Entry, Incarnation, Limits, ReplicaId,
-    Request, SessionId, SnapshotHandle, Verdict,
+    Configuration, ConfigurationId, Entry, ReplicaId, Request, SessionId, SnapshotHandle, Verdict,
 };
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::disk::SimulatedDisk;
-use crate::storage::{DataDirectory, LogLimits, NewReplica};
+use crate::forming::kit::{identity, new_replica};
+use crate::storage::{DataDirectory, LogLimits};
 
 /// Responds with how many commands it has applied. It does not like `bad`.
 #[derive(Default)]
@@ -56,15 +56,8 @@ fn batch(delivered: impl IntoIterator<Item = Delivered<Value>>) -> Batch {
 
 /// Snapshots on a disk in memory, and what is ordered to be written there.
 fn snapshots() -> (MachineSnapshots, std::sync::mpsc::Receiver<SnapshotJob>) {
-    let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).expect("a member");
-    let new = NewReplica {
-        cluster_name: "alone".into(),
-        constants: ClusterConstants::new(65_536, first, Limits::default()).expect("right limits"),
-        replica: ReplicaId(0),
-        incarnation: Incarnation(1),
-        log: LogLimits { segment_bytes: 8 << 20, batch_bytes_max: 4 << 20 },
-        peers: [].into(),
-    };
+    let log = LogLimits { segment_bytes: 8 << 20, batch_bytes_max: 4 << 20 };
+    let new = new_replica(identity(0, 1, 1), log);
     let directory = DataDirectory::init(Arc::new(SimulatedDisk::new(1)), &new).expect("made");
     let (jobs, ordered) = std::sync::mpsc::channel();
     (MachineSnapshots { folder: directory.snapshots().clone(), jobs }, ordered)

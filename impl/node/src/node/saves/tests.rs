@@ -5,29 +5,20 @@ use std::future::pending;
 use std::io::Write as _;
 
 use futures_util::FutureExt as _;
-use synod_model::{
-    ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, ReplicaId, Slot,
-    SnapshotHandle,
-};
+use synod_model::{Configuration, ConfigurationId, ReplicaId, Slot, SnapshotHandle};
 
 use super::*;
 use crate::disk::SimulatedDisk;
-use crate::storage::{DataDirectory, LogLimits, NewReplica};
+use crate::forming::kit::{identity, new_replica};
+use crate::storage::{DataDirectory, LogLimits};
 
 /// Fast enough for pieces of the full length.
 const FAST: u64 = 1 << 30;
 
 /// The folder of a replica with a snapshot of this slot, and the bytes of its file.
 fn folder(slot: u64, state_bytes: usize) -> (DataDirectory, Vec<u8>) {
-    let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).expect("a member");
-    let new = NewReplica {
-        cluster_name: "alone".into(),
-        constants: ClusterConstants::new(65_536, first, Limits::default()).expect("right limits"),
-        replica: ReplicaId(0),
-        incarnation: Incarnation(1),
-        log: LogLimits { segment_bytes: 8 << 20, batch_bytes_max: 4 << 20 },
-        peers: [].into(),
-    };
+    let log = LogLimits { segment_bytes: 8 << 20, batch_bytes_max: 4 << 20 };
+    let new = new_replica(identity(0, 1, 1), log);
     let disk = SimulatedDisk::new(1);
     let directory = DataDirectory::init(Arc::new(disk.clone()), &new).expect("made");
     write(directory.snapshots(), slot, state_bytes);

@@ -142,19 +142,11 @@ mod tests {
 
     use super::*;
     use crate::disk::SimulatedDisk;
-    use crate::forming::kit::identity;
-    use crate::storage::{DataDirectory, LogLimits, NewReplica};
+    use crate::forming::kit::{identity, new_replica};
+    use crate::storage::{DataDirectory, LogLimits};
 
     fn folder(seed: u64) -> SnapshotFolder {
-        let identity = identity(0, 1, 1);
-        let replica = NewReplica {
-            cluster_name: identity.cluster_name,
-            constants: identity.constants,
-            replica: identity.replica,
-            incarnation: identity.incarnation,
-            log: LogLimits::default(),
-            peers: [].into(),
-        };
+        let replica = new_replica(identity(0, 1, 1), LogLimits::default());
         let disk = Arc::new(SimulatedDisk::new(seed));
         DataDirectory::init(disk, &replica).expect("an empty disk").snapshots().clone()
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::IN_TIME;
 use crate::disk::RealDisk;
-use crate::forming::kit::identity;
+use crate::forming::kit::{identity, new_replica};
 use crate::node::{Config, Node};
 use crate::peers::tests::harness::{self, Port, Setup, addresses, until};
 use crate::shell::detector::Timing;
@@ -36,14 +36,9 @@ impl Two {
         let data_dir = folder.path().join("r0");
         let of_other = Port::new();
         let address = |port: &str| format!("127.0.0.1:{port}");
-        let identity = identity(0, 2, 10);
         let new = NewReplica {
-            cluster_name: identity.cluster_name,
-            constants: identity.constants,
-            replica: identity.replica,
-            incarnation: identity.incarnation,
-            log: LogLimits::default(),
             peers: [(ReplicaId(0), address("1")), (OTHER, of_other.address().to_string())].into(),
+            ..new_replica(identity(0, 2, 10), LogLimits::default())
         };
         let mut directory = DataDirectory::init(Arc::new(RealDisk::new(&data_dir)), &new).unwrap();
         let incarnations = [(OTHER, Incarnation(11))].into();
