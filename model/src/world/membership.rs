@@ -158,10 +158,11 @@ impl World {
             }
             Witness::AcceptedAboveChange => self.replicas().any(|it| {
                 let common = &self.local(state, it).replica.common;
-                let mut accepted = common.acceptor.accepted().keys();
-                configurations.iter().any(|governing| {
+                let unknown = |governing: &&Governing| {
                     governing.configuration.id() > common.configuration().id()
-                        && accepted.any(|slot| *slot > governing.changed_at)
+                };
+                configurations.iter().find(unknown).is_some_and(|next| {
+                    common.acceptor.accepted().keys().any(|slot| *slot > next.changed_at)
                 })
             }),
             Witness::NewMemberLearns => self.replicas().any(|it| {

@@ -17,8 +17,9 @@ use super::member::{MemberEvent, Members};
 
 const TEST_MAX: Duration = Duration::from_secs(20);
 
-/// The `node` of the script.
-const WAITS: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
+/// The `node` of the script. Like a real one, it ends with its standard input: if this test is killed,
+/// no process stays behind.
+const WAITS: &str = "trap 'exit 0' TERM; read -r _";
 
 /// Makes the script, and the directory for the cluster.
 fn program(node: &str) -> (TempDir, PathBuf, PathBuf) {
