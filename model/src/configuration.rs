@@ -1,10 +1,13 @@
 //! Which replicas take part, and what a majority of them is.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forming::Incarnation;
 use crate::numbers::{ConfigurationId, ReplicaId};
+use crate::registration::{ADDRESS_BYTES_MAX, Registration};
 
 /// The most members that one configuration can have: the width of a [`MemberSet`].
 pub const MEMBERS_MAX: usize = 16;
@@ -12,6 +15,9 @@ pub const MEMBERS_MAX: usize = 16;
 /// The members that govern a range of slots.
 ///
 /// *Voters* accept and elect; a majority of them decides. *Learners* receive everything and never count.
+///
+/// A change names the data directory and the address of every member: its [`Registration`]. The members of a
+/// first configuration have none. Their data directories meet when the cluster [forms](crate::Forming).
 ///
 /// Code that needs a quorum asks a configuration, and never counts by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,6 +27,7 @@ pub struct Configuration {
     members: Vec<ReplicaId>,
     learners: Vec<ReplicaId>,
     next_replica_id: u32,
+    registrations: BTreeMap<ReplicaId, Registration>,
 }
 
 /// A configuration as it comes from outside, before it is known to be one.
@@ -30,14 +37,18 @@ struct AnyConfiguration {
     members: Vec<ReplicaId>,
     learners: Vec<ReplicaId>,
     next_replica_id: u32,
+    registrations: BTreeMap<ReplicaId, Registration>,
 }
 
 impl TryFrom<AnyConfiguration> for Configuration {
     type Error = ConfigurationError;
 
     fn try_from(any: AnyConfiguration) -> Result<Self, ConfigurationError> {
-        let AnyConfiguration { id, members, learners, next_replica_id } = any;
-        Self::from_parts(id, members, learners, next_replica_id)
+        let AnyConfiguration { id, members, learners, next_replica_id, registrations } = any;
+        let unregistered = Self::from_parts(id, members, learners, next_replica_id)?;
+        registrations.into_iter().try_fold(unregistered, |it, (member, registration)| {
+            it.with_registration(member, registration)
+        })
     }
 }
 
@@ -53,7 +64,8 @@ impl Configuration {
     }
 
     /// The configuration after this one, with these voters and learners, in any order. Replicas that are
-    /// new have ids from [`next_replica_id`](Self::next_replica_id) on.
+    /// new have ids from [`next_replica_id`](Self::next_replica_id) on. Who was registered stays so. The others are
+    /// still to be [registered](Self::with_registration).
     ///
     /// # Errors
     ///
@@ -67,11 +79,33 @@ impl Configuration {
         let members = [voters, learners].concat();
         let next_replica_id = self.next_replica_id.max(id_after(&members));
         let id = ConfigurationId(self.id.0.saturating_add(1));
-        let after = Self::from_parts(id, members, learners.to_vec(), next_replica_id)?;
-        match after.used_before(self) {
-            Some(member) => Err(ConfigurationError::IdUsedBefore { member }),
-            None => Ok(after),
+        let mut after = Self::from_parts(id, members, learners.to_vec(), next_replica_id)?;
+        if let Some(member) = after.used_before(self) {
+            return Err(ConfigurationError::IdUsedBefore { member });
         }
+        let stay = self.registrations.iter().filter(|(member, _)| after.contains(**member));
+        after.registrations = stay.map(|(member, it)| (*member, it.clone())).collect();
+        Ok(after)
+    }
+
+    /// The same configuration, where `member` has this data directory and this address.
+    ///
+    /// # Errors
+    ///
+    /// If it is no member, or the address is too long.
+    pub fn with_registration(
+        mut self,
+        member: ReplicaId,
+        registration: Registration,
+    ) -> Result<Self, ConfigurationError> {
+        if !self.contains(member) {
+            return Err(ConfigurationError::RegisteredIsNoMember { member });
+        }
+        if registration.address.len() > ADDRESS_BYTES_MAX {
+            return Err(ConfigurationError::AddressTooLong { member });
+        }
+        self.registrations.insert(member, registration);
+        Ok(self)
     }
 
     /// A configuration as it was taken apart: all members, those among them that are learners, and the next
@@ -106,7 +140,8 @@ impl Configuration {
         if let Some(&member) = beyond {
             return Err(ConfigurationError::IdNotUsedYet { member });
         }
-        Ok(Self { id, members, learners, next_replica_id })
+        let registrations = BTreeMap::new();
+        Ok(Self { id, members, learners, next_replica_id, registrations })
     }
 
     /// The id of this configuration.
@@ -138,12 +173,55 @@ impl Configuration {
         self.next_replica_id
     }
 
+    /// The same configuration, where every member that is not registered yet is registered as `registration` says.
+    ///
+    /// # Errors
+    ///
+    /// If an address is too long.
+    pub fn with_all_registered(
+        self,
+        registration: impl Fn(ReplicaId) -> Registration,
+    ) -> Result<Self, ConfigurationError> {
+        let members = self.members.clone();
+        let missing = members.into_iter().filter(|it| !self.registrations.contains_key(it));
+        let missing: Vec<_> = missing.collect();
+        missing
+            .into_iter()
+            .try_fold(self, |it, member| it.with_registration(member, registration(member)))
+    }
+
+    /// The data directory and the address of a member. None of a first member that no change has registered yet.
+    #[must_use]
+    pub fn registration(&self, member: ReplicaId) -> Option<&Registration> {
+        self.registrations.get(&member)
+    }
+
+    /// Whether the data directory with this incarnation is not the one that is registered for `member`.
+    #[must_use]
+    pub fn is_other_directory(&self, member: ReplicaId, incarnation: Incarnation) -> bool {
+        self.registration(member).is_some_and(|it| it.incarnation != incarnation)
+    }
+
+    /// How many bytes the addresses have. The rest of a configuration is small.
+    pub(crate) fn address_bytes(&self) -> u64 {
+        self.registrations.values().map(|it| it.address.len() as u64).sum()
+    }
+
     /// Whether this configuration can come right after `before`.
+    ///
+    /// Every member must be registered, so that nobody else can take its place. And nobody's data directory
+    /// changes, because the votes of a member are in its directory.
     #[must_use]
     pub fn follows(&self, before: &Self) -> bool {
+        let registered = |member: &ReplicaId| {
+            let was = before.registration(*member);
+            let is = self.registration(*member);
+            is.is_some_and(|is| was.is_none_or(|was| was.incarnation == is.incarnation))
+        };
         self.id.0 == before.id.0.saturating_add(1)
             && self.next_replica_id >= before.next_replica_id
             && self.used_before(before).is_none()
+            && self.members.iter().all(registered)
     }
 
     /// A member that is new after `before`, and has an id that was used already.
@@ -249,6 +327,16 @@ pub enum ConfigurationError {
         /// The member.
         member: ReplicaId,
     },
+    /// Only members are registered.
+    RegisteredIsNoMember {
+        /// Who is registered.
+        member: ReplicaId,
+    },
+    /// An address has more bytes than [`ADDRESS_BYTES_MAX`].
+    AddressTooLong {
+        /// Whose address it is.
+        member: ReplicaId,
+    },
 }
 
 impl core::fmt::Display for ConfigurationError {
@@ -267,6 +355,16 @@ impl core::fmt::Display for ConfigurationError {
             }
             Self::IdNotUsedYet { member } => {
                 write!(f, "member {member} has an id that is said to be free")
+            }
+            Self::RegisteredIsNoMember { member } => {
+                write!(f, "replica {member} is registered, and is not among the members")
+            }
+            Self::AddressTooLong { member } => {
+                write!(
+                    f,
+                    "the address of member {member} is longer than an address can be \
+                     ({ADDRESS_BYTES_MAX} bytes)"
+                )
             }
         }
     }

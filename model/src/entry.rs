@@ -144,6 +144,9 @@ impl<V: Value> Entry<V> {
     pub(crate) fn is_within(&self, limits: &Limits) -> bool {
         match self {
             Self::Request(Request { value, .. }) => value.size_bytes() <= limits.value_bytes_max,
+            Self::Change(Change { configuration, .. }) => {
+                configuration.address_bytes() <= limits.value_bytes_max
+            }
             _ => true,
         }
     }
@@ -154,6 +157,9 @@ impl<V: Value> Entry<V> {
     pub fn size_bytes(&self) -> u64 {
         match self {
             Self::Request(Request { value, .. }) => ENTRY_BYTES.saturating_add(value.size_bytes()),
+            Self::Change(change) => {
+                ENTRY_BYTES.saturating_add(change.configuration.address_bytes())
+            }
             _ => ENTRY_BYTES,
         }
     }

@@ -32,6 +32,16 @@
 //! must be up. A cluster that is formed stays formed. That is stored as well, so a majority is enough
 //! for every later start.
 //!
+//! # Members that come later
+//!
+//! A change of the members [registers](crate::Registration) the data directory of each. It is committed like any
+//! entry, so every replica that the configuration governs knows the same directories, and nobody has to meet
+//! anybody. A replica that comes later is made for a cluster that is formed, and is formed from the beginning. It
+//! may talk to anyone of the cluster, and counts for nothing until it is registered.
+//!
+//! Replicas outside the configuration are admitted as well: some have not heard yet that they are members, some
+//! serve what they know. Nothing is stored of them, and only the core decides what counts.
+//!
 //! # What a shell must do
 //!
 //! Members greet one another: a [`Hello`](Greeting::Hello) says who the sender is, and is answered
@@ -57,6 +67,17 @@ use crate::numbers::ReplicaId;
 /// other one under the same replica id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u128);
+
+impl Incarnation {
+    /// In models and tests, a replica has fewer data directories than that, one after another.
+    pub(crate) const DIRECTORIES_MAX: u128 = 100;
+
+    /// For models and tests, where nothing is random: that of the first data directory of `replica`.
+    #[must_use]
+    pub fn first_of(replica: ReplicaId) -> Self {
+        Self(u128::from(replica.0) * Self::DIRECTORIES_MAX)
+    }
+}
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +140,7 @@ pub enum Decision {
         /// The incarnation that the sender knows.
         known: Incarnation,
     },
-    /// The sender is no other member of the cluster. Pass nothing on.
+    /// The sender is this replica itself, or no member of a cluster that is not formed. Pass nothing on.
     NoPeer,
 }
 
@@ -135,7 +156,10 @@ pub struct OtherIncarnation {
 /// What a replica knows of the other members, and whether that is enough to take part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Forming {
+    replica: ReplicaId,
     others: BTreeSet<ReplicaId>,
+    /// The data directories that the newest configuration registers.
+    registered: BTreeMap<ReplicaId, Incarnation>,
     /// What is on the disk.
     known: KnownMembers,
     /// The members that have confirmed, in this run, that they have stored this replica's
@@ -144,27 +168,46 @@ pub struct Forming {
 }
 
 impl Forming {
-    /// Where `replica`, one of `members`, stands when it starts with `known` on its disk.
+    /// Where `replica` stands when it starts with `known` on its disk. `newest` is the newest configuration that it
+    /// knows.
     ///
-    /// If `known` says that the cluster is formed but lacks the incarnation of a member, it contradicts
+    /// If `known` says that the cluster is formed but lacks the incarnation of a fellow member, it contradicts
     /// itself. The replica then starts as not formed.
     #[must_use]
-    pub fn new(replica: ReplicaId, members: &Configuration, known: KnownMembers) -> Self {
-        let members = members.members().iter().copied();
-        let others: BTreeSet<_> = members.filter(|member| *member != replica).collect();
-        let knows_all = others.iter().all(|member| known.incarnations.contains_key(member));
-        let is_formed = knows_all && (known.is_formed || others.is_empty());
-        Self { others, known: KnownMembers { is_formed, ..known }, confirmed: BTreeSet::new() }
+    pub fn new(replica: ReplicaId, newest: &Configuration, known: KnownMembers) -> Self {
+        let mut forming = Self {
+            replica,
+            others: BTreeSet::new(),
+            registered: BTreeMap::new(),
+            known,
+            confirmed: BTreeSet::new(),
+        };
+        forming.govern(newest);
+        let knows_all = forming.others.iter().all(|it| forming.knows(*it).is_some());
+        if newest.contains(replica) && !knows_all {
+            forming.known.is_formed = false;
+        }
+        forming.known.is_formed |= forming.others.is_empty();
+        forming
     }
 
-    /// Judges `greeting` of the member `from`, which says that its incarnation is `incarnation`.
+    /// From now on `newest` is the newest configuration that this replica knows.
+    pub fn govern(&mut self, newest: &Configuration) {
+        let members = newest.members().iter().copied();
+        self.others = members.filter(|member| *member != self.replica).collect();
+        let registered = |id: &ReplicaId| Some((*id, newest.registration(*id)?.incarnation));
+        self.registered = self.others.iter().filter_map(registered).collect();
+    }
+
+    /// Judges `greeting` of the replica `from`, which says that its incarnation is `incarnation`.
     pub fn receive(
         &mut self,
         from: ReplicaId,
         incarnation: Incarnation,
         greeting: Greeting,
     ) -> Decision {
-        if !self.others.contains(&from) {
+        let is_member = self.others.contains(&from);
+        if from == self.replica || !(is_member || self.is_formed()) {
             return Decision::NoPeer;
         }
         // Nothing counts that another directory says: it may have been made anew, and have met anybody.
@@ -172,7 +215,12 @@ impl Forming {
             return Decision::Refuse(other);
         }
         if let Greeting::Refusal { known } = greeting {
-            return Decision::Stop { known };
+            // Of a replica outside the configuration it may be unknown which directory it has.
+            let is_believed = is_member || self.knows(from).is_some();
+            return if is_believed { Decision::Stop { known } } else { Decision::NoPeer };
+        }
+        if !is_member {
+            return Decision::Admit;
         }
         if self.knows(from).is_none() {
             let mut known = self.known.clone();
@@ -188,7 +236,8 @@ impl Forming {
         Decision::Admit
     }
 
-    /// Checks that `member` is not known with another incarnation than `found`.
+    /// Checks that `member` is not known with another incarnation than `found`. Of a replica outside the
+    /// configuration nothing need be known.
     ///
     /// # Errors
     ///
@@ -215,16 +264,21 @@ impl Forming {
     }
 
     /// Whether messages may pass between this replica and the data directory `incarnation` of
-    /// `member`. Once they may, they always may.
+    /// `replica`. Once they may, they may until a change registers another directory under its id.
     #[must_use]
-    pub fn passes(&self, member: ReplicaId, incarnation: Incarnation) -> bool {
-        self.is_formed() && self.knows(member) == Some(incarnation)
+    pub fn passes(&self, replica: ReplicaId, incarnation: Incarnation) -> bool {
+        let is_known_as_such = match self.knows(replica) {
+            Some(known) => known == incarnation,
+            None => replica != self.replica && !self.others.contains(&replica),
+        };
+        self.is_formed() && is_known_as_such
     }
 
-    /// The incarnation that `member` is known with.
+    /// The incarnation that `replica` is registered or known with.
     #[must_use]
-    pub fn knows(&self, member: ReplicaId) -> Option<Incarnation> {
-        self.known.incarnations.get(&member).copied()
+    pub fn knows(&self, replica: ReplicaId) -> Option<Incarnation> {
+        let registered = self.registered.get(&replica);
+        registered.or_else(|| self.known.incarnations.get(&replica)).copied()
     }
 
     /// What is on the disk.

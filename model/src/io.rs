@@ -13,7 +13,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, MemberSet};
 use crate::entry::{Entry, SubmissionId, Value};
 use crate::message::Message;
 use crate::numbers::{Position, ReadId, ReplicaId, SequenceNumber, Slot, SlotRange};
@@ -375,6 +375,14 @@ pub enum ClientAnswer {
     Removed {
         /// Which submission.
         submission: SubmissionId,
+    },
+    /// The coordinator does not open the change now: too few of those who would vote after it have said that they
+    /// are there and have nearly everything. An earlier coordinator may have opened it. The client may ask again.
+    NotReady {
+        /// Which submission.
+        submission: SubmissionId,
+        /// Which members of the change's configuration are ready.
+        ready: MemberSet,
     },
     /// The submission was not taken. Nothing was written or sent.
     Refused {

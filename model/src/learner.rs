@@ -121,6 +121,11 @@ impl<V: Value> Learner<V> {
         self.former = None;
     }
 
+    /// The slot of the change that made the newest configuration; zero for the first one.
+    pub(crate) fn changed_at(&self) -> Slot {
+        self.changed_at
+    }
+
     /// Whether no slot after the change that made the newest configuration is known to be committed. For the
     /// first configuration there is no change.
     pub(crate) fn is_change_unfinished(&self) -> bool {

@@ -21,6 +21,7 @@ mod numbers;
 mod prefix;
 mod record;
 mod recovery;
+mod registration;
 mod replica;
 mod sessions;
 #[cfg(feature = "stateright")]
@@ -49,6 +50,7 @@ pub use numbers::{
 pub use prefix::{Prefix, PrefixHash, PrefixHashes};
 pub use record::{Base, Content, Fold, Record, RecordError, Stored};
 pub use recovery::Recovery;
+pub use registration::{ADDRESS_BYTES_MAX, Registration};
 pub use replica::{Hung, Replica, Resource, RoleName, Status};
 pub use sessions::{DeliveryRefused, Known, RequestTable, Verdict};
 pub use snapshot::{NotRestorable, SnapshotHandle};

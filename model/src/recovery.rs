@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use crate::acceptor::Acceptor;
 use crate::constants::ClusterConstants;
 use crate::entry::Value;
+use crate::forming::Incarnation;
 use crate::io::Output;
 use crate::learner::Learner;
 use crate::numbers::{ReplicaId, Run, Slot};
@@ -28,6 +29,7 @@ use crate::snapshot::SnapshotHandle;
 pub struct Recovery<V> {
     constants: Arc<ClusterConstants>,
     me: ReplicaId,
+    incarnation: Option<Incarnation>,
     run: Run,
     /// What the records amount to, less the committed entries that the learner has.
     base: Base<V>,
@@ -73,7 +75,9 @@ impl<V: Value> Recovery<V> {
             out.restore = Some(slot);
         }
         let is_before_snapshot = false;
-        let mut recovery = Self { constants, me, run, base, is_before_snapshot, learner };
+        let incarnation = None;
+        let mut recovery =
+            Self { constants, me, incarnation, run, base, is_before_snapshot, learner };
         recovery.deliver(out)?;
         Ok(recovery)
     }
@@ -94,6 +98,13 @@ impl<V: Value> Recovery<V> {
     ) -> Result<Self, RecordError> {
         let recovery = Self::new(constants, me, run, applied, Base::behind(snapshot), out)?;
         Ok(Self { is_before_snapshot: true, ..recovery })
+    }
+
+    /// Says which data directory this is. A replica whose directory is not the one that is registered takes no part.
+    /// Without this, it is the right one.
+    #[must_use]
+    pub fn of_directory(self, incarnation: Incarnation) -> Self {
+        Self { incarnation: Some(incarnation), ..self }
     }
 
     /// Takes in the next record. It may be that of a snapshot that was installed: then `out` may say that
@@ -163,7 +174,7 @@ impl<V: Value> Recovery<V> {
     ///
     /// If the log has no record of the snapshot that it starts from.
     pub fn finish(self) -> Result<Replica<V>, RecordError> {
-        let Self { constants, me, run, base, is_before_snapshot, mut learner } = self;
+        let Self { constants, me, incarnation, run, base, is_before_snapshot, mut learner } = self;
         learner.forget_former();
         let Base { snapshot, fold } = base;
         if is_before_snapshot {
@@ -179,6 +190,7 @@ impl<V: Value> Recovery<V> {
         let accepted = counts.map(|(slot, stored)| (slot, stored.s, stored.entry));
         let acceptor = Acceptor::recovered(fold.promised, accepted);
         let mut common = Common::new(constants, me, run, acceptor, learner);
+        common.incarnation = incarnation;
         common.forgotten.extend(fold.forgotten.map(|forgotten| (me, forgotten)));
         Ok(Replica::new(common))
     }

@@ -279,6 +279,19 @@ impl<V: Value> Replica<V> {
         self.common.configuration()
     }
 
+    /// The configuration before the newest one, as long as no slot after the change is known to be committed. A
+    /// replica that has started since, or has installed a snapshot, may not know it.
+    #[must_use]
+    pub fn former_configuration(&self) -> Option<&Configuration> {
+        self.common.learner.former()
+    }
+
+    /// The slot of the change that made the newest configuration; [`Slot::ZERO`] for the first one.
+    #[must_use]
+    pub fn changed_at(&self) -> Slot {
+        self.common.learner.changed_at()
+    }
+
     /// The sequence number that this replica would pick if it stood for election now.
     #[must_use]
     pub fn next_number(&self) -> Option<SequenceNumber> {

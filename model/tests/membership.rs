@@ -5,8 +5,8 @@ use std::sync::Arc;
 use synod_model::{
     Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationError,
     ConfigurationId, Content, Entry, Input, Limits, MemberSet, Message, Opening, Order, Output,
-    Prefix, PrefixHash, Promise, Record, RecordError, Recovery, Replica, ReplicaId, Reply,
-    RoleName, Run, SequenceNumber, SessionId, Slot, SubmitRefused,
+    Prefix, PrefixHash, Promise, Record, RecordError, Recovery, Registration, Replica, ReplicaId,
+    Reply, RoleName, Run, SequenceNumber, SessionId, Slot, SubmitRefused,
 };
 
 type V = Arc<[u8]>;
@@ -22,7 +22,8 @@ fn first(members: &[u16]) -> Configuration {
 }
 
 fn changed(before: &Configuration, voters: &[u16], learners: &[u16]) -> Configuration {
-    before.changed(&ids(voters), &ids(learners)).expect("a configuration")
+    let changed = before.changed(&ids(voters), &ids(learners));
+    changed.and_then(|it| it.with_all_registered(Registration::first_of)).expect("a configuration")
 }
 
 /// Replica `me` of a cluster that begins with this configuration, after these records.

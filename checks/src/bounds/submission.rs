@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use synod_model::world::{OPEN_SESSION, ScenarioSubmission};
 use synod_model::{
-    Change, Configuration, ConfigurationId, Entry, Opening, ReplicaId, Request, Run, SessionId,
+    Change, Configuration, ConfigurationId, Entry, Opening, Registration, ReplicaId, Request, Run,
+    SessionId,
 };
 
 use super::values::ReplicaSet;
@@ -138,7 +139,8 @@ impl ChangeText {
         let members = [ids(voters)?, learners.clone()].concat();
         let next = self.next.unwrap_or_else(|| id_after(&members));
         let id = ConfigurationId(self.configuration);
-        let configuration = Configuration::from_parts(id, members, learners, next);
+        let configuration = Configuration::from_parts(id, members, learners, next)
+            .and_then(|it| it.with_all_registered(Registration::first_of));
         Some(configuration.map_err(|error| format!("{text}: {error}")))
     }
 

@@ -461,6 +461,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ClientAnswer::Unknown { submission } => {
                 (submission, SubmitError::Unknown(Unknown::InSnapshot))
             }
+            ClientAnswer::NotReady { submission, ready } => {
+                (submission, SubmitError::Unknown(Unknown::NotReady { ready }))
+            }
             ClientAnswer::Removed { submission } => {
                 (submission, SubmitError::Unknown(Unknown::Removed))
             }

@@ -74,7 +74,7 @@ pub(crate) fn start(
         let base = Base::new(cluster.first_configuration().clone());
         Recovery::new(cluster, me, run, applied, base, &mut out)
     };
-    let mut recovery = recovery.map_err(StartError::Base)?;
+    let mut recovery = recovery.map_err(StartError::Base)?.of_directory(identity.incarnation);
     let mut tell = |out: &mut Output<Value>| {
         let restore = out.restore.take().map(Committed::Restore);
         let had_already = out.had_already.drain(..);

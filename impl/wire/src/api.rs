@@ -17,7 +17,7 @@ mod save;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    DeliveryRefused, Entry, Position, PrefixHash, ReadRefused, ReplicaId, RoleName, Run,
+    DeliveryRefused, Entry, MemberSet, Position, PrefixHash, ReadRefused, ReplicaId, RoleName, Run,
     SequenceNumber, Slot, SubmitRefused, Verdict,
 };
 use thiserror::Error;
@@ -154,6 +154,14 @@ pub enum Unknown {
     /// A snapshot took the place of the slots in which it may be, and its session is no longer known.
     #[error("the replica has taken in a snapshot since, and the session is no longer known")]
     InSnapshot,
+    /// The coordinator does not open the change now: too few of those who would vote after it are ready.
+    #[error(
+        "too few of those who would vote have answered, or have nearly everything that is committed"
+    )]
+    NotReady {
+        /// Which members of the new configuration are ready.
+        ready: MemberSet,
+    },
     /// The replica that took it was removed from the cluster. A member can answer.
     #[error("the replica that took it was removed from the cluster")]
     Removed,
@@ -162,7 +170,7 @@ pub enum Unknown {
 impl Unknown {
     /// Whether the client can learn more if it asks again with the same session and number.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::Stopping | Self::Removed)
+        matches!(self, Self::Stopping | Self::Removed | Self::NotReady { .. })
     }
 }
 

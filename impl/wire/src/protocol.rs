@@ -30,7 +30,7 @@ use crate::api::{
 
 /// The version of this module and of [`api`](crate::api). Both ends of a connection have the same
 /// version.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Marks a client of Synod, so that a stranger who finds the port is recognized.
 pub const MAGIC: [u8; 8] = *b"SYNODcli";

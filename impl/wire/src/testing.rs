@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use synod_model::{
-    Change, Configuration, ConfigurationId, Content, Entry, Forgotten, Opening, PrefixHash, Record,
-    ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
+    Change, Configuration, ConfigurationId, Content, Entry, Forgotten, Incarnation, Opening,
+    PrefixHash, Record, Registration, ReplicaId, Request, Run, SequenceNumber, SessionId, Slot,
 };
 
 use crate::Value;
@@ -71,6 +71,11 @@ pub fn entries() -> impl Strategy<Value = Entry<Value>> {
         1 => vec(any::<u16>().prop_map(ReplicaId), 1..9).prop_filter_map("twice", |members| {
             let (session, number, answered) = (SessionId(7), 2, 1);
             let configuration = Configuration::new(ConfigurationId(7), members).ok()?;
+            let registration = |member| Registration {
+                incarnation: Incarnation(u128::MAX - u128::from(number)),
+                address: format!("{member}.example:7000"),
+            };
+            let configuration = configuration.with_all_registered(registration).ok()?;
             Some(Entry::Change(Change { session, number, answered, configuration }))
         }),
     ]

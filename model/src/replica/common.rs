@@ -14,6 +14,7 @@ use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Value};
+use crate::forming::Incarnation;
 use crate::frames::{FrameRoom, is_one_frame};
 use crate::io::Output;
 use crate::learner::Learner;
@@ -30,6 +31,8 @@ use crate::unsynced::{Fact, Unsynced};
 pub(crate) struct Common<V> {
     pub(crate) constants: Arc<ClusterConstants>,
     pub(crate) me: ReplicaId,
+    /// The data directory of this replica, if the shell has said which one it is.
+    pub(crate) incarnation: Option<Incarnation>,
     pub(crate) run: Run,
     pub(crate) acceptor: Acceptor<V>,
     pub(crate) learner: Learner<V>,
@@ -79,6 +82,7 @@ impl<V: Value> Common<V> {
         Self {
             constants,
             me,
+            incarnation: None,
             run,
             acceptor,
             learner,

@@ -23,6 +23,7 @@ use super::common::Common;
 use super::{Coordinator, Replica, Role};
 use crate::configuration::Configuration;
 use crate::entry::{Entry, Value};
+use crate::forming::Incarnation;
 use crate::io::{ClientAnswer, Output, ReadRefused};
 use crate::message::{Message, Order};
 use crate::numbers::{ReplicaId, Slot, SlotRange};
@@ -32,6 +33,14 @@ impl<V: Value> Common<V> {
     /// Whether this replica is a member of the newest configuration that it knows.
     pub(super) fn is_member(&self) -> bool {
         self.configuration().contains(self.me)
+    }
+
+    /// The data directory that is registered under the id of this replica, if it is another one than this replica
+    /// has. That one votes, and this one must not.
+    pub(super) fn other_directory(&self) -> Option<Incarnation> {
+        let mine = self.incarnation?;
+        let registered = self.configuration().registration(self.me)?.incarnation;
+        (registered != mine).then_some(registered)
     }
 
     /// Another configuration than before governs the slots above the watermark.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::hung::Hung;
 use super::{Replica, Role};
 use crate::entry::Value;
+use crate::forming::Incarnation;
 use crate::io::OtherHistory;
 use crate::numbers::{Position, ReplicaId, Run, SequenceNumber, Slot};
 use crate::prefix::Prefix;
@@ -48,6 +49,7 @@ impl<V: Value> Replica<V> {
                 .map(|(&peer, &slot)| OtherHistory { peer, slot })
                 .collect(),
             forgotten: common.forgotten.values().copied().collect(),
+            other_directory: common.other_directory(),
             is_stopped: common.is_stopped(),
         }
     }
@@ -93,8 +95,10 @@ pub struct Status {
     pub other_histories: Vec<OtherHistory>,
     /// What is known to be lost on the disk of this replica, and of peers.
     pub forgotten: Vec<Forgotten>,
-    /// Whether a majority has committed other entries, or the disk of this replica has lost something. Then
-    /// this replica does nothing any more.
+    /// The data directory that is registered under its id, if that is another one than it has.
+    pub other_directory: Option<Incarnation>,
+    /// Whether a majority has committed other entries, the disk of this replica has lost something, or another data
+    /// directory is registered under its id. Then this replica does nothing any more.
     pub is_stopped: bool,
 }
 

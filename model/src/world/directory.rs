@@ -37,20 +37,18 @@ pub(crate) struct DirectoryName {
     pub(crate) lost_before: usize,
 }
 
-/// More than a model can lose.
-const LOST_MAX: u128 = 100;
-
 impl DirectoryName {
     /// A number that no other directory has.
     pub(crate) fn incarnation(self) -> Incarnation {
-        Incarnation(u128::from(self.replica.0) * LOST_MAX + self.lost_before as u128)
+        Incarnation(Incarnation::first_of(self.replica).0 + self.lost_before as u128)
     }
 
     /// The directory with this incarnation.
     fn of(incarnation: Incarnation) -> Self {
         let Incarnation(number) = incarnation;
-        let replica = u16::try_from(number / LOST_MAX).unwrap_or(u16::MAX);
-        let lost_before = usize::try_from(number % LOST_MAX).unwrap_or(usize::MAX);
+        let replica = u16::try_from(number / Incarnation::DIRECTORIES_MAX).unwrap_or(u16::MAX);
+        let lost_before =
+            usize::try_from(number % Incarnation::DIRECTORIES_MAX).unwrap_or(usize::MAX);
         Self { replica: ReplicaId(replica), lost_before }
     }
 }

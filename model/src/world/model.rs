@@ -26,7 +26,7 @@ use super::step::{ReplicaEvent, Stepped, step};
 use crate::configuration::MemberSet;
 use crate::constants::ClusterConstants;
 use crate::entry::{Entry, Opening};
-use crate::forming::Greeting;
+use crate::forming::{Greeting, Incarnation};
 use crate::io::{Input, Output};
 use crate::message::Message;
 use crate::numbers::{ReplicaId, Run, Slot};
@@ -287,6 +287,7 @@ impl World {
         let mut out = Output::default();
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
+        let recovery = recovery.map(|it| it.of_directory(Incarnation::first_of(me)));
         let replica = recovery.and_then(Recovery::finish);
         let replica = replica.unwrap_or_else(|error| panic!("an empty disk: {error}"));
         let index = usize::from(me.0);

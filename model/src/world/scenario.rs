@@ -12,6 +12,7 @@ use crate::configuration::Configuration;
 use crate::entry::{Change, Entry, Request};
 use crate::limits::Limits;
 use crate::numbers::{ConfigurationId, ReadId, ReplicaId, SequenceNumber, SessionId};
+use crate::registration::Registration;
 
 /// The most replicas that a model can have.
 pub const REPLICAS_MAX: usize = 5;
@@ -440,7 +441,9 @@ impl Scenario {
         at: Replicas,
     ) -> ScenarioSubmission {
         let voters: Vec<_> = voters.iter().copied().map(ReplicaId).collect();
-        let configuration = before.changed(&voters, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let changed = before.changed(&voters, &[]);
+        let registered = changed.and_then(|it| it.with_all_registered(Registration::first_of));
+        let configuration = registered.unwrap_or_else(|error| panic!("{error}"));
         let (session, answered) = (OPEN_SESSION, 1);
         let entry = Entry::Change(Change { session, number, answered, configuration });
         ScenarioSubmission { entry, at, places: 1, after: None }

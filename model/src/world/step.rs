@@ -16,7 +16,7 @@ use super::property::{Broken, Invariant};
 use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
-use crate::forming::Greeting;
+use crate::forming::{Greeting, Incarnation};
 use crate::io::{ClientAnswer, Input, Output, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
@@ -120,12 +120,14 @@ fn step_or_panic(
             }
             delivered_before = applied;
             let run = Run(before.replica.common.run.0 + 1);
-            let me = before.me();
+            let (me, incarnation) = (before.me(), before.replica.common.incarnation);
             if let Some(directory) = &mut local.directory {
                 directory.restart(constants.first_configuration());
             }
             let disk = local.disk.as_deref().cloned();
-            match disk.map(|disk| recover(constants, me, run, applied, disk, &mut out)) {
+            match disk
+                .map(|disk| recover(constants, (me, incarnation), run, applied, disk, &mut out))
+            {
                 Some(Ok(replica)) => local.replica = replica,
                 _ => effects.broken.add(Invariant::EveryDiskRecovers),
             }
@@ -264,13 +266,17 @@ fn remade(before: LocalState, first: LocalState, members: &Configuration) -> Ste
 
 fn recover(
     constants: &Arc<ClusterConstants>,
-    me: ReplicaId,
+    (me, incarnation): (ReplicaId, Option<Incarnation>),
     run: Run,
     applied: Slot,
     base: Base<u8>,
     out: &mut Output<u8>,
 ) -> Result<Replica<u8>, crate::record::RecordError> {
-    Recovery::new(Arc::clone(constants), me, run, applied, base, out)?.finish()
+    let recovery = Recovery::new(Arc::clone(constants), me, run, applied, base, out)?;
+    match incarnation {
+        Some(incarnation) => recovery.of_directory(incarnation).finish(),
+        None => recovery.finish(),
+    }
 }
 
 /// Records what history and the properties need to know about a step.

@@ -25,8 +25,9 @@ use std::time::Duration;
 use synod_model::{
     Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationId, Content,
     Contradiction, Delivered, ElectRefused, Entry, Forgotten, FrameRoom, Input, Limits, Message,
-    Opening, OtherHistory, Output, ReadId, Record, Replica, ReplicaId, Request, RequestTable,
-    Resource, RoleName, Run, Serve, SessionId, Slot, SnapshotHandle, SubmissionId, To,
+    Opening, OtherHistory, Output, ReadId, Record, Registration, Replica, ReplicaId, Request,
+    RequestTable, Resource, RoleName, Run, Serve, SessionId, Slot, SnapshotHandle, SubmissionId,
+    To,
 };
 
 use disk::Disk;
@@ -265,6 +266,7 @@ impl Cluster {
                 ClientAnswer::Done { submission, .. }
                 | ClientAnswer::GivenUp { submission }
                 | ClientAnswer::Unknown { submission }
+                | ClientAnswer::NotReady { submission, .. }
                 | ClientAnswer::Removed { submission }
                 | ClientAnswer::Refused { submission: Some(submission), .. } => {
                     node.submissions.remove(&submission);
@@ -515,7 +517,8 @@ fn table_with_session(constants: &ClusterConstants) -> RequestTable {
 /// A change of `before` to these voters: a request of [`SESSION`] with this number.
 pub(crate) fn change(before: &Configuration, number: u64, voters: &[u16]) -> Entry<V> {
     let voters: Vec<_> = voters.iter().copied().map(ReplicaId).collect();
-    let configuration = before.changed(&voters, &[]).expect("a configuration");
+    let changed = before.changed(&voters, &[]).expect("a configuration");
+    let configuration = changed.with_all_registered(Registration::first_of).expect("no addresses");
     Entry::Change(Change { session: SESSION, number, answered: 1, configuration })
 }
 

@@ -240,6 +240,9 @@ pub(crate) fn event(event: &Event) -> String {
             ClientAnswer::Unknown { submission: it } => {
                 format!("answers {}: unknown", submission(*it))
             }
+            ClientAnswer::NotReady { submission: it, .. } => {
+                format!("answers {}: not ready", submission(*it))
+            }
             ClientAnswer::Removed { submission: it } => {
                 format!("answers {}: removed", submission(*it))
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Change, Entry, Input, Limits, Opening, ReadId, ReplicaId, Request, Resource, SessionId, Slot,
-    Verdict,
+    Change, Entry, Input, Limits, Opening, ReadId, Registration, ReplicaId, Request, Resource,
+    SessionId, Slot, Verdict,
 };
 
 use crate::cluster::{Cluster, SESSION, V};
@@ -509,7 +509,9 @@ fn change(cluster: &mut Cluster, at: usize, members: u16, learners: u16) {
     let ids = ids.filter(|id| members & (1 << id) != 0);
     let (learners, voters): (Vec<_>, Vec<_>) = ids.partition(|id| learners & (1 << id) != 0);
     let ids = |ids: Vec<u16>| ids.into_iter().map(ReplicaId).collect::<Vec<_>>();
-    if let Ok(configuration) = replica.configuration().changed(&ids(voters), &ids(learners)) {
+    let changed = replica.configuration().changed(&ids(voters), &ids(learners));
+    let registered = changed.and_then(|it| it.with_all_registered(Registration::first_of));
+    if let Ok(configuration) = registered {
         let (session, answered) = (SESSION, 1);
         // No request has this number.
         let number = cluster.monitor.committed.0 + 7;

@@ -9,7 +9,7 @@ use super::lane::Lane;
 
 /// The version of everything that replicas say to each other. A change to the meaning of any message,
 /// here or in the core, needs a new version.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// Who a replica is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

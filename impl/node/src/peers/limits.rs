@@ -102,8 +102,8 @@ pub fn message_bytes_max(limits: &Limits) -> usize {
     /// The kinds, and the numbers before a list.
     const MESSAGE_BYTES_MAX: u64 = 128;
     /// Everything around a value: in a promise, a slot, a sequence number, the kind of the entry and four
-    /// numbers. Also enough for a change to sixteen members, most of them learners.
-    const ENTRY_BYTES_MAX: u64 = 160;
+    /// numbers. Also enough for a change to sixteen members, most of them learners, besides their addresses.
+    const ENTRY_BYTES_MAX: u64 = 512;
     let values = limits.frame_bytes_max.max(limits.value_bytes_max);
     let entries = limits.frame_entries_max.saturating_mul(ENTRY_BYTES_MAX).saturating_add(values);
     let longest = entries.saturating_add(MESSAGE_BYTES_MAX);

@@ -27,7 +27,7 @@ use crate::identity::REPLACEMENT_ADVICE;
 
 /// The version of the format of all files in a data directory. There is one number for all of them,
 /// because they are made together and read together.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 const FRAME_BYTES: usize = 20;
 

@@ -102,7 +102,7 @@ fn lengths_are_not_believed() {
 /// A configuration that names a member twice is refused, even if its checksum is right.
 #[test]
 fn an_impossible_configuration_is_refused() {
-    let configuration = [0, 0, 1, 1, 1, 1, 1, 4, 1, 1, 1, 7, 2, 5, 5, 0, 6];
+    let configuration = [0, 0, 1, 1, 1, 1, 1, 4, 1, 1, 1, 7, 2, 5, 5, 0, 6, 0];
     let error = decoded(&configuration).expect_err("a member twice").to_string();
     assert!(error.contains("member 5 is named twice"), "{error}");
 }

@@ -1,9 +1,9 @@
 //! The largest message that a core can send under its limits, of each kind that has a list.
 
 use synod_model::{
-    Accepted, Change, Configuration, ConfigurationId, Entry, Limits, Message, Opening, Order,
-    Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, Run, SequenceNumber, SessionId,
-    Slot, SlotRange,
+    ADDRESS_BYTES_MAX, Accepted, Change, Configuration, ConfigurationId, Entry, Incarnation,
+    Limits, Message, Opening, Order, Prefix, PrefixHash, Promise, ReadId, Registration, ReplicaId,
+    Reply, Request, Run, SequenceNumber, SessionId, Slot, SlotRange,
 };
 use synod_wire::Value;
 
@@ -24,6 +24,11 @@ fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
     let learners = (1..16).map(|it| ReplicaId(u16::MAX - it)).collect();
     let id = ConfigurationId(MOST);
     let configuration = Configuration::from_parts(id, members, learners, 1 << 16);
+    let registration = |_| Registration {
+        incarnation: Incarnation(u128::MAX),
+        address: "x".repeat(ADDRESS_BYTES_MAX),
+    };
+    let configuration = configuration.and_then(|it| it.with_all_registered(registration));
     let configuration = configuration.expect("they differ");
     let (session, number, answered) = (SessionId(MOST), MOST, MOST);
     let change = Change { session, number, answered, configuration };
