@@ -145,7 +145,11 @@ fn chaos_gets_somewhere() {
                 Event::ElectRefused(ElectRefused::Hangs { .. }) => {
                     see("a replica whose disk or application hangs does not stand");
                 }
-                Event::Answered(ClientAnswer::Unknown { .. } | ClientAnswer::Removed { .. })
+                Event::Answered(
+                    ClientAnswer::Unknown { .. }
+                    | ClientAnswer::NotReady { .. }
+                    | ClientAnswer::Removed { .. },
+                )
                 | Event::ElectRefused(_)
                 | Event::Contradiction(_)
                 | Event::OtherHistory(_)
