@@ -6,11 +6,11 @@
 
 use std::future::Future;
 
-use synod_model::{SessionId, Slot};
+use synod_model::{Change, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Answered, Applied, Consistency, Delivery, QueryError, ReadError, ReplicaStatus, Request,
-    SaveBegun, SaveError, SaveId, SnapshotTaken, Starting, SubmitError, SubscribeError,
+    About, Answered, Applied, Consistency, Delivery, Members, QueryError, ReadError, ReplicaStatus,
+    Request, SaveBegun, SaveError, SaveId, SnapshotTaken, Starting, SubmitError, SubscribeError,
     TakeSnapshotError,
 };
 use synod_wire::protocol::ReadSave;
@@ -38,6 +38,14 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         session: SessionId,
     ) -> impl Future<Output = Result<Slot, SubmitError>> + Send;
+
+    /// Changes the members. Answered when this replica has applied the change, with its slot. The replica that is asked
+    /// may be removed by it.
+    fn change(&self, change: Change) -> impl Future<Output = Result<Slot, SubmitError>> + Send;
+
+    /// Finds out who the members are, linearizably: the answer covers every change that any replica had committed
+    /// when the question arrived.
+    fn members(&self) -> impl Future<Output = Result<Members, ReadError>> + Send;
 
     /// Asks the state machine.
     fn query(

@@ -21,6 +21,7 @@ mod forming_store;
 mod local_session;
 pub(crate) mod machine;
 mod make;
+mod members;
 mod open;
 mod prepare;
 mod recent;
@@ -38,12 +39,13 @@ mod verdict_history;
 
 use std::sync::Arc;
 
-use synod_model::{Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle};
+use synod_model::{Change, Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle};
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Answered, Applied, Consistency, DiskStatus, Forming, PeerStatus, QueryError, ReadError,
-    ReplicaStatus, Request, Role, SaveBegun, SaveError, SaveId, SnapshotProgress, SnapshotStatus,
-    SnapshotTaken, SnapshotTransfer, Starting, SubmitError, SubscribeError, TakeSnapshotError,
+    About, Answered, Applied, Consistency, DiskStatus, Forming, Members, PeerStatus, QueryError,
+    ReadError, ReplicaStatus, Request, Role, SaveBegun, SaveError, SaveId, SnapshotProgress,
+    SnapshotStatus, SnapshotTaken, SnapshotTransfer, Starting, SubmitError, SubscribeError,
+    TakeSnapshotError,
 };
 use synod_wire::protocol::ReadSave;
 use thiserror::Error;
@@ -105,6 +107,8 @@ struct Inner {
 struct Parts {
     shared: Arc<Shared>,
     identity: Identity,
+    /// Where its peers look for it, if it was told.
+    address: Option<String>,
     run: Run,
     reader: LogReader,
     folder: SnapshotFolder,
@@ -208,6 +212,7 @@ impl Node {
         let LogSize { fdatasyncs, bytes_written, log_bytes, segments, .. } =
             parts.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
+        let (configuration, membership) = parts.shared.membership(status.me);
         let missing = parts.peers.missing();
         let peers: Vec<_> = parts.peers.status().into_iter().map(PeerStatus::from).collect();
         let out_of_touch_ms = self.out_of_touch_ms();
@@ -223,6 +228,8 @@ impl Node {
             } else {
                 Forming::Forming { missing }
             },
+            configuration,
+            membership,
             role,
             sequence_number,
             coordinator: status.coordinator,
@@ -355,6 +362,14 @@ impl Backend for Node {
 
     async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {
         self.submission(Submission::End(session)).await.map(|ended| ended.slot)
+    }
+
+    async fn change(&self, change: Change) -> Result<Slot, SubmitError> {
+        self.submission(Submission::Change(change)).await.map(|changed| changed.slot)
+    }
+
+    async fn members(&self) -> Result<Members, ReadError> {
+        Self::members(self).await
     }
 
     async fn query(

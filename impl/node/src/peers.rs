@@ -89,7 +89,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_model::{Message, ReplicaId, Run, Slot, To};
+use synod_model::{Incarnation, Message, ReplicaId, Run, Slot, To};
 use synod_wire::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -330,6 +330,11 @@ impl Peers {
     /// The members that this replica has still to meet before the cluster is formed.
     pub fn missing(&self) -> Vec<ReplicaId> {
         self.shared.gate.missing()
+    }
+
+    /// The data directory that `replica` is registered or known with.
+    pub fn incarnation(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.shared.gate.knows(replica)
     }
 
     /// Whether the cluster is formed. No message passes until it is, and clocks that count missing

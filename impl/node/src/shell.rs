@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
-    ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle, Status,
+    Change, ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId,
+    Replica, ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle, Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
@@ -81,6 +81,8 @@ pub(crate) enum Submission {
     Request(Request<Value>),
     /// The end of a session.
     End(SessionId),
+    /// Other members.
+    Change(Change),
 }
 
 /// What is to be done. The driver takes all of it before it tells the shell anything more.
@@ -208,6 +210,11 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
     /// The state of the replica.
     pub(crate) fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// The replica, for those who look at it.
+    pub(crate) fn replica(&self) -> &Replica<Value> {
+        &self.replica
     }
 
     /// The handle of a snapshot of all that was delivered up to now. None if there can be none now.
@@ -342,6 +349,7 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             }
             Submission::Request(request) => Entry::Request(request),
             Submission::End(session) => Entry::End { session },
+            Submission::Change(change) => Entry::Change(change),
         };
         let refused = match entry.submission_id() {
             Some(id) => self.waiting.submission(id, reply).map_err(|it| (it, NotDone::TooMany)),

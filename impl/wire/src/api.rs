@@ -12,15 +12,18 @@
 //!   is the same request, and is applied at most once, however often it was taken.
 
 mod hexadecimal;
+mod members;
 mod response;
 mod save;
 
 use serde::{Deserialize, Serialize};
 use synod_model::{
-    DeliveryRefused, Entry, MemberSet, Position, PrefixHash, ReadRefused, ReplicaId, RoleName, Run,
-    SequenceNumber, Slot, SubmitRefused, Verdict,
+    ConfigurationId, DeliveryRefused, Entry, MemberSet, Position, PrefixHash, ReadRefused,
+    ReplicaId, RoleName, Run, SequenceNumber, Slot, SubmitRefused, Verdict,
 };
 use thiserror::Error;
+
+pub use members::{Members, Membership};
 
 pub use response::{
     Answered, Applied, Consistency, QUERY_BYTES_MAX, QueryError, RESPONSE_BYTES_MAX, Response,
@@ -293,6 +296,10 @@ pub struct ReplicaStatus {
     pub run: Run,
     /// Whether all members have met.
     pub forming: Forming,
+    /// The newest configuration that it knows.
+    pub configuration: ConfigurationId,
+    /// What it is in that configuration.
+    pub membership: Membership,
     /// What it does besides accepting and learning.
     pub role: Role,
     /// The sequence number under which it coordinates or stands for election. None for a follower.

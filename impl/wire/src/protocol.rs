@@ -18,12 +18,12 @@
 //! is internal to one version of Synod: both ends are of the same version, or do not talk.
 
 use serde::{Deserialize, Serialize};
-use synod_model::{SessionId, Slot};
+use synod_model::{Change, SessionId, Slot};
 use thiserror::Error;
 
 use crate::Value;
 use crate::api::{
-    About, Answered, Applied, Consistency, Delivery, QUERY_BYTES_MAX, QueryError,
+    About, Answered, Applied, Consistency, Delivery, Members, QUERY_BYTES_MAX, QueryError,
     RESPONSE_BYTES_MAX, ReadError, ReplicaStatus, Request, SaveBegun, SaveError, SaveId,
     SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
 };
@@ -132,6 +132,10 @@ pub enum Ask {
     ReadSave(ReadSave),
     /// The save is over, and the snapshot need not be kept for it: [`Answer::SaveEnded`].
     EndSave(SaveId),
+    /// Who are the members? [`Answer::Members`] or [`Answer::NotRead`].
+    Members,
+    /// Change the members: [`Answer::Changed`] or [`Answer::NoSlot`].
+    Change(Change),
 }
 
 /// Which piece of a snapshot a client wants that saves it.
@@ -221,6 +225,10 @@ pub enum Answer {
     NotSaved(SaveError),
     /// The save is over.
     SaveEnded,
+    /// The members, as of a linearizable read.
+    Members(Box<Members>),
+    /// The members were changed by this slot.
+    Changed(Slot),
 }
 
 /// Why a follow ends.

@@ -78,6 +78,16 @@ impl Job {
                 Ask::EndSession(session) => {
                     backend.end_session(session).await.map_or_else(no_slot, ended)
                 }
+                Ask::Change(change) => backend
+                    .change(change)
+                    .await
+                    .map_or_else(no_slot, |slot| Outcome::Answer(Answer::Changed(slot))),
+                Ask::Members => Outcome::Answer(
+                    backend
+                        .members()
+                        .await
+                        .map_or_else(Answer::NotRead, |members| Answer::Members(Box::new(members))),
+                ),
                 Ask::Query(Query { request, consistency }) => Outcome::Answer(
                     backend
                         .query(request, consistency)
@@ -177,6 +187,8 @@ impl<'a, B: Backend> Desk<'a, B> {
             Ask::ReadSave(_) => bytes = SAVE_PIECE_BYTES_MAX,
             Ask::OpenSession
             | Ask::EndSession(_)
+            | Ask::Change(_)
+            | Ask::Members
             | Ask::Read
             | Ask::TakeSnapshot
             | Ask::BeginSave(_)
@@ -186,7 +198,7 @@ impl<'a, B: Backend> Desk<'a, B> {
             self.say(
                 id,
                 match ask {
-                    Ask::Read => Answer::NotRead(ReadError::Stopping),
+                    Ask::Read | Ask::Members => Answer::NotRead(ReadError::Stopping),
                     Ask::Query(_) => Answer::NotAnswered(QueryError::Stopping),
                     Ask::TakeSnapshot => Answer::NoSnapshot(TakeSnapshotError::Stopping),
                     Ask::BeginSave(_) | Ask::ReadSave(_) | Ask::EndSave(_) => {

@@ -124,6 +124,11 @@ impl Gate {
         self.inner.is_formed.subscribe()
     }
 
+    /// The incarnation that `replica` is registered or known with.
+    pub fn knows(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.inner.forming().knows(replica)
+    }
+
     /// The members that are missing before messages may pass.
     pub fn missing(&self) -> Vec<ReplicaId> {
         self.inner.forming().missing()

@@ -7,6 +7,7 @@ use synod_wire::api::{
 };
 use tokio::sync::oneshot;
 
+use super::shared::Governing;
 use super::snapshots::SnapshotReply;
 use crate::shell::Submission;
 use crate::shell::waiting::Waiter;
@@ -35,6 +36,8 @@ pub(super) enum ReadReply {
     Barrier(oneshot::Sender<Result<Slot, ReadError>>),
     /// The client wants to query that state.
     Query(Query),
+    /// The client wants to know who the members are.
+    Members(oneshot::Sender<Result<Governing, ReadError>>),
 }
 
 /// A query, and who waits for its answer.
@@ -69,6 +72,9 @@ impl ReadReply {
                 let _ = reply.send(Err(error));
             }
             Self::Query(query) => query.fail(error.into()),
+            Self::Members(reply) => {
+                let _ = reply.send(Err(error));
+            }
         }
     }
 }
@@ -91,6 +97,7 @@ impl Waiter for ReadReply {
         match self {
             Self::Barrier(reply) => reply.is_closed(),
             Self::Query(query) => query.reply.is_closed(),
+            Self::Members(reply) => reply.is_closed(),
         }
     }
 }

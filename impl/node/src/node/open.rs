@@ -165,7 +165,7 @@ impl<M: StateMachine> Recovered<M> {
         }
         let counters = Counters::default();
         counters.note(&log);
-        let shared = Shared::new(status, Arc::new(counters), verdicts);
+        let shared = Shared::new(&replica, Arc::new(counters), verdicts);
         Ok(Self { directory, replica, log, machine, shared })
     }
 }
@@ -175,6 +175,7 @@ impl<M: StateMachine> Opened<M> {
         let Self { recovered, members, listener, timing, snapshots: options, run, mut rng } = self;
         let Recovered { directory, replica, log, machine, shared } = recovered;
         let identity = directory.identity().clone();
+        let address = members.get(&identity.replica).cloned();
         let shared = Arc::new(shared);
         let (control, from_control) = mpsc::channel(CONTROL_EVENTS_MAX);
         let (bulk, from_bulk) = mpsc::channel(BULK_MESSAGES_MAX);
@@ -261,7 +262,8 @@ impl<M: StateMachine> Opened<M> {
         let make_shell = move |now: Duration| Shell::new(replica, timing, rng, now);
         let task = tokio::spawn(supervise(make_shell, sources, sinks, threads));
         let folder = folder.for_reading();
-        let parts = Parts { shared, identity, run, reader, folder, peers, calls, notices, stop };
+        let parts =
+            Parts { shared, identity, address, run, reader, folder, peers, calls, notices, stop };
         Ok(Node::new(parts, task, options.sent_bytes_per_second))
     }
 }

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use super::call::{Call, Query, ReadReply, SubmitReply};
 use super::catch_up_queue::ClosesWhenDropped;
 use super::machine::{Batch, MachineRunner};
-use super::shared::{PublishedSilence, Shared};
+use super::shared::{Governing, PublishedSilence, Shared};
 use super::snapshots::{SnapshotOrder, Taking};
 use super::{NodeError, Notice};
 use crate::peers::{PeerEvent, Peers};
@@ -174,7 +174,7 @@ fn publish(shell: &Shell<SubmitReply, ReadReply>, shared: &Shared, start: Instan
         counts_from: start + counts_from,
     });
     let hanging = shell.hanging().map(|(resource, since)| (resource, start + since));
-    shared.publish(shell.status(), shell.known_watermark(), silence, hanging);
+    shared.publish(shell.replica(), shell.status(), shell.known_watermark(), silence, hanging);
 }
 
 /// Logs a change of role, or of the replica that this one follows.
@@ -497,13 +497,17 @@ fn answer(shell: &mut Shell<SubmitReply, ReadReply>, queries: &mut Vec<Query>) {
     for (reply, error) in effects.failed.drain(..) {
         let _ = reply.send(Err(error));
     }
-    for (reply, outcome) in effects.read.drain(..) {
+    for (reply, outcome) in std::mem::take(&mut effects.read) {
         match (reply, outcome) {
             (ReadReply::Barrier(reply), outcome) => {
                 let _ = reply.send(outcome);
             }
             (ReadReply::Query(query), Ok(_)) => queries.push(query),
-            (ReadReply::Query(query), Err(error)) => query.fail(error.into()),
+            // What the replica knows now covers everything that was committed before the read.
+            (ReadReply::Members(reply), Ok(_)) => {
+                let _ = reply.send(Ok(Governing::of(shell.replica())));
+            }
+            (reply, Err(error)) => reply.fail(error),
         }
     }
 }

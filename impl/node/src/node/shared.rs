@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use synod_model::{Delivered, Entry, Resource, Slot, Status, Verdict};
+use synod_model::{
+    Configuration, ConfigurationId, Delivered, Entry, Replica, ReplicaId, Resource, Slot, Status,
+    Verdict,
+};
 use synod_wire::Value;
-use synod_wire::api::{Delivery, Hang};
+use synod_wire::api::{Delivery, Hang, Membership};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -37,8 +40,37 @@ pub(super) struct Published {
     pub(super) silence: Option<PublishedSilence>,
     /// What hangs, and since when it has made no progress.
     pub(super) hanging: Vec<(Resource, Instant)>,
+    /// Who the members are.
+    pub(super) governing: Governing,
     /// The node has ended.
     pub(super) ended: bool,
+}
+
+/// What a replica knows of the newest configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Governing {
+    pub(super) configuration: Configuration,
+    /// The slot of the change that made it. 0 for the first one.
+    pub(super) changed_at: Slot,
+    /// Whether a slot after the change is committed. Before that, the former members are still needed.
+    pub(super) is_finished: bool,
+}
+
+impl Governing {
+    /// What `replica` knows.
+    pub(super) fn of(replica: &Replica<Value>) -> Self {
+        let (configuration, changed_at) = (replica.configuration().clone(), replica.changed_at());
+        let is_finished = changed_at == Slot::ZERO || replica.status().watermark > changed_at;
+        Self { configuration, changed_at, is_finished }
+    }
+
+    /// Takes in what `replica` knows now, which has committed everything up to `watermark`.
+    fn renew(&mut self, replica: &Replica<Value>, watermark: Slot) {
+        if self.changed_at != replica.changed_at() {
+            *self = Self::of(replica);
+        }
+        self.is_finished = self.changed_at == Slot::ZERO || watermark > self.changed_at;
+    }
 }
 
 /// How long a replica has not heard of a coordinator that has a majority.
@@ -51,13 +83,19 @@ pub(super) struct PublishedSilence {
 }
 
 impl Shared {
-    pub(super) fn new(status: Status, counters: Arc<Counters>, verdicts: VerdictHistory) -> Self {
+    pub(super) fn new(
+        replica: &Replica<Value>,
+        counters: Arc<Counters>,
+        verdicts: VerdictHistory,
+    ) -> Self {
+        let status = replica.status();
         Self {
             published: watch::Sender::new(Published {
                 known_watermark: status.watermark,
                 status,
                 silence: None,
                 hanging: Vec::new(),
+                governing: Governing::of(replica),
                 ended: false,
             }),
             verdicts: RwLock::new(verdicts),
@@ -75,6 +113,7 @@ impl Shared {
     /// Publishes the status. Followers wake up if the log has become longer.
     pub(super) fn publish(
         &self,
+        replica: &Replica<Value>,
         status: &Status,
         known_watermark: Slot,
         silence: Option<PublishedSilence>,
@@ -84,6 +123,7 @@ impl Shared {
             let before = (published.status.watermark, published.status.durable);
             let wakes = before != (status.watermark, status.durable);
             published.status.clone_from(status);
+            published.governing.renew(replica, status.watermark);
             published.known_watermark = known_watermark;
             published.silence = silence;
             published.hanging.clear();
@@ -124,6 +164,13 @@ impl Shared {
     pub(super) fn status(&self) -> (Status, Slot) {
         let published = self.published.borrow();
         (published.status.clone(), published.known_watermark)
+    }
+
+    /// The newest configuration that this replica knows, and what it is in there.
+    pub(super) fn membership(&self, me: ReplicaId) -> (ConfigurationId, Membership) {
+        let published = self.published.borrow();
+        let configuration = &published.governing.configuration;
+        (configuration.id(), Membership::of(me, configuration))
     }
 
     /// Remembers the verdicts of these commits for followers of the log. Commits come in order.

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use synod_model::{SessionId, Slot};
+use synod_model::{Change, SessionId, Slot};
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Answered, Applied, Consistency, NotDone, QueryError, ReadError, ReplicaStatus, Request,
-    SaveBegun, SaveError, SaveId, SnapshotTaken, Starting, SubmitError, SubscribeError,
+    About, Answered, Applied, Consistency, Members, NotDone, QueryError, ReadError, ReplicaStatus,
+    Request, SaveBegun, SaveError, SaveId, SnapshotTaken, Starting, SubmitError, SubscribeError,
     TakeSnapshotError,
 };
 use synod_wire::protocol::ReadSave;
@@ -98,6 +98,14 @@ impl Backend for NodeBackend {
 
     async fn end_session(&self, session: SessionId) -> Result<Slot, SubmitError> {
         self.node(SubmitError::NotDone(NotDone::Starting))?.end_session(session).await
+    }
+
+    async fn change(&self, change: Change) -> Result<Slot, SubmitError> {
+        self.node(SubmitError::NotDone(NotDone::Starting))?.change(change).await
+    }
+
+    async fn members(&self) -> Result<Members, ReadError> {
+        self.node(ReadError::Starting)?.members().await
     }
 
     async fn query(

@@ -1,6 +1,7 @@
 //! Followers of the log: those that keep up, those that are behind, and one that gives up waiting while
 //! the disk is slow. What else is tested of a node has a module of its own.
 
+mod members;
 mod not_fetched;
 
 use std::path::Path;

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use synod_model::{ReplicaId, Run, Slot};
+use synod_model::{
+    ClusterConstants, Configuration, ConfigurationId, Incarnation, Limits, Registration, ReplicaId,
+    Run, Slot,
+};
 
 use super::*;
 use crate::ClusterId;
@@ -83,6 +86,33 @@ fn version_7_is_what_it_always_was() {
     ] {
         assert_eq!(answer(answered.clone()), bytes, "{answered:?}");
     }
+}
+
+/// What is said of the members.
+#[test]
+fn version_8_says_this_of_members() {
+    assert_eq!(VERSION, 8);
+    let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).expect("a member");
+    let constants = ClusterConstants::new(7, first.clone(), Limits::default()).expect("right");
+    let registration = Registration { incarnation: Incarnation(5), address: "a:1".to_owned() };
+    let configuration = first.with_registration(ReplicaId(0), registration).expect("a member");
+    let changed = configuration.changed(&[ReplicaId(0)], &[ReplicaId(1)]).expect("a learner");
+    let change = Change { session: SessionId(2), number: 3, answered: 4, configuration: changed };
+    let members = Members {
+        cluster_id: ClusterId([0xab; 32]),
+        cluster_name: "c".to_owned(),
+        constants: constants.clone(),
+        configuration: configuration.clone(),
+        changed_at: Slot(6),
+        is_finished: true,
+    };
+    assert_eq!(ask(Ask::Members), "090b");
+    let changed = "020200010101020100050361 3a31".replace(' ', "");
+    assert_eq!(ask(Ask::Change(change)), format!("090c020304{changed}"));
+    let rest = format!("{}{}0601", hex(&constants), hex(&configuration));
+    let expected = format!("0912{}0163{rest}", "ab".repeat(32));
+    assert_eq!(answer(Answer::Members(Box::new(members))), expected);
+    assert_eq!(answer(Answer::Changed(Slot(6))), "091306");
 }
 
 /// Whatever is said fits in a message.
