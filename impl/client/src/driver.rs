@@ -4,6 +4,7 @@ use std::future::{self, Future};
 use std::pin::Pin;
 use std::time::Duration;
 
+use synod_model::{Configuration, SessionId};
 use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::protocol::{Ask, Query};
@@ -13,7 +14,9 @@ use tokio::time::{self, Instant};
 use super::ClientOptions;
 use super::connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost};
 use super::endpoint::Endpoint;
-use super::requests::{Advice, QueryReply, ReadReply, Requests, SubmitReply};
+use super::requests::{
+    Advice, ChangeReply, MembersReply, QueryReply, ReadReply, Requests, SubmitReply,
+};
 use super::rotation::Rotation;
 
 /// How many bytes are queued before some of them are sent: 256 KiB.
@@ -34,6 +37,9 @@ pub(super) enum Command {
     Submit { value: Value, deadline: Instant, reply: SubmitReply },
     Read { deadline: Instant, reply: ReadReply },
     Query { query: Query, deadline: Instant, reply: QueryReply },
+    Members { deadline: Instant, reply: MembersReply },
+    Change { configuration: Configuration, deadline: Instant, reply: ChangeReply },
+    EndSession { session: SessionId, deadline: Instant, reply: ReadReply },
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
@@ -147,6 +153,13 @@ impl Driver {
             Command::Read { deadline, reply } => self.requests.read(now, deadline, reply),
             Command::Query { query, deadline, reply } => {
                 self.requests.query(query, now, deadline, reply);
+            }
+            Command::Members { deadline, reply } => self.requests.members(now, deadline, reply),
+            Command::Change { configuration, deadline, reply } => {
+                self.requests.change(configuration, now, deadline, reply);
+            }
+            Command::EndSession { session, deadline, reply } => {
+                self.requests.end_session(session, now, deadline, reply);
             }
         }
     }

@@ -6,6 +6,8 @@
 //! the same submission: each command is applied at most once. In the end the client says what is known:
 //! done, with the slot and the response ([`Applied`]); not done; or unknown ([`SubmitFailed`]).
 //!
+//! It also says who the members of the cluster are ([`Members`]), and changes them ([`ChangeFailed`]).
+//!
 //! [`SnapshotSave`] reads a snapshot of one replica.
 //!
 //! Below them, a [`Connection`] carries the asks and answers of [`synod_wire::protocol`] to one replica.
@@ -14,6 +16,7 @@
 // reason. Tests may be short about both.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod change;
 mod connection;
 mod driver;
 mod endpoint;
@@ -37,6 +40,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use change::ChangeFailed;
 pub use connection::{ConnectError, ConnectTrouble, Connection, ConnectionLost, NotANode};
 use driver::{Command, Driver};
 pub use endpoint::{Endpoint, EndpointError};
@@ -44,8 +48,8 @@ pub use follow::{FollowFailed, Following, Left};
 pub use outcome::{NotDone, QueryFailed, ReadFailed, SubmitFailed, Unknown};
 pub use save::{SaveFailed, SaveOptions, SavePiece, SnapshotSave};
 // What the interface of this package is made of besides.
-pub use synod_model::Slot;
-pub use synod_wire::api::{Answered, Applied, Consistency, Response};
+pub use synod_model::{Configuration, MemberSet, Slot};
+pub use synod_wire::api::{Answered, Applied, Consistency, Members, Response};
 pub use synod_wire::{Value, api, protocol};
 
 /// The limits and timeouts of a client.

@@ -23,8 +23,9 @@ mod tests;
 mod troubles;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use synod_model::{SessionId, Value as _};
+use synod_model::{Change, Configuration, SessionId, Value as _};
 use synod_wire::Value;
 use synod_wire::api::{About, Request};
 use synod_wire::protocol::{Ask, Query};
@@ -34,8 +35,10 @@ use super::endpoint::Endpoint;
 use super::outcome::{NotDone, SubmitFailed};
 use super::session::{AGAIN, Session};
 pub(super) use answers::Advice;
-use job::{Job, Numbered, What};
-pub(super) use job::{QueryReply, ReadReply, SubmitReply};
+pub(super) use job::{
+    ChangeReply, ChangeUnanswered, MembersReply, QueryReply, ReadReply, SubmitReply,
+};
+use job::{Job, Numbered, Submitted, What};
 use troubles::Troubles;
 
 /// The unanswered requests of a client.
@@ -75,9 +78,42 @@ impl Requests {
         deadline: Instant,
         reply: SubmitReply,
     ) {
-        let numbered = None;
-        let what = What::Submit { value, numbered, may_be_taken: false, refused: None, reply };
+        self.add_submission(Submitted::Command { value, reply }, now, deadline);
+    }
+
+    /// Takes a change of the members.
+    pub(super) fn change(
+        &mut self,
+        configuration: Configuration,
+        now: Instant,
+        deadline: Instant,
+        reply: ChangeReply,
+    ) {
+        let submitted = Submitted::Change { configuration, pause: AGAIN, not_ready: None, reply };
+        self.add_submission(submitted, now, deadline);
+    }
+
+    fn add_submission(&mut self, submitted: Submitted, now: Instant, deadline: Instant) {
+        let (numbered, refused) = (None, None);
+        let what = What::Submit { submitted, numbered, may_be_taken: false, refused };
         self.add(now, deadline, what);
+    }
+
+    /// Takes a question who the members are.
+    pub(super) fn members(&mut self, now: Instant, deadline: Instant, reply: MembersReply) {
+        self.add(now, deadline, What::Members { reply });
+    }
+
+    /// Takes the end of a session of this client. What is in flight in it is lost. Its slot is 0 if the cluster has
+    /// ended or forgotten it before.
+    pub(super) fn end_session(
+        &mut self,
+        session: SessionId,
+        now: Instant,
+        deadline: Instant,
+        reply: ReadReply,
+    ) {
+        self.add(now, deadline, What::End { session, reply });
     }
 
     /// Takes a read.
@@ -155,12 +191,17 @@ impl Requests {
     /// The ask of a job. None if the job has to wait, or has just ended.
     fn ask_of(&mut self, ticket: Ticket, about: &About) -> Option<Ask> {
         let session = &mut self.session;
-        let (value, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
+        let (submitted, numbered) = match &mut self.jobs.get_mut(&ticket)?.what {
             What::Read { .. } => return Some(Ask::Read),
+            What::Members { .. } => return Some(Ask::Members),
+            What::End { session, .. } => return Some(Ask::EndSession(*session)),
             What::Query { query, .. } => return Some(Ask::Query(query.clone())),
-            What::Submit { value, numbered, .. } => (value, numbered),
+            What::Submit { submitted, numbered, .. } => (submitted, numbered),
         };
-        let value_bytes = value.size_bytes();
+        let value_bytes = match submitted {
+            Submitted::Command { value, .. } => value.size_bytes(),
+            Submitted::Change { .. } => 0,
+        };
         if value_bytes > about.value_bytes_max {
             let value_bytes_max = about.value_bytes_max;
             self.fail(ticket, NotDone::TooLarge { value_bytes, value_bytes_max });
@@ -179,13 +220,25 @@ impl Requests {
             known_as.answered = session.answered();
         }
         let Numbered { session, number, answered } = *known_as;
-        Some(Ask::Request(Request { session, number, answered, value: value.clone() }))
+        Some(match submitted {
+            Submitted::Command { value, .. } => {
+                Ask::Request(Request { session, number, answered, value: value.clone() })
+            }
+            Submitted::Change { configuration, .. } => {
+                let configuration = configuration.clone();
+                Ask::Change(Change { session, number, answered, configuration })
+            }
+        })
     }
 
     /// Sends a job again, after a while.
     fn again(&mut self, ticket: Ticket, now: Instant) {
+        self.again_after(ticket, AGAIN, now);
+    }
+
+    fn again_after(&mut self, ticket: Ticket, pause: Duration, now: Instant) {
         if self.jobs.contains_key(&ticket) {
-            self.later.insert((now + AGAIN, ticket));
+            self.later.insert((now + pause, ticket));
         }
     }
 
@@ -257,9 +310,8 @@ impl Requests {
     }
 
     fn end_submission(&mut self, ticket: Ticket, failed: SubmitFailed) {
-        if let Some(Job { what: What::Submit { reply, .. }, .. }) = self.end(ticket) {
-            // The caller may have stopped waiting.
-            drop(reply.send(Err(failed)));
+        if let Some(Job { what: What::Submit { submitted, numbered, .. }, .. }) = self.end(ticket) {
+            submitted.fail(failed, numbered.map(|it| it.session));
         }
     }
 

@@ -3,24 +3,25 @@
 //! The request table of the core gives the verdicts, so "exactly once" means the same as in a node.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use synod_client::Endpoint;
 use synod_model::{
-    Configuration, ConfigurationId, Entry, Limits, Opening, Position, PrefixHash, ReplicaId,
-    RequestTable, Run, SequenceNumber, SessionId, Slot, Value as _, Verdict,
+    Change, ClusterConstants, Configuration, ConfigurationId, Entry, Limits, MemberSet, Opening,
+    Position, PrefixHash, Registration, ReplicaId, RequestTable, Run, SequenceNumber, SessionId,
+    Slot, Value as _, Verdict,
 };
 use synod_node::client_port::{ServerLimits, serve};
 use synod_node::{Backend, Subscription};
 use synod_wire::ClusterId;
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, NotDone, QueryError,
-    ReadError, ReplicaStatus, Request, Response, Role, SaveBegun, SaveError, SaveId,
-    SnapshotStatus, SnapshotTaken, Starting, SubmitError, SubscribeError, TakeSnapshotError,
-    Unknown,
+    About, Answered, Applied, Consistency, Delivery, DiskStatus, Forming, Members, Membership,
+    NotDone, QueryError, ReadError, ReplicaStatus, Request, Response, Role, SaveBegun, SaveError,
+    SaveId, SnapshotStatus, SnapshotTaken, Starting, SubmitError, SubscribeError,
+    TakeSnapshotError, Unknown,
 };
 use synod_wire::protocol::ReadSave;
 use tokio::net::TcpListener;
@@ -34,17 +35,19 @@ pub(crate) const VALUE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Cluster {
     id: ClusterId,
     limits: Limits,
-    configuration: Configuration,
     log: Mutex<Log>,
     /// The last slot.
     end: watch::Sender<Slot>,
     opened: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Log {
     deliveries: Vec<Delivery>,
     table: RequestTable,
+    /// The newest configuration, and the slot that made it.
+    configuration: Configuration,
+    changed_at: Slot,
 }
 
 impl Cluster {
@@ -54,9 +57,12 @@ impl Cluster {
 
     pub(crate) fn with(id: u8, limits: Limits) -> Arc<Self> {
         let (end, _) = watch::channel(Slot::ZERO);
-        let (id, log) = (ClusterId([id; 32]), Mutex::default());
-        let configuration = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).unwrap();
-        Arc::new(Self { id, limits, configuration, log, end, opened: AtomicU64::new(0) })
+        let (deliveries, table) = (Vec::new(), RequestTable::default());
+        let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).unwrap();
+        let configuration = first.with_all_registered(Registration::first_of).unwrap();
+        let log = Log { deliveries, table, configuration, changed_at: Slot::ZERO };
+        let (id, log) = (ClusterId([id; 32]), Mutex::new(log));
+        Arc::new(Self { id, limits, log, end, opened: AtomicU64::new(0) })
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -67,10 +73,19 @@ impl Cluster {
     pub(crate) fn deliver(&self, entry: Entry<Value>) -> (Slot, Option<Verdict>) {
         let mut log = self.log();
         let slot = Slot(log.deliveries.len() as u64 + 1);
-        let verdict = log.table.deliver(slot, &entry, &self.configuration, &self.limits);
+        let Log { table, configuration, .. } = &mut *log;
+        let verdict = table.deliver(slot, &entry, configuration, &self.limits);
+        if let (Entry::Change(change), Some(Verdict::First)) = (&entry, verdict) {
+            (log.configuration, log.changed_at) = (change.configuration.clone(), slot);
+        }
         log.deliveries.push(Delivery { slot, entry, verdict });
         self.end.send_replace(slot);
         (slot, verdict)
+    }
+
+    /// The newest configuration.
+    pub(crate) fn configuration(&self) -> Configuration {
+        self.log().configuration.clone()
     }
 
     /// The whole log.
@@ -120,6 +135,12 @@ pub(crate) struct Node {
     /// How many bytes of values it works on, and the maximum so far.
     bytes: AtomicU64,
     pub(crate) bytes_most: AtomicU64,
+    /// How many changes have arrived.
+    pub(crate) changes: AtomicUsize,
+    /// So many changes are not opened, since nobody is ready.
+    pub(crate) not_ready: AtomicUsize,
+    /// It is no member of the cluster.
+    pub(crate) is_outside: AtomicBool,
     /// How many queries have arrived.
     pub(crate) queries: AtomicUsize,
     /// How often it was asked for its status.
@@ -175,6 +196,9 @@ impl Node {
     }
 
     async fn submit(&self, entry: Entry<Value>) -> Result<Slot, SubmitError> {
+        if self.is_outside.load(Ordering::SeqCst) {
+            return Err(SubmitError::NotDone(NotDone::NotAMember));
+        }
         let manner = *self.manner.borrow();
         match manner {
             Manner::Refuse(reason) => return Err(SubmitError::NotDone(reason)),
@@ -254,7 +278,35 @@ impl Backend for Node {
         self.submit(Entry::End { session }).await
     }
 
+    async fn change(&self, change: Change) -> Result<Slot, SubmitError> {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        let less = |left: usize| left.checked_sub(1);
+        if self.not_ready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            let ready = MemberSet::default();
+            return Err(SubmitError::Unknown(Unknown::NotReady { ready }));
+        }
+        self.submit(Entry::Change(change)).await
+    }
+
+    async fn members(&self) -> Result<Members, ReadError> {
+        self.read().await?;
+        let log = self.cluster.log();
+        let (configuration, changed_at) = (log.configuration.clone(), log.changed_at);
+        let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).unwrap();
+        Ok(Members {
+            cluster_id: self.cluster.id,
+            cluster_name: "fake".to_owned(),
+            constants: ClusterConstants::new(65_536, first, Limits::default()).unwrap(),
+            configuration,
+            changed_at,
+            is_finished: true,
+        })
+    }
+
     async fn read(&self) -> Result<Slot, ReadError> {
+        if self.is_outside.load(Ordering::SeqCst) {
+            return Err(ReadError::NotAMember);
+        }
         let manner = *self.manner.borrow();
         match manner {
             Manner::Refuse(_) => Err(ReadError::TooMany),
@@ -316,6 +368,8 @@ impl Backend for Node {
             replica: self.id,
             run: Run(1),
             forming: Forming::Formed,
+            configuration: self.cluster.configuration().id(),
+            membership: Membership::of(self.id, &self.cluster.configuration()),
             role: if self.id.0 == 0 { Role::Coordinator } else { Role::Follower },
             sequence_number: SequenceNumber(3),
             coordinator: Some(ReplicaId(0)),
@@ -394,6 +448,9 @@ impl Running {
             arrived: Notify::new(),
             bytes: AtomicU64::new(0),
             bytes_most: AtomicU64::new(0),
+            changes: AtomicUsize::new(0),
+            not_ready: AtomicUsize::new(0),
+            is_outside: AtomicBool::new(false),
             queries: AtomicUsize::new(0),
             statuses: AtomicUsize::new(0),
             batches: Arc::default(),

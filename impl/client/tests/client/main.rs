@@ -1,6 +1,7 @@
 //! Clients and servers over real sockets, with a cluster in memory behind them.
 
 mod budget;
+mod changing;
 mod fake;
 mod following;
 mod saving;
