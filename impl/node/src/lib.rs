@@ -24,8 +24,8 @@ pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
 pub use listen::{ListenError, ListensFor, ephemeral_ports_of, warn_if_ephemeral};
 pub use node::{
     Config, MakeError, Node, NodeBackend, NodeError, NodeOpenError, NodeSubscription, PreparedNode,
-    RestoreProgress, SnapshotOptions, Stopping, make_data_directory, restore_data_directory,
-    state_bytes,
+    RestoreProgress, SnapshotOptions, Stopping, join_data_directory, make_data_directory,
+    restore_data_directory, state_bytes,
 };
 pub use shell::detector::Timing;
 pub use start::{RestoreError, StartError};

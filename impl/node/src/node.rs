@@ -54,7 +54,8 @@ use tokio::task::JoinHandle;
 
 pub use error::{NodeError, NodeOpenError};
 pub use make::{
-    MakeError, RestoreProgress, make_data_directory, restore_data_directory, state_bytes,
+    MakeError, RestoreProgress, join_data_directory, make_data_directory, restore_data_directory,
+    state_bytes,
 };
 pub use prepare::{Config, PreparedNode};
 pub use snapshots::SnapshotOptions;

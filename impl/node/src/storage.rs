@@ -135,7 +135,7 @@ pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
 pub use directory::DataDirectory;
 pub use directory_error::{IdentityGone, InUse, InitError, OpenError};
 pub use disk_error::DiskError;
-pub use init::NewReplica;
+pub use init::{Joining, NewReplica};
 pub use inspect::{Finding, LogEnd, RecordFound, RecordKind, inspect};
 pub use layout::IdentityFile;
 pub use log::{AppendError, Log, LogSize, Recovered};

@@ -9,13 +9,14 @@ use synod_model::{
     ClusterConstants, Configuration, ConfigurationError, ConfigurationId, ConstantsError,
     Incarnation, Limits, ReplicaId,
 };
+use synod_wire::api::Members;
 use thiserror::Error;
 
 use crate::disk::RealDisk;
 use crate::identity::Identity;
 use crate::state_machine::skip_responses;
 use crate::storage::{
-    DataDirectory, InitError, LogLimits, NewReplica, RestoreDirectoryError, SavedSnapshot,
+    DataDirectory, InitError, Joining, LogLimits, NewReplica, RestoreDirectoryError, SavedSnapshot,
     SnapshotError, SoundSnapshot, verify_snapshot,
 };
 
@@ -37,6 +38,28 @@ pub enum MakeError {
     /// The directory cannot be made from the snapshot.
     #[error(transparent)]
     Restore(#[from] RestoreDirectoryError),
+    /// A replica that joins a cluster needs an id that no other replica ever had.
+    #[error(
+        "the id {replica} was used before in cluster {cluster}, and ids are never used again\n  \
+         the next free id is {next}"
+    )]
+    IdUsedBefore {
+        /// The id.
+        replica: ReplicaId,
+        /// The name of the cluster.
+        cluster: String,
+        /// The next free one.
+        next: u32,
+    },
+    /// It is not known where a member is, or which data directory it has.
+    #[error(
+        "the replica that was asked does not know the address of {member}\n  \
+         start it again with --peers, or ask another replica"
+    )]
+    Unregistered {
+        /// The member.
+        member: ReplicaId,
+    },
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -60,6 +83,48 @@ pub fn make_data_directory(
 ) -> Result<Identity, MakeError> {
     let replica = new_replica(cluster_name, me, members)?;
     let directory = DataDirectory::init(Arc::new(RealDisk::new(data_dir)), &replica)?;
+    Ok(directory.identity().clone())
+}
+
+/// Makes the data directory of replica `me`, which joins the cluster that has these `members`, once, as
+/// `synod init --join` does. Its peers will look for it at `address`.
+///
+/// The replica may run at once. It counts for nothing until a change of the members names it, with the incarnation in
+/// the identity that this returns.
+///
+/// # Errors
+///
+/// If `me` was used before, or the directory is not empty, or cannot be made.
+pub fn join_data_directory(
+    data_dir: &Path,
+    members: &Members,
+    me: ReplicaId,
+    address: &str,
+) -> Result<Identity, MakeError> {
+    let configuration = &members.configuration;
+    let next = configuration.next_replica_id();
+    if u32::from(me.0) < next {
+        let cluster = members.cluster_name.clone();
+        return Err(MakeError::IdUsedBefore { replica: me, cluster, next });
+    }
+    let mut incarnations = BTreeMap::new();
+    let mut peers = BTreeMap::from([(me, address.to_owned())]);
+    for &member in configuration.members() {
+        let registration = configuration.registration(member);
+        let registration = registration.ok_or(MakeError::Unregistered { member })?;
+        incarnations.insert(member, registration.incarnation);
+        peers.insert(member, registration.address.clone());
+    }
+    let replica = NewReplica {
+        cluster_name: members.cluster_name.clone(),
+        constants: members.constants.clone(),
+        replica: me,
+        incarnation: new_incarnation()?,
+        log: LogLimits::default(),
+        peers,
+    };
+    let joining = Joining { cluster_id: members.cluster_id, members: incarnations };
+    let directory = DataDirectory::join(Arc::new(RealDisk::new(data_dir)), &replica, &joining)?;
     Ok(directory.identity().clone())
 }
 
@@ -134,14 +199,18 @@ fn new_replica(
     members: &BTreeMap<ReplicaId, String>,
 ) -> Result<NewReplica, MakeError> {
     let configuration = Configuration::new(ConfigurationId(1), members.keys().copied().collect())?;
-    let mut incarnation = [0; 16];
-    getrandom::fill(&mut incarnation).map_err(MakeError::Random)?;
     Ok(NewReplica {
         cluster_name: cluster_name.to_owned(),
         constants: ClusterConstants::new(STRIDE, configuration, Limits::default())?,
         replica: me,
-        incarnation: Incarnation(u128::from_le_bytes(incarnation)),
+        incarnation: new_incarnation()?,
         log: LogLimits::default(),
         peers: members.clone(),
     })
+}
+
+fn new_incarnation() -> Result<Incarnation, MakeError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(MakeError::Random)?;
+    Ok(Incarnation(u128::from_le_bytes(bytes)))
 }

@@ -24,7 +24,7 @@ use synod_model::{KnownMembers, ReplicaId};
 
 use super::directory_error::{InitError, OpenError};
 use super::disk_error::DiskError;
-use super::init::{self, NewReplica};
+use super::init::{self, Joining, NewReplica};
 use super::layout::{IDENTITY, INCARNATIONS, IdentityFile, PEERS, RESTORING, is_known, lock};
 use super::log_limits::LogLimits;
 use super::restore::{self, RestoreDirectoryError};
@@ -58,7 +58,23 @@ impl DataDirectory {
     /// If the directory holds anything that an interrupted `init` cannot have left, or the disk refuses.
     pub fn init(disk: Arc<dyn Disk>, replica: &NewReplica) -> Result<Self, InitError> {
         let (lock, identity) = init::make(&*disk, replica)?;
-        Ok(Self::made(disk, lock.into(), identity, replica))
+        Ok(Self::made(disk, lock.into(), identity, replica.knows_nobody(), replica))
+    }
+
+    /// Makes the data directory of a replica that joins a cluster, where there is nothing, or finishes an
+    /// interrupted attempt. The replica counts for nothing until a change of the members names it with its
+    /// incarnation. When this returns, everything is durable.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init). The replica need not be one of the first members.
+    pub fn join(
+        disk: Arc<dyn Disk>,
+        replica: &NewReplica,
+        joining: &Joining,
+    ) -> Result<Self, InitError> {
+        let (lock, identity, known) = init::make_joining(&*disk, replica, joining)?;
+        Ok(Self::made(disk, lock.into(), identity, known, replica))
     }
 
     /// Makes the data directory of a replica of a new cluster, whose log begins with `snapshot`, where there is
@@ -76,13 +92,14 @@ impl DataDirectory {
         progress: impl FnMut(u64),
     ) -> Result<Self, RestoreDirectoryError> {
         let (lock, identity) = restore::make(&disk, replica, snapshot, progress)?;
-        Ok(Self::made(disk, lock, identity, replica))
+        Ok(Self::made(disk, lock, identity, replica.knows_nobody(), replica))
     }
 
     fn made(
         disk: Arc<dyn Disk>,
         lock: Arc<dyn DiskLock>,
         identity: IdentityFile,
+        known_members: KnownMembers,
         replica: &NewReplica,
     ) -> Self {
         let IdentityFile { identity, log: log_limits } = identity;
@@ -94,7 +111,7 @@ impl DataDirectory {
             lock,
             identity,
             log_limits,
-            known_members: KnownMembers::new(replica.constants.first_configuration()),
+            known_members,
             peers: replica.peers.clone(),
         }
     }

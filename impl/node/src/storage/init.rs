@@ -45,21 +45,41 @@ impl NewReplica {
         snapshot: Option<&RestoredFrom>,
     ) -> Result<IdentityFile, InitError> {
         let (name, constants) = (&self.cluster_name, &self.constants);
+        let cluster_id = snapshot.map_or_else(
+            || ClusterId::of(name, constants),
+            |it| ClusterId::of_restored(name, constants, it),
+        );
+        let file = self.identity_file_in(cluster_id)?;
+        file.identity.check_first_member()?;
+        Ok(file)
+    }
+
+    fn identity_file_in(&self, cluster_id: ClusterId) -> Result<IdentityFile, InitError> {
         let identity = Identity {
-            cluster_name: name.clone(),
-            cluster_id: snapshot.map_or_else(
-                || ClusterId::of(name, constants),
-                |it| ClusterId::of_restored(name, constants, it),
-            ),
+            cluster_name: self.cluster_name.clone(),
+            cluster_id,
             replica: self.replica,
             incarnation: self.incarnation,
             constants: self.constants.clone(),
         };
         identity.check()?;
-        identity.check_first_member()?;
         self.log.check(self.constants.limits())?;
         Ok(IdentityFile { identity, log: self.log })
     }
+
+    /// What a member of a new cluster knows of the others.
+    pub(super) fn knows_nobody(&self) -> KnownMembers {
+        KnownMembers::new(self.constants.first_configuration())
+    }
+}
+
+/// What a replica knows that is made for a cluster that is there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joining {
+    /// The id of the cluster.
+    pub cluster_id: ClusterId,
+    /// The data directory that each member has. The cluster is formed, so its new replica has nobody to meet.
+    pub members: BTreeMap<ReplicaId, Incarnation>,
 }
 
 /// Makes the data directory of `replica`, and locks it.
@@ -68,11 +88,33 @@ pub(super) fn make(
     replica: &NewReplica,
 ) -> Result<(Box<dyn DiskLock>, IdentityFile), InitError> {
     let identity = replica.identity_file(None)?;
+    make_empty(disk, replica, &identity, &replica.knows_nobody()).map(|lock| (lock, identity))
+}
+
+/// Makes the data directory of `replica`, which joins a cluster, and locks it.
+pub(super) fn make_joining(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+    joining: &Joining,
+) -> Result<(Box<dyn DiskLock>, IdentityFile, KnownMembers), InitError> {
+    let identity = replica.identity_file_in(joining.cluster_id)?;
+    let known = KnownMembers { incarnations: joining.members.clone(), is_formed: true };
+    let lock = make_empty(disk, replica, &identity, &known)?;
+    Ok((lock, identity, known))
+}
+
+/// Makes a data directory whose log is empty, and locks it.
+fn make_empty(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+    identity: &IdentityFile,
+    known: &KnownMembers,
+) -> Result<Box<dyn DiskLock>, InitError> {
     let lock = make_root(disk, check_names)?;
     make_log(disk, replica.log.segment_bytes)?;
     make_folder(disk, SNAPSHOTS)?;
-    write_small_files(disk, replica, &identity)?;
-    Ok((lock, identity))
+    write_small_files(disk, replica, identity, known)?;
+    Ok(lock)
 }
 
 /// Makes the directory itself, and locks it. `check` says whether what is in it allows that.
@@ -98,10 +140,11 @@ pub(super) fn write_small_files(
     disk: &dyn Disk,
     replica: &NewReplica,
     identity: &IdentityFile,
+    known: &KnownMembers,
 ) -> Result<(), InitError> {
     // Each write syncs the directory, and with it the names of what was made before.
     PEERS.write(disk, &replica.peers)?;
-    INCARNATIONS.write(disk, &KnownMembers::new(replica.constants.first_configuration()))?;
+    INCARNATIONS.write(disk, known)?;
     IDENTITY.write(disk, identity)?;
     Ok(())
 }

@@ -98,7 +98,7 @@ pub(super) fn make(
     append(&**disk, replica, &Arc::new(handle).first_record(), file)?;
     let (_, record_batch) = FIRST;
     BASE.write(&**disk, &BaseFile { snapshot: file, record_batch, log: LogStart::WHOLE })?;
-    write_small_files(&**disk, replica, &identity)?;
+    write_small_files(&**disk, replica, &identity, &replica.knows_nobody())?;
     // After a power loss the file may be there again. Then a start removes it.
     disk.remove(RESTORING).map_err(DiskError::at(&**disk, RESTORING, "remove"))?;
     disk.sync_folder(ROOT).map_err(DiskError::at(&**disk, ROOT, "sync"))?;

@@ -5,6 +5,7 @@ use synod_wire::api::Membership;
 
 use super::*;
 use crate::backend::Backend as _;
+use crate::join_data_directory;
 
 #[tokio::test]
 async fn a_replica_registers_itself_and_a_learner_joins_it() {
@@ -38,4 +39,24 @@ async fn a_replica_registers_itself_and_a_learner_joins_it() {
     let change = Change { session, number: 3, answered: 3, configuration: other };
     node.change(change).await.unwrap();
     assert_eq!(node.members().await.unwrap().configuration.members(), [ReplicaId(0)]);
+}
+
+#[tokio::test]
+async fn a_directory_for_a_replica_that_joins_is_made_from_what_a_member_says() {
+    let (data_dir, joins) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let members = alone(data_dir.path()).await.members().await.unwrap();
+    let join = |me| join_data_directory(joins.path(), &members, ReplicaId(me), "127.0.0.1:9");
+    let used = join(0).unwrap_err().to_string();
+    assert!(used.contains("the id 0 was used before"), "{used}");
+    assert!(used.contains("the next free id is 1"), "{used}");
+
+    let identity = join(1).unwrap();
+    assert_eq!(identity.cluster_id, members.cluster_id);
+    let directory = DataDirectory::open(Arc::new(RealDisk::new(joins.path()))).unwrap();
+    assert_eq!(directory.identity(), &identity);
+    let known = directory.known_members();
+    assert!(known.is_formed);
+    assert_eq!(known.incarnations[&ReplicaId(0)], Incarnation(1));
+    assert_eq!(directory.peers()[&ReplicaId(0)], "127.0.0.1:1");
+    assert_eq!(directory.peers()[&ReplicaId(1)], "127.0.0.1:9");
 }

@@ -9,7 +9,9 @@ use synod_wire::ClusterId;
 
 use super::fixtures::{LOG, accepted, append, check, new_disk, new_replica, open, recover};
 use crate::disk::{Disk, SimulatedDisk};
-use crate::storage::{DataDirectory, InitError, LogLimits, NewReplica, OpenError, SmallFileError};
+use crate::storage::{
+    DataDirectory, InitError, Joining, LogLimits, NewReplica, OpenError, SmallFileError,
+};
 
 fn init(disk: &SimulatedDisk, replica: &NewReplica) -> Result<DataDirectory, InitError> {
     DataDirectory::init(Arc::new(disk.clone()), replica)
@@ -31,6 +33,35 @@ fn what_was_made_is_opened() {
     assert_eq!(directory.peers(), &new_replica().peers);
     let nobody = KnownMembers { incarnations: BTreeMap::new(), is_formed: false };
     assert_eq!(*directory.known_members(), nobody, "there are others to meet");
+}
+
+/// A replica that joins is no first member, has an id of its own, and knows the directories of the members.
+#[test]
+fn a_joining_replica_is_made_for_a_cluster_that_is_there() {
+    let joins = NewReplica { replica: ReplicaId(3), incarnation: Incarnation(33), ..new_replica() };
+    let joining = Joining {
+        cluster_id: ClusterId([0xab; 32]),
+        members: (0..3).map(|id| (ReplicaId(id), Incarnation(id.into()))).collect(),
+    };
+    let join = |disk: &SimulatedDisk| DataDirectory::join(Arc::new(disk.clone()), &joins, &joining);
+    let disk = SimulatedDisk::new(1);
+    let known = KnownMembers { incarnations: joining.members.clone(), is_formed: true };
+    assert_eq!(*join(&disk).expect("an empty disk").known_members(), known);
+
+    let disk = disk.kill();
+    assert!(matches!(join(&disk), Err(InitError::AlreadyMade { .. })));
+    let directory = open(&disk);
+    assert_eq!(directory.identity().replica, ReplicaId(3));
+    assert_eq!(directory.identity().cluster_id, joining.cluster_id, "as it was told");
+    assert_eq!(directory.known_members(), &known);
+    assert_eq!(directory.peers(), &joins.peers);
+    drop(directory);
+    let (_, records) = recover(&disk);
+    assert!(records.is_empty());
+
+    // A member of a new cluster is one of the first.
+    let refused = init(&SimulatedDisk::new(1), &joins);
+    assert!(matches!(refused, Err(InitError::Identity(_))), "{refused:?}");
 }
 
 /// A node makes nothing, so nobody mistakes an emptied directory for a first start.
