@@ -39,13 +39,15 @@ mod verdict_history;
 
 use std::sync::Arc;
 
-use synod_model::{Change, Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle};
+use synod_model::{
+    Change, Configuration, Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle,
+};
 use synod_wire::Value;
 use synod_wire::api::{
-    About, Answered, Applied, Consistency, DiskStatus, Forming, Members, PeerStatus, QueryError,
-    ReadError, ReplicaStatus, Request, Role, SaveBegun, SaveError, SaveId, SnapshotProgress,
-    SnapshotStatus, SnapshotTaken, SnapshotTransfer, Starting, SubmitError, SubscribeError,
-    TakeSnapshotError,
+    About, Answered, Applied, Consistency, DiskStatus, Forming, Members, Membership, PeerStatus,
+    QueryError, ReadError, ReplicaStatus, Request, Role, SaveBegun, SaveError, SaveId,
+    SnapshotProgress, SnapshotStatus, SnapshotTaken, SnapshotTransfer, Starting, SubmitError,
+    SubscribeError, TakeSnapshotError,
 };
 use synod_wire::protocol::ReadSave;
 use thiserror::Error;
@@ -213,9 +215,10 @@ impl Node {
         let LogSize { fdatasyncs, bytes_written, log_bytes, segments, .. } =
             parts.shared.counters.get();
         let (role, sequence_number) = Role::of(status.role);
-        let (configuration, membership) = parts.shared.membership(status.me);
+        let configuration = parts.shared.configuration();
         let missing = parts.peers.missing();
-        let peers: Vec<_> = parts.peers.status().into_iter().map(PeerStatus::from).collect();
+        let peers = parts.peers.status().into_iter();
+        let peers: Vec<_> = peers.map(|it| peer_status(it, &configuration)).collect();
         let out_of_touch_ms = self.out_of_touch_ms();
         // It hears of commits from its coordinator.
         let hears_of_commits = role == Role::Coordinator
@@ -229,8 +232,8 @@ impl Node {
             } else {
                 Forming::Forming { missing }
             },
-            configuration,
-            membership,
+            configuration: configuration.id(),
+            membership: Membership::of(status.me, &configuration),
             role,
             sequence_number,
             coordinator: status.coordinator,
@@ -417,13 +420,12 @@ impl Backend for Node {
     }
 }
 
-impl From<crate::peers::PeerStatus> for PeerStatus {
-    fn from(status: crate::peers::PeerStatus) -> Self {
-        Self {
-            replica: status.replica,
-            address: status.address,
-            connected: status.is_connected,
-            dropped: status.dropped_frames,
-        }
+fn peer_status(status: crate::peers::PeerStatus, configuration: &Configuration) -> PeerStatus {
+    PeerStatus {
+        replica: status.replica,
+        address: status.address,
+        membership: Membership::of(status.replica, configuration),
+        connected: status.is_connected,
+        dropped: status.dropped_frames,
     }
 }

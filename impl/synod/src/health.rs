@@ -9,7 +9,9 @@ use clap::Args;
 use serde::Serialize;
 use synod_client::Endpoint;
 use synod_model::{ReplicaId, Slot};
-use synod_wire::api::{Forgotten, Forming, Hang, OtherHistory, ReplicaStatus, Resource, Role};
+use synod_wire::api::{
+    Forgotten, Forming, Hang, Membership, OtherHistory, PeerStatus, ReplicaStatus, Resource, Role,
+};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::{Exit, error_text};
@@ -117,6 +119,8 @@ pub(crate) struct Health {
     pub(crate) verdict: Verdict,
     coordinator: Option<ReplicaId>,
     members: BTreeSet<ReplicaId>,
+    /// The members that vote. The others are learners.
+    voters: BTreeSet<ReplicaId>,
     /// Members that neither answered nor are connected with one that did. One that starts is missing.
     missing: BTreeSet<ReplicaId>,
     /// Endpoints that do not serve: they did not answer, start, or are out of touch.
@@ -151,17 +155,18 @@ impl Health {
     pub(crate) fn of(reports: &[Report]) -> Self {
         let running: Vec<_> = reports.iter().filter_map(|it| it.status.as_ref()).collect();
         let starting = reports.iter().filter_map(|it| it.starting.as_ref());
-        let mut members = BTreeSet::new();
         let mut present = BTreeSet::new();
         for status in &running {
-            members.insert(status.replica);
-            members.extend(status.peers.iter().map(|it| it.replica));
             present.insert(status.replica);
             let connected = status.peers.iter().filter(|it| it.connected);
             present.extend(connected.map(|it| it.replica));
         }
+        let (voters, mut members) = newest_members(&running);
         for starting in starting.clone() {
-            members.insert(starting.replica);
+            // It has not said of which configuration it is a member, and nobody else has.
+            if running.is_empty() {
+                members.insert(starting.replica);
+            }
             present.remove(&starting.replica);
         }
         let missing: BTreeSet<_> = members.difference(&present).copied().collect();
@@ -171,7 +176,7 @@ impl Health {
         let verdict = if coordinator.is_some() {
             Verdict::Works
         } else if !formed.is_empty() {
-            let has_majority = present.len() > members.len() / 2;
+            let has_majority = 2 * voters.intersection(&present).count() > voters.len();
             if has_majority { Verdict::NoCoordinator } else { Verdict::NoMajority }
         } else if !running.is_empty() {
             Verdict::Forming
@@ -193,6 +198,7 @@ impl Health {
             verdict,
             coordinator,
             members,
+            voters,
             missing,
             not_serving: not_serving.collect(),
             out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
@@ -222,6 +228,25 @@ impl Health {
     fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.not_serving.is_empty() && self.hanging.is_empty()
     }
+}
+
+/// The voters, and all members, as the replicas say that know the newest configuration.
+fn newest_members(running: &[&ReplicaStatus]) -> (BTreeSet<ReplicaId>, BTreeSet<ReplicaId>) {
+    let newest = running.iter().map(|it| it.configuration).max();
+    let those = running.iter().filter(|it| Some(it.configuration) == newest);
+    let all = those.flat_map(|it| {
+        let peers = it.peers.iter().map(|peer| (peer.replica, peer.membership));
+        [(it.replica, it.membership)].into_iter().chain(peers)
+    });
+    let (mut voters, mut members) = (BTreeSet::new(), BTreeSet::new());
+    for (replica, membership) in all {
+        match membership {
+            Membership::Voter => _ = (voters.insert(replica), members.insert(replica)),
+            Membership::Learner => _ = members.insert(replica),
+            Membership::Outside => {}
+        }
+    }
+    (voters, members)
 }
 
 fn receiving(status: &ReplicaStatus) -> Option<Receiving> {
@@ -256,8 +281,11 @@ fn two_histories(running: &[&ReplicaStatus]) -> Vec<TwoHistories> {
 /// is connected with it does.
 fn coordinator(formed: &[&ReplicaStatus]) -> Option<ReplicaId> {
     let in_touch = |status: &&&ReplicaStatus| {
-        let connected = status.peers.iter().filter(|it| it.connected).count();
-        status.out_of_touch_ms.is_none() && 2 * (connected + 1) > status.peers.len() + 1
+        let votes = |peer: &&PeerStatus| peer.membership == Membership::Voter;
+        let own = usize::from(status.membership == Membership::Voter);
+        let voters = own + status.peers.iter().filter(votes).count();
+        let connected = own + status.peers.iter().filter(votes).filter(|it| it.connected).count();
+        status.out_of_touch_ms.is_none() && 2 * connected > voters
     };
     let in_touch = || formed.iter().filter(in_touch);
     let coordinates = in_touch().filter(|it| it.role == Role::Coordinator);
@@ -283,6 +311,11 @@ impl fmt::Display for Health {
                     f,
                     "the cluster works: r{id} coordinates; {there} of {members} members are there"
                 )?;
+            }
+            (Verdict::NoMajority | Verdict::Works, _) if self.voters.len() < members => {
+                let voters = self.voters.len();
+                let there = self.voters.difference(&self.missing).count();
+                write!(f, "no majority: {there} of {voters} voters are there")?;
             }
             (Verdict::NoMajority | Verdict::Works, _) => {
                 write!(f, "no majority: {there} of {members} members are there")?;
@@ -323,14 +356,15 @@ impl fmt::Display for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synod_model::{PrefixHash, Run, SequenceNumber};
-    use synod_wire::api::{DiskStatus, PeerStatus, SnapshotStatus, SnapshotTransfer, Starting};
+    use synod_model::{ConfigurationId, PrefixHash, Run, SequenceNumber};
+    use synod_wire::api::{DiskStatus, SnapshotStatus, SnapshotTransfer, Starting};
 
     /// Replica `me` of three, which is connected with these.
     fn replica(me: u16, role: Role, coordinator: Option<u16>, connected: &[u16]) -> Report {
         let peers = (0..3).filter(|id| *id != me).map(|id| PeerStatus {
             replica: ReplicaId(id),
             address: String::new(),
+            membership: Membership::Voter,
             connected: connected.contains(&id),
             dropped: 0,
         });
@@ -338,6 +372,8 @@ mod tests {
             replica: ReplicaId(me),
             run: Run(1),
             forming: Forming::Formed,
+            configuration: ConfigurationId(1),
+            membership: Membership::Voter,
             role,
             sequence_number: SequenceNumber(3),
             coordinator: coordinator.map(ReplicaId),
@@ -456,6 +492,26 @@ mod tests {
         let mut one = replica(0, Role::Canvassing, Some(1), &[1]);
         one.status.as_mut().expect("its status").other_histories = vec![other];
         assert_eq!(Health::of(&[one]).exit(), Exit::DoesNotWork);
+    }
+
+    #[test]
+    fn learners_and_those_outside_make_no_majority() {
+        let mut coordinator = replica(0, Role::Coordinator, Some(0), &[1]);
+        let status = coordinator.status.as_mut().expect("its status");
+        status.configuration = ConfigurationId(2);
+        status.peers[1].membership = Membership::Outside;
+        // One that was removed, and does not know it.
+        let removed = replica(2, Role::Follower, Some(1), &[1]);
+        let (verdict, text) = told(&[coordinator, removed]);
+        assert_eq!(verdict, Verdict::Works);
+        assert_eq!(text, "the cluster works: r0 coordinates; 2 of 2 members are there");
+
+        let mut survivor = replica(0, Role::Canvassing, None, &[1]);
+        let status = survivor.status.as_mut().expect("its status");
+        status.peers[0].membership = Membership::Learner;
+        let (verdict, text) = told(&[survivor]);
+        assert_eq!(verdict, Verdict::NoMajority);
+        assert_eq!(text, "no majority: 1 of 2 voters are there; missing: r2");
     }
 
     #[test]

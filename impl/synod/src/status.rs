@@ -11,7 +11,9 @@ use comfy_table::{Cell, CellAlignment, Color, Table, presets};
 use futures_util::future::join_all;
 use serde::Serialize;
 use synod_client::{ConnectError, ConnectTrouble, Endpoint};
-use synod_wire::api::{Forgotten, Forming, Hang, OtherHistory, ReplicaStatus, Role, Starting};
+use synod_wire::api::{
+    Forgotten, Forming, Hang, Membership, OtherHistory, ReplicaStatus, Role, Starting,
+};
 
 use super::args::{AllEndpoints, duration};
 use super::exit::Exit;
@@ -56,6 +58,9 @@ pub(crate) async fn status(args: StatusArgs) -> anyhow::Result<Exit> {
             output.line(note)?;
         }
         output.line(format_args!("\n{health}"))?;
+        if let Some(line) = configuration(&reports) {
+            output.line(line)?;
+        }
     }
     output.flush()?;
     Ok(health.exit())
@@ -141,6 +146,10 @@ fn row(report: &Report) -> Vec<Cell> {
         return vec![endpoint, Cell::new("-"), Cell::new("unreachable").fg(Color::Red)];
     };
     let role = match (&status.forming, status.role) {
+        (Forming::Formed, _) if status.membership == Membership::Outside => {
+            Cell::new("no member").fg(Color::Yellow)
+        }
+        (Forming::Formed, _) if status.membership == Membership::Learner => Cell::new("learner"),
         (Forming::Forming { .. }, _) => Cell::new("forming").fg(Color::Yellow),
         (Forming::Formed, Role::Coordinator) => Cell::new("coordinator").fg(Color::Green),
         (Forming::Formed, Role::Follower) => Cell::new(match status.coordinator {
@@ -162,6 +171,17 @@ fn row(report: &Report) -> Vec<Cell> {
         Cell::new(ByteSize(status.resident_bytes)),
         if connected < status.peers.len() { peers.fg(Color::Yellow) } else { peers },
     ]
+}
+
+/// The newest configuration that a replica knows, and who of the others knows an older one.
+fn configuration(reports: &[Report]) -> Option<String> {
+    let known = || reports.iter().filter_map(|it| it.status.as_ref());
+    let newest = known().map(|it| it.configuration).max()?;
+    let older = known().filter(|it| it.configuration < newest);
+    let older: Vec<_> =
+        older.map(|it| format!("r{} knows {}", it.replica, it.configuration.0)).collect();
+    let older = if older.is_empty() { String::new() } else { format!("; {}", older.join(", ")) };
+    Some(format!("configuration {}{older}", newest.0))
 }
 
 /// The errors, the missing members, what hangs, other histories and what disks have lost, which do not fit
@@ -211,7 +231,9 @@ fn notes(reports: &[Report]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synod_model::{Position, PrefixHash, ReplicaId, Run, SequenceNumber, Slot};
+    use synod_model::{
+        ConfigurationId, Position, PrefixHash, ReplicaId, Run, SequenceNumber, Slot,
+    };
     use synod_wire::api::{
         DiskStatus, PeerStatus, SnapshotProgress, SnapshotStatus, SnapshotTransfer,
     };
@@ -221,6 +243,7 @@ mod tests {
         let peer = |id| PeerStatus {
             replica: ReplicaId(id),
             address: String::new(),
+            membership: Membership::Voter,
             connected: true,
             dropped: 0,
         };
@@ -228,6 +251,8 @@ mod tests {
             replica: ReplicaId(4),
             run: Run(1),
             forming: Forming::Formed,
+            configuration: ConfigurationId(3),
+            membership: Membership::Voter,
             role: Role::Coordinator,
             sequence_number: SequenceNumber(9_999_999),
             coordinator: Some(ReplicaId(4)),
@@ -263,6 +288,27 @@ mod tests {
         let reports = [report()];
         let text = [vec![table(&reports).trim_fmt()], notes(&reports)].concat().join("\n");
         assert!(text.contains("10.100.0.1:7001: r0 has another history up to slot 99999999"));
+        assert_fits(&text);
+    }
+
+    #[test]
+    fn a_learner_and_a_replica_outside_are_shown_and_who_knows_an_older_configuration() {
+        let mut reports = [report(), report(), report()];
+        for (report, (id, membership, configuration)) in reports.iter_mut().zip([
+            (4, Membership::Voter, 3),
+            (5, Membership::Learner, 3),
+            (6, Membership::Outside, 1),
+        ]) {
+            let status = report.status.as_mut().expect("its status");
+            status.replica = ReplicaId(id);
+            status.membership = membership;
+            status.configuration = ConfigurationId(configuration);
+        }
+        let text = table(&reports).trim_fmt();
+        assert!(text.contains("coordinator"), "{text}");
+        assert!(text.contains("learner"), "{text}");
+        assert!(text.contains("no member"), "{text}");
+        assert_eq!(configuration(&reports).as_deref(), Some("configuration 3; r6 knows 1"));
         assert_fits(&text);
     }
 

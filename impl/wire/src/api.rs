@@ -334,7 +334,7 @@ pub struct ReplicaStatus {
     pub snapshots: SnapshotStatus,
     /// How much of its memory is resident.
     pub resident_bytes: u64,
-    /// The other members.
+    /// The other members, and who else is connected.
     pub peers: Vec<PeerStatus>,
 }
 
@@ -526,6 +526,8 @@ pub struct PeerStatus {
     pub replica: ReplicaId,
     /// Its address: host and port.
     pub address: String,
+    /// What it is in the newest configuration that this replica knows.
+    pub membership: Membership,
     /// Whether there is a connection.
     pub connected: bool,
     /// How many messages to it were dropped, because its queue was full or there was no connection.

@@ -5,12 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use synod_model::{
-    Configuration, ConfigurationId, Delivered, Entry, Replica, ReplicaId, Resource, Slot, Status,
-    Verdict,
-};
+use synod_model::{Configuration, Delivered, Entry, Replica, Resource, Slot, Status, Verdict};
 use synod_wire::Value;
-use synod_wire::api::{Delivery, Hang, Membership};
+use synod_wire::api::{Delivery, Hang};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -166,11 +163,9 @@ impl Shared {
         (published.status.clone(), published.known_watermark)
     }
 
-    /// The newest configuration that this replica knows, and what it is in there.
-    pub(super) fn membership(&self, me: ReplicaId) -> (ConfigurationId, Membership) {
-        let published = self.published.borrow();
-        let configuration = &published.governing.configuration;
-        (configuration.id(), Membership::of(me, configuration))
+    /// The newest configuration that this replica knows.
+    pub(super) fn configuration(&self) -> Configuration {
+        self.published.borrow().governing.configuration.clone()
     }
 
     /// Remembers the verdicts of these commits for followers of the log. Commits come in order.
