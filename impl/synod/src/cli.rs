@@ -9,6 +9,7 @@ use super::health::{self, HealthArgs};
 use super::init::InitArgs;
 use super::inspect::InspectArgs;
 use super::local::{self, LocalArgs};
+use super::member::MemberCommand;
 use super::node::NodeArgs;
 use super::read::{self, ReadArgs};
 use super::snapshot::SnapshotCommand;
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     /// Take, save and verify snapshots, and restore a cluster from one
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Show the members of a cluster, and change them
+    #[command(subcommand)]
+    Member(MemberCommand),
     Inspect(InspectArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = local::HELP)]
@@ -94,10 +98,12 @@ mod tests {
             (String::new(), command.render_long_help()),
             (String::new(), command.render_help()),
         ];
-        let snapshot = command.find_subcommand_mut("snapshot").expect("a command");
-        for command in snapshot.get_subcommands_mut() {
-            texts.push(("snapshot".to_owned(), command.render_long_help()));
-            texts.push(("snapshot".to_owned(), command.render_help()));
+        for name in ["snapshot", "member"] {
+            let group = command.find_subcommand_mut(name).expect("a command");
+            for command in group.get_subcommands_mut() {
+                texts.push((name.to_owned(), command.render_long_help()));
+                texts.push((name.to_owned(), command.render_help()));
+            }
         }
         for name in names {
             let command = command.find_subcommand_mut(&name).expect("a command");
@@ -117,6 +123,12 @@ mod tests {
             follow::CODES,
             status::CODES,
             local::HELP,
+            crate::member::LIST_CODES,
+            crate::member::CHANGE_CODES,
+            crate::member::ADD_ABOUT,
+            crate::member::REMOVE_ABOUT,
+            crate::member::REPLACE_ABOUT,
+            crate::member::MOVE_ABOUT,
             crate::snapshot::TAKE_ABOUT,
             crate::snapshot::TAKE_CODES,
             crate::snapshot::SAVE_ABOUT,

@@ -281,10 +281,11 @@ fn two_histories(running: &[&ReplicaStatus]) -> Vec<TwoHistories> {
 /// is connected with it does.
 fn coordinator(formed: &[&ReplicaStatus]) -> Option<ReplicaId> {
     let in_touch = |status: &&&ReplicaStatus| {
-        let votes = |peer: &&PeerStatus| peer.membership == Membership::Voter;
+        let is_voter = |peer: &&PeerStatus| peer.membership == Membership::Voter;
         let own = usize::from(status.membership == Membership::Voter);
-        let voters = own + status.peers.iter().filter(votes).count();
-        let connected = own + status.peers.iter().filter(votes).filter(|it| it.connected).count();
+        let voters = own + status.peers.iter().filter(is_voter).count();
+        let connected =
+            own + status.peers.iter().filter(is_voter).filter(|it| it.connected).count();
         status.out_of_touch_ms.is_none() && 2 * connected > voters
     };
     let in_touch = || formed.iter().filter(in_touch);

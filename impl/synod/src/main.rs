@@ -22,6 +22,7 @@ mod input;
 mod inspect;
 mod local;
 mod log_writer;
+mod member;
 mod members;
 mod node;
 mod output;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Init(args) => wait_for(ended_by_signals(on_thread(move || init::init(&args)))),
+        Command::Init(args) => wait_for(ended_by_signals(init::init(args))),
         Command::Node(args) => node::node(&args).map(ExitCode::from),
         Command::Inspect(args) => {
             wait_for(ended_by_signals(on_thread(move || inspect::inspect(&args))))
@@ -74,6 +75,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Follow(args) => wait_for(ended_by_signals(follow::follow(args))),
         Command::Health(args) => wait_for(ended_by_signals(health::health(args))),
         Command::Status(args) => wait_for(ended_by_signals(status::status(args))),
+        Command::Member(command) => wait_for(member::member(command)),
         Command::Snapshot(command) => wait_for(ended_by_signals(snapshot::snapshot(command))),
         Command::Local(args) => wait_for(local::local(args)),
         Command::Bench(args) => wait_for(bench::bench(args)),

@@ -117,7 +117,11 @@ fn table(reports: &[Report]) -> Table {
 }
 
 /// A table whose columns with one of the names in `numbers` are aligned to the right.
-fn table_of(header: &[&str], numbers: &[&str], rows: impl Iterator<Item = Vec<Cell>>) -> Table {
+pub(crate) fn table_of(
+    header: &[&str],
+    numbers: &[&str],
+    rows: impl Iterator<Item = Vec<Cell>>,
+) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty()) {

@@ -9,6 +9,7 @@ use synod_model::{
     ClusterConstants, Configuration, ConfigurationError, ConfigurationId, ConstantsError,
     Incarnation, Limits, ReplicaId,
 };
+use synod_wire::address::canonical;
 use synod_wire::api::Members;
 use thiserror::Error;
 
@@ -113,7 +114,10 @@ pub fn join_data_directory(
         let registration = configuration.registration(member);
         let registration = registration.ok_or(MakeError::Unregistered { member })?;
         incarnations.insert(member, registration.incarnation);
-        peers.insert(member, registration.address.clone());
+        // The new replica may take the place of one that is not there any more.
+        if canonical(&registration.address) != canonical(address) {
+            peers.insert(member, registration.address.clone());
+        }
     }
     let replica = NewReplica {
         cluster_name: members.cluster_name.clone(),
