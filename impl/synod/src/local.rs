@@ -43,6 +43,11 @@ It makes a data directory for each replica (`synod init`), starts the replicas
 clients and peers. A replica that ends, or is killed, is started again after a
 moment. Ctrl-C or SIGTERM stops all.
 
+The cluster can grow and shrink while it runs: the commands that it prints make
+one more replica (`synod init --join`), start it, and take it in (`synod member
+add`). That one runs in a terminal of its own. It is not stopped with the
+others, and not started by a later `synod local --data-dir`.
+
 Exit codes:
   0  it was stopped, and so was every replica
   1  the command could not be carried out
@@ -55,7 +60,7 @@ pub(crate) struct LocalArgs {
     /// there, it is started again. By default, a temporary directory, which is removed at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// How many replicas, 3 or 5 [default: 3, or as many as there are in DIR]
+    /// How many replicas: 1, 3, 5 or 7 [default: 3, or as many as there are in DIR]
     #[arg(long, value_name = "N", value_parser = replicas)]
     pub(crate) replicas: Option<u16>,
     /// The first port. Replica N takes clients at PORT + N and its peers at PORT + 10 + N, on
@@ -91,9 +96,11 @@ pub(crate) async fn local(args: LocalArgs) -> anyhow::Result<Exit> {
 
 fn replicas(text: &str) -> Result<u16, String> {
     match text {
+        "1" => Ok(1),
         "3" => Ok(3),
         "5" => Ok(5),
-        _ => Err("a local cluster has 3 or 5 replicas".to_owned()),
+        "7" => Ok(7),
+        _ => Err("a local cluster begins with 1, 3, 5 or 7 replicas".to_owned()),
     }
 }
 
@@ -139,7 +146,7 @@ async fn show(
             },
             (coordinator, _) = &mut ready, if !is_ready && starting.len() == members.count() => {
                 is_ready = true;
-                output.line(advice(coordinator, &endpoints, members))?;
+                output.line(advice(coordinator, &endpoints, members, layout))?;
             }
         }
     }
@@ -165,8 +172,9 @@ fn heading(layout: &Layout, is_temporary: bool) -> String {
     let directory = shown(&layout.directory);
     let kept = if is_temporary { "removed at the end; --data-dir DIR keeps one" } else { "kept" };
     let count = layout.places.len();
+    let replicas = if count == 1 { "replica" } else { "replicas" };
     format!(
-        "{count} replicas in {directory}\n({kept}; log lines are in r0.log, r1.log and so on)\n"
+        "{count} {replicas} in {directory}\n({kept}; log lines are in r0.log, r1.log and so on)\n"
     )
 }
 
@@ -180,7 +188,12 @@ fn started(place: &Place, process_id: u32) -> String {
 }
 
 /// What to try next.
-fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> String {
+fn advice(
+    coordinator: ReplicaId,
+    endpoints: &[Endpoint],
+    members: &Members,
+    layout: &Layout,
+) -> String {
     let mut text = format!("\nready: r{coordinator} coordinates. In another terminal, try\n");
     let program = env::args_os().next().map_or_else(|| "synod".into(), PathBuf::from);
     let program = shown(&program);
@@ -194,8 +207,24 @@ fn advice(coordinator: ReplicaId, endpoints: &[Endpoint], members: &Members) -> 
     if let Some(process_id) = members.process_id(0) {
         let _ = writeln!(text, "  kill -9 {process_id}    r0 is started again after a moment");
     }
+    text.push_str(&growth(&program, endpoints, layout));
     text.push_str("Ctrl-C stops all of them.");
     text
+}
+
+/// The commands that make the cluster larger and smaller.
+fn growth(program: &str, endpoints: &[Endpoint], layout: &Layout) -> String {
+    let Place { id, data, client_port, peer_port, .. } = &layout.next;
+    let data = shown(data);
+    let at = endpoints.first().map_or("", Endpoint::as_str);
+    format!(
+        "To grow, make one more replica, start it in a terminal of its own, and take it in:\n  \
+         {program} init --join {at} --address 127.0.0.1:{peer_port} --data-dir {data}\n  \
+         {program} node --data-dir {data} --listen-client 127.0.0.1:{client_port}\n  \
+         {program} member add {id} ...    as `init` has printed it\n\
+         To shrink, take one out:\n  \
+         {program} member remove {id}\n"
+    )
 }
 
 /// Commands that tell a shell the endpoints. With three on each line, they fit 80 columns.

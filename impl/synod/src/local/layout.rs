@@ -35,6 +35,8 @@ const REPLICAS_DEFAULT: u16 = 3;
 pub(crate) struct Layout {
     pub(crate) directory: PathBuf,
     pub(crate) places: Vec<Place>,
+    /// Room for one more replica. Nothing is made there.
+    pub(crate) next: Place,
     temporary: Option<TempDir>,
     _lock: Lock,
 }
@@ -101,7 +103,8 @@ impl Layout {
             "{} holds a cluster of {count} replicas\n  leave --replicas out, or choose another --data-dir",
             directory.display()
         );
-        let places = places(&directory, &ports(base_port, count)?);
+        let mut places = places(&directory, &ports(base_port, count)?);
+        let next = places.pop().context("a cluster has room for one more replica")?;
         if is_made.is_none() {
             check_names(&directory, count)?;
             for place in &places {
@@ -110,7 +113,7 @@ impl Layout {
             let made = fs::write(directory.join("replicas"), format!("{count}\n"));
             made.with_context(|| format!("{} could not be written", directory.display()))?;
         }
-        Ok(Self { directory, places, temporary, _lock: lock })
+        Ok(Self { directory, places, next, temporary, _lock: lock })
     }
 
     /// Removes the directory, if it was a temporary one.
@@ -145,7 +148,7 @@ fn read_replicas(directory: &Path) -> anyhow::Result<Option<u16>> {
     let path = directory.join("replicas");
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let count = text.trim().parse().ok().filter(|count| (1..=PEERS_FROM).contains(count));
+            let count = text.trim().parse().ok().filter(|count| (1..PEERS_FROM).contains(count));
             let count =
                 count.with_context(|| format!("{} does not hold a number", path.display()))?;
             Ok(Some(count))
@@ -171,7 +174,8 @@ fn check_names(directory: &Path, count: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ports of each replica, for clients and for peers. All of them are free at this moment.
+/// The ports of each replica, for clients and for peers, and of one more. All of them are free at this moment, except
+/// that nobody looks at those of the one more, if they are not chosen here.
 fn ports(base_port: u16, count: u16) -> anyhow::Result<Vec<(u16, u16)>> {
     // The listeners are kept until all ports are known, so no port is found twice.
     let mut listeners = Vec::new();
@@ -191,12 +195,22 @@ fn ports(base_port: u16, count: u16) -> anyhow::Result<Vec<(u16, u16)>> {
         listeners.push(listener);
         anyhow::Ok(port)
     };
-    (0..count).map(|id| Ok((take(id)?, take(PEERS_FROM + id)?))).collect()
+    let mut ports = Vec::new();
+    for id in 0..count {
+        ports.push((take(id)?, take(PEERS_FROM + id)?));
+    }
+    ports.push(match base_port {
+        0 => (take(0)?, take(0)?),
+        // An earlier run may have grown, and its new replica may run still.
+        base_port => (base_port + count, base_port + PEERS_FROM + count),
+    });
+    Ok(ports)
 }
 
 fn places(directory: &Path, ports: &[(u16, u16)]) -> Vec<Place> {
-    let peers: Vec<_> =
-        ports.iter().enumerate().map(|(id, (_, peer))| format!("{id}=127.0.0.1:{peer}")).collect();
+    // The last one joins later, if ever.
+    let members = ports.iter().enumerate().take(ports.len().saturating_sub(1));
+    let peers: Vec<_> = members.map(|(id, (_, peer))| format!("{id}=127.0.0.1:{peer}")).collect();
     let peers = peers.join(",");
     (0..)
         .zip(ports)
