@@ -25,6 +25,7 @@ mod hung_application;
 mod hung_disk;
 mod isolation;
 mod load;
+mod members;
 mod mount;
 mod process;
 mod proxy;
