@@ -35,7 +35,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Checks the name of the cluster, and that the replica is a member of it.
+    /// Checks the name of the cluster, and that the replica can have its id. It need not be one of the first
+    /// members: others may join later.
     pub(crate) fn check(&self) -> Result<(), IdentityError> {
         let name = &self.cluster_name;
         if name.is_empty()
@@ -44,6 +45,15 @@ impl Identity {
         {
             return Err(IdentityError::Name { name: name.clone() });
         }
+        let stride = self.constants.stride();
+        if u64::from(self.replica.0) >= stride {
+            return Err(IdentityError::IdTooLarge { replica: self.replica, stride });
+        }
+        Ok(())
+    }
+
+    /// Checks that the replica is one of the first members. A cluster forms of these.
+    pub(crate) fn check_first_member(&self) -> Result<(), IdentityError> {
         let members = self.constants.first_configuration();
         if !members.contains(self.replica) {
             let members = members.members().to_vec();
@@ -65,7 +75,18 @@ pub enum IdentityError {
         /// The name.
         name: String,
     },
-    /// The replica is not a member of its cluster.
+    /// The id of the replica is too large.
+    #[error(
+        "{replica} is too large for the id of a replica: ids in this cluster are below {stride}\n  \
+         the next free id is the smallest that was never used"
+    )]
+    IdTooLarge {
+        /// The replica.
+        replica: ReplicaId,
+        /// Ids are below this.
+        stride: u64,
+    },
+    /// The replica is made for a new cluster, and is not a member of it.
     #[error(
         "replica {replica} is not among the members of its cluster, which are {members:?}\n  \
          every replica is made with the same members, and its own id is one of them"

@@ -56,6 +56,7 @@ impl NewReplica {
             constants: self.constants.clone(),
         };
         identity.check()?;
+        identity.check_first_member()?;
         self.log.check(self.constants.limits())?;
         Ok(IdentityFile { identity, log: self.log })
     }
