@@ -405,7 +405,7 @@ impl From<crate::peers::PeerStatus> for PeerStatus {
     fn from(status: crate::peers::PeerStatus) -> Self {
         Self {
             replica: status.replica,
-            address: status.address,
+            address: status.address.unwrap_or_default(),
             connected: status.is_connected,
             dropped: status.dropped_frames,
         }

@@ -25,8 +25,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
-    ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle, Status,
+    ClientAnswer, Configuration, Delivered, Entry, Input, Message, Opening, Output, Position,
+    ReadId, Replica, ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle,
+    Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
@@ -210,6 +211,16 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         &self.status
     }
 
+    /// The newest configuration that the replica knows.
+    pub(crate) fn configuration(&self) -> &Configuration {
+        self.replica.configuration()
+    }
+
+    /// The configuration before the newest one, until its members are needed no more.
+    pub(crate) fn former_configuration(&self) -> Option<&Configuration> {
+        self.replica.former_configuration()
+    }
+
     /// The handle of a snapshot of all that was delivered up to now. None if there can be none now.
     pub(crate) fn snapshot_handle(&self) -> Option<Arc<SnapshotHandle>> {
         self.replica.snapshot_handle()
@@ -258,6 +269,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ShellEvent::NotServed(peer) => self.step(Input::NotServed { peer }, now),
             ShellEvent::RoundTrip(peer, round_trip) => {
                 self.round_trips.insert(peer, round_trip);
+                // Nobody waits for the answers of others.
+                let configuration = self.replica.configuration();
+                self.round_trips.retain(|peer, _| configuration.contains(*peer));
                 let longest = self.round_trips.values().max().copied().unwrap_or_default();
                 self.detector.set_round_trip(longest);
             }
