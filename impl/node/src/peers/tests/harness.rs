@@ -164,7 +164,11 @@ impl Node {
     }
 
     pub(crate) async fn until_connected(&self, peers: &[u16]) {
-        until(|| peers.iter().all(|peer| self.status_of(*peer).is_connected)).await;
+        let is_connected = |peer: &u16| {
+            let mut status = self.peers.status().into_iter();
+            status.any(|it| it.replica == ReplicaId(*peer) && it.is_connected)
+        };
+        until(|| peers.iter().all(is_connected)).await;
     }
 
     pub(super) async fn until_formed(&self) {
