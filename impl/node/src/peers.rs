@@ -283,12 +283,6 @@ impl Peers {
         self.shared.roster.own_address()
     }
 
-    /// The data directory that this replica knows of another one: the one that is registered, or that was met when
-    /// the cluster formed.
-    pub fn known_incarnation(&self, replica: ReplicaId) -> Option<Incarnation> {
-        self.shared.gate.knows(replica)
-    }
-
     /// Whether there is a connection to every member, of the former configuration too, and no control message
     /// waits on its way.
     pub fn have_been_told(&self) -> bool {
@@ -343,6 +337,11 @@ impl Peers {
     /// The members that this replica has still to meet before the cluster is formed.
     pub fn missing(&self) -> Vec<ReplicaId> {
         self.shared.gate.missing()
+    }
+
+    /// The data directory that `replica` is registered or known with.
+    pub fn incarnation(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.shared.gate.knows(replica)
     }
 
     /// Whether the cluster is formed. No message passes until it is, and clocks that count missing

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    ClientAnswer, Configuration, Delivered, Entry, Input, Message, Opening, Output, Position,
+    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position,
     ReadId, Replica, ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle,
     Status,
 };
@@ -211,14 +211,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
         &self.status
     }
 
-    /// The newest configuration that the replica knows.
-    pub(crate) fn configuration(&self) -> &Configuration {
-        self.replica.configuration()
-    }
-
-    /// The configuration before the newest one, until its members are needed no more.
-    pub(crate) fn former_configuration(&self) -> Option<&Configuration> {
-        self.replica.former_configuration()
+    /// The replica, for those who look at it.
+    pub(crate) fn replica(&self) -> &Replica<Value> {
+        &self.replica
     }
 
     /// The handle of a snapshot of all that was delivered up to now. None if there can be none now.

@@ -81,11 +81,6 @@ impl Gate {
         self.inner.forming().govern(newest);
     }
 
-    /// The data directory that `replica` is registered or known with.
-    pub fn knows(&self, replica: ReplicaId) -> Option<Incarnation> {
-        self.inner.forming().knows(replica)
-    }
-
     /// Judges `greeting` of the replica `from`, and stores what is to be stored. After that a hello may
     /// be answered with a welcome, and messages may pass on its connection once
     /// [`is_formed`](Self::is_formed) says so.
@@ -134,6 +129,11 @@ impl Gate {
     /// The same, for tasks that wait for it.
     pub fn watch_formed(&self) -> watch::Receiver<bool> {
         self.inner.is_formed.subscribe()
+    }
+
+    /// The incarnation that `replica` is registered or known with.
+    pub fn knows(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.inner.forming().knows(replica)
     }
 
     /// The members that are missing before messages may pass.

@@ -354,7 +354,8 @@ async fn act(
             "ceases to coordinate: a majority has not answered within the limit"
         );
     }
-    sinks.peers.govern(shell.configuration(), shell.former_configuration());
+    let replica = shell.replica();
+    sinks.peers.govern(replica.configuration(), replica.former_configuration());
     let out = &mut shell.effects().out;
     for outgoing in out.messages.drain(..) {
         sinks.peers.send(outgoing.to, &outgoing.message);
