@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use synod_model::{
     Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationError,
-    ConfigurationId, Content, Entry, Input, Limits, MemberSet, Message, Opening, Order, Output,
-    Prefix, PrefixHash, Promise, Record, RecordError, Recovery, Registration, Replica, ReplicaId,
-    Reply, RoleName, Run, SequenceNumber, SessionId, Slot, SubmitRefused,
+    ConfigurationId, Content, Entry, Input, Limits, MemberSet, Message, Opening, Order, Outgoing,
+    Output, Prefix, PrefixHash, Promise, Record, RecordError, Recovery, Registration, Replica,
+    ReplicaId, Reply, RoleName, Run, SequenceNumber, SessionId, Slot, SubmitRefused, To,
 };
 
 type V = Arc<[u8]>;
@@ -201,4 +201,34 @@ fn ids_are_never_used_again() {
     // One that gives an id to somebody else does not follow, whoever made it.
     let forged = Configuration::from_parts(ConfigurationId(3), ids(&[0, 2]), Vec::new(), 4);
     assert!(!forged.expect("well formed").follows(&two));
+}
+
+/// A replica that joins knows the first members at most, and they may be gone.
+#[test]
+fn a_replica_outside_that_connects_is_told_what_is_committed() {
+    let before = first(&[0, 1, 2]);
+    let after = changed(&before, &[0, 1, 3], &[]);
+    let (entries, log) = log_with_change(&before, &after);
+    let hash = entries.iter().fold(PrefixHash::default(), PrefixHash::after);
+    let promised = Content::Promised(SequenceNumber(2 * STRIDE));
+    let records = vec![log, Record { watermark: Slot(2), hash, content: promised }];
+    let mut replica = recovered(&before, 1, records).expect("a log");
+    for (peer, is_told) in [(2, true), (5, true), (3, false), (1, false)] {
+        let out = step(&mut replica, Input::Reconnected { peer: ReplicaId(peer) });
+        let prefix = replica.status().prefix;
+        let told = |it: &Outgoing<V>| {
+            it.to == To::One(ReplicaId(peer)) && it.message == Message::CommittedThrough { prefix }
+        };
+        assert_eq!(out.messages.iter().any(told), is_told, "r{peer}");
+        assert!(out.messages.iter().all(|it| told(it) == is_told), "nothing else is for r{peer}");
+    }
+    // What it lacks it asks for, whoever has told it.
+    let mut joins = recovered(&before, 4, Vec::new()).expect("an empty disk");
+    let prefix = replica.status().prefix;
+    let message = Message::CommittedThrough { prefix };
+    let out = step(&mut joins, Input::Receive { from: ReplicaId(3), message });
+    let asks = |it: &Outgoing<V>| {
+        it.to == To::One(ReplicaId(3)) && matches!(it.message, Message::Ask { .. })
+    };
+    assert!(out.messages.iter().any(asks), "{:?}", out.messages);
 }

@@ -423,7 +423,7 @@ impl Backend for Node {
 fn peer_status(status: crate::peers::PeerStatus, configuration: &Configuration) -> PeerStatus {
     PeerStatus {
         replica: status.replica,
-        address: status.address,
+        address: status.address.unwrap_or_default(),
         membership: Membership::of(status.replica, configuration),
         connected: status.is_connected,
         dropped: status.dropped_frames,

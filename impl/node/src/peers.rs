@@ -57,6 +57,7 @@
 //! 8. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
 
 mod acceptor;
+mod addresses;
 mod backoff;
 mod dialer;
 mod envelope;
@@ -70,52 +71,54 @@ mod link;
 mod news;
 mod peer;
 mod ping;
+mod presence;
 mod queue;
 mod receiver;
 mod reporter;
+mod roster;
 mod shared;
 pub mod snapshots;
 mod socket;
 mod starting;
 mod supervision;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use synod_model::{Incarnation, Message, ReplicaId, Run, Slot, To};
+use synod_model::{Configuration, Incarnation, Message, ReplicaId, Run, Slot, To};
 use synod_wire::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::error;
 
+pub use addresses::Addresses;
 pub use error::PeersError;
 pub use events::{Inbox, PeerEvent};
 pub use introduction::PROTOCOL_VERSION;
+pub use roster::Standing;
 pub(crate) use starting::answer_while_starting;
 
 use crate::forming::{Gate, Store};
 use crate::identity::Identity;
 use crate::log_rate_limit::LogRateLimit;
 use envelope::Encoded;
-use error::LinkError;
 use introduction::Introduction;
 use lane::{Lane, Traffic};
 pub use limits::LinkTiming;
 use limits::message_bytes_max;
 use peer::Peer;
-use queue::FrameQueue;
+use roster::Roster;
 use shared::Shared;
 use snapshots::{Receiving, Sending, SnapshotLimits, SnapshotSink, SnapshotSource};
-use supervision::run_again;
+use tasks::Tasks;
 
 /// What the transport is started with.
 #[derive(Debug)]
@@ -126,9 +129,10 @@ pub struct PeersConfig {
     pub run: Run,
     /// Listens at the address where its peers dial it.
     pub listener: TcpListener,
-    /// The addresses of the members, as `host:port`. A name is looked up for each connection. This
-    /// replica may be among them.
-    pub members: BTreeMap<ReplicaId, String>,
+    /// The newest configuration that it knows.
+    pub configuration: Configuration,
+    /// Where its peers are, as far as it was told. A name is looked up for each connection.
+    pub addresses: Addresses,
     /// How long to wait for connections and peers.
     pub timing: LinkTiming,
     /// The snapshots of this replica.
@@ -158,7 +162,6 @@ impl fmt::Debug for SnapshotStore {
 pub struct Peers {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    tasks: Mutex<JoinSet<()>>,
 }
 
 /// The state of the connections with one peer.
@@ -166,8 +169,10 @@ pub struct Peers {
 pub struct PeerStatus {
     /// The peer.
     pub replica: ReplicaId,
-    /// The address at which it is dialled.
-    pub address: String,
+    /// What it is in the newest configuration.
+    pub standing: Standing,
+    /// The address at which it is dialled, if one is known.
+    pub address: Option<String>,
     /// Whether there are connections to it, one of each lane.
     pub is_connected: bool,
     /// Whether there are connections from it, one of each lane.
@@ -193,27 +198,28 @@ impl Peers {
     /// What happens goes to `inbox`.
     ///
     /// Call this within a tokio runtime that has time and network.
-    ///
-    /// # Errors
-    ///
-    /// If a member has no address.
-    pub fn start(config: PeersConfig, store: impl Store, inbox: Inbox) -> Result<Self, PeersError> {
-        let PeersConfig { identity, run, listener, mut members, timing, snapshots, seed } = config;
+    pub fn start(config: PeersConfig, store: impl Store, inbox: Inbox) -> Self {
+        let PeersConfig {
+            identity,
+            run,
+            listener,
+            configuration,
+            addresses,
+            timing,
+            snapshots,
+            seed,
+        } = config;
         let SnapshotStore { source, sink, limits: snapshot_limits } = snapshots;
         let limits = identity.constants.limits().clone();
-        let all = identity.constants.first_configuration().members();
-        let mut peers = BTreeMap::new();
-        for &replica in all.iter().filter(|it| **it != identity.replica) {
-            let address = members.remove(&replica).ok_or(PeersError::NoAddress { replica })?;
-            let peer = Peer::new(replica, address, &limits, &timing);
-            peers.insert(replica, Arc::new(peer));
-        }
+        let stop = watch::Sender::new(false);
+        let me = identity.replica;
         let shared = Arc::new(Shared {
             me: Introduction::new(&identity, run),
+            gate: Gate::new(&identity, &configuration, store),
+            roster: Roster::new(me, configuration, addresses, limits.clone(), timing),
+            tasks: Tasks::new(stop.subscribe(), Rng::with_seed(seed)),
             limits,
             timing,
-            gate: Gate::new(&identity, store),
-            peers,
             inbox,
             sender: snapshots::Sender::new(source, snapshot_limits),
             fetch: Arc::new(snapshots::Fetch::new(sink, snapshot_limits)),
@@ -221,44 +227,37 @@ impl Peers {
             last_errors: std::sync::Mutex::default(),
             log_rate_limit: LogRateLimit::new("connections of callers"),
         });
-        let stop = watch::Sender::new(false);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(Arc::clone(&shared), listener, stop.subscribe()));
-        let mut rng = Rng::with_seed(seed);
-        for peer in shared.peers.values() {
-            for lane in Lane::ALL {
-                let dialer = dial(Arc::clone(&shared), Arc::clone(peer), lane, rng.fork());
-                let dialer = unless_fatal(shared.fatal.subscribe(), dialer);
-                tasks.spawn(until_stopped(stop.subscribe(), dialer));
-            }
-            let reporter = report(Arc::clone(&shared), Arc::clone(peer));
-            tasks.spawn(until_stopped(stop.subscribe(), reporter));
+        shared.begin(listener);
+        for peer in shared.roster.peers() {
+            shared.keep_connected(&peer);
         }
-        let fetcher = fetch_snapshots(Arc::clone(&shared), rng.fork());
-        let fetcher = unless_fatal(shared.fatal.subscribe(), fetcher);
-        tasks.spawn(until_stopped(stop.subscribe(), fetcher));
-        Ok(Self { shared, stop, tasks: Mutex::new(tasks) })
+        Self { shared, stop }
     }
 
-    /// Sends a message, or drops it. Never waits.
+    /// From now on, `newest` is the newest configuration that this replica knows, and `former` the one before, until
+    /// its members are needed no more. Its peers are added, moved and dropped accordingly. To be called before
+    /// anything is sent after a step in which they have changed. It costs little if they have not.
+    ///
+    /// Call this within the runtime of [`start`](Self::start).
+    pub fn govern(&self, newest: &Configuration, former: Option<&Configuration>) {
+        self.shared.govern(newest, former);
+    }
+
+    /// Sends a message, or drops it. Never waits. The others are the other members of the newest configuration.
     pub fn send(&self, to: To, message: &Message<Value>) {
         match to {
-            To::One(replica) => self.send_to(self.shared.peers.get(&replica), message),
-            To::Others => self.send_to(self.shared.peers.values(), message),
+            To::One(replica) => self.send_to(self.shared.roster.get(replica).as_slice(), message),
+            To::Others => self.send_to(&self.shared.roster.others(), message),
         }
     }
 
-    fn send_to<'a>(
-        &'a self,
-        recipients: impl IntoIterator<Item = &'a Arc<Peer>, IntoIter: Clone>,
-        message: &Message<Value>,
-    ) {
+    fn send_to(&self, recipients: &[Arc<Peer>], message: &Message<Value>) {
         let lane = Traffic::of(message).lane();
-        let queues = recipients.into_iter().map(|peer| peer.queue(lane));
-        let can_pass = self.shared.passes() && queues.clone().any(FrameQueue::is_open);
+        let is_open = |peer: &Arc<Peer>| peer.queue(lane).is_open();
+        let can_pass = self.shared.passes() && recipients.iter().any(is_open);
         let encoded = if can_pass { self.encode(message) } else { None };
         let now = Instant::now();
-        for queue in queues {
+        for queue in recipients.iter().map(|peer| peer.queue(lane)) {
             match &encoded {
                 Some(encoded) => queue.push(encoded, now),
                 None => queue.count_dropped(),
@@ -272,17 +271,25 @@ impl Peers {
         encoded.map_err(|error| error!("a message is not sent: {error}")).ok()
     }
 
-    /// The state of the connections with each peer.
+    /// The state of the connections with each peer, by ascending id. A replica outside the newest configuration is
+    /// among them while there is something to say to it.
     pub fn status(&self) -> Vec<PeerStatus> {
-        self.shared.peers.values().map(|peer| status(peer)).collect()
+        let standings = self.shared.roster.standings();
+        standings.iter().map(|(peer, standing)| status(peer, *standing)).collect()
     }
 
-    /// Whether there is a connection to every peer, and no control message waits on its way.
+    /// Where the peers of this replica look for it, as far as it knows.
+    pub fn own_address(&self) -> Option<String> {
+        self.shared.roster.own_address()
+    }
+
+    /// Whether there is a connection to every member, of the former configuration too, and no control message
+    /// waits on its way.
     pub fn have_been_told(&self) -> bool {
-        self.shared
-            .peers
-            .values()
-            .all(|peer| peer.is_connected() && peer.queue(Lane::Control).load().0.frames == 0)
+        let was_told = |peer: &Arc<Peer>| {
+            peer.is_connected() && peer.queue(Lane::Control).load().0.frames == 0
+        };
+        self.shared.roster.members().iter().all(was_told)
     }
 
     /// Fetches the snapshot of `slot`, or a later one: `from` has offered it. Returns at once. When the
@@ -360,9 +367,7 @@ impl Peers {
     /// snapshot.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
-        let mut tasks = self.tasks.lock().await;
-        while tasks.join_next().await.is_some() {}
-        drop(tasks);
+        self.shared.tasks.join().await;
         self.shared.sender.close().await;
         self.shared.fetch.close().await;
         self.shared.gate.close().await;
@@ -375,58 +380,13 @@ impl fmt::Debug for Peers {
     }
 }
 
-async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output = ()>) {
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => {}
-        () = task => {}
-    }
-}
-
-/// A replica that must stop dials nobody.
-async fn unless_fatal(
-    mut fatal: watch::Receiver<Option<PeersError>>,
-    task: impl Future<Output = ()>,
-) {
-    tokio::select! {
-        _ = fatal.wait_for(Option::is_some) => {}
-        () = task => {}
-    }
-}
-
-async fn fetch_snapshots(shared: Arc<Shared>, mut rng: Rng) {
-    let pause = shared.timing.backoff_max;
-    let make = || snapshots::fetch(Arc::clone(&shared), rng.fork());
-    run_again("receiver of snapshots", pause, make, |_| {}).await;
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: watch::Receiver<bool>) {
-    let (listener, pause) = (Arc::new(listener), shared.timing.backoff_max);
-    let make = || acceptor::run(Arc::clone(&shared), Arc::clone(&listener), stop.clone());
-    run_again("acceptor of peers", pause, make, |_| {}).await;
-}
-
-async fn dial(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, mut rng: Rng) {
-    let (name, pause) = (format!("dialer of {peer} ({lane})"), shared.timing.backoff_max);
-    let make = || dialer::run(Arc::clone(&shared), Arc::clone(&peer), lane, rng.fork());
-    let note = |panic: &str| {
-        let error = LinkError::Panicked(panic.to_owned());
-        peer.note_error(lane, error.topic(), error.to_string());
-    };
-    run_again(name, pause, make, note).await;
-}
-
-async fn report(shared: Arc<Shared>, peer: Arc<Peer>) {
-    let (name, pause) = (format!("reporter of {peer}"), shared.timing.backoff_min);
-    let make = || reporter::run(Arc::clone(&shared), Arc::clone(&peer));
-    run_again(name, pause, make, |_| {}).await;
-}
-
-fn status(peer: &Peer) -> PeerStatus {
+fn status(peer: &Peer, standing: Standing) -> PeerStatus {
     let seen = peer.seen();
     let loads = Lane::ALL.map(|lane| peer.queue(lane).load());
     PeerStatus {
         replica: peer.id,
-        address: peer.address.clone(),
+        standing,
+        address: peer.address().map(|it| it.text),
         is_connected: peer.is_connected(),
         is_heard: peer.is_heard(),
         run: seen.run,

@@ -265,6 +265,9 @@ impl<S: Waiter, R: Waiter> Shell<S, R> {
             ShellEvent::NotServed(peer) => self.step(Input::NotServed { peer }, now),
             ShellEvent::RoundTrip(peer, round_trip) => {
                 self.round_trips.insert(peer, round_trip);
+                // Nobody waits for the answers of others.
+                let configuration = self.replica.configuration();
+                self.round_trips.retain(|peer, _| configuration.contains(*peer));
                 let longest = self.round_trips.values().max().copied().unwrap_or_default();
                 self.detector.set_round_trip(longest);
             }

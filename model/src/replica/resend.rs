@@ -26,9 +26,17 @@ impl<V: Value> Replica<V> {
     }
 
     /// A connection with `peer` was made: reminds it of what it told, and repeats what it has not answered.
+    ///
+    /// A replica outside the configuration is told what is committed here. So one that joins, or that was
+    /// removed while it was away, learns of the cluster from anyone that it connects with.
     pub(super) fn reconnected(&mut self, peer: ReplicaId, out: &mut Output<V>) {
         let common = &mut self.common;
-        if peer == common.me || !common.configuration().contains(peer) {
+        if peer == common.me {
+            return;
+        }
+        common.full.remove(&peer);
+        if !common.configuration().contains(peer) {
+            out.send(peer, Message::CommittedThrough { prefix: common.prefix() });
             return;
         }
         // It may have started anew, with another data directory.
@@ -36,7 +44,6 @@ impl<V: Value> Replica<V> {
             out.send(peer, Message::Compare { prefix: common.prefix(), is_question: true });
         }
         common.remind(peer, out);
-        common.full.remove(&peer);
         if common.catch_up.as_ref().is_some_and(|catch_up| catch_up.from == peer) {
             common.forget_asks();
         }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{
-    Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation, ReplicaId,
+    Configuration, Decision, Forming, Greeting, Incarnation, KnownMembers, OtherIncarnation,
+    ReplicaId,
 };
 use synod_wire::blocking::{self, NotRun};
 use thiserror::Error;
@@ -29,7 +30,7 @@ struct Inner {
     is_formed: watch::Sender<bool>,
 }
 
-/// Why a member does not pass.
+/// Why a replica does not pass.
 #[derive(Clone, Debug, Error)]
 pub enum GateError {
     /// It is known with another incarnation.
@@ -41,8 +42,8 @@ pub enum GateError {
         /// The incarnation that it knows.
         known: Incarnation,
     },
-    /// It is no other member of the cluster.
-    #[error("it is no other member of the cluster")]
+    /// It is this replica itself, or no member, and the cluster is not formed.
+    #[error("it is no other member of the cluster, which is not formed")]
     NoPeer,
     /// What is known of the members could not be stored.
     #[error("what is known of the other members could not be stored\n  {0}")]
@@ -64,17 +65,23 @@ impl From<StoreError> for GateError {
 }
 
 impl Gate {
-    /// The gate of a replica that starts with what is in `store`.
-    pub fn new(identity: &Identity, store: impl Store) -> Self {
-        let members = identity.constants.first_configuration();
-        let forming = Forming::new(identity.replica, members, store.known_members());
+    /// The gate of a replica that starts with what is in `store`. `newest` is the newest configuration that it
+    /// knows.
+    pub fn new(identity: &Identity, newest: &Configuration, store: impl Store) -> Self {
+        let forming = Forming::new(identity.replica, newest, store.known_members());
         let is_formed = watch::Sender::new(forming.is_formed());
         let store: Box<dyn Store> = Box::new(store);
         let (forming, store) = (Mutex::new(forming), Mutex::new(Some(store)));
         Self { inner: Arc::new(Inner { forming, store, is_formed }) }
     }
 
-    /// Judges `greeting` of the member `from`, and stores what is to be stored. After that a hello may
+    /// From now on, `newest` is the newest configuration that this replica knows. Who has passed before may not pass
+    /// any more: see [`check`](Self::check).
+    pub fn govern(&self, newest: &Configuration) {
+        self.inner.forming().govern(newest);
+    }
+
+    /// Judges `greeting` of the replica `from`, and stores what is to be stored. After that a hello may
     /// be answered with a welcome, and messages may pass on its connection once
     /// [`is_formed`](Self::is_formed) says so.
     ///

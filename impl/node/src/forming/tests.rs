@@ -1,9 +1,13 @@
 //! The gate stores what the core says, and answers what the core says.
 
-use synod_model::{Greeting, Incarnation, KnownMembers, ReplicaId};
+use synod_model::{Configuration, Greeting, Incarnation, KnownMembers, ReplicaId};
 
 use super::kit::{MemoryStore, identity};
 use super::{Gate, GateError, Store, StoreError};
+
+fn first(members: u16) -> Configuration {
+    identity(0, members, 10).constants.first_configuration().clone()
+}
 
 const R0: ReplicaId = ReplicaId(0);
 const R1: ReplicaId = ReplicaId(1);
@@ -12,7 +16,7 @@ const R2: ReplicaId = ReplicaId(2);
 #[tokio::test]
 async fn the_gate_stores_before_it_lets_pass() {
     let store = MemoryStore::new(&identity(0, 3, 10));
-    let gate = Gate::new(&identity(0, 3, 10), store.clone());
+    let gate = Gate::new(&identity(0, 3, 10), &first(3), store.clone());
     let formed = gate.watch_formed();
     gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect("new");
     gate.receive(R1, Incarnation(11), Greeting::Welcome).await.expect("known");
@@ -29,7 +33,7 @@ async fn the_gate_stores_before_it_lets_pass() {
     assert!(matches!(error, Err(GateError::NoPeer)));
 
     // Another run, from what is stored.
-    let gate = Gate::new(&identity(0, 3, 10), store);
+    let gate = Gate::new(&identity(0, 3, 10), &first(3), store);
     assert!(gate.is_formed());
     gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect("known");
     let error = gate.receive(R2, Incarnation(13), Greeting::Hello).await.expect_err("another");
@@ -39,7 +43,7 @@ async fn the_gate_stores_before_it_lets_pass() {
 #[tokio::test]
 async fn what_could_not_be_stored_does_not_pass() {
     let store = MemoryStore::new(&identity(0, 2, 10));
-    let gate = Gate::new(&identity(0, 2, 10), store.clone());
+    let gate = Gate::new(&identity(0, 2, 10), &first(2), store.clone());
     gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect("new");
     store.break_down();
     let error =
@@ -51,7 +55,7 @@ async fn what_could_not_be_stored_does_not_pass() {
         gate.receive(R1, Incarnation(11), Greeting::Welcome).await.expect_err("an unknown disk");
     assert!(matches!(error, GateError::Closed));
 
-    let gate = Gate::new(&identity(0, 2, 10), MemoryStore::new(&identity(0, 2, 10)));
+    let gate = Gate::new(&identity(0, 2, 10), &first(2), MemoryStore::new(&identity(0, 2, 10)));
     gate.close().await;
     let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("closed");
     assert!(matches!(error, GateError::Closed));
@@ -73,7 +77,7 @@ impl Store for Panics {
 #[tokio::test]
 async fn a_store_that_panics_is_an_error_and_is_not_called_again() {
     let store = Panics(MemoryStore::new(&identity(0, 2, 10)));
-    let gate = Gate::new(&identity(0, 2, 10), store);
+    let gate = Gate::new(&identity(0, 2, 10), &first(2), store);
     let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("a panic");
     assert!(matches!(error, GateError::Store(_)), "{error}");
     let error = gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect_err("a panic");

@@ -1,6 +1,6 @@
 //! Why a node does not open, and why one ends.
 
-use synod_model::{Forgotten, OtherHistory, ReplicaId, Slot};
+use synod_model::{Forgotten, Incarnation, OtherHistory, ReplicaId, Slot};
 use synod_wire::blocking::NotRun;
 use thiserror::Error;
 
@@ -26,33 +26,33 @@ pub enum NodeOpenError {
     /// The log cannot be recovered.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// An address is given for a replica that is no member.
+    /// An address is given for an id that no replica can have.
     #[error(
-        "{replica} is no member of this cluster, which has {members:?}\n  \
-         the members are fixed by `synod init`; an address can be given only for one of them"
+        "an address is given for replica {replica}, and ids in this cluster are below {stride}\n  \
+         see which ids the members have: `synod status`"
     )]
-    NoMember {
+    IdTooLarge {
         /// The replica that the address is for.
         replica: ReplicaId,
-        /// The members.
-        members: Vec<ReplicaId>,
+        /// Ids are below this.
+        stride: u64,
     },
-    /// A member has no address.
+    /// This replica has no address.
     #[error(
         "nothing says where replica {replica} is\n  give its address: --peers {replica}=HOST:PORT"
     )]
     NoAddress {
-        /// Which member.
+        /// This replica.
         replica: ReplicaId,
     },
-    /// Two members have the same address.
+    /// Two replicas have the same address.
     #[error(
         "replicas {} and {} would have the same address, {address}\n  \
          each needs one of its own: --peers ID=HOST:PORT, for both if both have moved",
         replicas[0], replicas[1]
     )]
     SameAddress {
-        /// Which members.
+        /// Which replicas.
         replicas: [ReplicaId; 2],
         /// Where both are said to be.
         address: String,
@@ -69,6 +69,14 @@ pub enum NodeOpenError {
     /// The disk has lost something that this replica told, and a former run has noted that.
     #[error("{}", forgotten_text(.0))]
     Forgotten(Forgotten),
+    /// A change of the members has registered another data directory under the id of this replica.
+    #[error("{}", other_directory_text(*replica, *registered))]
+    OtherDirectory {
+        /// The id.
+        replica: ReplicaId,
+        /// The incarnation that is registered.
+        registered: Incarnation,
+    },
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}, which it was given again at this start\n  \
@@ -103,10 +111,11 @@ impl NodeOpenError {
             Self::Directory(_)
             | Self::Peers(_)
             | Self::Start(StartError::Base(_) | StartError::Restore(_))
-            | Self::NoMember { .. }
+            | Self::IdTooLarge { .. }
             | Self::NoAddress { .. }
             | Self::SameAddress { .. }
             | Self::Forgotten(_)
+            | Self::OtherDirectory { .. }
             | Self::StateMachine { .. } => true,
         }
     }
@@ -141,6 +150,14 @@ pub enum NodeError {
     /// The disk has lost something that this replica told.
     #[error("{}", forgotten_text(.0))]
     Forgotten(Forgotten),
+    /// A change of the members has registered another data directory under the id of this replica.
+    #[error("{}", other_directory_text(*replica, *registered))]
+    OtherDirectory {
+        /// The id.
+        replica: ReplicaId,
+        /// The incarnation that is registered.
+        registered: Incarnation,
+    },
     /// The state machine has panicked.
     #[error(
         "the state machine panicked at slot {slot}\n  \
@@ -198,7 +215,8 @@ impl NodeError {
     /// service manager need not start it.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Peers(PeersError::OtherDirectory { .. } | PeersError::NoAddress { .. })
+            Self::Peers(PeersError::OtherDirectory { .. })
+            | Self::OtherDirectory { .. }
             | Self::OtherHistories { .. }
             | Self::Forgotten(_) => true,
             Self::Read(error) => !matches!(error, ReadError::Disk(_)),
@@ -222,6 +240,16 @@ fn forgotten_text(forgotten: &Forgotten) -> String {
          any more, and a restart does not help\n  \
          put the right data directory in place, or replace this replica: \
          docs/operating.md#a-disk-that-forgets"
+    )
+}
+
+fn other_directory_text(replica: ReplicaId, registered: Incarnation) -> String {
+    format!(
+        "the members know replica {replica} by another data directory than this one: incarnation \
+         {registered} is registered\n  \
+         that one votes, and this one must not: stop this replica for good, and start replica {replica} \
+         with the data directory that is registered\n  \
+         to add a member, make a data directory with an id that was never used: `synod init --join`"
     )
 }
 

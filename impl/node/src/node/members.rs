@@ -53,7 +53,7 @@ impl Parts {
         }
         let incarnation = self.peers.incarnation(member)?;
         let mut peers = self.peers.status().into_iter();
-        let address = peers.find(|peer| peer.replica == member)?.address;
+        let address = peers.find(|peer| peer.replica == member)?.address?;
         Some(Registration { incarnation, address })
     }
 }

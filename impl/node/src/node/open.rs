@@ -1,6 +1,5 @@
 //! From a prepared node to a running one: the log is read, and everything is started.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::FutureExt as _;
-use synod_model::{Message, ReplicaId, Run, Slot};
+use synod_model::{Message, Run, Slot};
 use synod_wire::Value;
 use synod_wire::blocking::{self, NotRun};
 use tokio::net::TcpListener;
@@ -26,7 +25,9 @@ use super::starting::Reading;
 use super::verdict_history::VerdictHistory;
 use super::{Node, NodeError, NodeOpenError, Notice, Parts, PreparedNode, disk};
 use crate::peers::snapshots::SnapshotLimits;
-use crate::peers::{Inbox, LinkTiming, Peers, PeersConfig, SnapshotStore, answer_while_starting};
+use crate::peers::{
+    Addresses, Inbox, LinkTiming, Peers, PeersConfig, SnapshotStore, answer_while_starting,
+};
 use crate::shell::Shell;
 use crate::shell::detector::Timing;
 use crate::start::{Committed, restore, start};
@@ -50,7 +51,7 @@ pub(super) async fn open<M: StateMachine>(
     machine: M,
 ) -> Result<Node, NodeOpenError> {
     let reading = prepared.reading();
-    let PreparedNode { directory, members, listener, timing, snapshots, run, rng, backend } =
+    let PreparedNode { directory, addresses, listener, timing, snapshots, run, rng, backend } =
         prepared;
     let identity = directory.identity().clone();
     let read = {
@@ -61,7 +62,7 @@ pub(super) async fn open<M: StateMachine>(
         recovered = blocking::run("recovery", read) => recovered??,
         never = answer_while_starting(&listener, &identity, run, || reading.get()) => match never {},
     };
-    let opened = Opened { recovered, members, listener, timing, snapshots, run, rng };
+    let opened = Opened { recovered, addresses, listener, timing, snapshots, run, rng };
     let node = opened.run()?;
     backend.opened(node.clone());
     Ok(node)
@@ -79,7 +80,7 @@ struct Recovered<M> {
 /// A node that has read its log, and does not run yet.
 struct Opened<M> {
     recovered: Recovered<M>,
-    members: BTreeMap<ReplicaId, String>,
+    addresses: Addresses,
     listener: TcpListener,
     timing: Timing,
     snapshots: SnapshotOptions,
@@ -159,6 +160,9 @@ impl<M: StateMachine> Recovered<M> {
         if let Some(forgotten) = status.forgotten.iter().find(|it| it.replica == me) {
             return Err(NodeOpenError::Forgotten(*forgotten));
         }
+        if let Some(registered) = status.other_directory {
+            return Err(NodeOpenError::OtherDirectory { replica: me, registered });
+        }
         // A part of an older snapshot is of no use any more.
         if let Err(error) = directory.snapshots().remove_parts_through(status.watermark) {
             warn!("{error}");
@@ -172,10 +176,11 @@ impl<M: StateMachine> Recovered<M> {
 
 impl<M: StateMachine> Opened<M> {
     fn run(self) -> Result<Node, NodeOpenError> {
-        let Self { recovered, members, listener, timing, snapshots: options, run, mut rng } = self;
+        let Self { recovered, addresses, listener, timing, snapshots: options, run, mut rng } =
+            self;
         let Recovered { directory, replica, log, machine, shared } = recovered;
         let identity = directory.identity().clone();
-        let address = members.get(&identity.replica).cloned();
+        let address = addresses.stored.get(&identity.replica).cloned();
         let shared = Arc::new(shared);
         let (control, from_control) = mpsc::channel(CONTROL_EVENTS_MAX);
         let (bulk, from_bulk) = mpsc::channel(BULK_MESSAGES_MAX);
@@ -189,7 +194,8 @@ impl<M: StateMachine> Opened<M> {
             identity: identity.clone(),
             run,
             listener,
-            members,
+            configuration: replica.configuration().clone(),
+            addresses,
             timing: LinkTiming::default(),
             snapshots: SnapshotStore {
                 source: Arc::new(FolderSource(folder.for_reading())),
@@ -201,7 +207,7 @@ impl<M: StateMachine> Opened<M> {
             },
             seed: rng.u64(..),
         };
-        let peers = Arc::new(Peers::start(peers, directory, inbox)?);
+        let peers = Arc::new(Peers::start(peers, directory, inbox));
 
         let to_peers = Arc::clone(&peers);
         let send = move |to, message: &Message<Value>| to_peers.send(to, message);

@@ -18,7 +18,9 @@ use super::snapshots::SnapshotOptions;
 use super::starting::{NodeBackend, Reading};
 use super::{Node, NodeOpenError, open};
 use crate::disk::RealDisk;
+use crate::identity::Identity;
 use crate::listen::{self, ListensFor};
+use crate::peers::Addresses;
 use crate::shell::detector::Timing;
 use crate::state_machine::StateMachine;
 use crate::storage::DataDirectory;
@@ -32,8 +34,9 @@ pub struct Config {
     /// Where this replica listens for its peers, as `host:port`. Without it, where its peers look for
     /// it.
     pub listen_peer: Option<String>,
-    /// The addresses of members, as `host:port`; this replica may be among them. Members that are not
-    /// named keep the address that is stored.
+    /// The addresses of replicas, as `host:port`; this replica may be among them. Each goes before the address that
+    /// is registered with the members, and is stored. Replicas that are not named are looked for where they are
+    /// registered, or at the address that is stored.
     pub peers: BTreeMap<ReplicaId, String>,
     /// The timing of its failure detector.
     pub timing: Timing,
@@ -59,7 +62,7 @@ impl Config {
 #[derive(Debug)]
 pub struct PreparedNode {
     pub(super) directory: DataDirectory,
-    pub(super) members: BTreeMap<ReplicaId, String>,
+    pub(super) addresses: Addresses,
     pub(super) listener: TcpListener,
     pub(super) timing: Timing,
     pub(super) snapshots: SnapshotOptions,
@@ -71,13 +74,13 @@ pub struct PreparedNode {
 impl PreparedNode {
     pub(super) async fn new(config: Config) -> Result<Self, NodeOpenError> {
         let Config { data_dir, listen_peer, peers, timing, snapshots } = config;
-        let prepare = move || prepare_directory(data_dir, &peers);
-        let (directory, members) = blocking::run("opening", prepare).await??;
+        let prepare = move || prepare_directory(data_dir, peers);
+        let (directory, addresses) = blocking::run("opening", prepare).await??;
         let me = directory.identity().replica;
-        let listen_peer = listen_peer.or_else(|| members.get(&me).cloned());
+        let listen_peer = listen_peer.or_else(|| addresses.stored.get(&me).cloned());
         let listen_peer = listen_peer.ok_or(NodeOpenError::NoAddress { replica: me })?;
         let listener = ListensFor::Peers.listen(&listen_peer).await?;
-        listen::warn_if_ephemeral(members.values());
+        listen::warn_if_ephemeral(addresses.stored.values());
 
         let random = || getrandom::u64().map_err(NodeOpenError::Random);
         let (run, seed) = (Run(random()?), random()?);
@@ -92,7 +95,7 @@ impl PreparedNode {
         };
         let backend = Arc::new(NodeBackend::new(about));
         let rng = Rng::with_seed(seed);
-        Ok(Self { directory, members, listener, timing, snapshots, run, rng, backend })
+        Ok(Self { directory, addresses, listener, timing, snapshots, run, rng, backend })
     }
 
     /// What the [client port](crate::client_port) can serve from now on. Before the log is read, a status
@@ -121,38 +124,44 @@ impl PreparedNode {
 
 fn prepare_directory(
     data_dir: PathBuf,
-    given: &BTreeMap<ReplicaId, String>,
-) -> Result<(DataDirectory, BTreeMap<ReplicaId, String>), NodeOpenError> {
+    given: BTreeMap<ReplicaId, String>,
+) -> Result<(DataDirectory, Addresses), NodeOpenError> {
     let mut directory = DataDirectory::open(Arc::new(RealDisk::new(data_dir)))?;
-    let members = addresses(&directory, given)?;
-    directory.store_peers(members.clone())?;
-    Ok((directory, members))
+    let stored = to_store(&directory, &given)?;
+    directory.store_peers(stored.clone())?;
+    Ok((directory, Addresses { given, stored }))
 }
 
-/// The addresses of all members: as stored, except for those that are given now.
-fn addresses(
+/// The addresses to store: as they are, except for those that are given now. Who is a member is in the log, which is
+/// not read yet.
+fn to_store(
     directory: &DataDirectory,
     given: &BTreeMap<ReplicaId, String>,
 ) -> Result<BTreeMap<ReplicaId, String>, NodeOpenError> {
-    let configuration = directory.identity().constants.first_configuration();
-    if let Some(&replica) = given.keys().find(|replica| !configuration.contains(**replica)) {
-        let members = configuration.members().to_vec();
-        return Err(NodeOpenError::NoMember { replica, members });
+    let Identity { replica: me, constants, .. } = directory.identity();
+    let stride = constants.stride();
+    if let Some(&replica) = given.keys().find(|replica| u64::from(replica.0) >= stride) {
+        return Err(NodeOpenError::IdTooLarge { replica, stride });
     }
     let mut addresses = directory.peers().clone();
     addresses.extend(given.iter().map(|(replica, address)| (*replica, address.clone())));
-    let me = directory.identity().replica;
-    let missing =
-        configuration.members().iter().find(|it| **it != me && !addresses.contains_key(it));
-    if let Some(&replica) = missing {
-        return Err(NodeOpenError::NoAddress { replica });
-    }
+    let first = constants.first_configuration();
     let mut places = BTreeMap::new();
+    let mut taken_over = Vec::new();
     for (replica, address) in &addresses {
-        if let Some(other) = places.insert(canonical(address), *replica) {
-            let (replicas, address) = ([other, *replica], address.clone());
-            return Err(NodeOpenError::SameAddress { replicas, address });
+        let Some(other) = places.insert(canonical(address), *replica) else {
+            continue;
+        };
+        let replicas = [other, *replica];
+        // A replica that came later may have taken the place of a member that was removed.
+        let replaced = replicas.iter().find(|it| *it != me && !given.contains_key(it));
+        match replaced {
+            Some(replaced) if !replicas.iter().all(|it| first.contains(*it)) => {
+                taken_over.push(*replaced);
+            }
+            _ => return Err(NodeOpenError::SameAddress { replicas, address: address.clone() }),
         }
     }
+    addresses.retain(|replica, _| !taken_over.contains(replica));
     Ok(addresses)
 }

@@ -161,7 +161,11 @@ pub(super) async fn run(
 
 /// Why a replica does nothing any more.
 fn why_it_stopped(status: Status) -> NodeError {
-    match status.forgotten.iter().find(|it| it.replica == status.me) {
+    let replica = status.me;
+    if let Some(registered) = status.other_directory {
+        return NodeError::OtherDirectory { replica, registered };
+    }
+    match status.forgotten.iter().find(|it| it.replica == replica) {
         Some(forgotten) => NodeError::Forgotten(*forgotten),
         None => NodeError::OtherHistories { others: status.other_histories },
     }
@@ -350,7 +354,9 @@ async fn act(
             "ceases to coordinate: a majority has not answered within the limit"
         );
     }
-    let out = &mut effects.out;
+    let replica = shell.replica();
+    sinks.peers.govern(replica.configuration(), replica.former_configuration());
+    let out = &mut shell.effects().out;
     for outgoing in out.messages.drain(..) {
         sinks.peers.send(outgoing.to, &outgoing.message);
     }
@@ -364,10 +370,13 @@ async fn act(
         sinks.peers.fetch_snapshot(from, slot);
     }
     let out = &mut shell.effects().out;
-    // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing. Of what hangs,
-    // people were told when it began.
+    // A coordinator of a cluster of one hears nobody, so its detector wakes it for nothing. Neither does a replica
+    // that does not vote mean to stand. Of what hangs, people were told when it began.
     let is_known = |reason: &ElectRefused| {
-        matches!(reason, ElectRefused::Coordinates | ElectRefused::Hangs { .. })
+        matches!(
+            reason,
+            ElectRefused::Coordinates | ElectRefused::NotAVoter | ElectRefused::Hangs { .. }
+        )
     };
     if let Some(reason) = out.elect_refused.take().filter(|it| !is_known(it)) {
         warn!(?reason, "does not stand for election");

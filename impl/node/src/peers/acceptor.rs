@@ -18,9 +18,10 @@ use tracing::{debug, error, warn};
 
 use super::error::LinkError;
 use super::handshake;
-use super::introduction::{Hello, HelloReply, Purpose, Refusal};
+use super::introduction::{Hello, HelloReply, Introduction, Purpose, Refusal};
 use super::limits::{INTRODUCTION_BYTES_MAX, STRANGERS_MAX};
 use super::peer::Peer;
+use super::presence::Present;
 use super::receiver::{self, Admitted};
 use super::shared::{Shared, refusal};
 use super::snapshots;
@@ -113,17 +114,20 @@ async fn serve(
         _ = makes_room => Err(LinkError::MadeRoom),
     };
     let error = match shaken {
-        Ok(Welcomed { purpose: Purpose::Messages(lane), peer, frames, to_peer }) => {
-            receiver::receive(&shared, Admitted { peer, lane, frames, to_peer }).await
+        Ok(Welcomed { purpose: Purpose::Messages(lane), peer, present, frames, to_peer }) => {
+            receiver::receive(&shared, Admitted { peer, present, lane, frames, to_peer }).await
         }
-        Ok(Welcomed { purpose: Purpose::Snapshots, peer, frames, to_peer }) => {
-            snapshots::send(&shared, &peer, frames, to_peer).await
+        Ok(Welcomed { purpose: Purpose::Snapshots, peer, present, frames, to_peer }) => {
+            tokio::select! {
+                error = present.ended() => error,
+                error = snapshots::send(&shared, &peer, frames, to_peer) => error,
+            }
         }
         Err(error) => error,
     };
     match error {
         LinkError::Fatal(error) => shared.fail(error),
-        LinkError::Closed | LinkError::Stopping | LinkError::BeforeFormed => {
+        LinkError::Closed | LinkError::Stopping | LinkError::BeforeFormed | LinkError::Dropped => {
             debug!("{caller} {error}");
         }
         error => {
@@ -139,7 +143,7 @@ async fn serve(
 }
 
 async fn shake_hands(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     stream: TcpStream,
     caller: &mut Caller,
 ) -> Result<Welcomed, LinkError> {
@@ -150,7 +154,7 @@ async fn shake_hands(
     let admitted = match handshake::from_payload::<Hello>(payload) {
         Ok(hello) => {
             caller.replica = Some(hello.from.replica);
-            admit(shared, &hello).await.map(|peer| (peer, hello.purpose))
+            admit(shared, &hello, caller.address).await.map(|peer| (peer, hello))
         }
         Err(error @ LinkError::OtherVersion { .. }) => Err((error, Some(Refusal::OtherVersion))),
         Err(error) => Err((error, None)),
@@ -165,36 +169,36 @@ async fn shake_hands(
     let answer = handshake::to_frame(&answer).map_err(LinkError::Unencodable)?;
     // A refused dialer may have gone. The error to report is the refusal, not the failed write.
     let written = to_peer.write_all(&answer).await.map_err(LinkError::Io);
-    let (peer, purpose) = outcome?;
+    let ((peer, present), hello) = outcome?;
     written?;
-    Ok(Welcomed { peer, purpose, frames: from_peer, to_peer })
+    Ok(Welcomed { peer, present, purpose: hello.purpose, frames: from_peer, to_peer })
 }
 
 /// A connection whose caller was welcomed.
 struct Welcomed {
     peer: Arc<Peer>,
+    present: Present,
     purpose: Purpose,
     frames: FrameReader<OwnedReadHalf>,
     to_peer: OwnedWriteHalf,
 }
 
 /// Admits a dialer. Otherwise returns the error, and what the dialer is told.
-async fn admit(shared: &Shared, hello: &Hello) -> Result<Arc<Peer>, (LinkError, Option<Refusal>)> {
+async fn admit(
+    shared: &Arc<Shared>,
+    hello: &Hello,
+    address: SocketAddr,
+) -> Result<(Arc<Peer>, Present), (LinkError, Option<Refusal>)> {
     let judged = shared.me.judge_dialer(hello);
     judged.map_err(|(mismatch, refusal)| (LinkError::Mismatch(mismatch), Some(refusal)))?;
-    let from = &hello.from;
-    let Some(peer) = shared.peers.get(&from.replica) else {
-        // `judge_dialer` admits peers only.
-        return Err((LinkError::Stopping, None));
-    };
-    match shared.gate.receive(from.replica, from.incarnation, Greeting::Hello).await {
-        Ok(()) => {
-            peer.note_run(from.run);
-            Ok(Arc::clone(peer))
-        }
-        Err(error) => {
-            let refusal = refusal(&error);
-            Err((shared.at_gate(peer, error), refusal))
-        }
-    }
+    let Introduction { replica, incarnation, run, .. } = hello.from;
+    let greeted = shared.gate.receive(replica, incarnation, Greeting::Hello).await;
+    greeted.map_err(|error| {
+        let refusal = refusal(&error);
+        (shared.at_gate(replica, &address.to_string(), error), refusal)
+    })?;
+    let peer = shared.meet(hello).map_err(|(error, refusal)| (error, Some(refusal)))?;
+    let present = shared.enter(&peer, incarnation).map_err(|error| (error, None))?;
+    peer.note_run(run);
+    Ok((peer, present))
 }

@@ -8,13 +8,15 @@ use synod_model::Greeting;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::addresses::Address;
 use super::backoff::Backoff;
 use super::error::LinkError;
 use super::handshake;
-use super::introduction::{Hello, HelloReply, Introduction, Purpose, Refusal};
+use super::introduction::{HelloReply, Introduction, Purpose, Refusal};
 use super::lane::Lane;
 use super::limits::{INTRODUCTION_BYTES_MAX, LinkTiming};
 use super::peer::Peer;
@@ -25,46 +27,89 @@ use super::writer::{Connection, carry};
 /// Keeps a connection to `peer`, until this replica has to stop.
 pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: Rng) {
     let mut backoff = Backoff::new(shared.timing, rng);
-    let mut met = peer.watch_met();
+    let (mut met, mut address) = (peer.watch_met(), peer.watch_address());
     loop {
-        let error = match connect(&shared, &peer, Purpose::Messages(lane)).await {
-            Ok(connection) => {
-                met.mark_unchanged();
-                let since = Instant::now();
-                let (error, has_carried) = carry(&shared, &peer, lane, connection).await;
-                if is_success(since.elapsed(), has_carried, &shared.timing) {
-                    backoff.reset();
-                }
-                error
-            }
-            Err(error) => error,
+        let looked_at = address.borrow_and_update().clone();
+        let error = tokio::select! {
+            error = connect_and_carry(&shared, &peer, lane, &mut backoff, &mut met) => error,
+            // Who is found at the former address may still be there.
+            Ok(()) = address.changed() => LinkError::Moved,
         };
         let failed = Instant::now();
-        let text = error.to_string();
-        // A peer that is down for an hour is worth one log line, not thousands.
-        let mut is_news = peer.note_error(lane, error.topic(), text.clone());
-        if let LinkError::Mismatch(_) = error {
-            // It may have called, and been turned away for the same reason.
-            is_news &= shared.is_news(peer.id, &text);
+        if let LinkError::Fatal(error) = error {
+            shared.fail(error);
+            return;
         }
-        match error {
-            LinkError::Fatal(error) => {
-                shared.fail(error);
-                return;
-            }
-            LinkError::Starting { .. } if is_news => info!("{peer} {text}"),
-            _ if is_news => warn!("{peer} {text}"),
-            _ => debug!(%lane, "{peer} {text}"),
-        }
+        tell(&shared, &peer, lane, &error);
+        // A caller could have this replica dial anybody, as often as it calls. So its word shortens no wait.
+        let is_believed = looked_at.as_ref().is_some_and(|it| !it.is_only_told);
         tokio::select! {
             () = sleep(backoff.next_wait()) => {}
             // The peer is there: another connection has just been made. Two connections that end as soon
             // as they begin must not wake each other all the time.
-            Ok(()) = met.changed() => {
+            Ok(()) = met.changed(), if is_believed => {
                 backoff.reset();
                 sleep_until(failed + shared.timing.backoff_min).await;
             }
+            () = is_known_elsewhere(address.clone(), looked_at) => backoff.reset(),
         }
+    }
+}
+
+/// Waits until the peer is to be looked for somewhere else, and not because a caller says so. The first word of where
+/// it is counts as well.
+async fn is_known_elsewhere(
+    mut address: watch::Receiver<Option<Address>>,
+    looked_at: Option<Address>,
+) {
+    let is_elsewhere = |address: &Option<Address>| {
+        let is_believed = address.as_ref().is_some_and(|it| !it.is_only_told);
+        *address != looked_at && (is_believed || looked_at.is_none())
+    };
+    if address.wait_for(is_elsewhere).await.is_err() {
+        // The peer outlives its tasks, so this does not happen.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Connects, and carries messages until the connection ends. Returns why it ended, or why there was none.
+async fn connect_and_carry(
+    shared: &Shared,
+    peer: &Peer,
+    lane: Lane,
+    backoff: &mut Backoff,
+    met: &mut watch::Receiver<u64>,
+) -> LinkError {
+    let connection = match connect(shared, peer, Purpose::Messages(lane)).await {
+        Ok(connection) => connection,
+        Err(error) => return error,
+    };
+    met.mark_unchanged();
+    let since = Instant::now();
+    let (error, has_carried) = carry(shared, peer, lane, connection).await;
+    if is_success(since.elapsed(), has_carried, &shared.timing) {
+        backoff.reset();
+    }
+    error
+}
+
+/// Tells people why there is no connection.
+fn tell(shared: &Shared, peer: &Peer, lane: Lane, error: &LinkError) {
+    if let LinkError::Moved = error {
+        // They were told when the address changed.
+        return;
+    }
+    let text = error.to_string();
+    // A peer that is down for an hour is worth one log line, not thousands.
+    let mut is_news = peer.note_error(lane, error.topic(), text.clone());
+    if let LinkError::Mismatch(_) = error {
+        // It may have called, and been turned away for the same reason.
+        is_news &= shared.is_news(peer.id, &text);
+    }
+    match error {
+        LinkError::Starting { .. } if is_news => info!("{peer} {text}"),
+        _ if is_news => warn!("{peer} {text}"),
+        _ => debug!(%lane, "{peer} {text}"),
     }
 }
 
@@ -81,7 +126,8 @@ pub(super) async fn connect(
     peer: &Peer,
     purpose: Purpose,
 ) -> Result<Connection, LinkError> {
-    let stream = socket::dial(&peer.address, &shared.timing).await?;
+    let address = peer.address().ok_or(LinkError::NoAddress)?.text;
+    let stream = socket::dial(&address, &shared.timing).await?;
     if purpose == Purpose::Messages(Lane::Bulk) {
         socket::keep_little_unsent(&stream)?;
     }
@@ -98,17 +144,19 @@ async fn shake_hands(
 ) -> Result<Connection, LinkError> {
     let (from_peer, mut to_peer) = stream.into_split();
     let mut from_peer = FrameReader::new(from_peer, INTRODUCTION_BYTES_MAX);
-    let hello = Hello { from: shared.me.clone(), to: peer.id, purpose };
-    let hello = handshake::to_frame(&hello).map_err(LinkError::Unencodable)?;
+    let hello =
+        handshake::to_frame(&shared.hello(peer.id, purpose)).map_err(LinkError::Unencodable)?;
     to_peer.write_all(&hello).await.map_err(LinkError::Io)?;
     let payload = from_peer.next().await?.ok_or(LinkError::Closed)?;
     match handshake::from_payload(payload)? {
         HelloReply::Welcome(acceptor) => {
             shared.me.judge_acceptor(&acceptor, peer.id).map_err(LinkError::Mismatch)?;
             let greeted = shared.gate.receive(peer.id, acceptor.incarnation, Greeting::Welcome);
-            greeted.await.map_err(|error| shared.at_gate(peer, error))?;
+            let at_gate = |error| shared.at_gate(peer.id, &peer.place(), error);
+            greeted.await.map_err(at_gate)?;
+            let present = shared.enter(peer, acceptor.incarnation)?;
             peer.note_run(acceptor.run);
-            Ok(Connection { from_peer, to_peer })
+            Ok(Connection { from_peer, to_peer, present })
         }
         HelloReply::Refused(acceptor, refusal) => {
             Err(refused(shared, peer, &acceptor, refusal).await)
@@ -141,7 +189,7 @@ async fn refused(
             }
             refusal => LinkError::Refused(refusal),
         },
-        Err(error) => shared.at_gate(peer, error),
+        Err(error) => shared.at_gate(peer.id, &peer.place(), error),
     }
 }
 

@@ -19,12 +19,6 @@ use crate::identity::REPLACEMENT_ADVICE;
 /// Why a replica cannot talk to its peers, and must stop.
 #[derive(Clone, Debug, Error)]
 pub enum PeersError {
-    /// A member has no address.
-    #[error("replica {replica} has no address\n  every member needs one: HOST:PORT")]
-    NoAddress {
-        /// The member.
-        replica: ReplicaId,
-    },
     /// A peer has met this replica with another data directory, and the peer's own directory is the
     /// right one as far as this replica knows.
     #[error(
@@ -57,6 +51,13 @@ pub enum PeersError {
 /// at HOST:PORT" or "a caller from HOST:PORT".
 #[derive(Debug, Error)]
 pub(super) enum LinkError {
+    #[error(
+        "has no address that is known here\n  \
+         give it with --peers ID=HOST:PORT, or start that replica: it says where it is"
+    )]
+    NoAddress,
+    #[error("is looked for at another address now")]
+    Moved,
     #[error("cannot be looked up: {0}\n  check the name in its address")]
     Lookup(io::Error),
     #[error("has a name without any address\n  check the name in its address")]
@@ -114,6 +115,15 @@ pub(super) enum LinkError {
     Panicked(String),
     #[error("has replaced this connection by a newer one")]
     Replaced,
+    #[error("is connected, or registered, with another data directory")]
+    ShutOut,
+    #[error("is needed no more: it is outside the configuration, and was away")]
+    Dropped,
+    #[error(
+        "is outside the configuration, and {guests_max} such replicas are connected already\n  \
+         stop those that were removed, or wait until they are"
+    )]
+    TooManyGuests { guests_max: usize },
     #[error("had not said who it is when another caller needed the room")]
     MadeRoom,
     #[error("was not answered: this replica is stopping")]
@@ -184,8 +194,16 @@ pub(super) enum Mismatch {
          see whether the addresses of the replicas are mixed up"
     )]
     Misled { wanted: ReplicaId, me: ReplicaId },
-    #[error("says that it is replica {replica}, and the peers of this one are {peers:?}")]
-    NoPeer { replica: ReplicaId, peers: Vec<ReplicaId> },
+    #[error(
+        "says that it is replica {replica}, and so is this one\n  \
+         see whether an address leads back to this replica, or its data directory was copied"
+    )]
+    SameReplica { replica: ReplicaId },
+    #[error(
+        "says that it is replica {replica}, which is none of the first members\n  \
+         others may join when the cluster is formed: start all first members once"
+    )]
+    NotFormed { replica: ReplicaId },
     #[error(
         "has another data directory than the one this cluster knows replica {replica} by: incarnation \
          {}, and not {}\n  \

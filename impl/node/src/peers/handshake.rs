@@ -47,7 +47,8 @@ impl Introduction {
         }
     }
 
-    /// Checks a dialer as the acceptor, except for its incarnation.
+    /// Checks a dialer as the acceptor, except for its incarnation. It need not be a member: it may join, or not know
+    /// that it was removed, or know of a newer configuration than this replica.
     pub(super) fn judge_dialer(&self, hello: &Hello) -> Result<(), (Mismatch, Refusal)> {
         self.compare_clusters(&hello.from).map_err(|it| (it, Refusal::OtherCluster))?;
         if hello.to != self.replica {
@@ -55,9 +56,8 @@ impl Introduction {
             return Err((mismatch, Refusal::WrongReplica));
         }
         let replica = hello.from.replica;
-        if replica == self.replica || !self.members.contains(&replica) {
-            let peers = self.members.iter().copied().filter(|it| *it != self.replica).collect();
-            return Err((Mismatch::NoPeer { replica, peers }, Refusal::NoPeer));
+        if replica == self.replica {
+            return Err((Mismatch::SameReplica { replica }, Refusal::NoPeer));
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ pub(super) struct Introduction {
     pub(super) cluster_id: ClusterId,
     /// The name and the members are in the cluster id already. They tell people why two ids differ.
     pub(super) cluster_name: String,
+    /// The first ones.
     pub(super) members: Vec<ReplicaId>,
     pub(super) replica: ReplicaId,
     pub(super) incarnation: Incarnation,
@@ -27,6 +28,9 @@ pub(super) struct Introduction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) from: Introduction,
+    /// Where the dialer's peers look for it, as far as it knows. A replica outside the configuration is dialled back
+    /// there.
+    pub(super) address: Option<String>,
     /// The replica that the dialer looks for.
     pub(super) to: ReplicaId,
     /// What the connection is for.
@@ -62,6 +66,8 @@ pub(super) enum Refusal {
     NoPeer,
     #[error("which it knows as incarnation {known}")]
     OtherIncarnation { known: Incarnation },
+    #[error("for it talks to {guests_max} other replicas outside the configuration already")]
+    TooManyGuests { guests_max: u64 },
     #[error("which speaks another version of the protocol")]
     OtherVersion,
     #[error("for it is starting: it has read {segments_read} of {segments} segments of its log")]

@@ -58,7 +58,19 @@ pub const ALIVE_INTERVAL: Duration = Duration::from_millis(25);
 /// out.
 pub const STRANGERS_MAX: usize = 64;
 
-/// The length of the longest introduction. 1 KiB: a name, sixteen members and some numbers.
+/// How many guests may be connected: replicas outside the configuration that have called by themselves. 16, as many
+/// as a configuration has members. So all members may be replaced at once, and the new ones ask before the change
+/// names them.
+pub const GUESTS_MAX: usize = 16;
+
+/// For how long a guest without a connection is kept. 60 s: it may start anew in that time, and is dialled without
+/// having to call.
+pub const GUEST_KEPT: Duration = Duration::from_mins(1);
+
+/// How often guests are looked at in that time. 8: one is kept for an eighth longer at most.
+pub const GUEST_LOOKS: u32 = 8;
+
+/// The length of the longest introduction. 1 KiB: a name, sixteen members, an address and some numbers.
 pub const INTRODUCTION_BYTES_MAX: usize = 1 << 10;
 
 /// How many frames one system call writes. 64: tokio's own writers pass on no more, and more wait only
@@ -82,6 +94,8 @@ pub struct LinkTiming {
     /// Before a peer is dialled again after many failures: the wait doubles up to this. Default 2 s: a
     /// peer that comes back is met soon, and one that does not costs little.
     pub backoff_max: Duration,
+    /// For a guest to come back. Default [`GUEST_KEPT`].
+    pub guest_kept: Duration,
 }
 
 impl Default for LinkTiming {
@@ -92,6 +106,7 @@ impl Default for LinkTiming {
             write_max: Duration::from_secs(10),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
+            guest_kept: GUEST_KEPT,
         }
     }
 }

@@ -1,25 +1,31 @@
-//! One other member: both lanes, and what was seen of it.
+//! One other replica: both lanes, and what was seen of it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use synod_model::{Limits, ReplicaId, Run};
+use synod_model::{Incarnation, Limits, ReplicaId, Run};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info};
 
+use super::addresses::Address;
+use super::error::LinkError;
 use super::lane::Lane;
 use super::limits::{LinkTiming, bulk_bytes_max, catch_up_bytes_max};
 use super::link::{Incoming, Link, OpenQueue};
 use super::news::News;
+use super::presence::{Presence, Present};
 use super::queue::{FrameQueue, QueueLimits};
 
-/// Another member, and the connections with it: two in each direction.
+/// Another replica, and the connections with it: two in each direction.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) id: ReplicaId,
-    pub(super) address: String,
+    /// Where it is looked for, if that is known.
+    address: watch::Sender<Option<Address>>,
+    pub(super) presence: Presence,
     /// What this replica is still to be told of it.
     pub(super) news: Arc<News>,
     control: Link,
@@ -32,6 +38,8 @@ pub(super) struct Peer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) run: Option<Run>,
+    /// Where it has said that it is.
+    pub(super) told_address: Option<String>,
     /// The last round trip of a ping.
     pub(super) round_trip: Option<Duration>,
     /// The runs before, the newest last.
@@ -51,14 +59,17 @@ const RETURNS_MAX: u32 = 5;
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replica {} at {}", self.id, self.address)
+        match &*self.address.borrow() {
+            Some(address) => write!(f, "replica {} at {}", self.id, address.text),
+            None => write!(f, "replica {}", self.id),
+        }
     }
 }
 
 impl Peer {
     pub(super) fn new(
         id: ReplicaId,
-        address: String,
+        address: Option<Address>,
         limits: &Limits,
         timing: &LinkTiming,
     ) -> Self {
@@ -78,13 +89,56 @@ impl Peer {
         };
         Self {
             id,
-            address,
+            address: watch::Sender::new(address),
+            presence: Presence::new(Instant::now()),
             news,
             control: Link::new(control),
             bulk: Link::new(bulk),
             seen: Mutex::default(),
             met: watch::Sender::new(0),
         }
+    }
+
+    /// Where it is looked for.
+    pub(super) fn address(&self) -> Option<Address> {
+        self.address.borrow().clone()
+    }
+
+    /// The same, for people.
+    pub(super) fn place(&self) -> String {
+        self.address().map_or_else(|| "an unknown address".to_owned(), |it| it.text)
+    }
+
+    /// The same, for tasks that wait for another one.
+    pub(super) fn watch_address(&self) -> watch::Receiver<Option<Address>> {
+        self.address.subscribe()
+    }
+
+    /// From now on it is looked for there.
+    pub(super) fn look_at(&self, address: Address) {
+        self.address.send_if_modified(|before| {
+            let is_other = before.as_ref() != Some(&address);
+            if is_other {
+                let from = before.as_ref().map(|it| it.text.as_str());
+                info!(peer = %self.id, from, to = address.text, "looks for a peer elsewhere");
+                *before = Some(address);
+            }
+            is_other
+        });
+    }
+
+    /// It has said that it is there.
+    pub(super) fn note_told_address(&self, address: String) {
+        self.lock().told_address = Some(address);
+    }
+
+    /// A connection with this data directory of it begins.
+    ///
+    /// # Errors
+    ///
+    /// If the peer was dropped.
+    pub(super) fn enter(&self, directory: Incarnation) -> Result<Present, LinkError> {
+        self.presence.enter(directory)
     }
 
     fn link(&self, lane: Lane) -> &Link {
@@ -188,14 +242,11 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::super::events::PeerEvent;
     use super::*;
 
     fn peer() -> Peer {
-        let address = "127.0.0.1:1".to_owned();
-        Peer::new(ReplicaId(1), address, &Limits::default(), &LinkTiming::default())
+        Peer::new(ReplicaId(1), None, &Limits::default(), &LinkTiming::default())
     }
 
     fn is_doubled(peer: &Peer) -> bool {

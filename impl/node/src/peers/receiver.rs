@@ -15,11 +15,13 @@ use super::lane::Lane;
 use super::limits::message_bytes_max;
 use super::peer::Peer;
 use super::ping::PongLimit;
+use super::presence::Present;
 use super::shared::Shared;
 
 /// A connection whose caller was admitted.
 pub(super) struct Admitted {
     pub(super) peer: Arc<Peer>,
+    pub(super) present: Present,
     pub(super) lane: Lane,
     pub(super) frames: FrameReader<OwnedReadHalf>,
     pub(super) to_peer: OwnedWriteHalf,
@@ -27,10 +29,12 @@ pub(super) struct Admitted {
 
 /// Passes a peer's messages to the inbox, until the connection ends or a newer one replaces it.
 pub(super) async fn receive(shared: &Shared, admitted: Admitted) -> LinkError {
-    let peer = Arc::clone(&admitted.peer);
-    let mut incoming = peer.begin_incoming(admitted.lane);
-    let mut receiver = Receiver::new(admitted, message_bytes_max(&shared.limits));
+    let Admitted { peer, present, lane, frames, to_peer } = admitted;
+    let message_bytes_max = message_bytes_max(&shared.limits);
+    let mut receiver = Receiver::new(Arc::clone(&peer), lane, frames, to_peer, message_bytes_max);
+    let mut incoming = peer.begin_incoming(lane);
     tokio::select! {
+        error = present.ended() => error,
         () = incoming.replaced() => LinkError::Replaced,
         error = pass_on(shared, &mut receiver) => error,
     }
@@ -92,8 +96,13 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn new(admitted: Admitted, message_bytes_max: usize) -> Self {
-        let Admitted { peer, lane, mut frames, to_peer } = admitted;
+    fn new(
+        peer: Arc<Peer>,
+        lane: Lane,
+        mut frames: FrameReader<OwnedReadHalf>,
+        to_peer: OwnedWriteHalf,
+        message_bytes_max: usize,
+    ) -> Self {
         frames.allow(message_bytes_max.saturating_add(KIND_BYTES));
         let (pieces, pong_limit) = (Vec::new(), PongLimit::default());
         Self { peer, lane, frames, to_peer, message_bytes_max, pieces, pong_limit }

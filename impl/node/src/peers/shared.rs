@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use synod_model::{Limits, ReplicaId};
+use synod_model::{Configuration, Incarnation, Limits, ReplicaId};
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, info, warn};
 
 use super::error::{LinkError, Mismatch, PeersError};
 use super::events::Inbox;
-use super::introduction::{Introduction, Refusal};
+use super::introduction::{Hello, Introduction, Purpose, Refusal};
 use super::limits::LinkTiming;
 use super::peer::Peer;
+use super::presence::Present;
+use super::roster::Roster;
 use super::snapshots;
+use super::tasks::Tasks;
 use crate::forming::{Gate, GateError};
 use crate::log_rate_limit::LogRateLimit;
 
@@ -22,7 +25,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) timing: LinkTiming,
     pub(super) gate: Gate,
-    pub(super) peers: BTreeMap<ReplicaId, Arc<Peer>>,
+    pub(super) roster: Roster,
+    pub(super) tasks: Tasks,
     pub(super) inbox: Inbox,
     /// The snapshots that peers fetch.
     pub(super) sender: snapshots::Sender,
@@ -46,23 +50,68 @@ impl Shared {
         self.gate.is_formed() && self.fatal.borrow().is_none()
     }
 
-    /// The error when `peer` does not pass the gate.
-    pub(super) fn at_gate(&self, peer: &Peer, error: GateError) -> LinkError {
-        let replica = peer.id;
+    /// What this replica says when it dials `to`.
+    pub(super) fn hello(&self, to: ReplicaId, purpose: Purpose) -> Hello {
+        Hello { from: self.me.clone(), address: self.roster.own_address(), to, purpose }
+    }
+
+    /// From now on, `newest` is the newest configuration that this replica knows. The members of the `former` one
+    /// are still talked to.
+    pub(super) fn govern(self: &Arc<Self>, newest: &Configuration, former: Option<&Configuration>) {
+        let Some(added) = self.roster.govern(newest, former) else {
+            return;
+        };
+        self.gate.govern(newest);
+        // Their connections began before this was registered.
+        for peer in self.roster.peers() {
+            let directory = peer.presence.directory();
+            let other = directory.and_then(|it| self.gate.check(peer.id, it).err());
+            if let Some(error) = other {
+                warn!("{peer} is disconnected: {error}");
+                peer.presence.shut_out();
+            }
+        }
+        for peer in added {
+            self.keep_connected(&peer);
+        }
+    }
+
+    /// The peer that a caller is, who has passed the gate. A replica that was none becomes a guest.
+    pub(super) fn meet(self: &Arc<Self>, hello: &Hello) -> Result<Arc<Peer>, (LinkError, Refusal)> {
+        let met = self.roster.meet(hello.from.replica, hello.address.as_deref());
+        let (peer, is_new) = met.map_err(|guests_max| {
+            let refusal = Refusal::TooManyGuests { guests_max: guests_max as u64 };
+            (LinkError::TooManyGuests { guests_max }, refusal)
+        })?;
+        if is_new {
+            info!("{peer} is a guest: it is outside the configuration that this replica knows");
+            self.keep_connected(&peer);
+        }
+        Ok(peer)
+    }
+
+    /// A connection with `peer` begins, whose data directory has passed the gate.
+    pub(super) fn enter(&self, peer: &Peer, directory: Incarnation) -> Result<Present, LinkError> {
+        let present = peer.enter(directory)?;
+        // Another one may have been registered since. If that happens from now on, the connection ends.
+        let checked = self.gate.check(peer.id, directory);
+        checked.map_err(|error| self.at_gate(peer.id, &peer.place(), error))?;
+        Ok(present)
+    }
+
+    /// The error when a replica, which was met at this address, does not pass the gate.
+    pub(super) fn at_gate(&self, replica: ReplicaId, address: &str, error: GateError) -> LinkError {
         match error {
             GateError::OtherIncarnation(other) => {
                 LinkError::Mismatch(Mismatch::Incarnation { replica, other })
             }
             GateError::MadeAnew { known } => LinkError::Fatal(PeersError::OtherDirectory {
                 by: replica,
-                address: peer.address.clone(),
+                address: address.to_owned(),
                 mine: self.me.incarnation,
                 known,
             }),
-            GateError::NoPeer => {
-                let peers = self.peers.keys().copied().collect();
-                LinkError::Mismatch(Mismatch::NoPeer { replica, peers })
-            }
+            GateError::NoPeer => LinkError::Mismatch(Mismatch::NotFormed { replica }),
             GateError::Store(error) => LinkError::Fatal(PeersError::Store(error)),
             GateError::NoThread => LinkError::NoThread,
             GateError::Closed => LinkError::Stopping,

@@ -7,6 +7,7 @@ mod lanes;
 mod largest;
 mod links;
 mod losses;
+mod members;
 mod memory_snapshots;
 mod pings;
 mod snapshots;

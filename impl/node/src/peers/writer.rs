@@ -15,6 +15,7 @@ use super::lane::Lane;
 use super::limits::FRAMES_PER_WRITE_MAX;
 use super::peer::Peer;
 use super::ping::Pinger;
+use super::presence::Present;
 use super::queue::FrameQueue;
 use super::shared::Shared;
 
@@ -22,6 +23,7 @@ use super::shared::Shared;
 pub(super) struct Connection {
     pub(super) from_peer: FrameReader<OwnedReadHalf>,
     pub(super) to_peer: OwnedWriteHalf,
+    pub(super) present: Present,
 }
 
 /// Writes what waits for the peer, until the connection ends. Returns why it has ended, and whether it
@@ -32,11 +34,12 @@ pub(super) async fn carry(
     lane: Lane,
     connection: Connection,
 ) -> (LinkError, bool) {
-    let Connection { from_peer, mut to_peer } = connection;
+    let Connection { from_peer, mut to_peer, present } = connection;
     let open = peer.open_queue(lane);
     let queue = peer.queue(lane);
     let has_carried = AtomicBool::new(false);
     let error = tokio::select! {
+        error = present.ended() => error,
         error = listen(peer, lane, from_peer) => error,
         error = tell_peer(peer, queue, open.number) => error,
         overflow = queue.overflowed() => LinkError::Overflow(overflow),

@@ -185,7 +185,7 @@ impl Told {
 /// rest is another snapshot begun.
 async fn get(shared: &Shared, attempts: &mut Attempts) {
     let fetch = &shared.fetch;
-    let peers: Vec<_> = shared.peers.values().collect();
+    let peers = shared.roster.peers();
     let place = |of: ReplicaId| peers.iter().position(|peer| peer.id == of).unwrap_or_default();
     // The peer that was asked last with success, and how many were asked after it. Some were asked only for the
     // rest of what is here.
@@ -195,7 +195,7 @@ async fn get(shared: &Shared, attempts: &mut Attempts) {
         && let Some(wanted) = fetch.wanted()
     {
         let first = begins_with.unwrap_or_else(|| place(wanted.from));
-        let peer = peers[(first + asked) % peers.len()];
+        let peer = &peers[(first + asked) % peers.len()];
         let takes_another = asked >= peers.len();
         let mut transfer = Transfer { shared, peer, wanted, takes_another, begun_at: None };
         let Err(error) = transfer.run().await else {

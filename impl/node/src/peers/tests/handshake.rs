@@ -11,11 +11,11 @@ use super::harness::{
     Port, Setup, TIMING, Wire, addresses, ask, identity, identity_with, test, until,
 };
 use crate::identity::Identity;
+use crate::peers::PeersError;
 use crate::peers::handshake::to_frame;
 use crate::peers::introduction::{Hello, HelloReply, Introduction, Purpose, Refusal};
 use crate::peers::lane::Lane;
-use crate::peers::limits::{LinkTiming, STRANGERS_MAX};
-use crate::peers::{Inbox, PeersError};
+use crate::peers::limits::STRANGERS_MAX;
 
 /// A replica 1 on its own, which others call.
 fn one() -> (Port, Setup, super::harness::Node) {
@@ -39,6 +39,7 @@ fn framed(payload: &[u8]) -> Vec<u8> {
 fn hello_of(identity: &Identity, to: u16) -> Hello {
     Hello {
         from: Introduction::new(identity, Run(1)),
+        address: None,
         to: ReplicaId(to),
         purpose: Purpose::Messages(Lane::Control),
     }
@@ -229,7 +230,8 @@ fn a_dialer_reports_what_is_wrong() {
         ];
         for (answer, text) in cases {
             let (wire, hello) = Wire::answer(&listener, &answer).await;
-            assert_eq!(hello, Hello { purpose: hello.purpose, ..setup.hello(1) });
+            let address = Some(port.address().to_string());
+            assert_eq!(hello, Hello { address, purpose: hello.purpose, ..setup.hello(1) });
             node.error_with(1, text).await;
             wire.until_closed().await;
         }
@@ -286,24 +288,25 @@ fn an_address_may_be_a_name() {
     });
 }
 
+/// A replica that was never told where a member is, is told by the member.
 #[test]
-fn a_member_needs_an_address() {
+fn a_member_without_an_address_is_dialled_where_it_says() {
     test(async {
-        let port = Port::new();
-        let (sender, _inbox) = tokio::sync::mpsc::channel(1);
-        let inbox = Inbox { control: sender.clone(), bulk: sender };
+        let (port, other) = (Port::new(), Port::new());
+        let listener = other.listener();
         let setup = Setup::of_three(0);
-        let config = crate::peers::PeersConfig {
-            identity: setup.identity.clone(),
-            run: Run(1),
-            listener: port.listener(),
-            members: addresses(&[&port, &port]),
-            snapshots: setup.snapshots.store(),
-            timing: LinkTiming::default(),
-            seed: 1,
-        };
-        let error = crate::peers::Peers::start(config, setup.store.clone(), inbox);
-        assert!(matches!(error, Err(PeersError::NoAddress { replica: ReplicaId(2) })));
+        let node = setup.start(&port, addresses(&[&port]));
+        node.error_with(1, "has no address that is known here\n").await;
+        assert_eq!(node.status_of(1).address, None);
+        let address = other.address().to_string();
+        for told in ["nowhere", &address] {
+            let hello = Hello { address: Some(told.to_owned()), ..Setup::of_three(1).hello(0) };
+            let _called = Wire::welcomed(&port, &hello).await;
+        }
+        let welcome = HelloReply::Welcome(Setup::of_three(1).introduction());
+        let _wires = Wire::answer_both(&listener, &welcome).await;
+        node.until_connected(&[1]).await;
+        assert_eq!(node.status_of(1).address, Some(address));
     });
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use synod_model::{Message, Prefix, ReplicaId, Run, Slot, To};
+use synod_model::{Configuration, Message, Prefix, ReplicaId, Run, Slot, To};
 use synod_wire::Value;
 use synod_wire::frame::FrameReader;
 use tokio::io::AsyncWriteExt;
@@ -23,7 +23,7 @@ use crate::peers::handshake::{from_payload, to_frame};
 use crate::peers::introduction::{Hello, HelloReply, Introduction, Purpose};
 use crate::peers::lane::Lane;
 use crate::peers::limits::LinkTiming;
-use crate::peers::{Inbox, PeerEvent, PeerStatus, Peers, PeersConfig};
+use crate::peers::{Addresses, Inbox, PeerEvent, PeerStatus, Peers, PeersConfig};
 
 /// Far longer than any of these tests takes.
 const TEST_MAX: Duration = Duration::from_mins(1);
@@ -35,6 +35,7 @@ pub(super) const TIMING: LinkTiming = LinkTiming {
     write_max: Duration::from_secs(10),
     backoff_min: Duration::from_millis(5),
     backoff_max: Duration::from_millis(50),
+    guest_kept: Duration::from_millis(400),
 };
 
 /// Runs a test, which fails if it does not end.
@@ -89,6 +90,8 @@ pub(crate) struct Node {
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(super) identity: Identity,
+    /// The newest one that it knows.
+    pub(super) configuration: Configuration,
     pub(super) run: u64,
     pub(super) store: MemoryStore,
     pub(super) timing: LinkTiming,
@@ -104,8 +107,10 @@ impl Setup {
 
     pub(crate) fn new(identity: Identity) -> Self {
         let store = MemoryStore::new(&identity);
+        let configuration = identity.constants.first_configuration().clone();
         let snapshots = MemorySnapshots::default();
-        Self { identity, run: 1, store, timing: TIMING, inbox_messages_max: 10_000, snapshots }
+        let (timing, inbox_messages_max) = (TIMING, 10_000);
+        Self { identity, configuration, run: 1, store, timing, inbox_messages_max, snapshots }
     }
 
     /// In a cluster that is formed already.
@@ -114,7 +119,11 @@ impl Setup {
         self
     }
 
-    pub(crate) fn start(&self, port: &Port, members: BTreeMap<ReplicaId, String>) -> Node {
+    pub(crate) fn start(&self, port: &Port, stored: BTreeMap<ReplicaId, String>) -> Node {
+        self.start_with(port, Addresses { stored, ..Addresses::default() })
+    }
+
+    pub(super) fn start_with(&self, port: &Port, addresses: Addresses) -> Node {
         let (to_control, control) = mpsc::channel(self.inbox_messages_max);
         let (to_bulk, bulk) = mpsc::channel(self.inbox_messages_max);
         let inbox = Inbox { control: to_control, bulk: to_bulk };
@@ -122,12 +131,13 @@ impl Setup {
             identity: self.identity.clone(),
             run: Run(self.run),
             listener: port.listener(),
-            members,
+            configuration: self.configuration.clone(),
+            addresses,
             timing: self.timing,
             snapshots: self.snapshots.store(),
             seed: 7,
         };
-        let peers = Peers::start(config, self.store.clone(), inbox).expect("all addresses");
+        let peers = Peers::start(config, self.store.clone(), inbox);
         Node { peers, control, bulk }
     }
 
@@ -142,7 +152,8 @@ impl Setup {
     }
 
     pub(super) fn hello_on(&self, lane: Lane, to: u16) -> Hello {
-        Hello { from: self.introduction(), to: ReplicaId(to), purpose: Purpose::Messages(lane) }
+        let (from, to) = (self.introduction(), ReplicaId(to));
+        Hello { from, address: None, to, purpose: Purpose::Messages(lane) }
     }
 }
 
@@ -153,7 +164,11 @@ impl Node {
     }
 
     pub(crate) async fn until_connected(&self, peers: &[u16]) {
-        until(|| peers.iter().all(|peer| self.status_of(*peer).is_connected)).await;
+        let is_connected = |peer: &u16| {
+            let mut status = self.peers.status().into_iter();
+            status.any(|it| it.replica == ReplicaId(*peer) && it.is_connected)
+        };
+        until(|| peers.iter().all(is_connected)).await;
     }
 
     pub(super) async fn until_formed(&self) {
