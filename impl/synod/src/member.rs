@@ -68,9 +68,9 @@ and --incarnation are known, and it has everything already.";
 pub(crate) const MOVE_ABOUT: &str = "\
 Say where the others find a member from now on.
 
-Stop the replica, give its machine or its port the new address, and start it
-again, before or after this command: `synod node` listens at the new address if
---listen-peer does not say otherwise.";
+Stop the replica, and start it where it is to be, with --peers ID=HOST:PORT, so
+that it listens there. The other replicas look for it there once this command
+has ended. They need no restart.";
 
 /// Show the members of a cluster, and change them
 #[derive(Debug, Subcommand)]

@@ -99,7 +99,7 @@ async fn carry_out(
     };
     match changed {
         Ok(slot) => {
-            output.line(format_args!("{}, by the change in slot {slot}", done(wish, &after)))?;
+            output.line(format_args!("slot {slot}: {}", done(wish, &after)))?;
             output.flush()?;
             if *no_wait {
                 output.line("not waited for: leave former members running until it is finished")?;
@@ -223,6 +223,9 @@ fn even(before: &Configuration, after: &Configuration) -> Option<String> {
     let (was, is) = (before.voters().count(), after.voters().count());
     let survives = |voters: usize| (voters - 1) / 2;
     (was != is && is % 2 == 0).then(|| {
+        if is == 2 {
+            return "two voters stop when either of them stops: one or three are better".to_owned();
+        }
         format!(
             "{is} voters go on without {} of them, no more than {} do: an odd number is better",
             survives(is),
@@ -250,8 +253,10 @@ fn next(wish: &Wish) -> String {
         Wish::Remove { id: gone } | Wish::Replace { old: gone, .. } => {
             format!("finished; r{gone} may be stopped now, and its data directory removed")
         }
-        Wish::Move { id, .. } => {
-            format!("finished; r{id} must listen there: start it anew, if it does not")
+        Wish::Move { id, address } => {
+            format!(
+                "finished; if r{id} does not listen there yet: `synod node --peers {id}={address} ...`"
+            )
         }
     }
 }
@@ -281,7 +286,7 @@ mod tests {
         let warning =
             "4 voters go on without 1 of them, no more than 3 do: an odd number is better";
         assert_eq!(even(&cluster(3), &cluster(4)).as_deref(), Some(warning));
-        assert!(even(&cluster(3), &cluster(2)).is_some_and(|it| it.starts_with("2 voters go on")));
+        assert!(even(&cluster(3), &cluster(2)).is_some_and(|it| it.contains("when either")));
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn a_member_moves_to_another_address() {
 
 #[test]
 fn what_cannot_be_is_refused_with_advice_and_changes_nothing() {
-    let (mut cluster, _) = Cluster::running(1);
+    let (cluster, _) = Cluster::running(1);
     let before = members(&cluster, &[0]);
     let hex = "0123456789abcdef0123456789abcdef";
     let refused = |args: &[&str], parts: &[&str]| {
@@ -276,12 +276,18 @@ fn what_cannot_be_is_refused_with_advice_and_changes_nothing() {
     synod(&[&args[..], &["--id", "0"]].concat())
         .failed_with(&["the id 0 was used before", "the next free id is 1"]);
     assert_eq!(members(&cluster, &[0]), before);
+}
 
-    // A voter that is not there would leave the cluster without a majority.
+/// It would leave the cluster without a majority.
+#[test]
+fn a_voter_that_is_not_there_is_not_taken_in() {
+    let (mut cluster, _) = Cluster::running(1);
+    let before = members(&cluster, &[0]);
     let incarnation = joins(&mut cluster, 1, 0);
     cluster.kill(1);
     let address = cluster.peer_address(1);
     let args = ["add", "1", "--address", &address, "--incarnation", &incarnation];
+    let endpoint = cluster.endpoint(0);
     let endpoints = ["--timeout", "2s", "--endpoints", &endpoint];
     let done = synod(&[&["member"], &args[..], &endpoints].concat());
     assert_eq!(done.code, 3, "{done:?}");
