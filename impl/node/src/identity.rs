@@ -17,7 +17,7 @@ pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
 /// What every error about a lost or damaged data directory says in the end.
 pub(crate) const REPLACEMENT_ADVICE: &str =
-    "a replica cannot be replaced yet; docs/storage.md#damage says what can be done now";
+    "another replica can take its place: docs/operating.md#replace-a-machine says how";
 
 /// Who a replica is, from `synod init` on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

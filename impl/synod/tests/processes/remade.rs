@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 const REMADE: [&str; 3] = [
     "another data directory",
     "made anew under an id that was in use",
-    "docs/storage.md#damage says what can be done now",
+    "docs/operating.md#replace-a-machine says how",
 ];
 
 #[test]
