@@ -35,7 +35,7 @@ async fn a_change_is_made_and_seen() {
         let before = client.members().await.unwrap();
         assert_eq!(before.configuration, cluster.configuration());
 
-        let next = with_learner(&cluster, 1);
+        let next = with_learner(&cluster, 2);
         let slot = client.change_within(next.clone(), LONG).await.unwrap();
         let members = client.members().await.unwrap();
         assert_eq!((members.configuration, members.changed_at), (next, slot));
@@ -50,7 +50,7 @@ async fn a_change_is_asked_for_again_until_those_who_would_vote_are_ready() {
         let replica = Running::start(&cluster, 0).await;
         replica.node.not_ready.store(3, Ordering::SeqCst);
         let client = client(&[&replica]);
-        let next = with_learner(&cluster, 1);
+        let next = with_learner(&cluster, 2);
         assert!(client.change_within(next.clone(), LONG).await.is_ok());
         assert_eq!(replica.node.changes.load(Ordering::SeqCst), 4);
         assert_eq!(cluster.configuration(), next);
@@ -65,7 +65,7 @@ async fn a_change_for_which_nobody_becomes_ready_is_taken_back() {
         let replica = Running::start(&cluster, 0).await;
         replica.node.not_ready.store(usize::MAX, Ordering::SeqCst);
         let client = client(&[&replica]);
-        let failed = client.change_within(with_learner(&cluster, 1), SOON).await;
+        let failed = client.change_within(with_learner(&cluster, 2), SOON).await;
         assert_eq!(failed, Err(ChangeFailed::NotReady { ready: MemberSet::default() }));
         assert_eq!(ends(&cluster), 1, "no copy of it can be delivered any more");
         let asked = replica.node.changes.load(Ordering::SeqCst);
@@ -73,7 +73,7 @@ async fn a_change_for_which_nobody_becomes_ready_is_taken_back() {
 
         // The client goes on in another session.
         replica.node.not_ready.store(0, Ordering::SeqCst);
-        assert!(client.change_within(with_learner(&cluster, 1), LONG).await.is_ok());
+        assert!(client.change_within(with_learner(&cluster, 2), LONG).await.is_ok());
     })
     .await;
 }
@@ -90,7 +90,7 @@ async fn a_change_without_an_answer_is_looked_for() {
         // It is made, and nobody says so until the deadline. Then one replica works again.
         first.node.behave(Manner::CommitAndSilent);
         second.node.behave(Manner::Silent);
-        let next = with_learner(&cluster, 1);
+        let next = with_learner(&cluster, 2);
         let change = client.change_within(next.clone(), SOON);
         let recovers = async {
             tokio::time::sleep(SOON * 2).await;
@@ -113,7 +113,7 @@ async fn a_change_that_nobody_has_made_is_taken_back_or_unknown() {
         let client = Client::new(endpoints(&[&replica]), options.clone()).unwrap();
         client.submit("a session").await.unwrap();
         replica.node.behave(Manner::Silent);
-        let change = client.change_within(with_learner(&cluster, 1), SOON);
+        let change = client.change_within(with_learner(&cluster, 2), SOON);
         let recovers = async {
             tokio::time::sleep(SOON * 2).await;
             replica.node.behave(Manner::Serve(Duration::ZERO));
@@ -126,7 +126,7 @@ async fn a_change_that_nobody_has_made_is_taken_back_or_unknown() {
         let client = Client::new(endpoints(&[&replica]), options).unwrap();
         client.submit("a session").await.unwrap();
         replica.node.behave(Manner::Silent);
-        let failed = client.change_within(with_learner(&cluster, 1), SOON).await;
+        let failed = client.change_within(with_learner(&cluster, 2), SOON).await;
         assert!(matches!(failed, Err(ChangeFailed::Unknown(_))), "{failed:?}");
     })
     .await;
@@ -138,7 +138,7 @@ async fn a_change_that_comes_second_is_not_made() {
         let cluster = Cluster::new();
         let replica = Running::start(&cluster, 0).await;
         let client = client(&[&replica]);
-        let (one, other) = (with_learner(&cluster, 1), with_learner(&cluster, 2));
+        let (one, other) = (with_learner(&cluster, 2), with_learner(&cluster, 3));
         client.change_within(one.clone(), LONG).await.unwrap();
         let failed = client.change_within(other, LONG).await;
         assert_eq!(failed, Err(ChangeFailed::OtherFirst));
@@ -156,16 +156,16 @@ async fn a_replica_outside_the_cluster_is_left_for_a_member() {
         first.node.is_outside.store(true, Ordering::SeqCst);
         let client = client(&[&first, &second]);
         assert!(client.members().await.is_ok());
-        client.change_within(with_learner(&cluster, 1), LONG).await.unwrap();
+        client.change_within(with_learner(&cluster, 2), LONG).await.unwrap();
         assert!(client.submit("a").await.is_ok());
         assert!(client.read().await.is_ok());
 
         let alone = Client::new(endpoints(&[&first]), options()).unwrap();
-        let failed = alone.change_within(with_learner(&cluster, 2), SOON).await;
+        let failed = alone.change_within(with_learner(&cluster, 3), SOON).await;
         assert!(matches!(failed, Err(ChangeFailed::NotDone(NotDone::NotReached { .. }))));
         first.node.is_outside.store(false, Ordering::SeqCst);
         first.node.behave(Manner::Refuse(api::NotDone::TooLarge));
-        let failed = alone.change_within(with_learner(&cluster, 2), SOON).await;
+        let failed = alone.change_within(with_learner(&cluster, 3), SOON).await;
         assert!(matches!(failed, Err(ChangeFailed::NotDone(_))), "{failed:?}");
     })
     .await;

@@ -58,7 +58,8 @@ impl Cluster {
     pub(crate) fn with(id: u8, limits: Limits) -> Arc<Self> {
         let (end, _) = watch::channel(Slot::ZERO);
         let (deliveries, table) = (Vec::new(), RequestTable::default());
-        let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).unwrap();
+        let first =
+            Configuration::new(ConfigurationId(1), vec![ReplicaId(0), ReplicaId(1)]).unwrap();
         let configuration = first.with_all_registered(Registration::first_of).unwrap();
         let log = Log { deliveries, table, configuration, changed_at: Slot::ZERO };
         let (id, log) = (ClusterId([id; 32]), Mutex::new(log));
@@ -292,7 +293,8 @@ impl Backend for Node {
         self.read().await?;
         let log = self.cluster.log();
         let (configuration, changed_at) = (log.configuration.clone(), log.changed_at);
-        let first = Configuration::new(ConfigurationId(1), vec![ReplicaId(0)]).unwrap();
+        let first =
+            Configuration::new(ConfigurationId(1), vec![ReplicaId(0), ReplicaId(1)]).unwrap();
         Ok(Members {
             cluster_id: self.cluster.id,
             cluster_name: "fake".to_owned(),
