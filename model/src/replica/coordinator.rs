@@ -49,7 +49,7 @@ pub(crate) struct Coordinator<V> {
     /// Submissions that wait for the window.
     pub(crate) queue: CountedQueue<Entry<V>>,
     /// The change that waits until enough voters are ready.
-    pub(crate) admission: Admission,
+    pub(crate) admission: Box<Admission>,
     /// How many copies of which submissions wait, or are in open slots. None of them may get
     /// another slot. An election may have to finish several copies of one.
     pub(super) known: BTreeMap<SubmissionId, u64>,
@@ -85,7 +85,7 @@ impl<V: Value> Coordinator<V> {
             open: BTreeMap::new(),
             to_finish: Some(Box::new(to_finish)),
             queue: CountedQueue::default(),
-            admission: Admission::default(),
+            admission: Box::default(),
             known: BTreeMap::new(),
             announced: Slot::ZERO,
             repeat_through: Slot::ZERO,
