@@ -58,6 +58,12 @@ pub struct Bounds {
     /// The replicas that may crash: all, none, or such as 0,2 [default: all]
     #[arg(long, value_name = "REPLICAS")]
     pub may_crash: Option<ReplicaSet>,
+    /// A coordinator asks, message by message, who is ready for a change; otherwise all are
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub readiness: Option<bool>,
+    /// The replicas whose data directories are not those that changes register [default: none]
+    #[arg(long, value_name = "REPLICAS")]
+    pub other_directories: Option<ReplicaSet>,
     /// Replicas must greet one another before they take part
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub forming: Option<bool>,

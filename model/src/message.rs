@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::MemberSet;
 use crate::entry::{Entry, SubmissionId};
+use crate::forming::Incarnation;
 use crate::numbers::{ConfigurationId, ReadId, RoundNumber, Run, SequenceNumber, Slot, SlotRange};
 use crate::prefix::{Prefix, PrefixHash};
 use crate::testimony::{Forgotten, Testimony};
@@ -130,6 +132,35 @@ pub enum Message<V> {
         /// All that it has committed.
         prefix: Prefix,
     },
+    /// "Could you vote after a change?" From a coordinator to those who would.
+    AskReady {
+        /// The number under which the sender coordinates.
+        s: SequenceNumber,
+        /// Counts the changes that were asked about under it.
+        number: u64,
+        /// What the sender has committed. Who lacks some of it asks for it.
+        prefix: Prefix,
+    },
+    /// Answers that.
+    Ready {
+        /// The number in the question.
+        s: SequenceNumber,
+        /// Which question.
+        number: u64,
+        /// The data directory of the sender.
+        incarnation: Option<Incarnation>,
+        /// The sender has everything up to here on its disk.
+        through: Slot,
+    },
+    /// A change is not opened: too few of those who would vote are ready.
+    NotReady {
+        /// The number under which the sender coordinates.
+        s: SequenceNumber,
+        /// The change.
+        submission: SubmissionId,
+        /// The members of its configuration that are ready.
+        ready: MemberSet,
+    },
     /// Answers an ask for slots that the log has no more: "they are in my snapshot".
     Offer {
         /// The last slot that the snapshot includes.
@@ -174,7 +205,8 @@ impl<V> Message<V> {
             },
             Self::Ask { prefix, .. }
             | Self::Compare { prefix, .. }
-            | Self::CommittedThrough { prefix } => Some(prefix),
+            | Self::CommittedThrough { prefix }
+            | Self::AskReady { prefix, .. } => Some(prefix),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@
 //! - [`common`]: what every role uses: identity, acceptor, learner, unsynced records;
 //! - [`election`]: the canvass and the candidate, phase 1 of Paxos;
 //! - [`finish`]: what an election must finish, portion by portion;
+//! - [`admission`]: whether a change of the members may be opened;
 //! - [`coordinator`]: opening and committing slots, phase 2 and 3;
 //! - [`rounds`]: the coordinator's heartbeat, and the linearizable reads that rest on it;
 //! - [`follower`]: obeying orders;
@@ -25,6 +26,7 @@
 //! - [`hung`]: a disk or an application that hangs, and how a coordinator then gives way;
 //! - [`status`]: what a replica says of itself.
 
+pub(crate) mod admission;
 pub(crate) mod catch_up;
 pub(crate) mod clients;
 pub(crate) mod commit;
@@ -200,6 +202,15 @@ impl<V: Value> Replica<V> {
                 self.not_taken(s, from, reason, &submissions, reads);
             }
             Message::Forward { s } => self.may_forward(s, from, out),
+            Message::AskReady { s, number, prefix } => {
+                self.take_ask_ready(from, s, number, &prefix, out);
+            }
+            Message::Ready { s, number, incarnation, through } => {
+                self.take_ready(from, (s, number), incarnation, through);
+            }
+            Message::NotReady { s, submission, ready } => {
+                self.not_ready(from, s, submission, ready, out);
+            }
         }
     }
 
@@ -309,6 +320,8 @@ fn is_for_anyone<V>(message: &Message<V>) -> bool {
             | Message::Committed { .. }
             | Message::CommittedThrough { .. }
             | Message::Offer { .. }
+            | Message::AskReady { .. }
+            | Message::Ready { .. }
     )
 }
 

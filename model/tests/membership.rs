@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use synod_model::{
     Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationError,
-    ConfigurationId, Content, Entry, Input, Limits, MemberSet, Message, Opening, Order, Outgoing,
-    Output, Prefix, PrefixHash, Promise, Record, RecordError, Recovery, Registration, Replica,
-    ReplicaId, Reply, RoleName, Run, SequenceNumber, SessionId, Slot, SubmitRefused, To,
+    ConfigurationId, Content, Entry, Incarnation, Input, Limits, MemberSet, Message, Opening,
+    Order, Outgoing, Output, Prefix, PrefixHash, Promise, Record, RecordError, Recovery,
+    Registration, Replica, ReplicaId, Reply, RoleName, Run, SequenceNumber, SessionId, Slot,
+    SubmitRefused, To,
 };
 
 type V = Arc<[u8]>;
@@ -198,6 +199,15 @@ fn ids_are_never_used_again() {
     assert_eq!(two.changed(&[], &ids(&[0])), Err(ConfigurationError::NoVoters));
     let twice = two.changed(&ids(&[0, 1]), &ids(&[1]));
     assert_eq!(twice, Err(ConfigurationError::MemberTwice { member: ReplicaId(1) }));
+    // Nobody is a member without a data directory, and none gets another one.
+    let unregistered = two.changed(&ids(&[0, 1, 4]), &[]).expect("a configuration");
+    assert!(!unregistered.follows(&two));
+    let other = Registration { incarnation: Incarnation(7), address: String::new() };
+    let moved = unregistered.clone().with_registration(ReplicaId(4), other.clone());
+    assert!(moved.expect("a member").follows(&two));
+    let replaced = two.changed(&ids(&[0, 1]), &[]).expect("a configuration");
+    let replaced = replaced.with_registration(ReplicaId(1), other).expect("a member");
+    assert!(!replaced.follows(&two));
     // One that gives an id to somebody else does not follow, whoever made it.
     let forged = Configuration::from_parts(ConfigurationId(3), ids(&[0, 2]), Vec::new(), 4);
     assert!(!forged.expect("well formed").follows(&two));

@@ -47,6 +47,7 @@ scripts! {
     candidate_with_a_hung_disk,
     change_and_a_retry,
     change_in_a_snapshot,
+    change_that_would_strand,
     coordinator_removes_itself,
     nothing_above_a_change,
     learner_of_nothing,

@@ -264,3 +264,72 @@ pub(super) const STALE_ACCEPT: ScenarioRow = ScenarioRow {
         }
     },
 };
+
+pub(super) const NOT_READY: ScenarioRow = ScenarioRow {
+    name: "not-ready",
+    shows: "changes to a replica that never answers, and to one with another directory, are not opened",
+    tier: Tier::Quick,
+    states: StateCount::Counted(1_120),
+    scenario: || {
+        let bounds = Scenario { members: Replicas::of(&[0, 1]), ..Scenario::new(4, 1, &[4]) };
+        Scenario {
+            submissions: vec![
+                change(&bounds, 1, &[0, 2], 0),
+                change(&bounds, 2, &[0, 3], 0),
+                request(3, &[0]),
+            ],
+            readiness: true,
+            other_directories: Replicas::of(&[3]),
+            resend: true,
+            hears: [Replicas::of(&[1, 3]), Replicas::of(&[0]), NONE, Replicas::of(&[0]), NONE],
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::NotReady])),
+            liveness: false,
+            reaches: vec![Witness::ChangeNotOpened],
+            ..bounds
+        }
+    },
+};
+
+pub(super) const PROMOTION: ScenarioRow = ScenarioRow {
+    name: "promotion",
+    shows: "a learner is promoted only when it has nearly everything, and has said so",
+    tier: Tier::Quick,
+    states: StateCount::Counted(134_273),
+    scenario: || {
+        let bounds = Scenario {
+            members: Replicas::of(&[0, 1]),
+            learners: Replicas::of(&[1]),
+            ..Scenario::new(2, 3, &[2])
+        };
+        Scenario {
+            submissions: vec![request(1, &[0]), request(2, &[0]), change(&bounds, 3, &[0, 1], 0)],
+            limits: short_tail(),
+            readiness: true,
+            resend: true,
+            reaches: vec![Witness::CommittedEverywhere, Witness::ChangeFinished],
+            ..bounds
+        }
+    },
+};
+
+pub(super) const OTHER_DIRECTORY: ScenarioRow = ScenarioRow {
+    name: "other-directory",
+    shows: "a directory that was made under an id for which another one is registered takes no part",
+    tier: Tier::Quick,
+    states: StateCount::Counted(805),
+    scenario: || {
+        let bounds = Scenario { members: Replicas::of(&[0]), ..Scenario::new(3, 2, &[3]) };
+        Scenario {
+            submissions: vec![change(&bounds, 1, &[0, 1, 2], 0), request(2, &[0])],
+            readiness: true,
+            other_directories: Replicas::of(&[2]),
+            liveness: false,
+            reaches: vec![
+                Witness::ChangeFinished,
+                Witness::NewMemberLearns,
+                Witness::OtherDirectoryStops,
+            ],
+            ..bounds
+        }
+    },
+};

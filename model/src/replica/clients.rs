@@ -101,7 +101,7 @@ impl<V: Value> Clients<V> {
         taken.submissions.items().keys().copied().collect()
     }
 
-    fn waits_for(&self, submission: &SubmissionId) -> bool {
+    pub(super) fn waits_for(&self, submission: &SubmissionId) -> bool {
         self.submissions.items().contains_key(submission)
     }
 
@@ -192,7 +192,7 @@ impl<V: Value> Clients<V> {
         }
     }
 
-    fn forget(&mut self, submission: &SubmissionId) {
+    pub(super) fn forget(&mut self, submission: &SubmissionId) {
         self.submissions.remove(submission);
         self.unforwarded.remove(submission);
     }
@@ -397,7 +397,7 @@ impl<V: Value> Replica<V> {
     }
 
     /// Whether this replica forwards to `from`, as the owner of `s`.
-    fn forwards_under(&self, s: SequenceNumber, from: ReplicaId) -> bool {
+    pub(super) fn forwards_under(&self, s: SequenceNumber, from: ReplicaId) -> bool {
         self.common.acceptor.promised() == s && self.common.forwards_to() == Some(from)
     }
 

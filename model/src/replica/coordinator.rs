@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::admission::Admission;
 use super::clients::Clients;
 use super::commit::commit_held;
 use super::common::Common;
@@ -47,7 +48,9 @@ pub(crate) struct Coordinator<V> {
     pub(crate) to_finish: Option<Box<ToFinish<V>>>,
     /// Submissions that wait for the window.
     pub(crate) queue: CountedQueue<Entry<V>>,
-    /// How many copies of which submissions are in the queue and in open slots. None of them may get
+    /// The change that waits until enough voters are ready.
+    pub(crate) admission: Box<Admission>,
+    /// How many copies of which submissions wait, or are in open slots. None of them may get
     /// another slot. An election may have to finish several copies of one.
     pub(super) known: BTreeMap<SubmissionId, u64>,
     /// The others were told that every slot up to here is committed.
@@ -82,6 +85,7 @@ impl<V: Value> Coordinator<V> {
             open: BTreeMap::new(),
             to_finish: Some(Box::new(to_finish)),
             queue: CountedQueue::default(),
+            admission: Box::default(),
             known: BTreeMap::new(),
             announced: Slot::ZERO,
             repeat_through: Slot::ZERO,
@@ -113,10 +117,12 @@ impl<V: Value> Coordinator<V> {
         if self.commit_acknowledged(common, clients, out) {
             return true;
         }
+        self.proceed_with_admission(common, clients, out);
         self.open_next_portion(common, out);
         self.open_for_queue(common, out);
         self.confirm_reads(common, clients, out);
         if self.take_more(common, clients, out) {
+            self.proceed_with_admission(common, clients, out);
             self.open_for_queue(common, out);
             self.confirm_reads(common, clients, out);
         }
@@ -160,7 +166,7 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// Opens slots for what waits, as far as the window and the disk allow, if nothing else must be opened
-    /// before, and up to a change.
+    /// before. A change that may be opened goes first, and nothing is opened above it.
     fn open_for_queue(&mut self, common: &mut Common<V>, out: &mut Output<V>) {
         if self.to_finish.is_some() || self.has_open_change(common) {
             return;
@@ -175,7 +181,7 @@ impl<V: Value> Coordinator<V> {
         while (entries.len() as u64) < room
             && unsynced_bytes <= limits.unsynced_bytes_max
             && accepted_bytes <= limits.accepted_bytes_max / 2
-            && let Some(entry) = self.queue.pop_front()
+            && let Some(entry) = self.next_to_open(common.configuration())
         {
             unsynced_bytes = unsynced_bytes.saturating_add(entry.size_bytes());
             accepted_bytes = accepted_bytes.saturating_add(entry.size_bytes());
@@ -188,7 +194,12 @@ impl<V: Value> Coordinator<V> {
         self.open(EntryRange { first, entries }, common, out);
     }
 
-    /// Lets submissions wait for the window. It leaves out those that wait already, and those that are in
+    /// Takes out what is opened next.
+    fn next_to_open(&mut self, newest: &Configuration) -> Option<Entry<V>> {
+        self.admission.take_admitted(newest).or_else(|| self.queue.pop_front())
+    }
+
+    /// Lets submissions wait for the window, and a change until enough voters are ready. It leaves out those that wait already, and those that are in
     /// an open slot. Returns those that there is no room for: all, while something must be finished first.
     pub(super) fn enqueue(
         &mut self,
@@ -202,6 +213,13 @@ impl<V: Value> Coordinator<V> {
             let Some(id) = entry.submission_id().filter(is_new) else {
                 continue;
             };
+            if let Entry::Change(change) = entry {
+                self.known.insert(id, 1);
+                if let Some(before) = self.admission.wait(change) {
+                    self.forget_copy(before);
+                }
+                continue;
+            }
             let queue_bytes = self.queue.size_bytes().saturating_add(entry.size_bytes());
             if self.to_finish.is_none()
                 && self.queue.count() < limits.queued_submissions_max
@@ -350,7 +368,7 @@ impl<V: Value> Coordinator<V> {
     }
 
     /// One copy of `submission` is committed.
-    fn forget_copy(&mut self, submission: SubmissionId) {
+    pub(super) fn forget_copy(&mut self, submission: SubmissionId) {
         if let Some(copies) = self.known.get_mut(&submission) {
             *copies -= 1;
             if *copies == 0 {

@@ -164,6 +164,7 @@ impl<V: Value> Coordinator<V> {
                 self.push_slots(member, slots, common, out);
             }
         }
+        self.repeat_admission(common, out);
         self.repeat_through = Slot(self.next_slot(common.watermark()).0 - 1);
         self.beat(common, out);
     }

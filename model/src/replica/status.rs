@@ -26,7 +26,7 @@ impl<V: Value> Replica<V> {
                 Role::Coordinator(coordinator) => RoleName::Coordinator {
                     s: coordinator.s,
                     open_slots: coordinator.last_slot(common.watermark()).above(common.watermark()),
-                    queued: coordinator.queue.count(),
+                    queued: coordinator.queue.count() + coordinator.admission.count(),
                     round_is_answered: coordinator.rounds.are_answered(common.configuration()),
                 },
             },

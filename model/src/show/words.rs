@@ -104,6 +104,7 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
             ..
         }
         | Message::Ask { .. }
+        | Message::AskReady { .. }
         | Message::Read { .. } => "asks",
         Message::Order { .. }
         | Message::Committed { .. }
@@ -118,6 +119,8 @@ pub(crate) fn envelope(envelope: &Envelope) -> String {
         | Message::Submitted { .. }
         | Message::Offer { .. }
         | Message::ReadAt { .. }
+        | Message::Ready { .. }
+        | Message::NotReady { .. }
         | Message::NotTaken { .. } => "answers",
     };
     format!("r{from} {verb} r{to}: {}", self::message(message))
@@ -144,6 +147,15 @@ pub(crate) fn message(message: &Message<u8>) -> String {
         },
         Message::Reject { promised } => format!("reject, promised {promised}"),
         Message::CommittedThrough { prefix } => format!("committed{}", prefix_text(prefix)),
+        Message::AskReady { s, number, prefix } => {
+            format!("ready for change {number} under {s}?{}", prefix_text(prefix))
+        }
+        Message::Ready { s, number, incarnation: _, through } => {
+            format!("ready for change {number} under {s}, with slots up to {through}")
+        }
+        Message::NotReady { s, submission: it, ready: _ } => {
+            format!("{} not opened under {s}: too few are ready", submission(*it))
+        }
         Message::Ask { from, through, prefix: _ } => {
             format!("ask for what is committed in slots {from} to {through}")
         }

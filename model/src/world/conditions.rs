@@ -77,6 +77,8 @@ impl World {
             Invariant::FinishedChangeIsDurable => has_disks && self.has_changes() && is_elected,
             Invariant::OneConfigurationGoverns
             | Invariant::NumberOfOneConfiguration
+            | Invariant::ChangeOpenedWhenReady
+            | Invariant::OtherDirectoryIsSilent
             | Invariant::CommittedByGovernors => self.has_changes() && is_elected,
             Invariant::VotesShareAPrefix | Invariant::NothingDeliveredAgainstMajority => {
                 self.scenario.rollbacks > 0 && is_elected && !submissions.is_empty()
@@ -138,6 +140,8 @@ impl World {
             | Invariant::OneConfigurationGoverns
             | Invariant::NumberOfOneConfiguration
             | Invariant::CommittedByGovernors
+            | Invariant::ChangeOpenedWhenReady
+            | Invariant::OtherDirectoryIsSilent
             | Invariant::NoLostVoteCounts => !state.broken.contains(invariant),
         }
     }
@@ -245,6 +249,8 @@ impl World {
             | Witness::RemovedDoesNotKnow
             | Witness::ChangeRefused
             | Witness::AcceptedAboveChange
+            | Witness::ChangeNotOpened
+            | Witness::OtherDirectoryStops
             | Witness::NewMemberLearns => self.shows_of_membership(witness, state),
             Witness::HungCoordinatorGivesWay => {
                 self.replicas().any(|it| self.local(state, it).has_given_way())

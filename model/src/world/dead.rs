@@ -94,9 +94,12 @@ pub(crate) fn is_dead(
         }
         Message::Read { .. } => !may_coordinate(scenario, recipient),
         // They matter only to one who forwards to the owner of `s`, and the promise never falls.
-        Message::NotTaken { s, .. } | Message::Forward { s } => {
+        Message::NotTaken { s, .. } | Message::Forward { s } | Message::NotReady { s, .. } => {
             *s < recipient.summary.promise_floor
         }
+        // Only the coordinator of `s` makes anything of the answer.
+        Message::AskReady { s, .. } => is_over(sender.summary, *s),
+        Message::Ready { s, .. } => is_over(recipient.summary, *s),
         // An answer matters only to the run that asked, and only while it waits. A run asks once.
         Message::ReadAt { run, ids, .. } => {
             *run != recipient.summary.run

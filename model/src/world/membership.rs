@@ -13,7 +13,9 @@ use super::scenario::Replicas;
 use super::state::ClusterState;
 use crate::configuration::Configuration;
 use crate::entry::{Change, Entry};
+use crate::message::Message;
 use crate::numbers::{ConfigurationId, Slot};
+use crate::replica::Role;
 use crate::sessions::Verdict;
 
 /// A configuration, and the slot of the change that made it.
@@ -83,6 +85,66 @@ impl World {
         let common = &self.local(state, replica).replica.common;
         if governs(&configurations, common.watermark().next()) != Some(common.configuration()) {
             state.broken.add(Invariant::OneConfigurationGoverns);
+        }
+    }
+
+    /// Checks a change that `replica` has opened in this step, and that no election had to finish.
+    ///
+    /// A voter can be ready if it and the coordinator hear each other, its data directory is the one that is
+    /// registered, and it is near enough.
+    pub(super) fn check_admission(
+        &self,
+        replica: usize,
+        before: &ClusterState,
+        state: &mut ClusterState,
+    ) {
+        let before = &self.local(before, replica).replica;
+        let after = &self.local(state, replica).replica;
+        let (Role::Coordinator(was), Role::Coordinator(is)) = (&before.role, &after.role) else {
+            return;
+        };
+        let slot = Slot(is.next_slot(after.common.watermark()).0 - 1);
+        let Some(Entry::Change(change)) =
+            after.common.acceptor.accepted().get(&slot).map(|held| &held.entry)
+        else {
+            return;
+        };
+        let next = &change.configuration;
+        let is_old = was.s != is.s || was.to_finish.is_some() || was.open.contains_key(&slot);
+        if !self.scenario.readiness || is_old || !next.follows(before.common.configuration()) {
+            return;
+        }
+        let can_be_ready = |voter: &usize| {
+            let hears = |one: usize, other: usize| self.scenario.hears[one].contains(other);
+            let durable = self.local(state, *voter).replica.common.learner.durable();
+            let room = self.scenario.limits.accepted_slots_max;
+            *voter == replica
+                || (hears(*voter, replica)
+                    && hears(replica, *voter)
+                    && !self.scenario.other_directories.contains(*voter)
+                    && durable.plus(room) >= before.common.watermark())
+        };
+        let ready = self.replicas().filter(can_be_ready).fold(0, |set, it| set | 1 << it);
+        if !is_majority(next, Replicas(ready)) {
+            state.broken.add(Invariant::ChangeOpenedWhenReady);
+        }
+    }
+
+    /// Checks that a replica which has found another data directory registered under its id says nothing more.
+    pub(super) fn check_silence(
+        &self,
+        replica: usize,
+        before: &ClusterState,
+        state: &mut ClusterState,
+    ) {
+        let was = &self.local(before, replica).replica;
+        let has_acted = self.local(state, replica).replica.role.number().is_some()
+            || state.in_flight.iter().any(|id| {
+                self.envelopes.get(*id).content.from == was.common.me
+                    && !before.in_flight.contains(id)
+            });
+        if was.common.other_directory().is_some() && has_acted {
+            state.broken.add(Invariant::OtherDirectoryIsSilent);
         }
     }
 
@@ -165,6 +227,13 @@ impl World {
                     common.acceptor.accepted().keys().any(|slot| *slot > next.changed_at)
                 })
             }),
+            Witness::ChangeNotOpened => state
+                .in_flight
+                .iter()
+                .any(|id| matches!(self.envelope(*id).message, Message::NotReady { .. })),
+            Witness::OtherDirectoryStops => self
+                .replicas()
+                .any(|it| self.local(state, it).replica.common.other_directory().is_some()),
             Witness::NewMemberLearns => self.replicas().any(|it| {
                 let is_new = !self.constants.first_configuration().contains(self.id(it));
                 let common = &self.local(state, it).replica.common;

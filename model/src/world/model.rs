@@ -287,7 +287,9 @@ impl World {
         let mut out = Output::default();
         let constants = Arc::clone(&self.constants);
         let recovery = Recovery::new(constants, me, Run(1), Slot::ZERO, base.clone(), &mut out);
-        let recovery = recovery.map(|it| it.of_directory(Incarnation::first_of(me)));
+        let is_other = self.scenario.other_directories.contains(usize::from(me.0));
+        let incarnation = Incarnation(Incarnation::first_of(me).0 + u128::from(is_other));
+        let recovery = recovery.map(|it| it.of_directory(incarnation));
         let replica = recovery.and_then(Recovery::finish);
         let replica = replica.unwrap_or_else(|error| panic!("an empty disk: {error}"));
         let index = usize::from(me.0);
@@ -327,7 +329,7 @@ impl World {
             let event = self.event(before, key);
             let entry_id = |entry: &Entry<u8>| self.entry_id(entry);
             let Stepped { mut local, mut sent, mut effects, fetch } =
-                step(&self.constants, before, event, &entry_id);
+                step(&self.constants, self.scenario.readiness, before, event, &entry_id);
             if !self.has_changes() {
                 effects.stands = None;
             }

@@ -106,6 +106,8 @@ properties! {
         NumberOfOneConfiguration = "nobody coordinates two configurations under one number",
         CommittedByGovernors = "nothing is committed by members who do not govern the slot",
         FinishedChangeIsDurable = "a finished change is durable on a majority of the new voters",
+        ChangeOpenedWhenReady = "a change is opened only if a majority of its voters is ready",
+        OtherDirectoryIsSilent = "a directory that finds another one registered in its place takes no part",
     }
 }
 
@@ -157,6 +159,8 @@ properties! {
         RemovedDoesNotKnow = "a removed replica does not know",
         ChangeRefused = "a change is refused because another came first",
         AcceptedAboveChange = "an entry is accepted above a change that its acceptor lacks",
+        ChangeNotOpened = "a change is given up, because too few of its voters are ready",
+        OtherDirectoryStops = "a replica finds another directory registered in its place",
         NewMemberLearns = "a new replica comes to know that it is a member",
     }
 }

@@ -400,6 +400,37 @@ fn a_change() {
     });
 }
 
+/// What all replicas have accepted and learned. A change that is kept aside is in neither.
+fn acceptors_and_learners(world: &World, state: &ClusterState) -> u128 {
+    let all = world.replicas().map(|it| {
+        let common = &world.locals.get(state.locals[it]).content.replica.common;
+        (&common.acceptor, &common.learner)
+    });
+    digest(&all.collect::<Vec<_>>())
+}
+
+/// The same is accepted and learned together, whether the coordinator asks who is ready, or all are at once.
+#[test]
+fn who_is_ready() {
+    let bounds = Scenario { members: Replicas::of(&[0, 1]), ..Scenario::new(3, 1, &[3, 4]) };
+    let change = bounds.change(1, &[1, 2], Replicas::of(&[0]));
+    let scenario = Scenario {
+        submissions: Vec::from([change, request(2, &[1])]),
+        crashes: 1,
+        may_crash: Replicas::of(&[1]),
+        ..bounds
+    };
+    let asking = World::new(Scenario { readiness: true, ..scenario.clone() });
+    let mut questions = 0_usize;
+    let (asked, asked_states) = explore(&asking, acceptors_and_learners, |state| {
+        questions += usize::from(asking.has_in_flight(state, MessageKind::AskReady));
+    });
+    let (reduced, states) = explore(&World::new(scenario), acceptors_and_learners, |_| {});
+    std::println!("{asked_states} states with questions in flight, {states} without");
+    assert!(questions > 0, "nobody is asked: this tests nothing");
+    assert_eq!(asked, reduced, "the same is accepted and learned together");
+}
+
 #[test]
 fn a_rollback() {
     let submissions = Vec::from([request(1, &[0]), request(2, &[1])]);

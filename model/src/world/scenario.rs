@@ -113,6 +113,12 @@ pub enum MessageKind {
     Offer,
     /// Tells what is committed, to one who may not know of a change of the members.
     CommittedThrough,
+    /// Asks who could vote after a change.
+    AskReady,
+    /// Answers that.
+    Ready,
+    /// Tells that a change is not opened.
+    NotReady,
 }
 
 impl MessageKind {
@@ -144,10 +150,13 @@ impl MessageKind {
         (Self::Applied, "applied"),
         (Self::Offer, "offer"),
         (Self::CommittedThrough, "committed-through"),
+        (Self::AskReady, "ask-ready"),
+        (Self::Ready, "ready"),
+        (Self::NotReady, "not-ready"),
     ];
 
     /// The last variant. A kind that is added makes the list above too short, and does not compile.
-    const LAST: Self = Self::CommittedThrough;
+    const LAST: Self = Self::NotReady;
 
     const fn bit(self) -> u32 {
         1 << self as u32
@@ -209,6 +218,7 @@ pub const ASIDE: MessageKinds = MessageKinds::of(&[
     MessageKind::Applied,
     MessageKind::Remind,
     MessageKind::Forgot,
+    MessageKind::NotReady,
 ]);
 
 /// Something that a client may submit.
@@ -270,6 +280,10 @@ pub struct Scenario {
     pub crashes: u8,
     /// The replicas that may crash.
     pub may_crash: Replicas,
+    /// Whether a coordinator asks, message by message, who is ready for a change. If not, all are ready at once.
+    pub readiness: bool,
+    /// The replicas whose data directories are not those that changes register.
+    pub other_directories: Replicas,
     /// Whether replicas must greet one another, and be formed, before they take part. If not, they take
     /// part from the start, and none loses its data directory.
     pub forming: bool,
@@ -333,6 +347,8 @@ impl Scenario {
             reads: Vec::new(),
             crashes: 0,
             may_crash: Replicas::ALL,
+            readiness: false,
+            other_directories: Replicas::NONE,
             forming: false,
             losses: 0,
             may_lose: Replicas::ALL,
@@ -377,6 +393,10 @@ impl Scenario {
             ModelProperty::Invariant(
                 Invariant::SnapshotEqualsLog | Invariant::AllDurableCounts,
             ) => self.snapshots > 0,
+            ModelProperty::Invariant(Invariant::ChangeOpenedWhenReady) => self.readiness,
+            ModelProperty::Invariant(Invariant::OtherDirectoryIsSilent) => {
+                self.other_directories != Replicas::NONE
+            }
             ModelProperty::Invariant(
                 Invariant::OneConfigurationGoverns
                 | Invariant::NumberOfOneConfiguration

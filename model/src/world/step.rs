@@ -17,7 +17,7 @@ use crate::configuration::Configuration;
 use crate::constants::ClusterConstants;
 use crate::entry::Entry;
 use crate::forming::{Greeting, Incarnation};
-use crate::io::{ClientAnswer, Input, Output, To};
+use crate::io::{ClientAnswer, Input, Outgoing, Output, To};
 use crate::message::Message;
 use crate::numbers::{Position, ReplicaId, Run, Slot};
 use crate::prefix::PrefixHash;
@@ -59,14 +59,19 @@ pub(crate) struct Stepped {
 }
 
 /// The result of `event` at `before`.
+///
+/// Unless replicas are to be asked who is ready for a change (`asks_ready`), all voters answer in the step that asks
+/// them. That leaves out no behaviour but how long a change is kept aside: to submit it later is the same.
 pub(crate) fn step(
     constants: &Arc<ClusterConstants>,
+    asks_ready: bool,
     before: &LocalState,
     event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
 ) -> Stepped {
-    let result =
-        catch_unwind(AssertUnwindSafe(|| step_or_panic(constants, before, event, entry_id)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        step_or_panic(constants, asks_ready, before, event, entry_id)
+    }));
     result.unwrap_or_else(|_| {
         let effects = Effects { broken: Invariant::NoStepPanics.into(), ..Effects::default() };
         Stepped { local: before.clone(), sent: Vec::new(), effects, fetch: None }
@@ -75,6 +80,7 @@ pub(crate) fn step(
 
 fn step_or_panic(
     constants: &Arc<ClusterConstants>,
+    asks_ready: bool,
     before: &LocalState,
     event: ReplicaEvent,
     entry_id: &dyn Fn(&Entry<u8>) -> EntryId,
@@ -141,6 +147,9 @@ fn step_or_panic(
     while let Some((&peer, _)) = local.replica.common.serving.first_key_value() {
         local.replica.step(Input::Served { peer }, &mut out);
     }
+    while !asks_ready && let Some((from, message)) = answer_to_ask(&local, &mut out) {
+        local.replica.step(Input::Receive { from, message }, &mut out);
+    }
     // Delivered entries are applied at once.
     let through = local.replica.common.learner.watermark();
     local.replica.step(Input::Applied { through }, &mut out);
@@ -161,6 +170,20 @@ fn step_or_panic(
     let fetch = out.fetch.map(|(from, slot)| (usize::from(from.0), slot));
     let sent = envelopes(&local, out, &mut effects.broken);
     Stepped { local, sent, effects, fetch }
+}
+
+/// Takes a question out whether another replica is ready for a change, and says that it is.
+fn answer_to_ask(asker: &LocalState, out: &mut Output<u8>) -> Option<(ReplicaId, Message<u8>)> {
+    let is_question = |it: &Outgoing<u8>| matches!(it.message, Message::AskReady { .. });
+    let index = out.messages.iter().position(is_question)?;
+    match out.messages.remove(index) {
+        Outgoing { to: To::One(to), message: Message::AskReady { s, number, .. } } => {
+            let incarnation = Some(Incarnation::first_of(to));
+            let through = asker.replica.common.watermark();
+            Some((to, Message::Ready { s, number, incarnation, through }))
+        }
+        _ => None,
+    }
 }
 
 /// The oldest `count` records become durable.

@@ -65,6 +65,8 @@ impl World {
         }
         if self.has_changes() {
             self.check_configuration(at, &mut state);
+            self.check_admission(at, before, &mut state);
+            self.check_silence(at, before, &mut state);
         }
         if !self.keeps_dead {
             self.remove_dead(&mut state, if nobody_crashes_now { None } else { Some(at) });

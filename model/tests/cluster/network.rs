@@ -32,7 +32,7 @@ impl Network {
 }
 
 /// The number of message kinds.
-pub(crate) const KINDS: usize = 26;
+pub(crate) const KINDS: usize = 29;
 
 /// The name of a kind of message.
 pub(crate) fn kind(message: &Message<V>) -> &'static str {
@@ -61,6 +61,9 @@ pub(crate) fn kind(message: &Message<V>) -> &'static str {
         Message::Forgot { .. } => "forgot",
         Message::Offer { .. } => "offer",
         Message::CommittedThrough { .. } => "committed_through",
+        Message::AskReady { .. } => "ask_ready",
+        Message::Ready { .. } => "ready",
+        Message::NotReady { .. } => "not_ready",
         Message::Submit { .. } => "submit",
         Message::Submitted { .. } => "submitted",
         Message::Read { .. } => "read",

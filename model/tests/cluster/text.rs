@@ -134,6 +134,15 @@ pub(crate) fn message(message: &Message<V>) -> String {
         }
         Message::Offer { slot } => format!("{kind} slot={slot}"),
         Message::CommittedThrough { prefix } => format!("{kind} {}", prefix.through),
+        Message::AskReady { s, number, prefix } => {
+            format!("{kind} s={s} change={number} committed={}", prefix.through)
+        }
+        Message::Ready { s, number, through, .. } => {
+            format!("{kind} s={s} change={number} durable={through}")
+        }
+        Message::NotReady { s, submission: it, .. } => {
+            format!("{kind} s={s} {}", submission(*it))
+        }
         Message::Remind { testimony: Testimony { promised, accepted } } => {
             let accepted = accepted.map(|it| format!(" accepted={}@{}", it.slot, it.s));
             format!("{kind} promised={promised}{}", accepted.unwrap_or_default())

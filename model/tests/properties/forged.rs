@@ -324,7 +324,10 @@ fn raise(message: &mut Message<V>, more: u64) {
                 up(&mut prefix.through);
             }
         },
-        Message::Reject { promised: s } | Message::NotTaken { s, .. } | Message::Forward { s } => {
+        Message::Reject { promised: s }
+        | Message::NotTaken { s, .. }
+        | Message::NotReady { s, .. }
+        | Message::Forward { s } => {
             s.0 = s.0.saturating_add(more);
         }
         Message::Submitted { slot, .. } | Message::Offer { slot } => up(slot),
@@ -333,6 +336,11 @@ fn raise(message: &mut Message<V>, more: u64) {
             up(through);
             up(&mut prefix.through);
         }
+        Message::AskReady { number, prefix, .. } => {
+            *number = number.saturating_add(more);
+            up(&mut prefix.through);
+        }
+        Message::Ready { through, .. } => up(through),
         Message::Compare { prefix, .. } | Message::CommittedThrough { prefix } => {
             up(&mut prefix.through);
         }

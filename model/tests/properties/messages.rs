@@ -5,9 +5,10 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
-    Accepted, Change, Configuration, ConfigurationId, Entry, Forgotten, Message, NotTakenReason,
-    Opening, Order, Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply, Request, RoundNumber,
-    Run, SequenceNumber, SessionId, Slot, SlotRange, SubmissionId, Testimony, ToldAccepted,
+    Accepted, Change, Configuration, ConfigurationId, Entry, Forgotten, Incarnation, MemberSet,
+    Message, NotTakenReason, Opening, Order, Prefix, PrefixHash, Promise, ReadId, ReplicaId, Reply,
+    Request, RoundNumber, Run, SequenceNumber, SessionId, Slot, SlotRange, SubmissionId, Testimony,
+    ToldAccepted,
 };
 
 use crate::cluster::V;
@@ -165,6 +166,15 @@ pub(crate) fn message() -> impl Strategy<Value = Message<V>> {
         }),
         1 => not_taken(),
         1 => sequence_number().prop_map(|s| Message::Forward { s }),
+        1 => (sequence_number(), 0..3_u64, prefix())
+            .prop_map(|(s, number, prefix)| Message::AskReady { s, number, prefix }),
+        1 => (sequence_number(), 0..3_u64, slot()).prop_map(|(s, number, through)| {
+            let incarnation = Some(Incarnation::first_of(ReplicaId(1)));
+            Message::Ready { s, number, incarnation, through }
+        }),
+        1 => (sequence_number(), submission()).prop_map(|(s, submission)| {
+            Message::NotReady { s, submission, ready: MemberSet::default() }
+        }),
         1 => (number(), ids()).prop_map(|(run, ids)| Message::Read { run: Run(run), ids }),
         1 => (number(), ids(), slot())
             .prop_map(|(run, ids, slot)| Message::ReadAt { run: Run(run), ids, slot }),

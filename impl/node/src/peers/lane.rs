@@ -81,6 +81,9 @@ impl Traffic {
             | Message::Read { .. }
             | Message::ReadAt { .. }
             | Message::NotTaken { .. }
+            | Message::AskReady { .. }
+            | Message::Ready { .. }
+            | Message::NotReady { .. }
             | Message::Forward { .. } => Self::Control,
         }
     }
@@ -97,7 +100,7 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use synod_model::{
-        ConfigurationId, Forgotten, NotTakenReason, Prefix, Promise, ReadId, ReplicaId,
+        ConfigurationId, Forgotten, MemberSet, NotTakenReason, Prefix, Promise, ReadId, ReplicaId,
         RoundNumber, Run, SequenceNumber, SessionId, Slot, SubmissionId, Testimony,
     };
     use synod_wire::Value;
@@ -152,6 +155,9 @@ mod tests {
             },
             Message::Forward { s },
             Message::Offer { slot },
+            Message::AskReady { s, number: 1, prefix },
+            Message::Ready { s, number: 1, incarnation: None, through: slot },
+            Message::NotReady { s, submission, ready: MemberSet::default() },
         ];
         let bulk = vec![
             order(accept),

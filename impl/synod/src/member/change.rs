@@ -173,7 +173,19 @@ async fn explain(
             }
             Ok(exit)
         }
-        ChangeFailed::NotDone(_) | ChangeFailed::TakenBack(_) => {
+        ChangeFailed::TakenBack(_) => {
+            // The coordinator has not said who is ready. It may still have waited for somebody.
+            let reports = status::ask(endpoints, STATUS_MAX).await;
+            let silent = |id: &ReplicaId| is_connected(*id, &reports) == Some(false);
+            let mut text = error.to_string();
+            for id in after.voters().filter(silent) {
+                add_not_ready(&mut text, after, id, Some(false));
+            }
+            let exit = failed(&anyhow!(text), Exit::NotDone);
+            health::explain(endpoints).await;
+            Ok(exit)
+        }
+        ChangeFailed::NotDone(_) => {
             let exit = failed(&error.into(), Exit::NotDone);
             health::explain(endpoints).await;
             Ok(exit)
@@ -200,16 +212,25 @@ fn not_ready(
         "not done: {count} of the {voters} who would vote are ready, and that must be a majority"
     );
     for id in after.voters().filter(|id| !is_ready(id)) {
-        let address = after.registration(id).map_or("?", |it| &it.address);
-        let what = match is_connected(id) {
-            Some(true) => "is there, and still gets what is committed: give it time (--timeout)",
-            Some(false) => "is silent: does it run, and do its peers reach it there?",
-            None => "is silent or behind: does it run, and do its peers reach it there?",
-        };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "\n  r{id} at {address} {what}");
+        add_not_ready(&mut text, after, id, is_connected(id));
     }
     text
+}
+
+fn add_not_ready(
+    text: &mut String,
+    after: &Configuration,
+    id: ReplicaId,
+    is_connected: Option<bool>,
+) {
+    let address = after.registration(id).map_or("?", |it| &it.address);
+    let what = match is_connected {
+        Some(true) => "is there, and still gets what is committed: give it time (--timeout)",
+        Some(false) => "is silent: does it run, and do its peers reach it there?",
+        None => "is silent or behind: does it run, and do its peers reach it there?",
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(text, "\n  r{id} at {address} {what}");
 }
 
 /// Warns if the number of voters becomes even.

@@ -288,7 +288,8 @@ fn a_voter_that_is_not_there_is_not_taken_in() {
     let address = cluster.peer_address(1);
     let args = ["add", "1", "--address", &address, "--incarnation", &incarnation];
     let endpoint = cluster.endpoint(0);
-    let endpoints = ["--timeout", "2s", "--endpoints", &endpoint];
+    // The coordinator asks the new voter three times before it says that nobody is ready.
+    let endpoints = ["--timeout", "12s", "--endpoints", &endpoint];
     let done = synod(&[&["member"], &args[..], &endpoints].concat());
     assert_eq!(done.code, 3, "{done:?}");
     assert!(done.stderr.contains("1 of the 2 who would vote are ready"), "{done:?}");

@@ -29,9 +29,9 @@ fn answer(answer: Answer) -> String {
 }
 
 #[test]
-fn version_7_is_what_it_always_was() {
-    assert_eq!(VERSION, 7);
-    assert_eq!(hex(&Hello::OURS), "53594e4f44636c6907");
+fn version_8_is_what_it_always_was() {
+    assert_eq!(VERSION, 8);
+    assert_eq!(hex(&Hello::OURS), "53594e4f44636c6908");
     let about = About {
         cluster_id: ClusterId([0xab; 32]),
         replica: ReplicaId(2),

@@ -167,12 +167,15 @@ impl ArrowStyle {
             | MessageKind::Read
             | MessageKind::ReadAt
             | MessageKind::NotTaken
+            | MessageKind::NotReady
             | MessageKind::Forward => Self::Forward,
             MessageKind::Ask
             | MessageKind::Committed
             | MessageKind::Compare
             | MessageKind::Offer
             | MessageKind::CommittedThrough
+            | MessageKind::AskReady
+            | MessageKind::Ready
             | MessageKind::Remind
             | MessageKind::Forgot => Self::CatchUp,
         }

@@ -107,7 +107,7 @@ fn two_versions_tell_each_other_that_they_are_two_versions() {
         let mut wire = Wire::dial(&port).await;
         wire.send(&framed(b"SYNODnet\x09\0\0\0nothing that version 5 knows")).await;
         let answer = wire.frames.next().await.expect("a frame").expect("an answer");
-        assert!(answer.starts_with(b"SYNODnet\x06\0\0\0"));
+        assert!(answer.starts_with(b"SYNODnet\x07\0\0\0"));
         wire.until_closed().await;
 
         let other = Port::new();
@@ -117,7 +117,7 @@ fn two_versions_tell_each_other_that_they_are_two_versions() {
         let mut wire = Wire::accept(&listener).await;
         wire.send(&framed(b"SYNODnet\x09\0\0\0nothing that version 5 knows")).await;
         let error = node.error_with(0, "speaks").await;
-        assert!(error.starts_with("speaks version 9 of the protocol, and this replica speaks 6\n"));
+        assert!(error.starts_with("speaks version 9 of the protocol, and this replica speaks 7\n"));
     });
 }
 
@@ -136,7 +136,7 @@ fn garbage_closes_the_connection_and_never_the_node() {
             &too_long,
             &framed(b""),
             &framed(b"SYNODcli\x01\0\0\0"),
-            &framed(b"SYNODnet\x06\0\0\0\xff\xff\xff\xff"),
+            &framed(b"SYNODnet\x07\0\0\0\xff\xff\xff\xff"),
         ];
         for garbage in cases {
             let mut wire = Wire::dial(&port).await;

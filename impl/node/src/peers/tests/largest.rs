@@ -28,10 +28,14 @@ fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
         incarnation: Incarnation(u128::MAX),
         address: "x".repeat(ADDRESS_BYTES_MAX),
     };
-    let configuration = configuration.and_then(|it| it.with_all_registered(registration));
     let configuration = configuration.expect("they differ");
-    let (session, number, answered) = (SessionId(MOST), MOST, MOST);
-    let change = Change { session, number, answered, configuration };
+    let change = |registration: &dyn Fn(ReplicaId) -> Registration| {
+        let configuration = configuration.clone().with_all_registered(registration);
+        let configuration = configuration.expect("as long as an address may be");
+        let (session, number, answered) = (SessionId(MOST), MOST, MOST);
+        Entry::Change(Change { session, number, answered, configuration })
+    };
+    let short = |member| Registration { address: String::new(), ..registration(member) };
     let open = Entry::Open(Opening { origin: ReplicaId(u16::MAX), run: Run(MOST), count: MOST });
     let count = usize::try_from(limits.frame_entries_max).expect("small");
     // As many bytes as a frame may carry, with the fewest bytes that count. The core counts more.
@@ -41,7 +45,9 @@ fn lists(limits: &Limits) -> Vec<Vec<Entry<Value>>> {
         vec![request(limits.value_bytes_max)],
         many,
         vec![open; count],
-        vec![Entry::Change(change); count],
+        // The addresses count, and these are more than a frame of this cluster may carry.
+        vec![change(&registration)],
+        vec![change(&short); count],
     ]
 }
 

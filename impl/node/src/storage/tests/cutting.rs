@@ -118,24 +118,24 @@ fn the_record_of_a_snapshot_and_the_base_are_what_they_always_were() {
             "04",                 // a snapshot
             "04",                 // promised
             "fb2c01",             // its slot
-            "fb4501",             // the length of its file
-            "fdd77ef2e0de6c491b", // the checksum of its file
+            "fb4601",             // the length of its file
+            "fdb5c6188528b0ddc5", // the checksum of its file
         )
     );
     assert_eq!(
         hex(&files["base"]),
         concat!(
             "53594e4f44626173",   // the letters
-            "03000000",           // version
+            "04000000",           // version
             "17000000",           // length of the content
             "fb2c01",             // the slot of the snapshot
-            "fb4501",             // the length of its file
-            "fdd77ef2e0de6c491b", // the checksum of its file
+            "fb4601",             // the length of its file
+            "fdb5c6188528b0ddc5", // the checksum of its file
             "09",                 // the batch with its record
             "02",                 // the first segment
             "09",                 // the first batch in it
-            "fc0d315917",         // checksum of the header before
-            "4a6e7198",           // checksum
+            "fc213993b7",         // checksum of the header before
+            "a51844a0",           // checksum
         )
     );
 }

@@ -236,7 +236,7 @@ fn damage_in_small_files_is_reported() {
             content[end..].copy_from_slice(&checksum.to_le_bytes());
         });
         let error = try_open(&disk).expect_err("another version").to_string();
-        assert!(error.contains("has format version 9, and this program knows version 3 only"));
+        assert!(error.contains("has format version 9, and this program knows version 4 only"));
     }
 }
 

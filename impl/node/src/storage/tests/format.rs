@@ -65,7 +65,7 @@ fn a_batch_is_what_it_always_was() {
         hex(&segment[..64]),
         concat!(
             "53594e4f44626174",                 // the letters
-            "03000000",                         // version
+            "04000000",                         // version
             "01000000",                         // segment
             "0100000000000000",                 // number
             "efcdab8967452301efcdab8967452301", // incarnation
@@ -73,7 +73,7 @@ fn a_batch_is_what_it_always_was() {
             "00000000",                         // checksum of the header before
             "e4c42b6e",                         // checksum of the records
             "0000000000000000",                 // zeros
-            "f0eb5452",                         // checksum of the header
+            "b5bf6821",                         // checksum of the header
         )
     );
     assert_eq!(
@@ -94,15 +94,15 @@ fn a_batch_is_what_it_always_was() {
         hex(&segment[4096..4160]),
         concat!(
             "53594e4f44626174",                 // the letters
-            "03000000",                         // version
+            "04000000",                         // version
             "01000000",                         // segment
             "0200000000000000",                 // number
             "efcdab8967452301efcdab8967452301", // incarnation
             "0d000000",                         // length of the records
-            "f0eb5452",                         // checksum of the header before
+            "b5bf6821",                         // checksum of the header before
             "b5eb349f",                         // checksum of the records
             "0000000000000000",                 // zeros
-            "af6509e4",                         // checksum of the header
+            "4bcd7ac3",                         // checksum of the header
         )
     );
     assert_eq!(
@@ -145,15 +145,15 @@ fn small_files_are_what_they_always_were() {
     assert_eq!(
         hex(&files["identity"]),
         concat!(
-            "53594e4f4469646e03000000860000000474657374a39d7db9d06b66afbeaf9085310e8e21244086",
+            "53594e4f4469646e04000000870000000474657374a39d7db9d06b66afbeaf9085310e8e21244086",
             "c4f5bb906034318709f602c4f001feefcdab8967452301efcdab8967452301fc0000010001030001",
-            "020003fb0004fb0010fc0000000408fbb80bfbb80bfc00001000fc00000100fc00000004fc000001",
-            "00fc00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01fe4b05730",
+            "02000300fb0004fb0010fc0000000408fbb80bfbb80bfc00001000fc00000100fc00000004fc0000",
+            "0100fc00000004fb0004fc00000100fc00000100fc00000004fb0080fbc01f2d782c79",
         )
     );
-    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e63030000000200000000006d6fc24a");
+    assert_eq!(hex(&files["incarnations"]), "53594e4f44696e6304000000020000000000f4e0b931");
     assert_eq!(
         hex(&files["peers"]),
-        "53594e4f44706572030000001900000002000d31302e302e302e313a34303030020772323a34303030809a2db6"
+        "53594e4f44706572040000001900000002000d31302e302e302e313a34303030020772323a34303030bc3d6e35"
     );
 }

@@ -388,7 +388,7 @@ fn recovered_from_all(
     let constants = Arc::new(new_replica().constants);
     let (base, mut out) = (Base::new(constants.first_configuration().clone()), Output::default());
     let recovery = Recovery::new(constants, ME, run, applied, base, &mut out);
-    let mut recovery = recovery.expect("an empty base");
+    let mut recovery = recovery.expect("an empty base").of_directory(new_replica().incarnation);
     let mut state = world.state(applied.0);
     for record in written.iter().flatten() {
         recovery.record(record.clone(), &mut out).unwrap_or_else(|error| panic!("{error}"));

@@ -138,12 +138,12 @@ fn snapshots_are_reported() {
     for expected in [
         "the log begins behind the snapshot of slot 8, with batch 9 in log/00000002.wal\n  the record \
          of the snapshot is in batch 10\n",
-        "data/snapshots/00000000000000000008.snapshot, 323 bytes, 100 of them of the application, checksum ",
+        "data/snapshots/00000000000000000008.snapshot, 324 bytes, 100 of them of the application, checksum ",
         "data/snapshots/00000000000000000009.snapshot.part is not finished: a start removes it\n",
         "data/snapshots/00000000000000000009-4711-0123456789abcdef.snapshot.part is a part of a peer's \
          snapshot, 4,711 bytes as a whole: ",
         "data/snapshots/notes.txt does not belong here\n",
-        "    snapshot, promised s=4, slots up to 8, 323 bytes, checksum ",
+        "    snapshot, promised s=4, slots up to 8, 324 bytes, checksum ",
         "the log is sound: 2 batches, to byte 8,192 of log/00000002.wal, the first of which is batch 9",
     ] {
         assert!(told.contains(expected), "{expected} is not in\n{told}");

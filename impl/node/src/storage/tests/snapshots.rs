@@ -98,18 +98,18 @@ fn a_snapshot_is_what_it_always_was() {
         hex(content),
         concat!(
             "53594e4f44736e70",                                                 // the letters
-            "03000000",                                                         // version
+            "04000000",                                                         // version
             "a39d7db9d06b66afbeaf9085310e8e21244086c4f5bb906034318709f602c4f0", // cluster id
             "2c01000000000000",                                                 // slot
             "0000000000000000",                                                 // zeros
             "7465737400000000000000000000000000000000000000000000000000000000", // the name
             "0000000000000000000000000000000000000000000000000000000000000000", // zeros behind it
-            "014989af",                                                         // checksum
+            "031464ce",                                                         // checksum
             "01000000",                                                         // the handle
-            "1e000000",                                                         // its length
+            "1f000000",                                                         // its length
             "fb2c01",                                                           // slot
             "010101",           // configuration: id, one member,
-            "0002",             // no learners, the next id
+            "000200",           // no learners, the next id, nobody registered
             "00",               // the slot of the change that made it
             "000000",           // hashes: up to which slot, recent ones, checkpoints
             "0101",             // table: one session
@@ -117,20 +117,20 @@ fn a_snapshot_is_what_it_always_was() {
             "00010001",         // not ended; answered, no requests, its last delivery
             "0101070001",       // its opening, again, to find it
             "01010101",         // its age: it is open, its last delivery, its id
-            "55a33ece",         // checksum
+            "cd06279f",         // checksum
             "02000000",         // the application
             "05000000",         // the length of its bytes
             "7374617465",       // its bytes
             "bfdfa7d4",         // checksum
             "03000000",         // the end
             "10000000",         // the length of what follows
-            "bb00000000000000", // the length of everything before
-            "3aa487babac77955", // the checksum of everything before
-            "72f40d8d",         // checksum
+            "bc00000000000000", // the length of everything before
+            "4bb90d0c9ea8cdb6", // the checksum of everything before
+            "d5b50393",         // checksum
         )
     );
-    let checksum = 0x5579_c7ba_ba87_a43a;
-    assert_eq!(file, SnapshotFile { slot: Slot(300), length_bytes: 0xbb + 28, checksum });
+    let checksum = 0xb6cd_a89e_0c0d_b94b;
+    assert_eq!(file, SnapshotFile { slot: Slot(300), length_bytes: 0xbc + 28, checksum });
 }
 
 #[test]
