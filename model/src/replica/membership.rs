@@ -37,7 +37,7 @@ impl<V: Value> Common<V> {
 
     /// The data directory that is registered under the id of this replica, if it is another one than this replica
     /// has. That one votes, and this one must not.
-    pub(super) fn other_directory(&self) -> Option<Incarnation> {
+    pub(crate) fn other_directory(&self) -> Option<Incarnation> {
         let mine = self.incarnation?;
         let registered = self.configuration().registration(self.me)?.incarnation;
         (registered != mine).then_some(registered)
