@@ -237,7 +237,10 @@ impl fmt::Display for NotAlone {
             Self::Record(error) => error.fmt(f),
             Self::Empty => write!(f, "its log is empty"),
             Self::OnlyVoter { replica } => {
-                write!(f, "{replica} is the only voter of its cluster, so no majority is lost")
+                write!(
+                    f,
+                    "replica {replica} is the only voter of its cluster, so no majority is lost"
+                )
             }
             Self::NoConfigurationId => {
                 write!(f, "a change in its log has the highest id that a configuration can have")

@@ -285,6 +285,8 @@ fn a_long_log_takes_many_records() {
     });
     assert_eq!(counts.collect::<Vec<_>>(), [3, 3, 3, 1]);
     let mut base = Base::new(first());
-    records.into_iter().for_each(|it| base.apply(it).expect("a possible record"));
+    for record in records {
+        base.apply(record).expect("a possible record");
+    }
     assert_eq!(base.fold.watermark, Slot(10));
 }
