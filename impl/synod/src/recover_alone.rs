@@ -91,7 +91,7 @@ pub(crate) fn recover_alone(args: &RecoverAloneArgs) -> anyhow::Result<Exit> {
         tell(&mut output, left_dir, &remains)?;
         output.line(format_args!(
             "\nmade {}: {}, the only replica of the new cluster {} ({}), with the slots up to {}\n\n\
-             {}\n  \
+             start it with\n  \
              synod node --data-dir {} --listen-client HOST:PORT\n\
              its clients are started anew; then other replicas may join it:\n\
              docs/operating.md#when-a-majority-is-lost-for-good",
@@ -100,7 +100,6 @@ pub(crate) fn recover_alone(args: &RecoverAloneArgs) -> anyhow::Result<Exit> {
             identity.cluster_name,
             identity.cluster_id,
             remains.last,
-            "start it with".bold(),
             Quoted(data_dir),
         ))?;
         output.flush()?;
@@ -146,8 +145,7 @@ fn tell(output: &mut Output, left_dir: &Path, remains: &Remains) -> anyhow::Resu
     output.line(format_args!("  committed  up to slot {committed}, as far as it knows"))?;
     if last > committed {
         output.line(format_args!(
-            "  accepted   slots {} to {last} as well: the new cluster has them as committed",
-            committed.next(),
+            "  accepted   up to slot {last} without a gap: the new cluster has that as committed",
         ))?;
     }
     if let Some(left_out) = left_out {
