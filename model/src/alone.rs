@@ -53,6 +53,8 @@ pub struct Survivor<V> {
     pub committed: Slot,
     /// What it has accepted right above, without a gap. The new cluster begins with this, too.
     pub adopted: Vec<Entry<V>>,
+    /// The running hash of all that the new cluster begins with.
+    pub hash: PrefixHash,
     /// What it has accepted behind a gap. That is left out.
     pub left_out: Option<LeftOut>,
     /// What its disk has lost, if it was found to have lost something: then more may be missing.
@@ -117,7 +119,17 @@ impl<V: Value> Survivor<V> {
         let (stride, limits) = (common.constants.stride(), common.constants.limits().clone());
         let constants = ClusterConstants::new(stride, alone, limits)?;
         let forgotten = common.forgotten.get(&common.me).copied();
-        Ok(Self { configuration, standing, committed, adopted, left_out, forgotten, constants })
+        let hash = adopted.iter().fold(common.learner.hashes().hash(), PrefixHash::after);
+        Ok(Self {
+            configuration,
+            standing,
+            committed,
+            adopted,
+            hash,
+            left_out,
+            forgotten,
+            constants,
+        })
     }
 
     /// The last slot that the new cluster begins with.
@@ -193,6 +205,13 @@ impl<V: Value> CommittedLog<V> {
         self.hash = self.hash.after(&entry);
         self.waiting.push(entry);
         record
+    }
+
+    /// The last slot of all that was added, and the running hash up to there. A shell compares them with those of the
+    /// [`Survivor`] before it finishes: they differ if the log that it has read is not the one that the survivor has.
+    #[must_use]
+    pub fn through(&self) -> (Slot, PrefixHash) {
+        (self.last, self.hash)
     }
 
     /// The last record, if entries wait for it.

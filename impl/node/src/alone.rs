@@ -21,7 +21,7 @@ use crate::identity::Identity;
 use crate::start::{Committed, RestoreError, StartError, read};
 use crate::storage::{
     AppendError, BeginsWith, DataDirectory, NewLog, NewReplica, OpenError, Preparation,
-    RecoverError, RestoreDirectoryError, SnapshotError, begin_alone,
+    RecoverError, RestoreDirectoryError, SnapshotError, UnreadLog, begin_alone,
 };
 
 /// What a last replica has, and what a cluster of one would begin with.
@@ -120,6 +120,16 @@ pub enum AloneError {
     /// The log of the new directory cannot be written.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The log was read twice, and it was not the same.
+    #[error(
+        "the log of {} has not the same entries when it is read again\n  \
+         its disk is not to be trusted: copy the directory to another one, and try with the copy",
+        path.display()
+    )]
+    Differs {
+        /// The directory that is left.
+        path: PathBuf,
+    },
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -243,6 +253,7 @@ fn recover_alone_on(
 
 /// The directory that is left, open, and what it has.
 struct Left {
+    path: PathBuf,
     directory: DataDirectory,
     /// The slot of the snapshot that the log begins behind.
     begins_after: Slot,
@@ -265,10 +276,16 @@ impl Left {
             }
             Ok(())
         })?;
-        let survivor = Survivor::of(recovery);
-        let survivor =
-            survivor.map_err(|error| AloneError::NotAlone { path: path.to_owned(), error })?;
-        Ok(Self { directory, begins_after, survivor })
+        let path = path.to_owned();
+        let survivor = match Survivor::of(recovery) {
+            Ok(survivor) => survivor,
+            Err(error) => return Err(AloneError::NotAlone { path, error }),
+        };
+        // To read it has finished a cut that was interrupted: now the log may begin behind a later snapshot.
+        let unread = UnreadLog::of(&directory).map_err(StartError::from)?;
+        let cut_at = unread.snapshot().map_or(Slot::ZERO, |handle| handle.slot);
+        let begins_after = begins_after.max(cut_at);
+        Ok(Self { path, directory, begins_after, survivor })
     }
 
     fn remains(&self) -> Remains {
@@ -329,6 +346,9 @@ impl Left {
         read?;
         for entry in &self.survivor.adopted {
             log.push(entry.clone()).map_or(Ok(()), |record| to.append(record))?;
+        }
+        if log.through() != (self.survivor.last(), self.survivor.hash) {
+            return Err(AloneError::Differs { path: self.path.clone() });
         }
         log.finish().map_or(Ok(()), |record| to.append(record))?;
         Ok(())

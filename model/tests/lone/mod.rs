@@ -163,6 +163,8 @@ pub(crate) fn alone_of(
         Arc::make_mut(&mut new.snapshot).table = Arc::clone(&old.table);
     }
     let records: Vec<_> = first.into_iter().chain(laid_out(&old, &entries, limits)).collect();
+    let last = records.last().map(|it| (it.watermark, it.hash));
+    assert_eq!(last, Some((survivor.last(), survivor.hash)));
     let read = read(&Arc::new(survivor.constants.clone()), &new, me, &records);
     Ok((survivor, of(read.expect("possible records"))))
 }

@@ -84,17 +84,7 @@ fn member(slots: u64, snapshot: Option<u64>) -> SimulatedDisk {
     if let Some(snapshot) = snapshot {
         let promised = SequenceNumber(65_537);
         write(&disk, |to| append(to, record(&log, before, Content::Promised(promised))));
-        let replica = started(&disk).0;
-        let directory = open(&disk);
-        let handle = replica.snapshot_handle().expect("the application has it");
-        assert_eq!(handle.slot, Slot(snapshot));
-        let folder = directory.snapshots();
-        let mut writer = folder.create(&handle).expect("room");
-        writer.write_all(STATE).expect("room");
-        writer.finish().expect("room");
-        let mut to = Log::recover(&directory, Preparation::InLine, |_| Ok::<_, io::Error>(()));
-        let to = to.as_mut().expect("sound");
-        append(to, record(&log, before, Content::Snapshot { handle, promised }));
+        assert!(cut(&disk, &log, snapshot, promised.0, None));
     }
     let disk = disk.kill();
     write(&disk, |to| {
@@ -108,6 +98,30 @@ fn member(slots: u64, snapshot: Option<u64>) -> SimulatedDisk {
         }
     });
     disk.kill()
+}
+
+/// The replica takes a snapshot of all that it knows to be committed, up to `slot`, and cuts its log. The disk refuses
+/// one of the operations from the record of the snapshot on. Returns whether the record is durable.
+fn cut(
+    disk: &SimulatedDisk,
+    log: &[Entry<Value>],
+    slot: u64,
+    s: u64,
+    refused: Option<u64>,
+) -> bool {
+    let handle = started(disk).0.snapshot_handle().expect("the application has it");
+    assert_eq!(handle.slot, Slot(slot));
+    let directory = open(disk);
+    let to = Log::recover(&directory, Preparation::InLine, |_| Ok::<_, io::Error>(()));
+    let mut to = to.expect("sound");
+    let mut writer = directory.snapshots().create(&handle).expect("room");
+    writer.write_all(STATE).expect("room");
+    writer.finish().expect("room");
+    if let Some(refused) = refused {
+        disk.fail_at(disk.operations() + refused, 28);
+    }
+    let content = Content::Snapshot { handle, promised: SequenceNumber(s) };
+    to.append(&[record(log, slot, content)]).is_ok()
 }
 
 fn write(disk: &SimulatedDisk, append: impl FnOnce(&mut Log)) {
@@ -253,4 +267,24 @@ fn it_goes_over_nothing_and_not_below_a_running_node() {
 fn a_log_that_has_nothing_is_told() {
     let error = recover(&member(0, None), &SimulatedDisk::new(1)).expect_err("it has nothing");
     assert!(error.to_string().contains("there is nothing to recover: `synod init`"), "{error}");
+}
+
+/// The record of a later snapshot is durable, and the log is not cut behind it. To read it cuts it. What is written anew
+/// begins with that snapshot, and lacks nothing.
+#[test]
+fn an_interrupted_cut_leaves_nothing_out() {
+    let mut interrupted = 0;
+    for refused in 1..20 {
+        let old = member(20, Some(7));
+        let base = old.files()["base"].clone();
+        if !cut(&old, &entries(20), 18, 65_538, Some(refused)) || old.files()["base"] != base {
+            continue;
+        }
+        interrupted += 1;
+        let (old, new) = (old.kill(), SimulatedDisk::new(2));
+        let (_, remains) = recover(&old, &new).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(remains.snapshot, Slot(18));
+        check(&new.lose_power(), 20, Some(18));
+    }
+    assert!(interrupted > 0);
 }
