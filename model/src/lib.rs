@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 mod acceptor;
+mod alone;
 mod configuration;
 mod constants;
 mod counted;
@@ -32,6 +33,7 @@ mod unsynced;
 #[cfg(feature = "stateright")]
 pub mod world;
 
+pub use alone::{CommittedLog, LeftOut, NotAlone, Standing, Survivor};
 pub use configuration::{Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use constants::{ClusterConstants, ConstantsError};
 pub use entry::{Change, Entry, Opening, Request, SubmissionId, Value};

@@ -12,12 +12,13 @@
 use alloc::sync::Arc;
 
 use crate::acceptor::Acceptor;
+use crate::alone::change_id;
 use crate::constants::ClusterConstants;
 use crate::entry::Value;
 use crate::forming::Incarnation;
 use crate::io::Output;
 use crate::learner::Learner;
-use crate::numbers::{ReplicaId, Run, Slot};
+use crate::numbers::{ConfigurationId, ReplicaId, Run, Slot};
 use crate::prefix::EntryDigest;
 use crate::record::{Base, Content, Record, RecordError, Stored};
 use crate::replica::Replica;
@@ -35,6 +36,8 @@ pub struct Recovery<V> {
     base: Base<V>,
     /// Whether the record of the snapshot is still to come, and older ones may.
     is_before_snapshot: bool,
+    /// The highest id that a change in the log names, also one that was refused.
+    newest_change: ConfigurationId,
     learner: Learner<V>,
 }
 
@@ -76,8 +79,17 @@ impl<V: Value> Recovery<V> {
         }
         let is_before_snapshot = false;
         let incarnation = None;
-        let mut recovery =
-            Self { constants, me, incarnation, run, base, is_before_snapshot, learner };
+        let newest_change = ConfigurationId::NONE;
+        let mut recovery = Self {
+            constants,
+            me,
+            incarnation,
+            run,
+            base,
+            is_before_snapshot,
+            newest_change,
+            learner,
+        };
         recovery.deliver(out)?;
         Ok(recovery)
     }
@@ -158,6 +170,7 @@ impl<V: Value> Recovery<V> {
             let slot = self.learner.watermark().next();
             let stored = fold.entries.remove(&slot);
             let stored = stored.ok_or(RecordError::CommittedSlotMissing { slot })?;
+            self.newest_change = self.newest_change.max(change_id(&stored.entry));
             let digest = EntryDigest::of(&stored.entry);
             self.learner.commit(stored.entry, digest, None, self.constants.limits(), out);
         }
@@ -168,13 +181,19 @@ impl<V: Value> Recovery<V> {
         Ok(())
     }
 
+    /// The highest id that a change names, of those that are committed in the log.
+    pub(crate) fn newest_change(&self) -> ConfigurationId {
+        self.newest_change
+    }
+
     /// The replica as it was when it wrote the last record, with nothing in flight.
     ///
     /// # Errors
     ///
     /// If the log has no record of the snapshot that it starts from.
     pub fn finish(self) -> Result<Replica<V>, RecordError> {
-        let Self { constants, me, incarnation, run, base, is_before_snapshot, mut learner } = self;
+        let Self { constants, me, incarnation, run, base, is_before_snapshot, mut learner, .. } =
+            self;
         learner.forget_former();
         let Base { snapshot, fold } = base;
         if is_before_snapshot {

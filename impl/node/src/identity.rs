@@ -24,7 +24,7 @@ pub(crate) const REPLACEMENT_ADVICE: &str =
 pub struct Identity {
     /// The cluster's name, for people.
     pub cluster_name: String,
-    /// A hash of what all replicas of the cluster agree on.
+    /// A hash of what all replicas of the cluster agree on; or a random one, if one replica began the cluster alone.
     pub cluster_id: ClusterId,
     /// Which replica of the cluster this is.
     pub replica: ReplicaId,

@@ -3,6 +3,7 @@
 // reason. Tests may be short about both.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod alone;
 pub mod backend;
 pub mod client_port;
 pub mod disk;
@@ -19,6 +20,9 @@ mod start;
 pub mod state_machine;
 pub mod storage;
 
+pub use alone::{
+    AloneError, AloneProgress, AloneStep, NewCluster, Remains, look_at_remains, recover_alone,
+};
 pub use backend::{Backend, Subscription};
 pub use identity::{CLUSTER_NAME_BYTES_MAX, Identity, IdentityError};
 pub use listen::{ListenError, ListensFor, ephemeral_ports_of, warn_if_ephemeral};
@@ -31,7 +35,7 @@ pub use shell::detector::Timing;
 pub use start::{RestoreError, StartError};
 pub use state_machine::{BareLog, Snapshot, StateMachine};
 // What the interface of this package is made of, so that its users need no other.
-pub use synod_model::Incarnation;
+pub use synod_model::{Configuration, Forgotten, Incarnation, LeftOut, NotAlone, Standing};
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, NotDone, QueryError, ReadError, ReplicaStatus,

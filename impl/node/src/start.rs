@@ -61,8 +61,21 @@ pub(crate) fn start(
     run: Run,
     applied: Slot,
     progress: impl FnMut(u64, u64),
-    mut committed: impl FnMut(Committed) -> Result<(), RestoreError>,
+    committed: impl FnMut(Committed) -> Result<(), RestoreError>,
 ) -> Result<(Replica<Value>, Log), StartError> {
+    let (recovery, log) = read(directory, preparation, run, applied, progress, committed)?;
+    Ok((recovery.finish().map_err(StartError::Base)?, log))
+}
+
+/// The same, without the last step: what the log amounts to.
+pub(crate) fn read(
+    directory: &DataDirectory,
+    preparation: Preparation,
+    run: Run,
+    applied: Slot,
+    progress: impl FnMut(u64, u64),
+    mut committed: impl FnMut(Committed) -> Result<(), RestoreError>,
+) -> Result<(Recovery<Value>, Log), StartError> {
     let identity = directory.identity();
     let (cluster, me) = (Arc::new(identity.constants.clone()), identity.replica);
     let unread = UnreadLog::of(directory)?;
@@ -88,8 +101,7 @@ pub(crate) fn start(
         tell(&mut out)?;
         Ok::<_, Box<dyn Error + Send + Sync>>(())
     });
-    let log = log?;
-    Ok((recovery.finish().map_err(StartError::Base)?, log))
+    Ok((recovery, log?))
 }
 
 impl From<RestoreError> for StartError {

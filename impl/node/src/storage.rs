@@ -10,7 +10,8 @@
 //! Everything is in one [`DataDirectory`], which one process at a time has open:
 //!
 //! - [`DataDirectory::init`] makes it, once; or [`DataDirectory::restore`] does, for a new cluster that begins
-//!   with a saved snapshot. [`DataDirectory::open`] never makes anything.
+//!   with a saved snapshot; or [`begin_alone`], for one that begins with what a last replica has.
+//!   [`DataDirectory::open`] never makes anything.
 //! - [`Log::recover`] hands out the records in the log, and returns the log to append to.
 //! - [`Log::append`] makes records durable, with one write and one sync for as many as there are.
 //! - [`LogReader::read`] reads slots that are no longer in memory, for peers that lag behind.
@@ -96,13 +97,15 @@
 //! 6. `index` and `reader`: finding single slots again.
 //! 7. `small_file`, `layout`, `init` and `directory`: the directory around the log.
 //! 8. `restore`: a data directory of a new cluster, from a saved snapshot.
-//! 9. `inspect`: a report of everything, for people.
+//! 9. `alone`: the same from the log of a last survivor.
+//! 10. `inspect`: a report of everything, for people.
 //!
 //! Three modules hold errors, below those who raise them: `disk_error`, `directory_error` and
 //! `recover_error`. `log_limits` says which sizes a log can have.
 //!
 //! `docs/storage.md` has the format byte by byte, and says what happens at each kind of damage.
 
+mod alone;
 mod base;
 mod batch;
 mod contents;
@@ -130,6 +133,7 @@ mod survey;
 mod tests;
 mod unread;
 
+pub use alone::{BeginsWith, NewLog, begin_alone};
 pub use base::{BaseFile, LogStart};
 pub use batch::{BLOCK_BYTES, Flaw, Header, NoHeader};
 pub use directory::DataDirectory;

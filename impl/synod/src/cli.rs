@@ -12,6 +12,7 @@ use super::local::{self, LocalArgs};
 use super::member::MemberCommand;
 use super::node::NodeArgs;
 use super::read::{self, ReadArgs};
+use super::recover_alone::{self, RecoverAloneArgs};
 use super::snapshot::SnapshotCommand;
 use super::status::{self, StatusArgs};
 use super::submit::SubmitArgs;
@@ -64,6 +65,13 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Member(MemberCommand),
     Inspect(InspectArgs),
+    /// Begin a new cluster of one with what a last replica has, when a majority is lost for good
+    #[command(
+        long_about = recover_alone::ABOUT,
+        after_help = recover_alone::CODES,
+        override_usage = recover_alone::USAGE
+    )]
+    RecoverAlone(RecoverAloneArgs),
     /// Run a whole cluster on this machine, to try things out
     #[command(after_help = local::HELP)]
     Local(LocalArgs),
@@ -116,6 +124,8 @@ mod tests {
             ASK_CODES,
             START,
             read::ABOUT,
+            recover_alone::ABOUT,
+            recover_alone::CODES,
             health::ABOUT,
             health::CODES,
             bench::ABOUT,

@@ -27,6 +27,7 @@ mod members;
 mod node;
 mod output;
 mod read;
+mod recover_alone;
 mod signals;
 mod snapshot;
 mod status;
@@ -77,6 +78,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => wait_for(ended_by_signals(status::status(args))),
         Command::Member(command) => wait_for(member::member(command)),
         Command::Snapshot(command) => wait_for(ended_by_signals(snapshot::snapshot(command))),
+        Command::RecoverAlone(args) => {
+            wait_for(ended_by_signals(on_thread(move || recover_alone::recover_alone(&args))))
+        }
         Command::Local(args) => wait_for(local::local(args)),
         Command::Bench(args) => wait_for(bench::bench(args)),
         Command::BenchEcho => wait_for(bench::echo()),

@@ -1,6 +1,6 @@
 //! `synod snapshot`: the snapshots of replicas, and those that were saved.
 
-mod bytes_bar;
+pub(crate) mod bytes_bar;
 mod restore;
 mod save;
 mod target;

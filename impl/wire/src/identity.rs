@@ -7,6 +7,9 @@
 //! The id of a cluster that is restored from a snapshot covers the snapshot, too. So it differs from that of
 //! the cluster that the snapshot is of, and replicas that were restored from different snapshots do not
 //! talk either.
+//!
+//! The id of a cluster that begins with what a last replica has is drawn at random: nobody else may ever come to the
+//! same one.
 
 use std::fmt;
 

@@ -5,9 +5,12 @@
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
+#[path = "../lone/mod.rs"]
+mod lone;
 #[path = "../replica/mod.rs"]
 mod replica;
 
+mod alone;
 mod changes;
 mod chaos;
 mod forged;

@@ -7,7 +7,7 @@
 //! peers              the addresses of the other replicas, as last given
 //! log/00000001.wal   the segments of the log
 //! snapshots/...      the snapshot files
-//! restoring          only while the directory is being made from a saved snapshot
+//! restoring          only while the directory is being made from a saved snapshot, or from another directory
 //! ```
 //!
 //! Making and opening are two commands, and neither does the work of the other. Only
@@ -95,7 +95,7 @@ impl DataDirectory {
         Ok(Self::made(disk, lock, identity, replica.knows_nobody(), replica))
     }
 
-    fn made(
+    pub(super) fn made(
         disk: Arc<dyn Disk>,
         lock: Arc<dyn DiskLock>,
         identity: IdentityFile,

@@ -129,8 +129,8 @@ pub enum OpenError {
     },
     /// Restoring the directory was interrupted.
     #[error(
-        "{} is an unfinished data directory: restoring it from a snapshot was interrupted\n  \
-         run `synod snapshot restore` again, with the same arguments: it begins anew",
+        "{} is an unfinished data directory: restoring it was interrupted\n  \
+         run `synod snapshot restore` or `synod recover-alone` again, with the same arguments: it begins anew",
         path.display()
     )]
     RestoreInterrupted {

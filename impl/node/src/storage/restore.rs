@@ -1,9 +1,13 @@
-//! Making the data directory of a replica of a new cluster from a saved snapshot.
+//! Making the data directory of a replica of a new cluster whose log does not begin with nothing: from a saved
+//! snapshot, or from the log of a last survivor.
 //!
-//! What is made is what a replica has that has installed the snapshot into an empty log and has cut the log
+//! What is made from a snapshot is what a replica has that has installed the snapshot into an empty log and has cut the log
 //! behind it: the snapshot file, under the id of the new cluster; its record, in the first batch; and the file
 //! `base`, so that nobody takes a damaged first batch for an interrupted write. The core says what goes over
 //! ([`SnapshotHandle::restored`](synod_model::SnapshotHandle::restored)).
+//!
+//! Behind that, or in an empty log, come the records of a survivor's log, if it is made from one
+//! ([`Survivor`](synod_model::Survivor)). The log appends them as it does in any run.
 //!
 //! The identity is written last, as [`init`](super::init) does. An empty file `restoring` is there meanwhile. So
 //! the remains of an interrupted restore can be told from a replica whose identity was lost, and another
@@ -89,20 +93,57 @@ pub(super) fn make(
     let handle = handle.restored(&replica.constants);
     let handle = handle.map_err(|error| RestoreDirectoryError::NotRestorable { path, error })?;
 
-    let lock: Arc<dyn DiskLock> = make_root(&**disk, check_names_or_remains)?.into();
-    begin(&**disk)?;
-    make_log(&**disk, replica.log.segment_bytes)?;
-    make_folder(&**disk, SNAPSHOTS)?;
+    let lock = make_empty(&**disk, replica)?;
     let folder = SnapshotFolder::new(Arc::clone(disk), Arc::clone(&lock), &identity.identity);
-    let file = copy(&folder, &handle, application, progress)?;
-    append(&**disk, replica, &Arc::new(handle).first_record(), file)?;
-    let (_, record_batch) = FIRST;
-    BASE.write(&**disk, &BaseFile { snapshot: file, record_batch, log: LogStart::WHOLE })?;
-    write_small_files(&**disk, replica, &identity, &replica.knows_nobody())?;
-    // After a power loss the file may be there again. Then a start removes it.
-    disk.remove(RESTORING).map_err(DiskError::at(&**disk, RESTORING, "remove"))?;
-    disk.sync_folder(ROOT).map_err(DiskError::at(&**disk, ROOT, "sync"))?;
+    let begun = begin_with(&**disk, replica, &folder, handle, application, progress);
+    begun.map_err(|error| match error {
+        RestoreDirectoryError::Snapshot(error) => of_saved(error).into(),
+        error => error,
+    })?;
+    finish(&**disk, replica, &identity)?;
     Ok((lock, identity))
+}
+
+/// Makes a data directory with an empty log and no identity, and locks it. A start refuses it until it is
+/// [finished](finish).
+pub(super) fn make_empty(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+) -> Result<Arc<dyn DiskLock>, InitError> {
+    let lock = make_root(disk, check_names_or_remains)?;
+    begin(disk)?;
+    make_log(disk, replica.log.segment_bytes)?;
+    make_folder(disk, SNAPSHOTS)?;
+    Ok(lock.into())
+}
+
+/// Begins the empty log with a snapshot.
+pub(super) fn begin_with(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+    folder: &SnapshotFolder,
+    handle: SnapshotHandle,
+    application: SnapshotReader,
+    progress: impl FnMut(u64),
+) -> Result<(), RestoreDirectoryError> {
+    let file = copy(folder, &handle, application, progress)?;
+    append(disk, replica, &Arc::new(handle).first_record(), file)?;
+    let (_, record_batch) = FIRST;
+    BASE.write(disk, &BaseFile { snapshot: file, record_batch, log: LogStart::WHOLE })?;
+    Ok(())
+}
+
+/// Writes the small files. From then on it is the data directory of a replica.
+pub(super) fn finish(
+    disk: &dyn Disk,
+    replica: &NewReplica,
+    identity: &IdentityFile,
+) -> Result<(), InitError> {
+    write_small_files(disk, replica, identity, &replica.knows_nobody())?;
+    // After a power loss the file may be there again. Then a start removes it.
+    disk.remove(RESTORING).map_err(DiskError::at(disk, RESTORING, "remove"))?;
+    disk.sync_folder(ROOT).map_err(DiskError::at(disk, ROOT, "sync"))?;
+    Ok(())
 }
 
 /// Checks that the directory holds nothing, or what an interrupted restore has left.
@@ -160,14 +201,14 @@ fn copy(
         copied += count as u64;
         progress(copied);
     }
-    application.check_to_end().map_err(of_saved)?;
+    application.check_to_end()?;
     writer.finish()
 }
 
 /// The error of the snapshot that is inside.
 fn snapshot_error(error: io::Error) -> SnapshotError {
     match error.downcast() {
-        Ok(error) => of_saved(error),
+        Ok(error) => error,
         Err(error) => {
             SnapshotError::Store(DiskError { doing: "write", path: SNAPSHOTS.into(), error })
         }

@@ -3,10 +3,10 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A progress bar on standard error, if that is a terminal.
-pub(super) struct BytesBar(ProgressBar);
+pub(crate) struct BytesBar(ProgressBar);
 
 impl BytesBar {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bar = ProgressBar::new(0);
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         let template =
@@ -17,7 +17,7 @@ impl BytesBar {
     }
 
     /// So much is done of this step.
-    pub(super) fn tell(&self, step: &'static str, bytes: u64, of: u64) {
+    pub(crate) fn tell(&self, step: &'static str, bytes: u64, of: u64) {
         if self.0.prefix() != step {
             self.0.set_prefix(step);
             self.0.reset();

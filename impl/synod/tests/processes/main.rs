@@ -7,6 +7,7 @@
 //! These tests need a few million loopback addresses for every process, which only Linux has.
 #![cfg(target_os = "linux")]
 
+mod alone;
 mod backup;
 mod broken_links;
 mod catching_up;

@@ -322,7 +322,7 @@ impl Ledgers {
 
     /// Takes snapshots of replicas 0 and 1, and starts both again. So they have nothing in memory of what is in
     /// their snapshots. Returns the last slots of these.
-    fn cut(&mut self) -> Vec<u64> {
+    pub(crate) fn cut(&mut self) -> Vec<u64> {
         let slots = take(&self.cluster, &[0, 1]);
         until("both logs are cut", || {
             let begins = |id| snapshots(&self.cluster, id)["log_starts_at"].as_u64();
