@@ -25,9 +25,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use synod_model::{
-    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position,
-    ReadId, Replica, ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle,
-    Status,
+    ClientAnswer, Delivered, Entry, Input, Message, Opening, Output, Position, ReadId, Replica,
+    ReplicaId, Request, Resource, RoleName, Run, SessionId, Slot, SnapshotHandle, Status,
 };
 use synod_wire::Value;
 use synod_wire::api::{NotDone, ReadError, SubmitError, Unknown};
