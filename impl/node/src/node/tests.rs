@@ -2,6 +2,8 @@
 //! the disk is slow. What else is tested of a node has a module of its own.
 
 mod not_fetched;
+mod other_directory;
+mod two;
 
 use std::path::Path;
 use std::sync::Arc;
