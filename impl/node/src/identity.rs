@@ -16,8 +16,8 @@ use thiserror::Error;
 pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 
 /// What every error about a lost or damaged data directory says in the end.
-pub(crate) const REPLACEMENT_ADVICE: &str = "a replica whose data directory is lost is replaced by a new one, with an id of its own: `synod init \
-     --join`, then `synod member replace`";
+pub(crate) const REPLACEMENT_ADVICE: &str =
+    "another replica can take its place: docs/operating.md#replace-a-machine says how";
 
 /// Who a replica is, from `synod init` on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
