@@ -11,7 +11,7 @@
 //!
 //! # Connections
 //!
-//! Every replica dials every other one twice. One connection is for *control*: messages without entries.
+//! A replica dials each of its peers twice. One connection is for *control*: messages without entries.
 //! The other one is for *bulk*: messages with entries. So a heartbeat never waits behind a megabyte.
 //! Catch-up waits on the bulk connection until nothing else does, and leaves in pieces, between which
 //! other messages may leave ([`lane`], [`envelope`]).
@@ -23,6 +23,13 @@
 //! who they are ([`handshake`]). What follows are [frames](synod_wire::frame) with one message each, in
 //! bincode. Back come only the answers to pings, on the control connection. Of a new connection the dialer's
 //! replica is told first, and the acceptor's replica when the dialer says so.
+//!
+//! # Who the peers are
+//!
+//! The members change while a replica runs, and the transport follows the newest configuration that the replica knows:
+//! [`govern`](Peers::govern). Other replicas of the cluster may call as well: one that joins, one that was
+//! removed, or one that knows more than this one. These are *guests*, and are dialled back ([`roster`]). What a guest
+//! says goes to the core as what a member says does. The core decides what counts.
 //!
 //! # What it does under load
 //!
@@ -47,14 +54,15 @@
 //! # The modules, in the order in which to read them
 //!
 //! 1. `limits`: how much may wait, and for how long. `events`: what the replica is told.
-//! 2. `introduction` and `handshake`: who is who.
+//! 2. `introduction` and `handshake`: who is who. `roster`, `addresses` and `presence`: who the peers are, where
+//!    they are looked for, and with which data directory they are connected.
 //! 3. `lane` and `envelope`: which connection a message takes, and what a frame holds.
 //! 4. `news`, `queue`, `link` and `peer`: what is kept of one peer. `reporter`: how the replica
 //!    is told.
 //! 5. `dialer`, `writer` and `ping`: what leaves.
 //! 6. `acceptor` and `receiver`: what arrives. `starting`: who calls while the log is read.
 //! 7. [`snapshots`]: what is too large for a message.
-//! 8. `shared`, `backoff`, `socket`, `supervision` and `error`: what they need.
+//! 8. `shared`, `tasks`, `backoff`, `socket`, `supervision` and `error`: what they need.
 
 mod acceptor;
 mod addresses;

@@ -1,6 +1,6 @@
 //! The gate stores what the core says, and answers what the core says.
 
-use synod_model::{Configuration, Greeting, Incarnation, KnownMembers, ReplicaId};
+use synod_model::{Configuration, Greeting, Incarnation, KnownMembers, Registration, ReplicaId};
 
 use super::kit::{MemoryStore, identity};
 use super::{Gate, GateError, Store, StoreError};
@@ -36,6 +36,28 @@ async fn the_gate_stores_before_it_lets_pass() {
     let gate = Gate::new(&identity(0, 3, 10), &first(3), store);
     assert!(gate.is_formed());
     gate.receive(R1, Incarnation(11), Greeting::Hello).await.expect("known");
+    let error = gate.receive(R2, Incarnation(13), Greeting::Hello).await.expect_err("another");
+    assert!(matches!(error, GateError::OtherIncarnation(_)));
+}
+
+/// Replicas outside the configuration pass once the cluster is formed. Nothing of them is stored.
+#[tokio::test]
+async fn a_change_of_the_members_says_who_passes_from_now_on() {
+    let store = MemoryStore::formed(&identity(0, 2, 10));
+    let gate = Gate::new(&identity(0, 2, 10), &first(2), store.clone());
+    for incarnation in [12, 13] {
+        gate.receive(R2, Incarnation(incarnation), Greeting::Hello).await.expect("outside");
+    }
+    assert_eq!((gate.knows(R2), store.incarnations().get(&R2)), (None, None));
+    let registration = |member: ReplicaId| Registration {
+        incarnation: Incarnation(10 + u128::from(member.0)),
+        address: "127.0.0.1:1".to_owned(),
+    };
+    let after = first(2).changed(&[R0, R1, R2], &[]).expect("an id that is new");
+    gate.govern(&after.with_all_registered(registration).expect("short addresses"));
+    assert_eq!(gate.knows(R2), Some(Incarnation(12)));
+    gate.check(R2, Incarnation(12)).expect("it is registered");
+    gate.check(R2, Incarnation(13)).expect_err("it is another one");
     let error = gate.receive(R2, Incarnation(13), Greeting::Hello).await.expect_err("another");
     assert!(matches!(error, GateError::OtherIncarnation(_)));
 }

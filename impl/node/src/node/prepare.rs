@@ -127,7 +127,7 @@ fn prepare_directory(
     given: BTreeMap<ReplicaId, String>,
 ) -> Result<(DataDirectory, Addresses), NodeOpenError> {
     let mut directory = DataDirectory::open(Arc::new(RealDisk::new(data_dir)))?;
-    let stored = to_store(&directory, &given)?;
+    let stored = to_store(directory.identity(), directory.peers(), &given)?;
     directory.store_peers(stored.clone())?;
     Ok((directory, Addresses { given, stored }))
 }
@@ -135,15 +135,16 @@ fn prepare_directory(
 /// The addresses to store: as they are, except for those that are given now. Who is a member is in the log, which is
 /// not read yet.
 fn to_store(
-    directory: &DataDirectory,
+    identity: &Identity,
+    stored: &BTreeMap<ReplicaId, String>,
     given: &BTreeMap<ReplicaId, String>,
 ) -> Result<BTreeMap<ReplicaId, String>, NodeOpenError> {
-    let Identity { replica: me, constants, .. } = directory.identity();
+    let Identity { replica: me, constants, .. } = identity;
     let stride = constants.stride();
     if let Some(&replica) = given.keys().find(|replica| u64::from(replica.0) >= stride) {
         return Err(NodeOpenError::IdTooLarge { replica, stride });
     }
-    let mut addresses = directory.peers().clone();
+    let mut addresses = stored.clone();
     addresses.extend(given.iter().map(|(replica, address)| (*replica, address.clone())));
     let first = constants.first_configuration();
     let mut places = BTreeMap::new();
@@ -164,4 +165,31 @@ fn to_store(
     }
     addresses.retain(|replica, _| !taken_over.contains(replica));
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forming::kit::identity;
+
+    fn addresses(of: &[(u16, &str)]) -> BTreeMap<ReplicaId, String> {
+        of.iter().map(|(replica, address)| (ReplicaId(*replica), (*address).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_replica_that_came_later_may_have_the_address_of_one_that_went() {
+        let stored = addresses(&[(0, "a:1"), (1, "b:1"), (2, "c:1")]);
+        let store =
+            |given: &[(u16, &str)]| to_store(&identity(0, 3, 10), &stored, &addresses(given));
+        let expected = addresses(&[(0, "a:1"), (1, "b:1"), (7, "c:1")]);
+        assert_eq!(store(&[(7, "C:01")]).expect("r2 was removed")[&ReplicaId(7)], "C:01");
+        assert_eq!(store(&[(7, "c:1")]).expect("r2 was removed"), expected);
+        let same = |given: &[(u16, &str)]| match store(given) {
+            Err(NodeOpenError::SameAddress { replicas, .. }) => replicas.map(|it| it.0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(same(&[(1, "c:1")]), [1, 2], "both are first members: a slip of the operator");
+        assert_eq!(same(&[(7, "a:1")]), [0, 7], "this replica is there itself");
+        assert_eq!(same(&[(7, "d:1"), (8, "d:1")]), [7, 8]);
+    }
 }

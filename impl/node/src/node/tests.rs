@@ -3,6 +3,8 @@
 
 mod members;
 mod not_fetched;
+mod other_directory;
+mod two;
 
 use std::path::Path;
 use std::sync::Arc;

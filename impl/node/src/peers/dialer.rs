@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::addresses::Address;
 use super::backoff::Backoff;
 use super::error::LinkError;
 use super::handshake;
@@ -27,13 +26,13 @@ use super::writer::{Connection, carry};
 /// Keeps a connection to `peer`, until this replica has to stop.
 pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: Rng) {
     let mut backoff = Backoff::new(shared.timing, rng);
-    let (mut met, mut address) = (peer.watch_met(), peer.watch_address());
+    let mut met = peer.watch_met();
     loop {
-        let looked_at = address.borrow_and_update().clone();
+        let looked_at = peer.address();
         let error = tokio::select! {
             error = connect_and_carry(&shared, &peer, lane, &mut backoff, &mut met) => error,
             // Who is found at the former address may still be there.
-            Ok(()) = address.changed() => LinkError::Moved,
+            () = peer.has_moved(looked_at.as_ref()) => LinkError::Moved,
         };
         let failed = Instant::now();
         if let LinkError::Fatal(error) = error {
@@ -51,24 +50,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane, rng: R
                 backoff.reset();
                 sleep_until(failed + shared.timing.backoff_min).await;
             }
-            () = is_known_elsewhere(address.clone(), looked_at) => backoff.reset(),
+            () = peer.is_known_elsewhere(looked_at.as_ref()) => backoff.reset(),
         }
-    }
-}
-
-/// Waits until the peer is to be looked for somewhere else, and not because a caller says so. The first word of where
-/// it is counts as well.
-async fn is_known_elsewhere(
-    mut address: watch::Receiver<Option<Address>>,
-    looked_at: Option<Address>,
-) {
-    let is_elsewhere = |address: &Option<Address>| {
-        let is_believed = address.as_ref().is_some_and(|it| !it.is_only_told);
-        *address != looked_at && (is_believed || looked_at.is_none())
-    };
-    if address.wait_for(is_elsewhere).await.is_err() {
-        // The peer outlives its tasks, so this does not happen.
-        std::future::pending::<()>().await;
     }
 }
 

@@ -109,22 +109,36 @@ impl Peer {
         self.address().map_or_else(|| "an unknown address".to_owned(), |it| it.text)
     }
 
-    /// The same, for tasks that wait for another one.
-    pub(super) fn watch_address(&self) -> watch::Receiver<Option<Address>> {
-        self.address.subscribe()
-    }
-
     /// From now on it is looked for there.
     pub(super) fn look_at(&self, address: Address) {
         self.address.send_if_modified(|before| {
             let is_other = before.as_ref() != Some(&address);
-            if is_other {
-                let from = before.as_ref().map(|it| it.text.as_str());
+            let from = before.as_ref().map(|it| it.text.as_str());
+            if from.is_some_and(|from| from != address.text) {
                 info!(peer = %self.id, from, to = address.text, "looks for a peer elsewhere");
-                *before = Some(address);
             }
+            *before = Some(address);
             is_other
         });
+    }
+
+    /// Waits until it is looked for at another address than this.
+    pub(super) async fn has_moved(&self, from: Option<&Address>) {
+        let text = |it: Option<&Address>| it.map(|it| it.text.clone());
+        let from = text(from);
+        self.until_address(|now| text(now) != from).await;
+    }
+
+    /// Waits until somebody else than a caller says something new of where it is. A caller's first word counts as
+    /// well.
+    pub(super) async fn is_known_elsewhere(&self, from: Option<&Address>) {
+        let is_believed = |now: Option<&Address>| now.is_some_and(|it| !it.is_only_told);
+        self.until_address(|now| now != from && (is_believed(now) || from.is_none())).await;
+    }
+
+    async fn until_address(&self, is_right: impl Fn(Option<&Address>) -> bool) {
+        // The sender is here, so this does not fail.
+        let _ = self.address.subscribe().wait_for(|now| is_right(now.as_ref())).await;
     }
 
     /// It has said that it is there.

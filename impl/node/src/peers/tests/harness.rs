@@ -91,7 +91,7 @@ pub(crate) struct Node {
 pub(crate) struct Setup {
     pub(super) identity: Identity,
     /// The newest one that it knows.
-    pub(super) configuration: Configuration,
+    pub(crate) configuration: Configuration,
     pub(super) run: u64,
     pub(super) store: MemoryStore,
     pub(super) timing: LinkTiming,
