@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rustix::process::Signal;
-use synod_client::{Applied, Client, ClientOptions};
+use synod_client::{Applied, Client, ClientOptions, Endpoint};
 use tokio::runtime::Runtime;
 
 use crate::cluster::Cluster;
@@ -30,9 +30,19 @@ fn endure(size: u16, how_long: Duration) {
     let rng = chance();
     let (mut cluster, _) = Cluster::running(size);
     let runtime = Runtime::new().unwrap();
-    let crowd = Crowd::begin(&runtime, &cluster);
+    let crowd = Crowd::begin(&runtime, &cluster.endpoints_from(0), Duration::ZERO, b"");
     let faults = Trouble::new(rng, size).make(&mut cluster, how_long);
-    crowd.end(&runtime, &cluster, &faults);
+    let history = crowd.end(&runtime);
+    // Each replica on its own takes a submission and has it in its log.
+    for id in cluster.ids() {
+        let value = format!("afterwards, through {id}");
+        history.begin(&value);
+        let slot = cluster.submit([id], &[&value])[0];
+        history.end(&value, &Ok(Applied::with_empty_response(synod_model::Slot(slot))));
+    }
+    let counts = history.check(&cluster.same_everywhere());
+    println!("{faults:?}, {counts:?}");
+    assert!(counts.done > 50, "that shows little: {counts:?} in spite of {faults:?}");
 
     for (id, node) in &cluster.nodes {
         for wrong in [" ERROR ", "panicked", "contradicts"] {
@@ -42,7 +52,7 @@ fn endure(size: u16, how_long: Duration) {
 }
 
 /// Clients that submit one value after another, and sometimes read.
-struct Crowd {
+pub(crate) struct Crowd {
     history: Arc<History>,
     is_over: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<()>>,
@@ -52,7 +62,14 @@ impl Crowd {
     const CLIENTS: u16 = 4;
     const AT_ONCE: u16 = 3;
 
-    fn begin(runtime: &Runtime, cluster: &Cluster) -> Self {
+    /// They ask these replicas, and begin with different ones. What they submit ends with `padding`, and each value
+    /// follows the one before after a `pause`.
+    pub(crate) fn begin(
+        runtime: &Runtime,
+        endpoints: &[Endpoint],
+        pause: Duration,
+        padding: &'static [u8],
+    ) -> Self {
         let (history, is_over) = (Arc::<History>::default(), Arc::<AtomicBool>::default());
         // A client asks the next replica before any fault has ended, and the last fault has ended
         // before any client gives up.
@@ -64,13 +81,15 @@ impl Crowd {
         };
         let client = |number: u16| {
             let (history, is_over) = (Arc::clone(&history), Arc::clone(&is_over));
-            let endpoints = cluster.endpoints_from(number % cluster.size);
+            let mut endpoints = endpoints.to_vec();
+            let first = usize::from(number) % endpoints.len();
+            endpoints.rotate_left(first);
             let options = options.clone();
             runtime.spawn(async move {
                 let client = Client::new(endpoints, options).unwrap();
                 let hands = (0..Self::AT_ONCE).map(|hand| {
                     let name = format!("{number}.{hand}");
-                    submit_until(&is_over, &client, &history, name)
+                    submit_until(&is_over, &client, &history, name, (pause, padding))
                 });
                 futures_util::future::join_all(hands).await;
                 client.close().await;
@@ -80,7 +99,8 @@ impl Crowd {
         Self { history, is_over, clients }
     }
 
-    fn end(self, runtime: &Runtime, cluster: &Cluster, faults: &BTreeMap<&'static str, u32>) {
+    /// Waits until each of them was told what became of its last value.
+    pub(crate) fn end(self, runtime: &Runtime) -> Arc<History> {
         self.is_over.store(true, Ordering::Relaxed);
         let all = futures_util::future::join_all(self.clients);
         let all = async { tokio::time::timeout(SOON * 2, all).await };
@@ -88,20 +108,17 @@ impl Crowd {
         for client in ended {
             client.unwrap();
         }
-        // Each replica on its own takes a submission and has it in its log.
-        for id in cluster.ids() {
-            let value = format!("afterwards, through {id}");
-            self.history.begin(&value);
-            let slot = cluster.submit([id], &[&value])[0];
-            self.history.end(&value, &Ok(Applied::with_empty_response(synod_model::Slot(slot))));
-        }
-        let counts = self.history.check(&cluster.same_everywhere());
-        println!("{faults:?}, {counts:?}");
-        assert!(counts.done > 50, "that shows little: {counts:?} in spite of {faults:?}");
+        self.history
     }
 }
 
-async fn submit_until(is_over: &AtomicBool, client: &Client, history: &History, name: String) {
+async fn submit_until(
+    is_over: &AtomicBool,
+    client: &Client,
+    history: &History,
+    name: String,
+    (pause, padding): (Duration, &[u8]),
+) {
     const READ_EVERY: usize = 8;
     for count in 0.. {
         if is_over.load(Ordering::Relaxed) {
@@ -109,7 +126,8 @@ async fn submit_until(is_over: &AtomicBool, client: &Client, history: &History, 
         }
         let value = format!("{name}.{count}");
         history.begin(&value);
-        history.end(&value, &client.submit(value.clone().into_bytes()).await);
+        history.end(&value, &client.submit([value.as_bytes(), padding].concat()).await);
+        tokio::time::sleep(pause).await;
         if count % READ_EVERY == 0 {
             let floor = history.floor();
             if let Ok(slot) = client.read().await {

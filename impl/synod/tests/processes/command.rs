@@ -34,18 +34,37 @@ impl Done {
     }
 }
 
-/// Runs `synod` with these arguments.
+/// A command that runs.
+pub(crate) struct Begun {
+    running: Running,
+    stdout: File,
+    stderr: File,
+}
+
+impl Begun {
+    /// Begins to run `synod` with these arguments.
+    pub(crate) fn synod<T: AsRef<str>>(args: &[T]) -> Self {
+        let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
+        command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null());
+        command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+        Self { running: Running::start(&mut command), stdout, stderr }
+    }
+
+    /// The outcome, if it has ended.
+    pub(crate) fn ended(&mut self) -> Option<Done> {
+        let status = self.running.0.try_wait().unwrap()?;
+        let code = status.code().expect("nobody kills it");
+        let (stdout, stderr) = (content(&mut self.stdout), content(&mut self.stderr));
+        Some(Done { code, stdout, stderr })
+    }
+}
+
+/// Runs `synod` with these arguments to its end.
 pub(crate) fn synod<T: AsRef<str>>(args: &[T]) -> Done {
+    let mut begun = Begun::synod(args);
     let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
-    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_synod"));
-    command.args(&args).stdin(Stdio::null());
-    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
-    let mut running = Running::start(&mut command);
-    let status =
-        until(&format!("the end of synod {}", args.join(" ")), || running.0.try_wait().unwrap());
-    let code = status.code().expect("nobody kills it");
-    Done { code, stdout: content(&mut stdout), stderr: content(&mut stderr) }
+    until(&format!("the end of synod {}", args.join(" ")), || begun.ended())
 }
 
 fn content(file: &mut File) -> String {

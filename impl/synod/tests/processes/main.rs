@@ -11,6 +11,7 @@ mod alone;
 mod backup;
 mod broken_links;
 mod catching_up;
+mod changing;
 mod chaos;
 mod clock;
 mod cluster;

@@ -18,7 +18,7 @@ use crate::wait::until;
 const TIMEOUT: &str = "18s";
 
 /// Makes a replica that joins the cluster, by a member, and starts it. Returns its incarnation.
-fn joins(cluster: &mut Cluster, id: u16, by: u16) -> String {
+pub(crate) fn joins(cluster: &mut Cluster, id: u16, by: u16) -> String {
     let (data_dir, address) = (cluster.data_dir(id), cluster.peer_address(id));
     let (data_dir, by) = (data_dir.to_str().unwrap(), cluster.endpoint(by));
     let id_text = id.to_string();
