@@ -86,14 +86,18 @@ pub(super) async fn run(
     mut sinks: Sinks,
 ) -> Result<(), NodeError> {
     let start = Instant::now();
-    if !wait_until_formed(&mut sources).await? {
+    let Some(Formed { call }) = wait_until_formed(&mut sources).await? else {
         return Ok(());
-    }
+    };
     let mut shell = make_shell(start.elapsed());
     let mut seen = shell.status().clone();
     let mut damage_log = DamageLog::default();
     // These go to the machine with the next batch.
     let mut queries = Vec::new();
+    let event = call.and_then(|it| event_of_call(it, &mut queries, &mut sinks.snapshots));
+    if let Some(event) = event {
+        shell.handle(event, start.elapsed());
+    }
     // When this replica ends, which does nothing any more.
     let mut ends_at = None;
     let ended = loop {
@@ -199,18 +203,24 @@ fn tell_change(before: &Status, now: &Status) {
     }
 }
 
-/// Waits until the cluster is formed. Returns false if the replica must stop before.
-async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
+/// The cluster is formed.
+struct Formed {
+    /// A client of this process saw that first, and has asked already.
+    call: Option<Call>,
+}
+
+/// Waits until the cluster is formed. `None` if the replica must stop before.
+async fn wait_until_formed(sources: &mut Sources) -> Result<Option<Formed>, NodeError> {
     loop {
         if *sources.formed.borrow_and_update() {
-            return Ok(true);
+            return Ok(Some(Formed { call: None }));
         }
         tokio::select! {
             biased;
-            _ = sources.stop.changed() => return Ok(false),
+            _ = sources.stop.changed() => return Ok(None),
             changed = sources.formed.changed() => {
                 if changed.is_err() {
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
             Some(notice) = sources.notices.recv() => {
@@ -221,7 +231,13 @@ async fn wait_until_formed(sources: &mut Sources) -> Result<bool, NodeError> {
             // A peer may have met all others before.
             Some(_) = sources.control.recv() => {}
             Some(_) = sources.bulk.recv() => {}
-            Some(call) = sources.clients.recv() => call.refuse_while_forming(),
+            Some(call) = sources.clients.recv() => {
+                // The client may have seen it before this task.
+                if *sources.formed.borrow() {
+                    return Ok(Some(Formed { call: Some(call) }));
+                }
+                call.refuse_while_forming();
+            }
         }
     }
 }

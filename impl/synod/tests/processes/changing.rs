@@ -57,7 +57,7 @@ fn members_come_and_go_while_replicas_are_killed() {
     let end = cluster.read(members.iter().copied());
     let log = recorder.end(&runtime, end);
     let counts = history.check(&log);
-    println!("{happened:?}, {counts:?}, {} slots", end);
+    println!("{happened:?}, {counts:?}, {end} slots");
     assert!(happened["replaced"] >= 3, "that shows little: {happened:?}");
     assert!(counts.done > 200, "that shows little: {counts:?} in spite of {happened:?}");
 

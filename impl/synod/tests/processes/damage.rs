@@ -11,7 +11,7 @@ use crate::command::synod;
 /// Batches begin at multiples of this offset.
 const BLOCK: u64 = 4096;
 
-const DAMAGE: [&str; 2] = ["this replica will not vote", "docs/storage.md#damage"];
+const DAMAGE: [&str; 2] = ["this replica will not vote", "docs/operating.md#replace-a-machine"];
 
 /// A cluster with some batches in the log of replica 0, which is down.
 fn stopped() -> (Cluster, PathBuf) {
@@ -149,7 +149,7 @@ fn damage_that_is_found_while_the_log_is_read_ends_the_replica() {
     assert_eq!(followed.code, 1, "{followed:?}");
     assert!(followed.stderr.contains("could not be followed"), "{followed:?}");
     let place = format!("{}: at byte 4,096: ", segment.display());
-    cluster.node(0).fails_with(&[&place, "docs/storage.md#damage"]);
+    cluster.node(0).fails_with(&[&place, "docs/operating.md#replace-a-machine"]);
     cluster.nodes.remove(&0);
     cluster.submit([1, 2], &["without replica 0"]);
     flip(&segment, BLOCK + 100);
@@ -179,7 +179,7 @@ fn a_small_file_that_is_damaged_is_named() {
         let path = cluster.data_dir(0).join(name);
         flip(&path, 20);
         let what = format!("{} is damaged: it fails its checksum", path.display());
-        refuses(&mut cluster, &[&what, "docs/storage.md#damage"]);
+        refuses(&mut cluster, &[&what, "docs/operating.md#replace-a-machine"]);
         flip(&path, 20);
     }
     goes_on(&mut cluster);

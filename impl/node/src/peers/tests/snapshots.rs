@@ -184,6 +184,7 @@ fn a_transfer_that_is_not_needed_any_more_ends() {
         let (lagging, sender) = (three.start(0), three.start(1));
         fetch(&lagging, 1, 60);
         until(|| sender.peers.sending().iter().any(|it| it.is_connected)).await;
+        until(|| lagging.peers.receiving().is_some()).await;
         lagging.peers.note_committed(Slot(59));
         fetch(&lagging, 1, 59);
         assert!(lagging.peers.receiving().is_some() && !lagging.peers.take_not_fetched());
