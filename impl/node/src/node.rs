@@ -39,9 +39,7 @@ mod verdict_history;
 
 use std::sync::Arc;
 
-use synod_model::{
-    Change, Configuration, Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle,
-};
+use synod_model::{Change, Position, ReplicaId, Run, SessionId, Slot, SnapshotHandle};
 use synod_wire::Value;
 use synod_wire::api::{
     About, Answered, Applied, Consistency, DiskStatus, Forming, Members, Membership, PeerStatus,
@@ -218,7 +216,7 @@ impl Node {
         let configuration = parts.shared.configuration();
         let missing = parts.peers.missing();
         let peers = parts.peers.status().into_iter();
-        let peers: Vec<_> = peers.map(|it| peer_status(it, &configuration)).collect();
+        let peers: Vec<_> = peers.map(PeerStatus::from).collect();
         let out_of_touch_ms = self.out_of_touch_ms();
         // It hears of commits from its coordinator.
         let hears_of_commits = role == Role::Coordinator
@@ -420,12 +418,14 @@ impl Backend for Node {
     }
 }
 
-fn peer_status(status: crate::peers::PeerStatus, configuration: &Configuration) -> PeerStatus {
-    PeerStatus {
-        replica: status.replica,
-        address: status.address.unwrap_or_default(),
-        membership: Membership::of(status.replica, configuration),
-        connected: status.is_connected,
-        dropped: status.dropped_frames,
+impl From<crate::peers::PeerStatus> for PeerStatus {
+    fn from(status: crate::peers::PeerStatus) -> Self {
+        Self {
+            replica: status.replica,
+            address: status.address.unwrap_or_default(),
+            membership: status.membership,
+            connected: status.is_connected,
+            dropped: status.dropped_frames,
+        }
     }
 }

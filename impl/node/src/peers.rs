@@ -102,6 +102,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use synod_model::{Configuration, Incarnation, Message, ReplicaId, Run, Slot, To};
 use synod_wire::Value;
+use synod_wire::api::Membership;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -111,7 +112,6 @@ pub use addresses::Addresses;
 pub use error::PeersError;
 pub use events::{Inbox, PeerEvent};
 pub use introduction::PROTOCOL_VERSION;
-pub use roster::Standing;
 pub(crate) use starting::answer_while_starting;
 
 use crate::forming::{Gate, Store};
@@ -178,7 +178,7 @@ pub struct PeerStatus {
     /// The peer.
     pub replica: ReplicaId,
     /// What it is in the newest configuration.
-    pub standing: Standing,
+    pub membership: Membership,
     /// The address at which it is dialled, if one is known.
     pub address: Option<String>,
     /// Whether there are connections to it, one of each lane.
@@ -282,8 +282,8 @@ impl Peers {
     /// The state of the connections with each peer, by ascending id. A replica outside the newest configuration is
     /// among them while there is something to say to it.
     pub fn status(&self) -> Vec<PeerStatus> {
-        let standings = self.shared.roster.standings();
-        standings.iter().map(|(peer, standing)| status(peer, *standing)).collect()
+        let all = self.shared.roster.memberships();
+        all.iter().map(|(peer, membership)| status(peer, *membership)).collect()
     }
 
     /// Where the peers of this replica look for it, as far as it knows.
@@ -388,12 +388,12 @@ impl fmt::Debug for Peers {
     }
 }
 
-fn status(peer: &Peer, standing: Standing) -> PeerStatus {
+fn status(peer: &Peer, membership: Membership) -> PeerStatus {
     let seen = peer.seen();
     let loads = Lane::ALL.map(|lane| peer.queue(lane).load());
     PeerStatus {
         replica: peer.id,
-        standing,
+        membership,
         address: peer.address().map(|it| it.text),
         is_connected: peer.is_connected(),
         is_heard: peer.is_heard(),

@@ -163,8 +163,12 @@ fn row(report: &Report) -> Vec<Cell> {
         (Forming::Formed, role) => Cell::new(role.name()).fg(Color::Yellow),
     };
     let lag = Cell::new(status.lag_slots.map_or("?".to_owned(), |slots| slots.to_string()));
-    let connected = status.peers.iter().filter(|peer| peer.connected).count();
-    let peers = Cell::new(format!("{connected}/{}", status.peers.len()));
+    // Others come and go, and nothing depends on them.
+    let members = status.peers.iter().filter(|peer| peer.membership != Membership::Outside);
+    let (count, connected) = members.fold((0, 0), |(count, connected), peer| {
+        (count + 1, connected + usize::from(peer.connected))
+    });
+    let peers = Cell::new(format!("{connected}/{count}"));
     vec![
         endpoint,
         Cell::new(format!("r{}", status.replica)),
@@ -173,7 +177,7 @@ fn row(report: &Report) -> Vec<Cell> {
         if status.lag_slots == Some(0) { lag } else { lag.fg(Color::Yellow) },
         Cell::new(ByteSize(status.disk.log_bytes)),
         Cell::new(ByteSize(status.resident_bytes)),
-        if connected < status.peers.len() { peers.fg(Color::Yellow) } else { peers },
+        if connected < count { peers.fg(Color::Yellow) } else { peers },
     ]
 }
 

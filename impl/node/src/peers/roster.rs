@@ -16,36 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synod_model::{Configuration, Limits, ReplicaId};
+use synod_wire::api::Membership;
 use tokio::time::Instant;
 use tracing::info;
 
 use super::addresses::{Addresses, is_possible};
 use super::limits::{GUESTS_MAX, LinkTiming};
 use super::peer::Peer;
-
-/// What a replica is in the newest configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It votes.
-    Voter,
-    /// It receives everything, and never counts.
-    Learner,
-    /// It is no member.
-    Outside,
-}
-
-impl Standing {
-    /// What `replica` is in `configuration`.
-    pub fn of(replica: ReplicaId, configuration: &Configuration) -> Self {
-        if configuration.is_voter(replica) {
-            Self::Voter
-        } else if configuration.contains(replica) {
-            Self::Learner
-        } else {
-            Self::Outside
-        }
-    }
-}
 
 /// The replicas that this one talks to.
 #[derive(Debug)]
@@ -207,13 +184,13 @@ impl Roster {
     }
 
     /// The same, with what each is.
-    pub(super) fn standings(&self) -> Vec<(Arc<Peer>, Standing)> {
+    pub(super) fn memberships(&self) -> Vec<(Arc<Peer>, Membership)> {
         let state = self.state();
-        let with_standing = |peer: &Arc<Peer>| {
-            let standing = Standing::of(peer.id, &state.newest);
-            (Arc::clone(peer), standing)
+        let with_membership = |peer: &Arc<Peer>| {
+            let membership = Membership::of(peer.id, &state.newest);
+            (Arc::clone(peer), membership)
         };
-        state.peers.values().map(with_standing).collect()
+        state.peers.values().map(with_membership).collect()
     }
 
     /// The members of the newest configuration and of the one before.

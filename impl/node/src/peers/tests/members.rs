@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use synod_model::{Configuration, Incarnation, Registration, ReplicaId, Slot, To};
+use synod_wire::api::Membership;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::harness::{Node, Port, Setup, TIMING, Wire, addresses, ask, identity, test, until};
 use crate::peers::introduction::{Hello, HelloReply, Refusal};
 use crate::peers::lane::Lane;
 use crate::peers::limits::GUESTS_MAX;
-use crate::peers::{Addresses, PeerEvent, Standing};
+use crate::peers::{Addresses, PeerEvent};
 
 /// Replica `replica` of a cluster that began with replica 0 alone. Its incarnation is 10 more than its id.
 fn setup(replica: u16) -> Setup {
@@ -44,9 +45,9 @@ impl Node {
         self.peers.govern(newest, None);
     }
 
-    fn knows(&self) -> Vec<(u16, Standing)> {
+    fn knows(&self) -> Vec<(u16, Membership)> {
         let status = self.peers.status().into_iter();
-        status.map(|it| (it.replica.0, it.standing)).collect()
+        status.map(|it| (it.replica.0, it.membership)).collect()
     }
 }
 
@@ -61,18 +62,18 @@ fn a_member_comes_and_goes_while_a_replica_runs() {
         let two = changed(&first, &[(0, &ports[0])], &[(1, &ports[1])]);
         zero.peers.govern(&two, Some(&first));
         zero.until_connected(&[1]).await;
-        assert_eq!(zero.knows(), [(1, Standing::Learner)]);
+        assert_eq!(zero.knows(), [(1, Membership::Learner)]);
         one.until_connected(&[0]).await;
         zero.peers.send(To::Others, &ask(1));
         assert_eq!(one.receive().await, (0, ask(1)));
         let three = changed(&two, &[(0, &ports[0]), (1, &ports[1])], &[]);
         zero.peers.govern(&three, Some(&two));
-        assert_eq!(zero.knows(), [(1, Standing::Voter)]);
+        assert_eq!(zero.knows(), [(1, Membership::Voter)]);
 
         // It is removed, and told of that until the change is finished.
         let alone = changed(&three, &[(0, &ports[0])], &[]);
         zero.peers.govern(&alone, Some(&three));
-        assert_eq!(zero.knows(), [(1, Standing::Outside)]);
+        assert_eq!(zero.knows(), [(1, Membership::Outside)]);
         zero.peers.send(To::Others, &ask(2));
         zero.ask(1, 3);
         assert_eq!(one.receive().await, (0, ask(3)), "the others are the members");
@@ -148,8 +149,8 @@ fn a_replica_that_joins_asks_everybody_and_is_dialled_back() {
         let mut two = member(2, &ports[1]);
         let stored = [at(1, &ports[0]), at(2, &ports[1]), at(5, &ports[2])];
         let mut joins = setup(5).start(&ports[2], stored.into());
-        let outside = Standing::Outside;
-        assert_eq!(joins.knows(), [(0, Standing::Voter), (1, outside), (2, outside)]);
+        let outside = Membership::Outside;
+        assert_eq!(joins.knows(), [(0, Membership::Voter), (1, outside), (2, outside)]);
         for node in [&mut one, &mut two] {
             node.until_connected(&[5]).await;
             node.until_told(PeerEvent::Reconnected(ReplicaId(5))).await;
@@ -171,7 +172,7 @@ fn a_replica_that_joins_asks_everybody_and_is_dialled_back() {
         for node in [&one, &two, &joins] {
             node.govern(&newest);
         }
-        until(|| joins.knows() == [(1, Standing::Voter), (2, Standing::Voter)]).await;
+        until(|| joins.knows() == [(1, Membership::Voter), (2, Membership::Voter)]).await;
         one.peers.send(To::Others, &ask(4));
         assert_eq!(joins.receive().await, (1, ask(4)));
     });
