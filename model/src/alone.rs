@@ -114,7 +114,8 @@ impl<V: Value> Survivor<V> {
         let newest = newest_change.max(configuration.id());
         let newest = adopted.iter().map(change_id).fold(newest, ConfigurationId::max);
         let id = newest.0.checked_add(1).map(ConfigurationId).ok_or(NotAlone::NoConfigurationId)?;
-        let next = configuration.next_replica_id().max(u32::from(common.me.0) + 1);
+        let used = adopted.iter().map(next_id).fold(configuration.next_replica_id(), u32::max);
+        let next = used.max(u32::from(common.me.0) + 1);
         let alone = Configuration::from_parts(id, [common.me].into(), Vec::new(), next)?;
         let (stride, limits) = (common.constants.stride(), common.constants.limits().clone());
         let constants = ClusterConstants::new(stride, alone, limits)?;
@@ -144,6 +145,14 @@ pub(crate) fn change_id<V>(entry: &Entry<V>) -> ConfigurationId {
     match entry {
         Entry::Change(change) => change.configuration.id(),
         _ => ConfigurationId::NONE,
+    }
+}
+
+/// The next id that is free after an entry.
+fn next_id<V>(entry: &Entry<V>) -> u32 {
+    match entry {
+        Entry::Change(change) => change.configuration.next_replica_id(),
+        _ => 0,
     }
 }
 

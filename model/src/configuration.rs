@@ -78,7 +78,8 @@ impl Configuration {
     ) -> Result<Self, ConfigurationError> {
         let members = [voters, learners].concat();
         let next_replica_id = self.next_replica_id.max(id_after(&members));
-        let id = ConfigurationId(self.id.0.saturating_add(1));
+        let id = self.id.0.checked_add(1).ok_or(ConfigurationError::NoIdLeft)?;
+        let id = ConfigurationId(id);
         let mut after = Self::from_parts(id, members, learners.to_vec(), next_replica_id)?;
         if let Some(member) = after.used_before(self) {
             return Err(ConfigurationError::IdUsedBefore { member });
@@ -218,7 +219,7 @@ impl Configuration {
             let is = self.registration(*member);
             is.is_some_and(|is| was.is_none_or(|was| was.incarnation == is.incarnation))
         };
-        self.id.0 == before.id.0.saturating_add(1)
+        before.id.0.checked_add(1) == Some(self.id.0)
             && self.next_replica_id >= before.next_replica_id
             && self.used_before(before).is_none()
             && self.members.iter().all(registered)
@@ -332,6 +333,8 @@ pub enum ConfigurationError {
         /// Who is registered.
         member: ReplicaId,
     },
+    /// There is no id for another configuration.
+    NoIdLeft,
     /// An address has more bytes than [`ADDRESS_BYTES_MAX`].
     AddressTooLong {
         /// Whose address it is.
@@ -359,6 +362,7 @@ impl core::fmt::Display for ConfigurationError {
             Self::RegisteredIsNoMember { member } => {
                 write!(f, "replica {member} is registered, and is not among the members")
             }
+            Self::NoIdLeft => write!(f, "no id is left for another configuration"),
             Self::AddressTooLong { member } => {
                 write!(
                     f,

@@ -120,7 +120,7 @@ fn an_accepted_change_is_refused() {
         assert_eq!(verdict(&alone, 2), Some(refused));
         assert_eq!(verdict(&alone, 3), Some(Verdict::First));
         assert_eq!(alone.replica.configuration().members(), ids(&[2]));
-        assert_eq!(alone.replica.configuration().next_replica_id(), 3);
+        assert_eq!(alone.replica.configuration().next_replica_id(), after.next_replica_id());
         alone.elect();
         alone.submit(request(3));
         // It grows as any cluster does. A change that is based on the old one is refused.

@@ -6,8 +6,8 @@ use synod_model::{
     Base, Change, ClientAnswer, ClusterConstants, Configuration, ConfigurationError,
     ConfigurationId, Content, Entry, Incarnation, Input, Limits, MemberSet, Message, Opening,
     Order, Outgoing, Output, Prefix, PrefixHash, Promise, Record, RecordError, Recovery,
-    Registration, Replica, ReplicaId, Reply, RoleName, Run, SequenceNumber, SessionId, Slot,
-    SubmitRefused, To,
+    Registration, Replica, ReplicaId, Reply, Resource, RoleName, Run, SequenceNumber, SessionId,
+    Slot, SubmitRefused, To,
 };
 
 type V = Arc<[u8]>;
@@ -42,6 +42,16 @@ fn recovered(
         recovery.record(record, &mut out)?;
     }
     recovery.finish()
+}
+
+/// The same for a replica with nothing, and this data directory.
+fn of_directory(configuration: &Configuration, me: u16, incarnation: Incarnation) -> Replica<V> {
+    let constants = ClusterConstants::new(STRIDE, configuration.clone(), Limits::default());
+    let constants = Arc::new(constants.expect("right constants"));
+    let base = Base::new(configuration.clone());
+    let mut out = Output::default();
+    let recovery = Recovery::new(constants, ReplicaId(me), Run(1), Slot::ZERO, base, &mut out);
+    recovery.expect("an empty disk").of_directory(incarnation).finish().expect("an empty disk")
 }
 
 fn step(replica: &mut Replica<V>, input: Input<V>) -> Output<V> {
@@ -163,6 +173,44 @@ fn who_comes_to_know_that_it_is_a_member_gets_the_order_again() {
         .iter()
         .filter(|it| matches!(it.message, Message::Order { order: Order::Propose { .. }, .. }));
     assert_eq!(proposes.count(), 1);
+}
+
+/// Else two of three could be chosen to go on of which one has stopped.
+#[test]
+fn a_replica_whose_disk_hangs_is_not_ready_for_a_change() {
+    let mut replica = recovered(&first(&[0, 1]), 0, Vec::new()).expect("an empty disk");
+    let answers = |replica: &mut Replica<V>| {
+        let (s, number, prefix) = (SequenceNumber(9), 1, Prefix::default());
+        let message = Message::AskReady { s, number, prefix };
+        let out = step(replica, Input::Receive { from: ReplicaId(1), message });
+        out.messages.iter().any(|it| matches!(it.message, Message::Ready { .. }))
+    };
+    assert!(answers(&mut replica));
+    // It has a promise to write, and never does.
+    let (configuration, s, order) =
+        (ConfigurationId(1), SequenceNumber(9), Order::Propose { from: Slot(1) });
+    let message = Message::Order { configuration, s, order };
+    step(&mut replica, Input::Receive { from: ReplicaId(1), message });
+    step(&mut replica, Input::Hung { resource: Resource::Disk });
+    assert!(!answers(&mut replica));
+}
+
+/// It would commit the change, and stop in the same step.
+#[test]
+fn a_coordinator_does_not_open_a_change_that_registers_another_directory_for_itself() {
+    for (registered, is_opened) in [(Incarnation(5), true), (Incarnation(6), false)] {
+        let alone = first(&[0]);
+        let mut replica = of_directory(&alone, 0, Incarnation(5));
+        let out = step(&mut replica, Input::Elect { canvass: false });
+        let through = synod_model::Position(out.writes.len() as u64);
+        step(&mut replica, Input::Synced { through });
+        let registration = |_| Registration { incarnation: registered, address: String::new() };
+        let next = alone.changed(&ids(&[0]), &[]).expect("a configuration");
+        let configuration = next.with_all_registered(registration).expect("no addresses");
+        let change = Change { session: SessionId(1), number: 1, answered: 1, configuration };
+        let out = step(&mut replica, Input::Submit(vec![Entry::Change(change)]));
+        assert_eq!(!out.writes.is_empty(), is_opened);
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@
 //!
 //! So the coordinator keeps a change aside, and asks all who would vote after it: [`Message::AskReady`]. A voter is
 //! *ready* if it has answered with the data directory that the change registers, and lacks no more than an acceptor
-//! accepts ahead ([`Limits::accepted_slots_max`](crate::Limits::accepted_slots_max)). Once a majority is ready, the
-//! change is opened. What else waits goes on meanwhile.
+//! accepts ahead ([`Limits::accepted_slots_max`](crate::Limits::accepted_slots_max)). A replica whose disk or application
+//! hangs does not answer. The same holds for the coordinator itself. Once a majority is ready, the change is opened. What else waits goes on meanwhile.
 //!
 //! Who lacks something asks for it when it is asked whether it is ready. So a replica that is to become a member
 //! catches up.
@@ -97,7 +97,9 @@ impl Admission {
         if !waiting.is_asked {
             waiting.is_asked = true;
             self.asked = self.asked.saturating_add(1);
-            next.insert(&mut waiting.ready, common.me);
+            if common.is_ready_for(next) {
+                next.insert(&mut waiting.ready, common.me);
+            }
         }
         for voter in next.voters().filter(|it| !next.is_in(waiting.ready, *it)) {
             let (number, prefix) = (self.asked, common.prefix());
@@ -122,6 +124,14 @@ impl Admission {
         waiting.repetitions += 1;
         self.ask(s, common, out);
         None
+    }
+}
+
+impl<V: Value> Common<V> {
+    /// Whether this replica itself is ready to vote in `next`: nothing hangs, and it has the registered directory.
+    fn is_ready_for(&self, next: &Configuration) -> bool {
+        let is_other = self.incarnation.is_some_and(|it| next.is_other_directory(self.me, it));
+        self.hung.any().is_none() && !is_other
     }
 }
 
@@ -184,6 +194,9 @@ impl<V: Value> Replica<V> {
         }
         if prefix.through > common.watermark() {
             common.ask(from, prefix.through, out);
+        }
+        if common.hung.any().is_some() {
+            return;
         }
         let (incarnation, through) = (common.incarnation, common.learner.durable());
         out.send(from, Message::Ready { s, number, incarnation, through });

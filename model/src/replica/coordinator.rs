@@ -214,6 +214,10 @@ impl<V: Value> Coordinator<V> {
                 continue;
             };
             if let Entry::Change(change) = entry {
+                if self.to_finish.is_some() {
+                    no_room.push(id);
+                    continue;
+                }
                 self.known.insert(id, 1);
                 if let Some(before) = self.admission.wait(change) {
                     self.forget_copy(before);

@@ -94,6 +94,11 @@ impl<V: Value> Replica<V> {
         if prefix.through > watermark {
             common.ask(from, prefix.through, out);
         } else if prefix.through < watermark {
+            // What it is being served is on its way, and to begin again would hold that up.
+            if let Some(rest) = common.serving.get_mut(&from) {
+                rest.last = rest.last.max(watermark);
+                return;
+            }
             let first = prefix.through.next();
             common.serve(from, SlotRange { first, last: watermark }, out);
         } else if common.configuration().contains(from) {

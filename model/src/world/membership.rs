@@ -118,11 +118,11 @@ impl World {
             let hears = |one: usize, other: usize| self.scenario.hears[one].contains(other);
             let durable = self.local(state, *voter).replica.common.learner.durable();
             let room = self.scenario.limits.accepted_slots_max;
-            *voter == replica
-                || (hears(*voter, replica)
-                    && hears(replica, *voter)
-                    && !self.scenario.other_directories.contains(*voter)
-                    && durable.plus(room) >= before.common.watermark())
+            !self.scenario.other_directories.contains(*voter)
+                && (*voter == replica
+                    || (hears(*voter, replica)
+                        && hears(replica, *voter)
+                        && durable.plus(room) >= before.common.watermark()))
         };
         let ready = self.replicas().filter(can_be_ready).fold(0, |set, it| set | 1 << it);
         if !is_majority(next, Replicas(ready)) {

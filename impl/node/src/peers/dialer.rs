@@ -110,7 +110,28 @@ pub(super) async fn connect(
     purpose: Purpose,
 ) -> Result<Connection, LinkError> {
     let address = peer.address().ok_or(LinkError::NoAddress)?.text;
-    let stream = socket::dial(&address, &shared.timing).await?;
+    let error = match connect_at(shared, peer, purpose, &address).await {
+        Err(error) if !matches!(error, LinkError::Fatal(_)) => error,
+        done => return done,
+    };
+    // A change may have registered an address where the peer is not. Who is found is asked who it is, so its own
+    // word can do no harm.
+    let Some(told) = peer.seen().told_address.filter(|it| *it != address) else {
+        return Err(error);
+    };
+    match connect_at(shared, peer, purpose, &told).await {
+        Err(LinkError::Fatal(fatal)) => Err(LinkError::Fatal(fatal)),
+        done => done.map_err(|_| error),
+    }
+}
+
+async fn connect_at(
+    shared: &Shared,
+    peer: &Peer,
+    purpose: Purpose,
+    address: &str,
+) -> Result<Connection, LinkError> {
+    let stream = socket::dial(address, &shared.timing).await?;
     if purpose == Purpose::Messages(Lane::Bulk) {
         socket::keep_little_unsent(&stream)?;
     }

@@ -135,6 +135,24 @@ fn an_address_that_the_operator_gives_goes_before_the_registered_one() {
     });
 }
 
+/// Else one typing error in a change could take the majority away.
+#[test]
+fn a_member_that_is_registered_where_it_is_not_is_found_where_it_said() {
+    test(async {
+        let (ports, nobody) = ([Port::new(), Port::new()], Port::new());
+        let zero = setup(0).start(&ports[0], [at(0, &ports[0])].into());
+        let mut one = setup(1).start(&ports[1], [at(0, &ports[0]), at(1, &ports[1])].into());
+        zero.until_connected(&[1]).await;
+        zero.govern(&changed(&setup(0).configuration, &[(0, &ports[0]), (1, &nobody)], &[]));
+        until(|| zero.status_of(1).address == Some(nobody.address().to_string())).await;
+        // The connection to where it was before ends, and another one is made.
+        tokio::time::sleep(TIMING.backoff_max).await;
+        zero.until_connected(&[1]).await;
+        zero.ask(1, 1);
+        assert_eq!(one.receive().await, (0, ask(1)));
+    });
+}
+
 #[test]
 fn a_replica_that_joins_asks_everybody_and_is_dialled_back() {
     test(async {
