@@ -130,6 +130,7 @@ pub const TABLE: &[ScenarioRow] = &[
     membership::STALE_ACCEPT,
     membership::NOT_READY,
     membership::PROMOTION,
+    membership::SILENT_LEARNER,
     membership::OTHER_DIRECTORY,
     clients::APPLICATION,
     clients::RETRY,

@@ -20,7 +20,7 @@
 //!
 //! It does not matter whether the survivor votes, learns, or was removed: it may be all that is left. But a
 //! voter has acknowledged what it has accepted, and a learner only hears of it, so a learner may well have less.
-//! [`Survivor::standing`] says which one it is.
+//! [`Survivor::membership`] says which one it is.
 //!
 //! A cluster that is [restored](crate::SnapshotHandle::restored) from a saved snapshot begins in the same way. The
 //! difference is the log behind the snapshot.
@@ -35,6 +35,7 @@ use crate::entry::{Entry, Value};
 use crate::forming::Incarnation;
 use crate::frames::FrameRoom;
 use crate::limits::Limits;
+use crate::membership::Membership;
 use crate::numbers::{ConfigurationId, ReplicaId, Slot};
 use crate::prefix::PrefixHash;
 use crate::record::{Content, Record, RecordError};
@@ -48,7 +49,10 @@ pub struct Survivor<V> {
     /// The members of its cluster, as far as it knows.
     pub configuration: Configuration,
     /// What it is among them.
-    pub standing: Standing,
+    pub membership: Membership,
+    /// The data directory that is registered under its id, if that is another one than it has. Then what it is among
+    /// the members, that one is.
+    pub other_directory: Option<Incarnation>,
     /// Every slot up to here is committed, as far as it knows.
     pub committed: Slot,
     /// What it has accepted right above, without a gap. The new cluster begins with this, too.
@@ -61,22 +65,6 @@ pub struct Survivor<V> {
     pub forgotten: Option<Forgotten>,
     /// What never changes in the new cluster. The survivor is its only member.
     pub constants: ClusterConstants,
-}
-
-/// What a survivor is in the newest configuration that it knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It votes.
-    Voter,
-    /// It learns.
-    Learner,
-    /// It is no member: it was removed, or never was one.
-    Outside,
-    /// Another data directory is registered under its id.
-    OtherDirectory {
-        /// That directory.
-        registered: Incarnation,
-    },
 }
 
 /// Slots that were accepted, and are left out of the new cluster.
@@ -101,14 +89,16 @@ impl<V: Value> Survivor<V> {
         let newest_change = recovery.newest_change();
         let common = recovery.finish()?.common;
         let configuration = common.configuration().clone();
-        let standing = standing(&common);
+        let membership = Membership::of(common.me, &configuration);
+        let other_directory = common.other_directory();
         let committed = common.watermark();
         let (adopted, left_out) = without_gaps(&common);
         if committed == Slot::ZERO && adopted.is_empty() {
             return Err(NotAlone::Empty);
         }
         let is_change_open = adopted.iter().any(|entry| matches!(entry, Entry::Change(_)));
-        if standing == Standing::Voter && configuration.voters().count() == 1 && !is_change_open {
+        let is_only_voter = membership == Membership::Voter && configuration.voters().count() == 1;
+        if is_only_voter && other_directory.is_none() && !is_change_open {
             return Err(NotAlone::OnlyVoter { replica: common.me });
         }
         let newest = newest_change.max(configuration.id());
@@ -123,7 +113,8 @@ impl<V: Value> Survivor<V> {
         let hash = adopted.iter().fold(common.learner.hashes().hash(), PrefixHash::after);
         Ok(Self {
             configuration,
-            standing,
+            membership,
+            other_directory,
             committed,
             adopted,
             hash,
@@ -153,19 +144,6 @@ fn next_id<V>(entry: &Entry<V>) -> u32 {
     match entry {
         Entry::Change(change) => change.configuration.next_replica_id(),
         _ => 0,
-    }
-}
-
-fn standing<V: Value>(common: &Common<V>) -> Standing {
-    let configuration = common.configuration();
-    if let Some(registered) = common.other_directory() {
-        Standing::OtherDirectory { registered }
-    } else if configuration.is_voter(common.me) {
-        Standing::Voter
-    } else if configuration.contains(common.me) {
-        Standing::Learner
-    } else {
-        Standing::Outside
     }
 }
 

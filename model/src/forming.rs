@@ -274,11 +274,12 @@ impl Forming {
         self.is_formed() && is_known_as_such
     }
 
-    /// The incarnation that `replica` is registered or known with.
+    /// The incarnation that `replica` is known or registered with. Whom this replica has met, a change cannot make
+    /// another one.
     #[must_use]
     pub fn knows(&self, replica: ReplicaId) -> Option<Incarnation> {
-        let registered = self.registered.get(&replica);
-        registered.or_else(|| self.known.incarnations.get(&replica)).copied()
+        let met = self.known.incarnations.get(&replica);
+        met.or_else(|| self.registered.get(&replica)).copied()
     }
 
     /// What is on the disk.

@@ -17,6 +17,7 @@ mod frames;
 mod io;
 mod learner;
 mod limits;
+mod membership;
 mod message;
 mod numbers;
 mod prefix;
@@ -33,7 +34,7 @@ mod unsynced;
 #[cfg(feature = "stateright")]
 pub mod world;
 
-pub use alone::{CommittedLog, LeftOut, NotAlone, Standing, Survivor};
+pub use alone::{CommittedLog, LeftOut, NotAlone, Survivor};
 pub use configuration::{Configuration, ConfigurationError, MEMBERS_MAX, MemberSet};
 pub use constants::{ClusterConstants, ConstantsError};
 pub use entry::{Change, Entry, Opening, Request, SubmissionId, Value};
@@ -44,6 +45,7 @@ pub use io::{
     ReadRefused, Serve, SubmitRefused, To,
 };
 pub use limits::{LimitContradiction, Limits};
+pub use membership::Membership;
 pub use message::{Accepted, Message, NotTakenReason, Order, Promise, Reply};
 pub use numbers::{
     ConfigurationId, Position, ReadId, ReplicaId, RoundNumber, Run, SequenceNumber, SessionId,

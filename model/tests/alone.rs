@@ -7,8 +7,8 @@ use std::sync::Arc;
 use lone::{Alone, V, alone, survivor};
 use synod_model::{
     Base, Change, Configuration, ConfigurationId, Content, DeliveryRefused, Entry, Forgotten,
-    Incarnation, LeftOut, Limits, NotAlone, Opening, PrefixHash, Record, RecordError, Registration,
-    ReplicaId, Request, Run, SequenceNumber, SessionId, Slot, SnapshotHandle, Standing,
+    Incarnation, LeftOut, Limits, Membership, NotAlone, Opening, PrefixHash, Record, RecordError,
+    Registration, ReplicaId, Request, Run, SequenceNumber, SessionId, Slot, SnapshotHandle,
     SubmissionId, Verdict,
 };
 
@@ -72,7 +72,7 @@ fn what_is_accepted_without_a_gap_is_committed() {
     let log = [open(), request(1), request(2), request(3)];
     let records = [accepted(&[], 1, 1, &log[..2]), accepted(&log[..2], 1, 3, &log[2..])];
     let survivor = survivor(&first(), 2, &records).expect("it has something");
-    assert_eq!((survivor.standing, survivor.committed), (Standing::Voter, Slot(2)));
+    assert_eq!((survivor.membership, survivor.committed), (Membership::Voter, Slot(2)));
     assert_eq!(survivor.adopted, log[2..]);
     assert_eq!((survivor.last(), survivor.left_out), (Slot(4), None));
     let governs = survivor.constants.first_configuration();
@@ -145,9 +145,11 @@ fn committed_changes_lead_nowhere() {
         accepted(&log[..2], 2, 3, &log[2..4]),
         accepted(&log[..4], 3, 5, &log[4..]),
     ];
-    for (me, standing) in [(3, Standing::Voter), (2, Standing::Outside), (7, Standing::Outside)] {
+    for (me, membership) in
+        [(3, Membership::Voter), (2, Membership::Outside), (7, Membership::Outside)]
+    {
         let survivor = survivor(&first(), me, &records).expect("it has something");
-        assert_eq!((survivor.standing, &survivor.configuration), (standing, &three));
+        assert_eq!((survivor.membership, &survivor.configuration), (membership, &three));
         let governs = survivor.constants.first_configuration();
         assert_eq!(governs.id(), ConfigurationId(6), "above every change in the log");
         assert_eq!(governs.next_replica_id(), u32::from(me).max(3) + 1);
@@ -179,7 +181,7 @@ fn a_learner_may_be_all_that_is_left() {
     let members = Configuration::from_parts(ConfigurationId(4), ids(&[0, 1, 2]), ids(&[2]), 9);
     let members = members.expect("members");
     let records = [accepted(&[], 4, 1, &[open(), request(1)])];
-    assert_eq!(survivor(&members, 2, &records).map(|it| it.standing), Ok(Standing::Learner));
+    assert_eq!(survivor(&members, 2, &records).map(|it| it.membership), Ok(Membership::Learner));
     let mut alone = alone(&members, 2, &records);
     alone.elect();
     alone.submit(request(2));
@@ -205,8 +207,7 @@ fn what_makes_a_replica_stop_does_not_stop_a_recovery() {
     });
     let records = [accepted(&[], 1, 1, &log)];
     let found = survivor(&registered.expect("short addresses"), 0, &records);
-    let other = Standing::OtherDirectory { registered: Incarnation(77) };
-    assert_eq!(found.map(|it| it.standing), Ok(other));
+    assert_eq!(found.map(|it| it.other_directory), Ok(Some(Incarnation(77))));
 }
 
 /// The log was cut. The new cluster begins with the snapshot, and goes on with what is behind it.

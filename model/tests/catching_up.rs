@@ -133,6 +133,24 @@ fn an_ask_that_leaves_out_some_slots_loses_none() {
     }
 }
 
+/// A replica that was away for a change hears orders of a configuration that it does not know. It answers each with
+/// how far it is. If that began what it is being served again, it would get nothing while there is load.
+#[test]
+fn what_is_being_served_is_not_begun_again() {
+    let mut it = Subject::coordinator(limits());
+    it.commit((1..=3).map(|number| request(number, 1)));
+    ask(&mut it, 1, 3);
+    left(&mut it);
+    assert_eq!(served(&it), [2]);
+    it.commit([request(4, 1)]);
+    it.receive(OTHERS[0], Message::CommittedThrough { prefix: Prefix::default() });
+    assert!(served(&it).is_empty(), "the rest is on its way");
+    for slot in [3, 4] {
+        left(&mut it);
+        assert_eq!(served(&it), [slot], "and what is committed since");
+    }
+}
+
 /// Its peer dials anew, and knows of that first. So it may have asked already.
 #[test]
 fn a_new_connection_from_a_peer_does_not_end_what_it_asks_for() {

@@ -4,8 +4,9 @@ mod replica;
 
 use replica::{OTHERS, Subject, V, request};
 use synod_model::{
-    Accepted, ClientAnswer, Entry, Input, Limits, Message, NotTakenReason, Order, Prefix, Promise,
-    ReadId, Reply, Resource, RoleName, Run, SequenceNumber, Slot, SlotRange,
+    Accepted, Change, ClientAnswer, Configuration, ConfigurationId, Entry, Input, Limits, Message,
+    NotTakenReason, Order, Prefix, Promise, ReadId, Registration, ReplicaId, Reply, Resource,
+    RoleName, Run, SequenceNumber, SessionId, Slot, SlotRange,
 };
 
 /// A portion has the bytes of two requests.
@@ -150,6 +151,22 @@ fn the_choice_is_that_of_the_election() {
     }
     let chosen = [1, 2, 30].map(|number| request(number, 8));
     assert_eq!(entries, [&chosen[..], &[Entry::NoOp, request(5, 8)]].concat());
+}
+
+#[test]
+fn a_change_waits_until_the_rest_is_open() {
+    let mut it = elected(limits(), 4);
+    let first: Vec<_> = [0, 1, 2].map(ReplicaId).into();
+    let before = Configuration::new(ConfigurationId(1), first.clone()).expect("the members differ");
+    let next =
+        before.changed(&first, &[]).and_then(|it| it.with_all_registered(Registration::first_of));
+    let configuration = next.expect("a change of nobody");
+    let (session, number, answered) = (SessionId(1), 10, 1);
+    it.forwarded([Entry::Change(Change { session, number, answered, configuration })]);
+    let is_refused = |message: &Message<V>| matches!(message, Message::NotTaken { .. });
+    assert!(it.sent().any(is_refused) && open_and_queued(&it) == (4, 0));
+    let asks = |message: &Message<V>| matches!(message, Message::AskReady { .. });
+    assert!(!it.sent().any(asks));
 }
 
 /// Not the clients of this replica, and not those of others. They are taken up when all is open.

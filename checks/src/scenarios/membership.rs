@@ -312,6 +312,25 @@ pub(super) const PROMOTION: ScenarioRow = ScenarioRow {
     },
 };
 
+pub(super) const SILENT_LEARNER: ScenarioRow = ScenarioRow {
+    name: "silent-learner",
+    shows: "a learner that never answers is not promoted, though a majority is ready without it",
+    tier: Tier::Quick,
+    states: StateCount::Counted(314),
+    scenario: || {
+        let bounds = Scenario { learners: Replicas::of(&[2]), ..Scenario::new(3, 1, &[3]) };
+        Scenario {
+            submissions: vec![change(&bounds, 1, &[0, 1, 2], 0), request(2, &[0])],
+            readiness: true,
+            resend: true,
+            hears: [Replicas::of(&[1]), Replicas::of(&[0]), NONE, NONE, NONE],
+            loses: ASIDE.without(MessageKinds::of(&[MessageKind::NotReady])),
+            reaches: vec![Witness::ChangeNotOpened],
+            ..bounds
+        }
+    },
+};
+
 pub(super) const OTHER_DIRECTORY: ScenarioRow = ScenarioRow {
     name: "other-directory",
     shows: "a directory that was made under an id for which another one is registered takes no part",

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use synod_model::{
-    CommittedLog, Configuration, Forgotten, Incarnation, LeftOut, NotAlone, NotRestorable,
-    PrefixHash, Recovery, Run, Slot, Standing, Survivor,
+    CommittedLog, Configuration, Forgotten, Incarnation, LeftOut, Membership, NotAlone,
+    NotRestorable, PrefixHash, Recovery, Run, Slot, Survivor,
 };
 use synod_wire::{ClusterId, Value};
 use thiserror::Error;
@@ -32,7 +32,9 @@ pub struct Remains {
     /// The members of its cluster, as far as it knows.
     pub configuration: Configuration,
     /// What it is among them.
-    pub standing: Standing,
+    pub membership: Membership,
+    /// The data directory that is registered under its id, if that is another one than this.
+    pub other_directory: Option<Incarnation>,
     /// The snapshot that its log begins behind. [`Slot::ZERO`] if the log has everything.
     pub snapshot: Slot,
     /// Every slot up to here is committed, as far as it knows.
@@ -291,12 +293,20 @@ impl Left {
     fn remains(&self) -> Remains {
         let identity = self.directory.identity().clone();
         let address = self.directory.peers().get(&identity.replica).cloned();
-        let Survivor { configuration, standing, committed, left_out, forgotten, .. } =
-            &self.survivor;
+        let Survivor {
+            configuration,
+            membership,
+            other_directory,
+            committed,
+            left_out,
+            forgotten,
+            ..
+        } = &self.survivor;
         Remains {
             identity,
             configuration: configuration.clone(),
-            standing: *standing,
+            membership: *membership,
+            other_directory: *other_directory,
             snapshot: self.begins_after,
             committed: *committed,
             last: self.survivor.last(),

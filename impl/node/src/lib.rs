@@ -35,7 +35,7 @@ pub use shell::detector::Timing;
 pub use start::{RestoreError, StartError};
 pub use state_machine::{BareLog, Snapshot, StateMachine};
 // What the interface of this package is made of, so that its users need no other.
-pub use synod_model::{Configuration, Forgotten, Incarnation, LeftOut, NotAlone, Standing};
+pub use synod_model::{Configuration, Forgotten, Incarnation, LeftOut, Membership, NotAlone};
 pub use synod_model::{ReplicaId, SessionId, Slot};
 pub use synod_wire::api::{
     About, Answered, Applied, Consistency, Delivery, NotDone, QueryError, ReadError, ReplicaStatus,

@@ -116,6 +116,8 @@ mod disk_error;
 mod index;
 mod init;
 mod inspect;
+#[cfg(test)]
+pub(crate) mod interrupted;
 mod layout;
 mod log;
 mod log_limits;

@@ -42,7 +42,7 @@ Exit codes:
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     pub(crate) endpoints: AllEndpoints,
-    /// Fail also if a member is missing, an endpoint does not serve, or something hangs
+    /// Fail also if a member is missing, an endpoint does not serve, or something hangs; and name it
     #[arg(long)]
     pub(crate) all: bool,
     /// Fail also if a replica lags by more slots, or does not know its lag
@@ -63,6 +63,8 @@ pub(crate) async fn health(args: HealthArgs) -> anyhow::Result<Exit> {
     let mut output = Output::new();
     if args.json {
         output.line(serde_json::to_string_pretty(&health)?)?;
+    } else if args.all && !health.not_serving.is_empty() {
+        output.line(format_args!("{health}; not serving: {}", health.not_serving.join(", ")))?;
     } else {
         output.line(&health)?;
     }
@@ -123,6 +125,8 @@ pub(crate) struct Health {
     voters: BTreeSet<ReplicaId>,
     /// Members that neither answered nor are connected with one that did. One that starts is missing.
     missing: BTreeSet<ReplicaId>,
+    /// Replicas that answered, and are no members: not yet, or not any more.
+    outside: BTreeSet<ReplicaId>,
     /// Endpoints that do not serve: they did not answer, start, or are out of touch.
     not_serving: Vec<String>,
     /// For how long the replicas that answered have been out of touch, at least.
@@ -169,6 +173,8 @@ impl Health {
             }
             present.remove(&starting.replica);
         }
+        let outside = running.iter().filter(|it| it.membership == Membership::Outside);
+        let outside = outside.map(|it| it.replica).collect();
         let missing: BTreeSet<_> = members.difference(&present).copied().collect();
         let formed: Vec<_> =
             running.iter().copied().filter(|it| it.forming == Forming::Formed).collect();
@@ -200,6 +206,7 @@ impl Health {
             members,
             voters,
             missing,
+            outside,
             not_serving: not_serving.collect(),
             out_of_touch_ms: out_of_touch.filter(|ms| *ms > 0),
             hanging: hanging.collect(),
@@ -334,6 +341,9 @@ impl fmt::Display for Health {
         if !self.missing.is_empty() {
             let missing: Vec<_> = self.missing.iter().map(|id| format!("r{id}")).collect();
             write!(f, "; missing: {}", missing.join(", "))?;
+        }
+        for replica in &self.outside {
+            write!(f, "; r{replica} is no member of the cluster")?;
         }
         if let Some(ms) = self.out_of_touch_ms {
             write!(f, "; out of touch for {} s", ms / 1000)?;

@@ -42,9 +42,11 @@ pub(crate) const ADD_ABOUT: &str = "\
 Take a replica in as a member.
 
 First make its data directory with `synod init --join`, which prints this
-command with everything filled in, and start the replica. A voter is taken in
-when it has nearly everything that is committed: the command waits for that. A
-learner receives everything and counts for nothing, and is taken in at once.
+command with everything filled in, and start the replica. The change is made
+when a majority of those who will vote after it is there and has nearly
+everything that is committed: the command waits for that. The new replica need
+not be one of them: look at `synod member list` afterwards. A learner receives
+everything, and counts for nothing.
 
 With one voter more a cluster need not survive more failures: four voters go on
 without one, as three do. Add two, or replace one.";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use owo_colors::OwoColorize as _;
 use synod_node::{
-    AloneProgress, AloneStep, NewCluster, Remains, ReplicaId, Slot, Standing, look_at_remains,
+    AloneProgress, AloneStep, Membership, NewCluster, Remains, ReplicaId, Slot, look_at_remains,
     recover_alone as make,
 };
 
@@ -121,8 +121,7 @@ pub(crate) fn recover_alone(args: &RecoverAloneArgs) -> anyhow::Result<Exit> {
 
 /// Says what is left.
 fn tell(output: &mut Output, left_dir: &Path, remains: &Remains) -> anyhow::Result<()> {
-    let Remains { identity, configuration, standing, snapshot, committed, last, left_out, .. } =
-        remains;
+    let Remains { identity, configuration, snapshot, committed, last, left_out, .. } = remains;
     output.line(format_args!(
         "{} is what is left of {} in cluster {} ({})",
         left_dir.display(),
@@ -132,11 +131,13 @@ fn tell(output: &mut Output, left_dir: &Path, remains: &Remains) -> anyhow::Resu
     ))?;
     let members: Vec<_> = configuration.members().iter().map(|it| named(*it)).collect();
     let members = members.join(", ");
-    let is = match standing {
-        Standing::Voter => "a voter",
-        Standing::Learner => "a learner, which votes for nothing",
-        Standing::Outside => "no member any more, or not yet",
-        Standing::OtherDirectory { .. } => "a data directory that was replaced by another one",
+    let is = match remains.membership {
+        _ if remains.other_directory.is_some() => {
+            "a data directory that was replaced by another one"
+        }
+        Membership::Voter => "a voter",
+        Membership::Learner => "a learner, which votes for nothing",
+        Membership::Outside => "no member any more, or not yet",
     };
     output.line(format_args!("  it is      {is}; the members it knows are {members}"))?;
     if *snapshot > Slot::ZERO {
@@ -169,14 +170,14 @@ fn warn(remains: &Remains) {
          if the disk of another replica can be saved, start that replica instead",
         remains.last,
     );
-    let worse = match remains.standing {
-        Standing::Voter => None,
-        Standing::Learner => Some("it is a learner: the voters may have committed much more"),
-        Standing::Outside => {
-            Some("it is no member: whatever was committed since it was removed is lost")
-        }
-        Standing::OtherDirectory { .. } => {
+    let worse = match remains.membership {
+        _ if remains.other_directory.is_some() => {
             Some("another directory took its place: whatever was committed since then is lost")
+        }
+        Membership::Voter => None,
+        Membership::Learner => Some("it is a learner: the voters may have committed much more"),
+        Membership::Outside => {
+            Some("it is no member: whatever was committed since it was removed is lost")
         }
     };
     if let Some(worse) = worse {

@@ -23,7 +23,8 @@ use synod_model::{
 };
 use thiserror::Error;
 
-pub use members::{Members, Membership};
+pub use members::Members;
+pub use synod_model::Membership;
 
 pub use response::{
     Answered, Applied, Consistency, QUERY_BYTES_MAX, QueryError, RESPONSE_BYTES_MAX, Response,

@@ -7,7 +7,8 @@
 //! So the coordinator keeps a change aside, and asks all who would vote after it: [`Message::AskReady`]. A voter is
 //! *ready* if it has answered with the data directory that the change registers, and lacks no more than an acceptor
 //! accepts ahead ([`Limits::accepted_slots_max`](crate::Limits::accepted_slots_max)). A replica whose disk or application
-//! hangs does not answer. The same holds for the coordinator itself. Once a majority is ready, the change is opened. What else waits goes on meanwhile.
+//! hangs does not answer. The same holds for the coordinator itself. Once a majority is ready, and every learner that the
+//! change makes a voter, the change is opened. What else waits goes on meanwhile.
 //!
 //! Who lacks something asks for it when it is asked whether it is ready. So a replica that is to become a member
 //! catches up.
@@ -27,6 +28,7 @@ use crate::configuration::{Configuration, MemberSet};
 use crate::entry::{Change, Entry, SubmissionId, Value};
 use crate::forming::Incarnation;
 use crate::io::{ClientAnswer, Output};
+use crate::membership::Membership;
 use crate::message::Message;
 use crate::numbers::{ReplicaId, SequenceNumber, Slot};
 use crate::prefix::Prefix;
@@ -62,7 +64,11 @@ impl Waiting {
     /// is ready. Its client learns of that when it is committed.
     fn is_admitted(&self, newest: &Configuration) -> bool {
         let next = &self.change.configuration;
-        next.is_majority(self.ready) || !next.follows(newest)
+        let is_promoted = |it: &ReplicaId| Membership::of(*it, newest) == Membership::Learner;
+        let mut promoted = next.voters().filter(is_promoted);
+        let are_ready =
+            next.is_majority(self.ready) && promoted.all(|it| next.is_in(self.ready, it));
+        are_ready || !next.follows(newest)
     }
 }
 

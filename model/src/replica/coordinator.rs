@@ -199,8 +199,9 @@ impl<V: Value> Coordinator<V> {
         self.admission.take_admitted(newest).or_else(|| self.queue.pop_front())
     }
 
-    /// Lets submissions wait for the window, and a change until enough voters are ready. It leaves out those that wait already, and those that are in
-    /// an open slot. Returns those that there is no room for: all, while something must be finished first.
+    /// Lets submissions wait for the window, and a change until enough voters are ready. It leaves out those that
+    /// wait already, and those that are in an open slot. Returns those that there is no room for: all, while something
+    /// must be finished first.
     pub(super) fn enqueue(
         &mut self,
         submissions: impl IntoIterator<Item = Entry<V>>,
@@ -213,29 +214,29 @@ impl<V: Value> Coordinator<V> {
             let Some(id) = entry.submission_id().filter(is_new) else {
                 continue;
             };
-            if let Entry::Change(change) = entry {
-                if self.to_finish.is_some() {
-                    no_room.push(id);
-                    continue;
-                }
-                self.known.insert(id, 1);
-                if let Some(before) = self.admission.wait(change) {
-                    self.forget_copy(before);
-                }
+            let is_change = matches!(entry, Entry::Change(_));
+            if self.to_finish.is_some() || !(is_change || self.has_room_for(&entry, limits)) {
+                no_room.push(id);
                 continue;
             }
-            let queue_bytes = self.queue.size_bytes().saturating_add(entry.size_bytes());
-            if self.to_finish.is_none()
-                && self.queue.count() < limits.queued_submissions_max
-                && queue_bytes <= limits.queued_bytes_max
-            {
-                self.known.insert(id, 1);
-                self.queue.push_back(entry);
-            } else {
-                no_room.push(id);
+            self.known.insert(id, 1);
+            match entry {
+                // It takes the place of the change that waits, if one does.
+                Entry::Change(change) => {
+                    if let Some(before) = self.admission.wait(change) {
+                        self.forget_copy(before);
+                    }
+                }
+                entry => self.queue.push_back(entry),
             }
         }
         no_room
+    }
+
+    /// Whether the queue has room for one more.
+    fn has_room_for(&self, entry: &Entry<V>, limits: &Limits) -> bool {
+        let queue_bytes = self.queue.size_bytes().saturating_add(entry.size_bytes());
+        self.queue.count() < limits.queued_submissions_max && queue_bytes <= limits.queued_bytes_max
     }
 
     /// When there is room again, tells the others, and takes a portion of what the clients of this

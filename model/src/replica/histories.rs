@@ -81,7 +81,8 @@ impl<V: Value> Common<V> {
     }
 
     /// Whether this replica does nothing any more: its disk has lost something, another data directory is registered
-    /// under its id, or a majority is known to have another history. A peer that has lost something is not counted among them.
+    /// under its id, or a majority is known to have another history. A peer that has lost something is not counted
+    /// among them.
     pub(crate) fn is_stopped(&self) -> bool {
         if self.forgotten.contains_key(&self.me) || self.other_directory().is_some() {
             return true;

@@ -124,8 +124,10 @@ impl World {
                         && hears(replica, *voter)
                         && durable.plus(room) >= before.common.watermark()))
         };
-        let ready = self.replicas().filter(can_be_ready).fold(0, |set, it| set | 1 << it);
-        if !is_majority(next, Replicas(ready)) {
+        let ready = Replicas(self.replicas().filter(can_be_ready).fold(0, |set, it| set | 1 << it));
+        let promoted = before.common.configuration().learners().iter();
+        let mut promoted = promoted.filter(|it| next.is_voter(**it));
+        if !is_majority(next, ready) || promoted.any(|it| !ready.contains(usize::from(it.0))) {
             state.broken.add(Invariant::ChangeOpenedWhenReady);
         }
     }

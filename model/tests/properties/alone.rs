@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use synod_model::{Content, Entry, Limits, NotAlone, Request, SessionId, Slot, Standing, Verdict};
+use synod_model::{
+    Content, Entry, Limits, Membership, NotAlone, Request, SessionId, Slot, Verdict,
+};
 
 use crate::check;
 use crate::cluster::{Cluster, V};
@@ -44,11 +46,10 @@ fn survives(schedule: &Schedule, see: &mut impl FnMut(&'static str)) {
             }
             Err(error) => panic!("r{at}: {error}"),
         };
-        see(match survivor.standing {
-            Standing::Voter => "a voter is left",
-            Standing::Learner => "a learner is left",
-            Standing::Outside => "a replica outside the configuration is left",
-            Standing::OtherDirectory { .. } => "another directory is left",
+        see(match survivor.membership {
+            Membership::Voter => "a voter is left",
+            Membership::Learner => "a learner is left",
+            Membership::Outside => "a replica outside the configuration is left",
         });
         if !survivor.adopted.is_empty() {
             see("it has accepted more than it knows to be committed");

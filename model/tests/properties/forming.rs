@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use synod_model::{
     Configuration, ConfigurationId, Decision, Forming, Greeting, Incarnation, KnownMembers,
-    OtherIncarnation, ReplicaId,
+    OtherIncarnation, Registration, ReplicaId,
 };
 
 use crate::check;
@@ -134,6 +134,23 @@ fn an_earlier_run_has_confirmed_nothing_until_the_cluster_is_formed() {
     assert_eq!((forming.is_formed(), forming.missing()), (true, vec![]));
     // This content is impossible. A replica that finds it is not formed.
     assert!(!start(KnownMembers { incarnations: BTreeMap::new(), is_formed: true }).is_formed());
+}
+
+/// A change that names another directory for a member does not make this replica talk to that one.
+#[test]
+fn a_change_does_not_replace_whom_a_replica_has_met() {
+    let (met, other) = (Incarnation(11), Incarnation(13));
+    let incarnations = BTreeMap::from([(R1, met), (R2, Incarnation(12))]);
+    let mut zero = Forming::new(R0, &members(3), KnownMembers { incarnations, is_formed: true });
+    let registration = |member| {
+        let incarnation = if member == R1 { other } else { Incarnation(0) };
+        Registration { incarnation, address: String::new() }
+    };
+    let next = members(3).changed(&[R0, R1, R2, ReplicaId(3)], &[]).expect("one more");
+    zero.govern(&next.with_all_registered(registration).expect("short addresses"));
+    assert!(zero.passes(R1, met) && !zero.passes(R1, other));
+    // Whom it has not met, it knows by the change.
+    assert!(zero.passes(ReplicaId(3), Incarnation(0)) && !zero.passes(ReplicaId(3), other));
 }
 
 #[test]

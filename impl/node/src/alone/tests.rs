@@ -12,6 +12,7 @@ use synod_model::{
 use super::*;
 use crate::disk::SimulatedDisk;
 use crate::start::start;
+use crate::storage::interrupted::interrupted_at_every_operation;
 use crate::storage::{InUse, InitError, Log, LogLimits};
 
 /// Segments of four blocks, and batches of at most two, so a short log has many of both.
@@ -200,7 +201,7 @@ fn all_that_is_accepted_without_a_gap_goes_over() {
         let new = SimulatedDisk::new(2);
         let (identity, remains) = recover(&old, &new).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(identity.cluster_id, DRAWN.cluster_id);
-        assert_eq!((remains.last, remains.standing), (Slot(slots), Standing::Voter));
+        assert_eq!((remains.last, remains.membership), (Slot(slots), Membership::Voter));
         assert_eq!(remains.snapshot, Slot(snapshot.unwrap_or(0)));
         assert_eq!(remains.committed, Slot(slots.saturating_sub(2).max(remains.snapshot.0)));
         check(&new.lose_power(), slots, snapshot);
@@ -216,35 +217,8 @@ fn all_that_is_accepted_without_a_gap_goes_over() {
 fn interrupted_anywhere() {
     for snapshot in [None, Some(7)] {
         let old = member(18, snapshot);
-        let whole = SimulatedDisk::new(1);
-        recover(&old, &whole).unwrap_or_else(|error| panic!("{error}"));
-        let operations = whole.operations();
-        assert!(operations > 30, "{operations}");
-        for operation in 1..=operations {
-            for seed in 0..4 {
-                let new = SimulatedDisk::new(operation * 100 + seed);
-                if seed == 3 {
-                    new.fail_at(operation, 28);
-                } else {
-                    new.stop_at(operation);
-                }
-                drop(recover(&old, &new));
-                let new = if seed % 2 == 0 { new.kill() } else { new.lose_power() };
-                match DataDirectory::open(Arc::new(new.clone())) {
-                    Ok(directory) => drop(directory),
-                    Err(
-                        OpenError::Empty { .. }
-                        | OpenError::InitInterrupted { .. }
-                        | OpenError::RestoreInterrupted { .. },
-                    ) => {
-                        let again = recover(&old, &new.kill());
-                        drop(again.unwrap_or_else(|it| panic!("{operation}, {seed}: {it}")));
-                    }
-                    Err(error) => panic!("operation {operation}, seed {seed}: {error}"),
-                }
-                check(&new.lose_power(), 18, snapshot);
-            }
-        }
+        let make = |disk: &SimulatedDisk| recover(&old, disk);
+        interrupted_at_every_operation(4, make, |disk| check(disk, 18, snapshot));
     }
 }
 

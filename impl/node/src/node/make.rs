@@ -41,7 +41,7 @@ pub enum MakeError {
     Restore(#[from] RestoreDirectoryError),
     /// A replica that joins a cluster needs an id that no other replica ever had.
     #[error(
-        "the id {replica} was used before in cluster {cluster}, and ids are never used again\n  \
+        "the id {replica} cannot be given any more in cluster {cluster}: ids ascend, and none is given twice\n  \
          the next free id is {next}"
     )]
     IdUsedBefore {

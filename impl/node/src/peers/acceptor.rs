@@ -198,7 +198,11 @@ async fn admit(
         (shared.at_gate(replica, &address.to_string(), error), refusal)
     })?;
     let peer = shared.meet(hello).map_err(|(error, refusal)| (error, Some(refusal)))?;
-    let present = shared.enter(&peer, incarnation).map_err(|error| (error, None))?;
+    let present = shared.enter(&peer, incarnation).map_err(|error| {
+        let refusal = matches!(error, LinkError::IdTaken).then_some(Refusal::IdTaken);
+        (error, refusal)
+    })?;
+    shared.roster.note_told_address(&peer, hello.address.as_deref());
     peer.note_run(run);
     Ok((peer, present))
 }

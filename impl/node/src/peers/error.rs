@@ -115,8 +115,14 @@ pub(super) enum LinkError {
     Panicked(String),
     #[error("has replaced this connection by a newer one")]
     Replaced,
-    #[error("is connected, or registered, with another data directory")]
+    #[error("is registered with another data directory")]
     ShutOut,
+    #[error(
+        "comes with another data directory than the one that is connected under its id\n  \
+         if two directories were made for this id, one of them has to be made again: \
+         `synod init --join` gives it another id"
+    )]
+    IdTaken,
     #[error("is needed no more: it is outside the configuration, and was away")]
     Dropped,
     #[error(

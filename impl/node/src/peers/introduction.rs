@@ -66,6 +66,11 @@ pub(super) enum Refusal {
     NoPeer,
     #[error("which it knows as incarnation {known}")]
     OtherIncarnation { known: Incarnation },
+    #[error(
+        "for it talks to another data directory under this id already\n  \
+         if that one is to join as well, make this one again: `synod init --join` gives it another id"
+    )]
+    IdTaken,
     #[error("for it talks to {guests_max} other replicas outside the configuration already")]
     TooManyGuests { guests_max: u64 },
     #[error("which speaks another version of the protocol")]

@@ -150,7 +150,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// If the peer was dropped.
+    /// If the peer was dropped, or another data directory is connected.
     pub(super) fn enter(&self, directory: Incarnation) -> Result<Present, LinkError> {
         self.presence.enter(directory)
     }

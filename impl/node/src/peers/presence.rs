@@ -1,8 +1,9 @@
 //! Whether a peer is connected, and with which data directory.
 //!
 //! Before a configuration registers a directory under an id, two directories may come under it. Only one of them is
-//! connected at a time: the one that was met last. So a message comes from the directory that the replica believes
-//! to talk to, and when another one is registered, all connections of the wrong one end together.
+//! connected at a time: the one that came first, for as long as it is connected. So a message comes from the directory
+//! that the replica believes to talk to, two of them do not push each other out all the time, and when another one
+//! is registered, all connections of the wrong one end together.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct Presence {
 
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// The one that was met last.
+    /// The one that is connected, or was last.
     directory: Option<Incarnation>,
     connections: usize,
     /// Since when there is no connection, if there is none.
@@ -35,29 +36,32 @@ impl Presence {
         Self { state: watch::Sender::new(state) }
     }
 
-    /// The data directory that was met last.
+    /// The data directory that is connected, or was last.
     pub(super) fn directory(&self) -> Option<Incarnation> {
         self.state.borrow().directory
     }
 
-    /// A connection with this data directory begins. Those with another one end.
+    /// A connection with this data directory begins.
     ///
     /// # Errors
     ///
-    /// If the peer was dropped.
+    /// If the peer was dropped, or another data directory is connected.
     pub(super) fn enter(&self, directory: Incarnation) -> Result<Present, LinkError> {
-        let may_enter = self.state.send_if_modified(|state| {
-            if !state.is_gone {
+        let mut entered = Ok(());
+        self.state.send_if_modified(|state| {
+            let is_other = state.directory.is_some_and(|it| it != directory);
+            entered = if state.is_gone {
+                Err(LinkError::Dropped)
+            } else if state.connections > 0 && is_other {
+                Err(LinkError::IdTaken)
+            } else {
                 state.directory = Some(directory);
                 state.connections += 1;
-            }
-            !state.is_gone
+                Ok(())
+            };
+            entered.is_ok()
         });
-        if may_enter {
-            Ok(Present { directory, state: self.state.clone() })
-        } else {
-            Err(LinkError::Dropped)
-        }
+        entered.map(|()| Present { directory, state: self.state.clone() })
     }
 
     /// Ends all connections. The next one may be with any data directory.
@@ -151,10 +155,11 @@ mod tests {
         let older = presence.enter(Incarnation(7)).expect("it is there");
         let same = presence.enter(Incarnation(7)).expect("it is there");
         assert!(older.ended().now_or_never().is_none());
-        let other = presence.enter(Incarnation(8)).expect("it is there");
-        for ended in [older, same] {
-            assert!(matches!(ended.ended().await, LinkError::ShutOut));
-        }
+        assert!(matches!(presence.enter(Incarnation(8)), Err(LinkError::IdTaken)));
+        assert!(older.ended().now_or_never().is_none(), "another one pushes nobody out");
+        drop(older);
+        drop(same);
+        let other = presence.enter(Incarnation(8)).expect("nobody else is there");
         assert_eq!(presence.directory(), Some(Incarnation(8)));
         presence.shut_out();
         assert!(matches!(other.ended().await, LinkError::ShutOut));

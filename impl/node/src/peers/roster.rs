@@ -144,14 +144,23 @@ impl Roster {
             return Err(GUESTS_MAX);
         }
         let peer = known.unwrap_or_else(|| self.new_peer(replica, &state));
-        if let Some(told) = told.filter(|it| is_possible(it)) {
-            peer.note_told_address(told.to_owned());
-            self.look_for(&peer, &state);
-        }
         if is_new {
+            self.take_told(&peer, told, &state);
             state.peers.insert(replica, Arc::clone(&peer));
         }
         Ok((peer, is_new))
+    }
+
+    /// A peer that is connected has said where it is.
+    pub(super) fn note_told_address(&self, peer: &Peer, told: Option<&str>) {
+        self.take_told(peer, told, &self.state());
+    }
+
+    fn take_told(&self, peer: &Peer, told: Option<&str>, state: &State) {
+        if let Some(told) = told.filter(|it| is_possible(it)) {
+            peer.note_told_address(told.to_owned());
+            self.look_for(peer, state);
+        }
     }
 
     /// Drops the guests that were away for too long.

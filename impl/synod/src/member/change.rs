@@ -209,7 +209,7 @@ fn not_ready(
     let is_ready = |id: &ReplicaId| after.is_in(ready, *id);
     let count = after.voters().filter(is_ready).count();
     let mut text = format!(
-        "not done: {count} of the {voters} who would vote are ready, and that must be a majority"
+        "not done: {count} of the {voters} who would vote are ready; a majority must be, and every learner that becomes a voter"
     );
     for id in after.voters().filter(|id| !is_ready(id)) {
         add_not_ready(&mut text, after, id, is_connected(id));
@@ -225,7 +225,9 @@ fn add_not_ready(
 ) {
     let address = after.registration(id).map_or("?", |it| &it.address);
     let what = match is_connected {
-        Some(true) => "is there, and still gets what is committed: give it time (--timeout)",
+        Some(true) => {
+            "is there: it still gets what is committed, or its incarnation is another one than was given"
+        }
         Some(false) => "is silent: does it run, and do its peers reach it there?",
         None => "is silent or behind: does it run, and do its peers reach it there?",
     };
@@ -317,8 +319,8 @@ mod tests {
         after.insert(&mut ready, ReplicaId(1));
         let text = not_ready(&after, ready, |id| Some(id == ReplicaId(0)));
         let expected = "\
-not done: 1 of the 3 who would vote are ready, and that must be a majority
-  r0 at h0:7000 is there, and still gets what is committed: give it time (--timeout)
+not done: 1 of the 3 who would vote are ready; a majority must be, and every learner that becomes a voter
+  r0 at h0:7000 is there: it still gets what is committed, or its incarnation is another one than was given
   r2 at h2:7000 is silent: does it run, and do its peers reach it there?";
         assert_eq!(text, expected);
     }

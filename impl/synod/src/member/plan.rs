@@ -32,12 +32,15 @@ pub(crate) enum Plan {
 /// Why there can be no such change. Nothing was asked of the cluster but who its members are.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refused {
-    /// The id had another owner, or none that is left.
+    /// The id had another owner, or was passed over.
     #[error(
-        "the id {id} was used before, and ids are never used again\n  \
+        "the id {id} cannot be given any more: ids ascend, and none is given twice\n  \
          the next free id is {next}: `synod init --join` makes a data directory for it"
     )]
     IdUsedBefore { id: ReplicaId, next: u32 },
+    /// Nothing would change.
+    #[error("r{id} cannot take its own place\n  `synod init --join` makes a replica that can")]
+    OwnPlace { id: ReplicaId },
     /// No cluster with this stride can have that id.
     #[error("{id} is too large for the id of a replica: ids in this cluster are below {stride}")]
     IdTooLarge { id: ReplicaId, stride: u64 },
@@ -175,14 +178,14 @@ fn replace(
     registration: Option<&Registration>,
 ) -> Result<Plan, Refused> {
     if old == new {
-        return Err(Refused::IdUsedBefore { id: new, next: before.next_replica_id() });
+        return Err(Refused::OwnPlace { id: new });
     }
-    let is_new_member = before.contains(new);
-    if let Some(registration) = registration.filter(|_| is_new_member) {
+    let is_member = before.contains(new);
+    if let Some(registration) = registration.filter(|_| is_member) {
         check_registered(before, new, registration)?;
     }
     if !before.contains(old) {
-        return if is_new_member && was_used(before, old) {
+        return if is_member && was_used(before, old) {
             let name = Membership::of(new, before).name();
             Ok(Plan::AlreadySo(format!("r{old} is no member any more, and r{new} is a {name}")))
         } else {
@@ -194,7 +197,7 @@ fn replace(
     }
     let mut lists = Lists::of(before).without(old).without(new);
     if before.is_voter(old) { &mut lists.voters } else { &mut lists.learners }.push(new);
-    if is_new_member {
+    if is_member {
         return lists.changed(before).map(Plan::Change);
     }
     let registration = registration.ok_or(Refused::NotRegistered { id: new })?;

@@ -263,7 +263,7 @@ fn what_cannot_be_is_refused_with_advice_and_changes_nothing() {
     refused(&["remove", "9"], &["r9 is no member", "the members are r0"]);
     refused(
         &["replace", "0", "0", "--address", "h:1", "--incarnation", hex],
-        &["the id 0 was used before", "the next free id is 1"],
+        &["r0 cannot take its own place"],
     );
     let same = cluster.peer_address(0);
     refused(
@@ -274,7 +274,7 @@ fn what_cannot_be_is_refused_with_advice_and_changes_nothing() {
     let endpoint = cluster.endpoint(0);
     let args = ["init", "--join", &endpoint, "--address", "h:1", "--data-dir", &data_dir];
     synod(&[&args[..], &["--id", "0"]].concat())
-        .failed_with(&["the id 0 was used before", "the next free id is 1"]);
+        .failed_with(&["the id 0 cannot be given any more", "the next free id is 1"]);
     assert_eq!(members(&cluster, &[0]), before);
 }
 

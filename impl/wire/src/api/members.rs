@@ -1,7 +1,7 @@
 //! Who is in a cluster, as its replicas agree.
 
 use serde::{Deserialize, Serialize};
-use synod_model::{ClusterConstants, Configuration, ReplicaId, Slot};
+use synod_model::{ClusterConstants, Configuration, Slot};
 
 use crate::ClusterId;
 
@@ -24,38 +24,4 @@ pub struct Members {
     pub changed_at: Slot,
     /// Whether a slot after that change is committed. Before that, the former members are still needed.
     pub is_finished: bool,
-}
-
-/// What a replica is in the newest configuration that it knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Membership {
-    /// It votes.
-    Voter,
-    /// It receives everything, and counts for nothing.
-    Learner,
-    /// It is no member: not yet, or not any more.
-    Outside,
-}
-
-impl Membership {
-    /// What `replica` is in `configuration`.
-    pub fn of(replica: ReplicaId, configuration: &Configuration) -> Self {
-        if configuration.is_voter(replica) {
-            Self::Voter
-        } else if configuration.contains(replica) {
-            Self::Learner
-        } else {
-            Self::Outside
-        }
-    }
-
-    /// The name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Voter => "voter",
-            Self::Learner => "learner",
-            Self::Outside => "outside",
-        }
-    }
 }

@@ -47,7 +47,7 @@ async fn a_directory_for_a_replica_that_joins_is_made_from_what_a_member_says() 
     let members = alone(data_dir.path()).await.members().await.unwrap();
     let join = |me| join_data_directory(joins.path(), &members, ReplicaId(me), "127.0.0.1:9");
     let used = join(0).unwrap_err().to_string();
-    assert!(used.contains("the id 0 was used before"), "{used}");
+    assert!(used.contains("the id 0 cannot be given any more"), "{used}");
     assert!(used.contains("the next free id is 1"), "{used}");
 
     let identity = join(1).unwrap();

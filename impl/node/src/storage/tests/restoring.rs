@@ -14,6 +14,7 @@ use synod_wire::Value;
 
 use super::fixtures::{accepted, append, check, new_disk, new_replica, open, recover};
 use crate::disk::{Access, Disk, SimulatedDisk};
+use crate::storage::interrupted::interrupted_at_every_operation;
 use crate::storage::snapshot::{SavedSnapshot, verify};
 use crate::storage::{
     DataDirectory, FlawFound, InitError, NewReplica, OpenError, RestoreDirectoryError,
@@ -373,41 +374,14 @@ fn a_damaged_snapshot_is_not_restored() {
 fn interrupted_anywhere() {
     let bytes = saved(9_000);
     let replica = restored_replica(4);
-    let whole = SimulatedDisk::new(1);
-    drop(restore(&whole, &replica, &bytes).expect("room"));
-    let operations = whole.operations();
-    assert!(operations > 20, "{operations}");
-    for operation in 1..=operations {
-        for seed in 0..8 {
-            let disk = SimulatedDisk::new(operation * 100 + seed);
-            if seed < 6 {
-                disk.stop_at(operation);
-            } else {
-                disk.fail_at(operation, 28);
-            }
-            // It may not need what fails: nothing is left to remove of a file that has its name.
-            drop(restore(&disk, &replica, &bytes));
-            let disk = if seed % 2 == 0 { disk.kill() } else { disk.lose_power() };
-            match DataDirectory::open(Arc::new(disk.clone())) {
-                Ok(directory) => drop(directory),
-                Err(
-                    OpenError::Empty { .. }
-                    | OpenError::InitInterrupted { .. }
-                    | OpenError::RestoreInterrupted { .. },
-                ) => {
-                    let disk = disk.kill();
-                    drop(restore(&disk, &replica, &bytes).unwrap_or_else(|it| panic!("{it}")));
-                }
-                Err(error) => panic!("operation {operation}, seed {seed}: {error}"),
-            }
-            let disk = disk.lose_power();
-            check_restored(&disk, 9_000);
-            let again = restore(&disk.kill(), &replica, &bytes).expect_err("it is there");
-            let RestoreDirectoryError::Directory(InitError::AlreadyMade { .. }) = again else {
-                panic!("{again}");
-            };
-        }
-    }
+    let make = |disk: &SimulatedDisk| restore(disk, &replica, &bytes);
+    interrupted_at_every_operation(8, make, |disk| {
+        check_restored(disk, 9_000);
+        let again = restore(&disk.kill(), &replica, &bytes).expect_err("it is there");
+        let RestoreDirectoryError::Directory(InitError::AlreadyMade { .. }) = again else {
+            panic!("{again}");
+        };
+    });
 }
 
 /// A first record promises nothing.

@@ -134,7 +134,7 @@ fn an_id_is_never_used_again() {
     assert_eq!(refused(&two, &add(2, false)), used(2));
     assert!(used(2).to_string().contains("the next free id is 3"));
     assert_eq!(refused(&two, &replace(0, 2)), used(2));
-    assert_eq!(refused(&two, &replace(1, 1)), used(1));
+    assert_eq!(refused(&two, &replace(1, 1)), Refused::OwnPlace { id: ReplicaId(1) });
     let too_large = Refused::IdTooLarge { id: ReplicaId(9), stride: 9 };
     assert_eq!(plan(&two, 9, &add(9, false)), Err(too_large));
 }
